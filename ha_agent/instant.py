@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Points in time, as types that can't be mixed.
+
+`Instant` is this host's CLOCK_BOOTTIME, which goes on counting while the host is suspended:
+a host that slept must not believe that its lease is fresh. `WallTime` is the calendar, for
+people and for files. The predecessor compared one with the other, so its retry limit never
+worked; here that is a TypeError. Durations are plain floats in seconds, in names that end
+in `_seconds`.
+
+Both are values: nothing here reads a clock (clock.py does). An Instant means something only
+on the host and boot that it was read on; agent, broker and embedded VDSM of one host share it.
+"""
+
+from __future__ import annotations
+
+import datetime
+from dataclasses import dataclass
+from typing import Union, overload
+
+
+@dataclass(frozen=True, order=True)
+class Instant:
+    """A point on this host's boot-time clock, in seconds since boot."""
+
+    boottime_seconds: float
+
+    def __add__(self, duration_seconds: float) -> Instant:
+        return Instant(self.boottime_seconds + duration_seconds)
+
+    @overload
+    def __sub__(self, other: Instant) -> float: ...
+
+    @overload
+    def __sub__(self, other: float) -> Instant: ...
+
+    def __sub__(self, other: Union[Instant, float]) -> Union[Instant, float]:
+        if isinstance(other, Instant):
+            return self.boottime_seconds - other.boottime_seconds
+        if isinstance(other, (int, float)):
+            return Instant(self.boottime_seconds - other)
+        return NotImplemented
+
+
+@dataclass(frozen=True, order=True)
+class WallTime:
+    """A calendar time, in seconds since the Unix epoch."""
+
+    unix_seconds: float
+
+    def __add__(self, duration_seconds: float) -> WallTime:
+        return WallTime(self.unix_seconds + duration_seconds)
+
+    @overload
+    def __sub__(self, other: WallTime) -> float: ...
+
+    @overload
+    def __sub__(self, other: float) -> WallTime: ...
+
+    def __sub__(self, other: Union[WallTime, float]) -> Union[WallTime, float]:
+        if isinstance(other, WallTime):
+            return self.unix_seconds - other.unix_seconds
+        if isinstance(other, (int, float)):
+            return WallTime(self.unix_seconds - other)
+        return NotImplemented
+
+    def iso(self) -> str:
+        """Return the time as ISO 8601 in UTC, to the second."""
+        moment = datetime.datetime.fromtimestamp(self.unix_seconds, datetime.timezone.utc)
+        return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+    def ctime(self) -> str:
+        """Return the time as C's ctime() does, in the local zone, as status blocks hold it."""
+        moment = datetime.datetime.fromtimestamp(self.unix_seconds).astimezone()
+        return f"{moment:%a %b} {moment.day:>2} {moment:%H:%M:%S %Y}"
