@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rules that hold between keys of ha-agent.conf, as a table of rows.
+
+Each row names the keys, says when it holds and what it would cost if it did not. Most guard
+the lease's timeline (DESIGN.md, section 2), where a wrong pair of values means an engine VM
+that is ended for nothing, or one that is started twice. Values in, truth out: config.py
+applies the rows and knows the files and lines.
+"""
+
+from __future__ import annotations
+
+from typing import Callable, NamedTuple
+
+from ha_agent.config_schema import BLOCK_DOMAIN_TYPES
+
+
+class Relation(NamedTuple):
+    """A rule between keys: `holds` takes their values in order, `what` says why it must."""
+
+    keys: tuple[str, ...]
+    holds: Callable[..., bool]
+    what: str
+
+
+def _file_domain_lock(backend: str, domain_type: str) -> bool:
+    return backend != "lockfile" or domain_type not in BLOCK_DOMAIN_TYPES
+
+
+RELATIONS = (
+    Relation(
+        ("storage.max_hosts", "host.id"),
+        lambda max_hosts, host_id: host_id <= max_hosts,
+        "the host's id must not be above max_hosts, or nobody reads this host's status block",
+    ),
+    Relation(
+        ("storage.domain_uuid", "storage.domain_path"),
+        lambda uuid, path: path.name == uuid,
+        "domain_path must end in the domain's UUID, or a lock file elsewhere is taken for it",
+    ),
+    Relation(
+        ("lease.backend",),
+        lambda backend: backend != "sanlock",
+        "the sanlock back end comes with a later version; use lockfile, on a file domain",
+    ),
+    Relation(
+        ("lease.backend", "storage.domain_type"),
+        _file_domain_lock,
+        "a lock file needs a file system that all hosts share; a block domain has none, and "
+        "locks on a block device are seen by one host only",
+    ),
+    Relation(
+        ("lease.backend", "storage.domain_type"),
+        lambda backend, domain_type: backend != "lockfile" or domain_type != "nfs3",
+        "an NFSv3 server never frees the locks of a host that died, so the engine VM could not "
+        "be started anywhere else; mount the domain with NFS 4",
+    ),
+    Relation(
+        (
+            "lease.renew_interval_seconds",
+            "lease.lease_expiry_seconds",
+            "lease.fence_margin_seconds",
+        ),
+        lambda renew, expiry, margin: 3 * renew < expiry - margin,
+        "3 * renew_interval must be less than lease_expiry - fence_margin, which is when the "
+        "owner ends its VM, or a single slow renewal does that",
+    ),
+    Relation(
+        (
+            "lease.renew_interval_seconds",
+            "lease.renew_deadline_seconds",
+            "lease.lease_expiry_seconds",
+            "lease.fence_margin_seconds",
+        ),
+        lambda renew, deadline, expiry, margin: renew + deadline < expiry - margin,
+        "renew_interval + renew_deadline must be less than lease_expiry - fence_margin, or the "
+        "owner ends its VM before it can know that a renewal failed",
+    ),
+    Relation(
+        ("status.publish_interval_seconds", "status.host_alive_seconds"),
+        lambda publish, alive: 3 * publish < alive,
+        "host_alive must be more than 3 * publish_interval, or one late block makes a host dead",
+    ),
+    Relation(
+        (
+            "engine.health_interval_seconds",
+            "engine.health_deadline_seconds",
+            "engine.bad_health_grace_seconds",
+        ),
+        lambda interval, deadline, grace: interval + deadline < grace,
+        "bad_health_grace must be more than health_interval + health_deadline, or one lost "
+        "answer stops a healthy engine",
+    ),
+    Relation(
+        ("score.cpu_load_low", "score.cpu_load_high"),
+        lambda low, high: low < high,
+        "cpu_load_low must be below cpu_load_high",
+    ),
+    Relation(
+        ("network.test", "network.address"),
+        lambda test, address: test not in ("ping", "tcp") or bool(address),
+        "this test needs an address",
+    ),
+    Relation(
+        ("network.test", "network.port"),
+        lambda test, port: test != "tcp" or port is not None,
+        "this test needs a port",
+    ),
+)

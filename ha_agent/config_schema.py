@@ -1,0 +1,271 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every section and key of ha-agent.conf: its type, its bounds and its default.
+
+One frozen dataclass is one section; a key is a field; `of(KIND)` says how its text is read,
+checked and printed. What a key means, and why its default is what it is, stands in
+conf/ha-agent.conf, and tests/test_config.py holds that file against this module. A field
+without a default is required in the file, unless `derived` says what it is made from
+(config.py does that, after the files are read).
+
+Nothing here reads files: config.py does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Optional
+
+from ha_agent.config_kinds import (
+    ADDRESS,
+    BOOL,
+    DEADLINE,
+    INTERVAL,
+    MODE,
+    NETWORKS,
+    OPTIONAL_ADDRESS,
+    OPTIONAL_NAME,
+    OPTIONAL_PATH,
+    OPTIONAL_PORT,
+    PATH,
+    POINTS,
+    PORT,
+    PROGRAM,
+    URL,
+    UUID,
+    Kind,
+    choice,
+    list_of,
+    number,
+    seconds,
+    whole,
+)
+
+
+def of(kind: Kind, derived: str = "") -> Mapping[str, Any]:
+    """Return the dataclass field metadata of a key; `derived` says what an empty one becomes."""
+    return {"kind": kind, "derived": derived}
+
+
+# The file domains that VDSM knows, then the block domains. VDSM itself says "nfs" for any
+# version; "nfs3" is how an administrator says that the mount is version 3.
+FILE_DOMAIN_TYPES = ("nfs", "nfs3", "glusterfs", "cephfs", "posixfs", "localfs")
+BLOCK_DOMAIN_TYPES = ("iscsi", "fc")
+
+
+@dataclass(frozen=True)
+class HostConfig:
+    """[host]: who this host is, and where it keeps its own files."""
+
+    id: int = field(metadata=of(whole(1, 2000)))
+    name: str = field(metadata=of(ADDRESS, derived="the system's host name"))
+    run_dir: Path = field(default=Path("/run/ha-agent"), metadata=of(PATH))
+    state_dir: Path = field(default=Path("/var/lib/ha-agent"), metadata=of(PATH))
+
+
+@dataclass(frozen=True)
+class EngineConfig:
+    """[engine]: the engine VM, and how the engine in it is asked for its health."""
+
+    vm_uuid: str = field(metadata=of(UUID))
+    health_url: str = field(metadata=of(URL))
+    health_ca_file: Optional[Path] = field(default=None, metadata=of(OPTIONAL_PATH))
+    health_interval_seconds: float = field(default=2.0, metadata=of(INTERVAL))
+    health_deadline_seconds: float = field(default=5.0, metadata=of(DEADLINE))
+    bad_health_grace_seconds: float = field(default=120.0, metadata=of(seconds(1, 86400)))
+    start_timeout_seconds: float = field(default=600.0, metadata=of(seconds(1, 86400)))
+    stop_timeout_seconds: float = field(default=120.0, metadata=of(seconds(1, 86400)))
+    force_stop_timeout_seconds: float = field(default=30.0, metadata=of(seconds(1, 3600)))
+
+
+@dataclass(frozen=True)
+class StorageConfig:
+    """[storage]: the hosted engine's storage domain and what is kept on it."""
+
+    domain_uuid: str = field(metadata=of(UUID))
+    domain_path: Path = field(metadata=of(PATH))
+    status_image: str = field(metadata=of(UUID))
+    status_volume: str = field(metadata=of(UUID))
+    domain_type: str = field(
+        default="nfs", metadata=of(choice(*FILE_DOMAIN_TYPES, *BLOCK_DOMAIN_TYPES))
+    )
+    max_hosts: int = field(default=64, metadata=of(whole(1, 2000)))
+    io_deadline_seconds: float = field(default=5.0, metadata=of(DEADLINE))
+    ovf_deadline_seconds: float = field(default=20.0, metadata=of(DEADLINE))
+    max_abandoned_workers: int = field(default=8, metadata=of(whole(1, 64)))
+
+
+@dataclass(frozen=True)
+class LeaseConfig:
+    """[lease]: which host owns the engine VM. The timeline is in ha_agent/broker/lease.py."""
+
+    path: Path = field(
+        metadata=of(PATH, derived="<storage.domain_path>/ha_agent/<engine.vm_uuid>.lease")
+    )
+    backend: str = field(default="lockfile", metadata=of(choice("lockfile", "sanlock")))
+    renew_interval_seconds: float = field(default=3.0, metadata=of(seconds(0.05, 60)))
+    renew_deadline_seconds: float = field(default=4.0, metadata=of(seconds(0.05, 60)))
+    lease_expiry_seconds: float = field(default=15.0, metadata=of(seconds(0.5, 600)))
+    fence_margin_seconds: float = field(default=4.0, metadata=of(seconds(0.1, 300)))
+    takeover_step_seconds: float = field(default=1.0, metadata=of(seconds(0.05, 60)))
+
+    @property
+    def fence_after_seconds(self) -> float:
+        """How long after the start of the last good renewal the owner ends its VM."""
+        return self.lease_expiry_seconds - self.fence_margin_seconds
+
+
+@dataclass(frozen=True)
+class StatusConfig:
+    """[status]: the blocks in which hosts tell each other how they are."""
+
+    publish_interval_seconds: float = field(default=5.0, metadata=of(INTERVAL))
+    read_interval_seconds: float = field(default=2.0, metadata=of(INTERVAL))
+    host_alive_seconds: float = field(default=30.0, metadata=of(seconds(0.5, 3600)))
+
+
+@dataclass(frozen=True)
+class DefinitionConfig:
+    """[definition]: the engine VM's OVF in the OVF_STORE."""
+
+    refresh_interval_seconds: float = field(default=60.0, metadata=of(INTERVAL))
+
+
+@dataclass(frozen=True)
+class VdsmConfig:
+    """[vdsm]: the VDSM, real or embedded, that runs the engine VM on this host."""
+
+    host: str = field(default="localhost", metadata=of(ADDRESS))
+    port: int = field(default=54321, metadata=of(PORT))
+    ssl: bool = field(default=True, metadata=of(BOOL))
+    key_file: Path = field(default=Path("/etc/pki/vdsm/keys/vdsmkey.pem"), metadata=of(PATH))
+    cert_file: Path = field(default=Path("/etc/pki/vdsm/certs/vdsmcert.pem"), metadata=of(PATH))
+    ca_file: Path = field(default=Path("/etc/pki/vdsm/certs/cacert.pem"), metadata=of(PATH))
+    connect_deadline_seconds: float = field(default=5.0, metadata=of(DEADLINE))
+    call_deadline_seconds: float = field(default=10.0, metadata=of(DEADLINE))
+    heart_beat_interval_seconds: float = field(default=5.0, metadata=of(INTERVAL))
+    poll_interval_seconds: float = field(default=10.0, metadata=of(INTERVAL))
+
+
+@dataclass(frozen=True)
+class VdsmServerConfig:
+    """[vdsm-server]: the embedded VDSM, on hosts that have no other."""
+
+    domain_paths: tuple[Path, ...] = field(
+        metadata=of(list_of(PATH), derived="<storage.domain_path>")
+    )
+    listen_host: str = field(default="127.0.0.1", metadata=of(ADDRESS))
+    listen_port: int = field(default=54321, metadata=of(PORT))
+    qemu_binary: str = field(default="qemu-system-x86_64", metadata=of(PROGRAM))
+    accelerator: str = field(default="auto", metadata=of(choice("auto", "kvm", "tcg")))
+    networks: Mapping[str, str] = field(
+        default_factory=lambda: {"ovirtmgmt": "bridge,br=ovirtmgmt"}, metadata=of(NETWORKS)
+    )
+
+
+@dataclass(frozen=True)
+class BrokerConfig:
+    """[broker]: the local socket that operators and the agent talk to."""
+
+    socket: Path = field(metadata=of(PATH, derived="<host.run_dir>/broker.socket"))
+    socket_group: str = field(default="", metadata=of(OPTIONAL_NAME))
+    socket_mode: int = field(default=0o660, metadata=of(MODE))
+    call_deadline_seconds: float = field(default=10.0, metadata=of(DEADLINE))
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """[network]: how this host finds out that its network works."""
+
+    test: str = field(default="none", metadata=of(choice("none", "ping", "dns", "tcp")))
+    address: str = field(default="", metadata=of(OPTIONAL_ADDRESS))
+    port: Optional[int] = field(default=None, metadata=of(OPTIONAL_PORT))
+    interval_seconds: float = field(default=10.0, metadata=of(INTERVAL))
+    deadline_seconds: float = field(default=5.0, metadata=of(DEADLINE))
+    bridge: str = field(default="ovirtmgmt", metadata=of(OPTIONAL_NAME))
+
+
+@dataclass(frozen=True)
+class ScoreConfig:
+    """[score]: the best score of a host, and what each trouble takes off it, in points."""
+
+    base: int = field(default=3400, metadata=of(POINTS))
+    network: int = field(default=1600, metadata=of(POINTS))
+    cpu_load: int = field(default=1000, metadata=of(POINTS))
+    bridge: int = field(default=600, metadata=of(POINTS))
+    memory: int = field(default=400, metadata=of(POINTS))
+    stale_definition: int = field(default=1000, metadata=of(POINTS))
+    retry: int = field(default=50, metadata=of(POINTS))
+    cpu_load_low: float = field(default=0.4, metadata=of(number(0, 1, "a share")))
+    cpu_load_high: float = field(default=0.9, metadata=of(number(0, 1, "a share")))
+
+
+@dataclass(frozen=True)
+class RestartConfig:
+    """[restart]: what happens after the engine VM went down by itself."""
+
+    backoff_seconds: tuple[float, ...] = field(
+        default=(0.0, 1.0, 5.0, 15.0), metadata=of(list_of(seconds(0, 3600)))
+    )
+    window_seconds: float = field(default=600.0, metadata=of(seconds(1, 86400)))
+    unexpected_down_seconds: float = field(default=120.0, metadata=of(seconds(0, 86400)))
+
+
+@dataclass(frozen=True)
+class AgentConfig:
+    """[agent]: the loop that decides."""
+
+    tick_interval_seconds: float = field(default=1.0, metadata=of(seconds(0.05, 10)))
+    file_poll_interval_seconds: float = field(default=2.0, metadata=of(INTERVAL))
+
+
+@dataclass(frozen=True)
+class LogConfig:
+    """[log]: what is written to the journal."""
+
+    level: str = field(default="info", metadata=of(choice("debug", "info", "warning", "error")))
+
+
+@dataclass(frozen=True)
+class Config:
+    """The whole configuration: one field a section, '_' for the '-' in its name.
+
+    `origins` maps "section.key" to "default" or "file:line"; `files` are the files that were
+    read, in the order in which later ones override earlier ones.
+    """
+
+    host: HostConfig
+    engine: EngineConfig
+    storage: StorageConfig
+    lease: LeaseConfig
+    status: StatusConfig
+    definition: DefinitionConfig
+    vdsm: VdsmConfig
+    vdsm_server: VdsmServerConfig
+    broker: BrokerConfig
+    network: NetworkConfig
+    score: ScoreConfig
+    restart: RestartConfig
+    agent: AgentConfig
+    log: LogConfig
+    origins: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
+    files: tuple[Path, ...] = field(default=(), compare=False)
+
+
+SECTIONS: Mapping[str, type] = {
+    "host": HostConfig,
+    "engine": EngineConfig,
+    "storage": StorageConfig,
+    "lease": LeaseConfig,
+    "status": StatusConfig,
+    "definition": DefinitionConfig,
+    "vdsm": VdsmConfig,
+    "vdsm-server": VdsmServerConfig,
+    "broker": BrokerConfig,
+    "network": NetworkConfig,
+    "score": ScoreConfig,
+    "restart": RestartConfig,
+    "agent": AgentConfig,
+    "log": LogConfig,
+}
