@@ -1,0 +1,270 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The questions that rows of the table ask, each a pure function of one tick's context."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Callable, Optional
+
+from ha_agent.fsm.effect import EffectKind
+from ha_agent.fsm.memory import Memory, StopReason
+from ha_agent.fsm.observation import (
+    Health,
+    LeaseCondition,
+    Observation,
+    OutcomeCode,
+    PeerView,
+    VmCondition,
+    VmExit,
+)
+from ha_agent.fsm.policy import Policy
+from ha_agent.fsm.takeover import contenders, turn_at
+from ha_agent.instant import Instant
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a row may look at: memory and observation of this tick, policy, our score."""
+
+    memory: Memory
+    observation: Observation
+    policy: Policy
+    score: int
+
+    @property
+    def now(self) -> Instant:
+        return self.observation.now
+
+    def age_seconds(self, since: Optional[Instant]) -> float:
+        """Return how long ago `since` was; 0 where there is none."""
+        return 0.0 if since is None else self.now - since
+
+
+Guard = Callable[[Context], bool]
+
+_RUNNING = frozenset(
+    {
+        VmCondition.STARTING,
+        VmCondition.UP,
+        VmCondition.PAUSED,
+        VmCondition.STOPPING,
+        VmCondition.MIGRATING_AWAY,
+    }
+)
+
+
+def idle(context: Context) -> bool:
+    """no effect is under way"""
+    return context.memory.pending is None
+
+
+def stop_requested(context: Context) -> bool:
+    """the agent is asked to stop"""
+    return context.observation.stop_requested
+
+
+def global_maintenance(context: Context) -> bool:
+    """global maintenance is on"""
+    return context.observation.global_maintenance
+
+
+def local_maintenance(context: Context) -> bool:
+    """local maintenance is on"""
+    return context.observation.local_maintenance
+
+
+def vm_unknown(context: Context) -> bool:
+    """VDSM does not answer"""
+    return context.observation.vm.condition is VmCondition.UNKNOWN
+
+
+def vm_running(context: Context) -> bool:
+    """the VM runs here"""
+    return context.observation.vm.condition in _RUNNING
+
+
+def vm_coming(context: Context) -> bool:
+    """the VM is migrating here"""
+    return context.observation.vm.condition is VmCondition.MIGRATING_HERE
+
+
+def vm_leaving(context: Context) -> bool:
+    """the VM is migrating away"""
+    return context.observation.vm.condition is VmCondition.MIGRATING_AWAY
+
+
+def vm_absent(context: Context) -> bool:
+    """VDSM has no record of the VM"""
+    return context.observation.vm.condition is VmCondition.ABSENT
+
+
+def vm_down(context: Context) -> bool:
+    """a Down record of the VM is left"""
+    return context.observation.vm.condition is VmCondition.DOWN
+
+
+def vm_gone(context: Context) -> bool:
+    """the VM does not run here"""
+    return vm_absent(context) or vm_down(context)
+
+
+def vm_migrated(context: Context) -> bool:
+    """the VM ended here by migrating"""
+    return vm_down(context) and context.observation.vm.exit is VmExit.MIGRATED
+
+
+def vm_lease_elsewhere(context: Context) -> bool:
+    """the VM ended for want of its VM lease"""
+    return vm_down(context) and context.observation.vm.exit is VmExit.LEASE_HELD_ELSEWHERE
+
+
+def lease_known(context: Context) -> bool:
+    """the lease could be read"""
+    return context.observation.lease.condition is not LeaseCondition.UNKNOWN
+
+
+def lease_ours(context: Context) -> bool:
+    """the lease is ours"""
+    return context.observation.lease.condition is LeaseCondition.OURS
+
+
+def lease_available(context: Context) -> bool:
+    """the lease is free or expired"""
+    condition = context.observation.lease.condition
+    return condition in (LeaseCondition.FREE, LeaseCondition.EXPIRED)
+
+
+def lease_taken_away(context: Context) -> bool:
+    """the lease is known to be expired or another host's"""
+    condition = context.observation.lease.condition
+    return condition in (LeaseCondition.HELD, LeaseCondition.EXPIRED)
+
+
+def our_turn(context: Context) -> bool:
+    """it is this host's turn to take the lease"""
+    turn = turn_at(context.observation, context.score, context.policy)
+    return turn is not None and context.now >= turn
+
+
+def able(context: Context) -> bool:
+    """this host could run the VM"""
+    return context.score > 0 and context.observation.definition.available
+
+
+def not_held_back(context: Context) -> bool:
+    """no pause after a failure is running"""
+    not_before = context.memory.not_before
+    return not_before is None or context.now >= not_before
+
+
+def no_peer_has_vm(context: Context) -> bool:
+    """no live host says that the VM runs there"""
+    return not any(peer.vm_up for peer in _live_claims(context))
+
+
+def _live_claims(context: Context) -> list[PeerView]:
+    lease = context.observation.lease
+    dead_holder = lease.host_id if lease.condition is LeaseCondition.EXPIRED else None
+    return [p for p in context.observation.peers if p.alive and p.host_id != dead_holder]
+
+
+def other_host_able(context: Context) -> bool:
+    """another live host could run the VM"""
+    return bool(contenders(context.observation))
+
+
+def healthy(context: Context) -> bool:
+    """the engine's health page is good"""
+    return context.observation.health.health is Health.GOOD
+
+
+def unhealthy(context: Context) -> bool:
+    """the engine's health page is bad"""
+    return context.observation.health.health is Health.BAD
+
+
+def hung(context: Context) -> bool:
+    """the engine has been bad for the whole grace time"""
+    grace_seconds = context.policy.bad_health_grace_seconds
+    return context.age_seconds(context.memory.bad_since) >= grace_seconds
+
+
+def starting_too_long(context: Context) -> bool:
+    """the engine has not become healthy within its start time"""
+    return context.age_seconds(context.memory.state_since) >= context.policy.start_timeout_seconds
+
+
+def stopping_too_long(context: Context) -> bool:
+    """the orderly stop has not ended within its time"""
+    return context.age_seconds(context.memory.state_since) >= context.policy.stop_timeout_seconds
+
+
+def shutdown_asked(context: Context) -> bool:
+    """the orderly stop was asked for"""
+    return context.memory.shutdown_asked
+
+
+def pause_over(context: Context) -> bool:
+    """the pause between two tries is over"""
+    last = context.memory.last_try
+    return last is None or context.now - last >= context.policy.retry_pause_seconds
+
+
+def vdsm_silent_too_long(context: Context) -> bool:
+    """VDSM has been silent for too long"""
+    return context.age_seconds(context.memory.state_since) >= context.policy.vdsm_silent_seconds
+
+
+def restarts_left(context: Context) -> bool:
+    """the VM may be tried again on this host"""
+    return len(context.memory.failures) < len(context.policy.restart_backoff_seconds)
+
+
+def penance_done(context: Context) -> bool:
+    """the time for other hosts to take over has passed"""
+    seconds = context.policy.unexpected_down_seconds
+    return context.age_seconds(context.memory.state_since) >= seconds
+
+
+def take_refused(context: Context) -> bool:
+    """taking the lease did not work"""
+    return _settled(context, EffectKind.TAKE_LEASE) not in (None, OutcomeCode.OK)
+
+
+def started(context: Context) -> bool:
+    """VDSM accepted the start"""
+    return _settled(context, EffectKind.START_VM) is OutcomeCode.OK
+
+
+def start_lost_race(context: Context) -> bool:
+    """the start was refused: the VM lease is held elsewhere"""
+    return _settled(context, EffectKind.START_VM) is OutcomeCode.LEASE_HELD_ELSEWHERE
+
+
+def start_failed(context: Context) -> bool:
+    """the start failed"""
+    code = _settled(context, EffectKind.START_VM)
+    return code in (OutcomeCode.FAILED, OutcomeCode.REFUSED)
+
+
+def gave_up_here(context: Context) -> bool:
+    """the VM failed here too often"""
+    return context.memory.stop_reason is StopReason.FAILED_TOO_OFTEN
+
+
+def _settled(context: Context, kind: EffectKind) -> Optional[OutcomeCode]:
+    effect, outcome = context.memory.settled_effect, context.memory.settled
+    if effect is None or outcome is None or effect.kind is not kind:
+        return None
+    return outcome.code
+
+
+def negate(guard: Guard) -> Guard:
+    """Return the guard that holds when `guard` does not."""
+
+    def negated(context: Context) -> bool:
+        return not guard(context)
+
+    negated.__name__ = f"not_{guard.__name__}"
+    negated.__doc__ = f"not: {guard.__doc__}"
+    return negated

@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The settings that decisions depend on; config.py fills it, its keys document each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class ScoreWeights:
+    """Points, on the predecessor's scale (3400 is a host without fault)."""
+
+    base: int = 3400
+    network: int = 1600
+    cpu_load: int = 1000
+    bridge: int = 600
+    memory: int = 400
+    stale_definition: int = 1000
+    retry: int = 50
+    cpu_load_low: float = 0.4
+    cpu_load_high: float = 0.9
+
+
+@dataclass(frozen=True)
+class Policy:
+    """Times in seconds."""
+
+    start_timeout_seconds: float = 600.0
+    bad_health_grace_seconds: float = 120.0
+    stop_timeout_seconds: float = 120.0
+    force_stop_timeout_seconds: float = 30.0
+    takeover_step_seconds: float = 1.0
+    # Delay before the first, second, ... restart after a crash; then another host's turn.
+    restart_backoff_seconds: tuple[float, ...] = (0.0, 1.0, 5.0, 15.0)
+    restart_window_seconds: float = 600.0
+    unexpected_down_seconds: float = 120.0
+    # After VDSM said that the VM lease is held elsewhere: long enough for that host's agent
+    # to take up the ownership that goes with it, short against the start timeout.
+    lease_elsewhere_pause_seconds: float = 10.0
+    # VDSM silent for so long while the engine is not healthy either: let others try. If the VM
+    # does run here after all, its VM lease still forbids a second start.
+    vdsm_silent_seconds: float = 60.0
+    # Between two tries of an effect that failed (destroy, release): VDSM needs a moment.
+    retry_pause_seconds: float = 2.0
+    weights: ScoreWeights = field(default_factory=ScoreWeights)

@@ -1,0 +1,517 @@
+# SPDX-License-Identifier: Apache-2.0
+"""All edges of the state machine. Everything that decides on a transition stands here, and
+this file knows nothing else: not how to look, not how to act.
+
+A row: from these states, when all guards hold, go to `target` (None: stay), ask for `effect`,
+note something, because `why`. Precedence is row order, and one row fires a tick:
+  1. the agent is stopping           2. the lease has been taken away from a running VM
+  3. global maintenance              4. VDSM is silent
+  5. local maintenance               6. the normal edges, state by state.
+No row fires: nothing changes. The diagram in ARCHITECTURE.md is made from these rows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Callable, Optional
+
+from ha_agent.fsm import guards as g
+from ha_agent.fsm.effect import EffectKind
+from ha_agent.fsm.guards import Context, Guard
+from ha_agent.fsm.memory import Memory, StopReason
+from ha_agent.fsm.state import State
+
+Note = Callable[[Context, Memory], Memory]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One edge."""
+
+    sources: tuple[State, ...]
+    target: Optional[State]
+    when: tuple[Guard, ...]
+    why: str
+    effect: Optional[EffectKind] = None
+    notes: tuple[Note, ...] = ()
+
+
+def failure(context: Context, memory: Memory) -> Memory:
+    """Count a failure of the VM here and hold the next start back accordingly."""
+    failures = (*memory.failures, context.now)
+    backoff = context.policy.restart_backoff_seconds
+    delay_seconds = backoff[min(len(failures), len(backoff)) - 1] if backoff else 0.0
+    return replace(memory, failures=failures, not_before=context.now + delay_seconds)
+
+
+def failures_forgiven(_context: Context, memory: Memory) -> Memory:
+    """Start counting anew."""
+    return replace(memory, failures=(), not_before=None)
+
+
+def hold_back(context: Context, memory: Memory) -> Memory:
+    """Give the host that holds the VM lease time to take up the ownership as well."""
+    pause_seconds = context.policy.lease_elsewhere_pause_seconds
+    return replace(memory, not_before=context.now + pause_seconds)
+
+
+def because(reason: StopReason) -> Note:
+    """Return the note that remembers why things are being stopped."""
+
+    def note(_context: Context, memory: Memory) -> Memory:
+        return replace(memory, stop_reason=reason)
+
+    return note
+
+
+S = State
+E = EffectKind
+_WITH_VM = (
+    S.ENGINE_STARTING,
+    S.ENGINE_UP,
+    S.ENGINE_UP_BAD_HEALTH,
+    S.ENGINE_MIGRATING_AWAY,
+    S.LOCAL_MAINTENANCE_MIGRATE_VM,
+)
+_RUNS = (S.ENGINE_STARTING, S.ENGINE_UP, S.ENGINE_UP_BAD_HEALTH)
+_ALL = tuple(state for state in S if state is not S.AGENT_STOPPED)
+
+
+_HEAD = (
+    Row(_ALL, S.AGENT_STOPPED, (g.stop_requested,), "the agent is stopping; the VM is left alone"),
+    Row(
+        (*_WITH_VM, S.ENGINE_STOP),
+        S.ENGINE_FORCE_STOP,
+        (g.vm_running, g.lease_taken_away),
+        "the lease is no longer ours, so the VM must not go on here",
+        notes=(because(StopReason.LEASE_LOST),),
+    ),
+    Row(
+        (
+            S.ENGINE_DOWN,
+            S.ENGINE_UP,
+            S.ENGINE_STARTING,
+            S.ENGINE_UP_BAD_HEALTH,
+            S.ENGINE_UNEXPECTEDLY_DOWN,
+            S.ENGINE_MIGRATING_AWAY,
+            S.ENGINE_MIGRATING_HERE,
+            S.LOCAL_MAINTENANCE,
+            S.UNKNOWN_LOCAL_VM,
+        ),
+        S.GLOBAL_MAINTENANCE,
+        (g.global_maintenance, g.idle),
+        "global maintenance: hands off the engine VM",
+    ),
+    Row(
+        (S.ENGINE_START,),
+        S.GLOBAL_MAINTENANCE,
+        (g.global_maintenance, g.idle),
+        "global maintenance before VDSM was asked: the start is off",
+    ),
+    Row(
+        (
+            S.START,
+            S.ENGINE_DOWN,
+            S.ENGINE_START,
+            *_RUNS,
+            S.ENGINE_UNEXPECTEDLY_DOWN,
+            S.ENGINE_MIGRATING_AWAY,
+            S.ENGINE_MIGRATING_HERE,
+        ),
+        S.UNKNOWN_LOCAL_VM,
+        (g.vm_unknown, g.lease_known, g.idle),
+        "VDSM does not answer, so nothing is known of the VM here",
+    ),
+    Row(
+        _RUNS,
+        S.LOCAL_MAINTENANCE_MIGRATE_VM,
+        (g.local_maintenance, g.vm_running),
+        "local maintenance: the VM has to leave this host",
+        notes=(because(StopReason.MAINTENANCE),),
+    ),
+    Row(
+        (S.ENGINE_START,),
+        S.ENGINE_STOP,
+        (g.local_maintenance, g.vm_gone, g.idle),
+        "local maintenance before the VM was started: give the lease up",
+        notes=(because(StopReason.MAINTENANCE),),
+    ),
+    Row(
+        (S.ENGINE_DOWN, S.ENGINE_UNEXPECTEDLY_DOWN),
+        S.LOCAL_MAINTENANCE,
+        (g.local_maintenance, g.vm_gone, g.negate(g.lease_ours), g.idle),
+        "local maintenance",
+    ),
+)
+
+_MAINTENANCE = (
+    Row(
+        (S.GLOBAL_MAINTENANCE,),
+        S.ENGINE_STARTING,
+        (g.negate(g.global_maintenance), g.vm_running, g.lease_ours),
+        "global maintenance is over; the VM runs here",
+    ),
+    Row(
+        (S.GLOBAL_MAINTENANCE,),
+        S.ENGINE_DOWN,
+        (g.negate(g.global_maintenance), g.negate(g.vm_unknown)),
+        "global maintenance is over",
+    ),
+    Row(
+        (S.GLOBAL_MAINTENANCE,),
+        S.UNKNOWN_LOCAL_VM,
+        (g.negate(g.global_maintenance), g.vm_unknown),
+        "global maintenance is over; VDSM does not answer",
+    ),
+    Row(
+        (S.GLOBAL_MAINTENANCE,),
+        None,
+        (g.vm_running, g.lease_available, g.idle, g.pause_over),
+        "the VM was started here by hand, so the lease belongs here",
+        effect=E.TAKE_LEASE,
+    ),
+    Row(
+        (S.GLOBAL_MAINTENANCE,),
+        None,
+        (g.vm_gone, g.lease_ours, g.idle, g.pause_over),
+        "the VM is not here any more, so the lease is free for the host that starts it",
+        effect=E.RELEASE_LEASE,
+    ),
+    Row(
+        (S.LOCAL_MAINTENANCE,),
+        S.ENGINE_MIGRATING_HERE,
+        (g.vm_running,),
+        "the VM appeared here in spite of local maintenance",
+    ),
+    Row(
+        (S.LOCAL_MAINTENANCE,),
+        S.ENGINE_DOWN,
+        (g.negate(g.local_maintenance),),
+        "local maintenance is over",
+    ),
+    Row(
+        (S.LOCAL_MAINTENANCE_MIGRATE_VM,),
+        S.ENGINE_STOP,
+        (g.vm_gone,),
+        "the VM has left this host",
+    ),
+    Row(
+        (S.LOCAL_MAINTENANCE_MIGRATE_VM,),
+        S.ENGINE_STARTING,
+        (g.negate(g.local_maintenance), g.vm_running),
+        "local maintenance is over; the VM stays",
+    ),
+    Row(
+        (S.LOCAL_MAINTENANCE_MIGRATE_VM,),
+        S.ENGINE_STOP,
+        (g.vm_running, g.negate(g.vm_leaving), g.other_host_able, g.idle),
+        "another host can take the VM: stop it here in order",
+        effect=E.SHUTDOWN_VM,
+    ),
+)
+
+_START = (
+    Row(
+        (S.START,),
+        S.ENGINE_STARTING,
+        (g.vm_running, g.lease_ours),
+        "the VM already runs here under our lease: take it up",
+    ),
+    Row(
+        (S.START,),
+        S.ENGINE_DOWN,
+        (g.lease_known, g.negate(g.vm_unknown)),
+        "first look done",
+    ),
+    Row(
+        (S.UNKNOWN_LOCAL_VM,),
+        S.ENGINE_STARTING,
+        (g.vm_running, g.lease_ours),
+        "VDSM answers again; the VM runs here",
+    ),
+    Row(
+        (S.UNKNOWN_LOCAL_VM,),
+        S.ENGINE_DOWN,
+        (g.negate(g.vm_unknown),),
+        "VDSM answers again",
+    ),
+    Row(
+        (S.UNKNOWN_LOCAL_VM,),
+        None,
+        (g.lease_ours, g.negate(g.healthy), g.vdsm_silent_too_long, g.idle, g.pause_over),
+        "VDSM stays silent and the engine is not healthy: let other hosts try; "
+        "the VM lease forbids a second start if the VM does run here",
+        effect=E.RELEASE_LEASE,
+    ),
+    Row(
+        (S.ENGINE_DOWN, S.ENGINE_UNEXPECTEDLY_DOWN),
+        S.ENGINE_MIGRATING_HERE,
+        (g.vm_running,),
+        "the VM appeared here",
+    ),
+    Row(
+        (S.ENGINE_DOWN, S.ENGINE_UNEXPECTEDLY_DOWN),
+        S.ENGINE_MIGRATING_HERE,
+        (g.vm_coming,),
+        "the VM is migrating here",
+    ),
+    Row(
+        (S.ENGINE_DOWN,),
+        S.ENGINE_START,
+        (g.lease_ours, g.vm_gone, g.able, g.idle),
+        "the lease is ours and the VM does not run: start it",
+    ),
+    Row(
+        (S.ENGINE_DOWN, S.ENGINE_UNEXPECTEDLY_DOWN),
+        None,
+        (g.lease_ours, g.vm_gone, g.idle, g.pause_over),
+        "the lease is ours, but this host can't run the VM: give it up",
+        effect=E.RELEASE_LEASE,
+    ),
+    Row(
+        (S.ENGINE_DOWN,),
+        S.ENGINE_START,
+        (
+            g.lease_available,
+            g.vm_gone,
+            g.able,
+            g.not_held_back,
+            g.no_peer_has_vm,
+            g.our_turn,
+            g.idle,
+        ),
+        "nobody holds the lease and it is our turn: take it",
+        effect=E.TAKE_LEASE,
+    ),
+    Row(
+        (S.ENGINE_UNEXPECTEDLY_DOWN,),
+        S.ENGINE_DOWN,
+        (g.penance_done, g.idle),
+        "other hosts had their turn",
+        notes=(failures_forgiven,),
+    ),
+    Row(
+        (S.ENGINE_UNEXPECTEDLY_DOWN,),
+        S.ENGINE_DOWN,
+        (g.negate(g.other_host_able), g.not_held_back, g.idle),
+        "no other host can run the VM: keep trying here",
+    ),
+    Row(
+        (S.ENGINE_MIGRATING_HERE,),
+        S.ENGINE_STARTING,
+        (g.vm_running, g.lease_ours),
+        "the VM is here and the lease is ours",
+    ),
+    Row(
+        (S.ENGINE_MIGRATING_HERE,),
+        S.ENGINE_DOWN,
+        (g.vm_gone, g.idle),
+        "the VM did not stay here",
+    ),
+    Row(
+        (S.ENGINE_MIGRATING_HERE,),
+        None,
+        (g.vm_running, g.lease_available, g.idle, g.pause_over),
+        "the VM runs here, so the lease belongs here",
+        effect=E.TAKE_LEASE,
+    ),
+)
+
+_STARTING = (
+    Row(
+        (S.ENGINE_START,),
+        S.ENGINE_STARTING,
+        (g.vm_running, g.lease_ours, g.idle),
+        "the VM runs",
+    ),
+    Row(
+        (S.ENGINE_START,),
+        S.ENGINE_MIGRATING_HERE,
+        (g.vm_running, g.idle),
+        "the VM appeared here before we started it",
+    ),
+    Row((S.ENGINE_START,), S.ENGINE_DOWN, (g.take_refused,), "the lease was not to be had"),
+    Row(
+        (S.ENGINE_START,),
+        S.ENGINE_STOP,
+        (g.start_lost_race,),
+        "another host holds the VM lease: stand back",
+        notes=(because(StopReason.LEASE_ELSEWHERE), hold_back),
+    ),
+    Row(
+        (S.ENGINE_START,),
+        None,
+        (g.start_failed, g.restarts_left),
+        "the start failed: try again after a pause",
+        notes=(failure,),
+    ),
+    Row(
+        (S.ENGINE_START,),
+        S.ENGINE_STOP,
+        (g.start_failed,),
+        "the start failed too often: leave the VM to other hosts",
+        notes=(because(StopReason.FAILED_TOO_OFTEN), failure),
+    ),
+    Row(
+        (S.ENGINE_START,),
+        S.ENGINE_DOWN,
+        (g.lease_known, g.negate(g.lease_ours), g.idle),
+        "the lease is not ours",
+    ),
+    Row(
+        (S.ENGINE_START,),
+        S.ENGINE_STOP,
+        (g.negate(g.able), g.vm_gone, g.idle),
+        "this host can't start the VM now: give the lease up",
+        notes=(because(StopReason.UNABLE),),
+    ),
+    Row(
+        (S.ENGINE_START,),
+        None,
+        (g.lease_ours, g.vm_down, g.idle, g.pause_over),
+        "clear what is left of the last run, as VDSM demands before a start",
+        effect=E.DESTROY_VM,
+    ),
+    Row(
+        (S.ENGINE_START,),
+        None,
+        (g.lease_ours, g.vm_absent, g.not_held_back, g.idle),
+        "start the VM",
+        effect=E.START_VM,
+    ),
+    Row(
+        (S.ENGINE_STARTING,),
+        S.ENGINE_STOP,
+        (g.vm_lease_elsewhere,),
+        "another host holds the VM lease: stand back",
+        notes=(because(StopReason.LEASE_ELSEWHERE), hold_back),
+    ),
+)
+
+_RUNNING = (
+    Row(
+        _RUNS,
+        S.ENGINE_STOP,
+        (g.vm_migrated,),
+        "the VM has migrated away",
+        notes=(because(StopReason.MIGRATED),),
+    ),
+    Row(
+        (*_RUNS, S.ENGINE_MIGRATING_AWAY),
+        S.ENGINE_START,
+        (g.vm_gone, g.negate(g.vm_migrated), g.lease_ours, g.restarts_left),
+        "the VM ended unasked: start it again here",
+        notes=(failure,),
+    ),
+    Row(
+        (*_RUNS, S.ENGINE_MIGRATING_AWAY),
+        S.ENGINE_STOP,
+        (g.vm_gone, g.negate(g.vm_migrated), g.lease_ours),
+        "the VM ended unasked too often: leave it to other hosts",
+        notes=(because(StopReason.FAILED_TOO_OFTEN), failure),
+    ),
+    Row(
+        (*_RUNS, S.ENGINE_MIGRATING_AWAY),
+        S.ENGINE_STOP,
+        (g.vm_gone, g.lease_known),
+        "the VM is not here any more",
+        notes=(because(StopReason.MIGRATED),),
+    ),
+    Row(
+        _RUNS,
+        S.ENGINE_MIGRATING_HERE,
+        (g.vm_running, g.lease_known, g.negate(g.lease_ours)),
+        "the VM runs here, but the lease was given up: take it again",
+    ),
+    Row(_RUNS, S.ENGINE_MIGRATING_AWAY, (g.vm_leaving,), "the VM is migrating away"),
+    Row(
+        (S.ENGINE_MIGRATING_AWAY,),
+        S.ENGINE_STARTING,
+        (g.vm_running, g.negate(g.vm_leaving)),
+        "the migration ended and the VM is still here",
+    ),
+    Row(
+        (S.ENGINE_STARTING, S.ENGINE_UP_BAD_HEALTH),
+        S.ENGINE_UP,
+        (g.vm_running, g.healthy),
+        "the engine is healthy",
+    ),
+    Row(
+        (S.ENGINE_STARTING,),
+        S.ENGINE_STOP,
+        (g.vm_running, g.starting_too_long),
+        "the engine did not become healthy in time",
+        notes=(because(StopReason.START_TIMEOUT), failure),
+    ),
+    Row(
+        (S.ENGINE_UP,),
+        S.ENGINE_UP_BAD_HEALTH,
+        (g.vm_running, g.unhealthy),
+        "the engine's health page is bad",
+    ),
+    Row(
+        (S.ENGINE_UP_BAD_HEALTH,),
+        S.ENGINE_STOP,
+        (g.vm_running, g.hung),
+        "the engine has been bad for the whole grace time",
+        notes=(because(StopReason.HUNG), failure),
+    ),
+)
+
+_STOPPING = (
+    Row(
+        (S.ENGINE_STOP,),
+        S.ENGINE_FORCE_STOP,
+        (g.vm_running, g.stopping_too_long),
+        "the orderly stop takes too long",
+    ),
+    Row(
+        (S.ENGINE_STOP,),
+        None,
+        (g.vm_running, g.negate(g.shutdown_asked), g.idle, g.pause_over),
+        "ask the guest to shut down",
+        effect=E.SHUTDOWN_VM,
+    ),
+    Row(
+        (S.ENGINE_FORCE_STOP,),
+        None,
+        (g.vm_running, g.idle, g.pause_over),
+        "end the VM by force",
+        effect=E.DESTROY_VM,
+    ),
+    Row(
+        (S.ENGINE_STOP, S.ENGINE_FORCE_STOP),
+        None,
+        (g.vm_down, g.idle, g.pause_over),
+        "clear the record of the ended VM",
+        effect=E.DESTROY_VM,
+    ),
+    Row(
+        (S.ENGINE_STOP, S.ENGINE_FORCE_STOP),
+        None,
+        (g.vm_absent, g.lease_ours, g.idle, g.pause_over),
+        "the VM is gone from here: give the lease up",
+        effect=E.RELEASE_LEASE,
+    ),
+    Row(
+        (S.ENGINE_STOP, S.ENGINE_FORCE_STOP),
+        S.ENGINE_UNEXPECTEDLY_DOWN,
+        (g.vm_absent, g.lease_known, g.negate(g.lease_ours), g.gave_up_here, g.idle),
+        "leave the VM to other hosts for a while",
+    ),
+    Row(
+        (S.ENGINE_STOP, S.ENGINE_FORCE_STOP),
+        S.ENGINE_DOWN,
+        (g.vm_absent, g.lease_known, g.negate(g.lease_ours), g.idle),
+        "stopped",
+    ),
+)
+
+TABLE: tuple[Row, ...] = (
+    *_HEAD,
+    *_MAINTENANCE,
+    *_START,
+    *_STARTING,
+    *_RUNNING,
+    *_STOPPING,
+)

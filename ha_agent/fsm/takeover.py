@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whose turn it is when the lease is free: in order of merit, one step apart.
+
+At expiry the best host goes at once and each next one waits its rank times a step, so that
+contenders don't collide; where pictures differ (a peer's block is some seconds old) they may
+all the same, and then the lock decides. Ties go to the lower host id, so that hosts of equal
+score do not all start at once, as the predecessor's did.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Optional
+
+from ha_agent.fsm.observation import LeaseCondition, Observation, PeerView
+from ha_agent.fsm.policy import Policy
+from ha_agent.instant import Instant
+
+
+def contenders(observation: Observation) -> list[PeerView]:
+    """Return the peers that would take the VM; the holder of an expired lease is none."""
+    lease = observation.lease
+    dead_holder = lease.host_id if lease.condition is LeaseCondition.EXPIRED else None
+    return [peer for peer in observation.peers if peer.able and peer.host_id != dead_holder]
+
+
+def rank(host_id: int, score: int, peers: Iterable[PeerView]) -> int:
+    """Return how many of `peers` are better than this host: 0 is the best."""
+    mine = (-score, host_id)
+    return sum(1 for peer in peers if (-peer.score, peer.host_id) < mine)
+
+
+def turn_at(observation: Observation, score: int, policy: Policy) -> Optional[Instant]:
+    """Return when this host may take the lease, or None while it is not to be had."""
+    since = observation.lease.available_since
+    if since is None:
+        return None
+    place = rank(observation.host_id, score, contenders(observation))
+    return since + place * policy.takeover_step_seconds
