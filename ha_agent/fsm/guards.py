@@ -204,10 +204,14 @@ def shutdown_asked(context: Context) -> bool:
     return context.memory.shutdown_asked
 
 
-def pause_over(context: Context) -> bool:
-    """the pause between two tries is over"""
-    last = context.memory.last_try
-    return last is None or context.now - last >= context.policy.retry_pause_seconds
+def effect_possible(context: Context, kind: EffectKind) -> bool:
+    """nothing is under way, and the last effect of this kind is a pause ago"""
+    memory = context.memory
+    if memory.pending is not None:
+        return False
+    if memory.last_kind is not kind or memory.last_at is None:
+        return True
+    return context.now - memory.last_at >= context.policy.retry_pause_seconds
 
 
 def vdsm_silent_too_long(context: Context) -> bool:

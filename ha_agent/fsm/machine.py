@@ -19,7 +19,7 @@ from typing import Any, Optional
 from transitions import EventData, Machine
 
 from ha_agent.fsm.effect import Effect, EffectKind
-from ha_agent.fsm.guards import Context
+from ha_agent.fsm.guards import Context, effect_possible
 from ha_agent.fsm.memory import Memory
 from ha_agent.fsm.observation import Health, Observation
 from ha_agent.fsm.policy import Policy
@@ -108,6 +108,8 @@ class Fsm:
 def _condition(row: Row) -> Any:
     def holds(event: EventData) -> bool:
         context: Context = event.kwargs["context"]
+        if row.effect is not None and not effect_possible(context, row.effect):
+            return False
         return all(guard(context) for guard in row.when)
 
     return holds
@@ -165,7 +167,7 @@ def _remember(context: Context, row: Optional[Row], state: State, new_state: Sta
         if new_state not in _STOPPING:
             memory = memory.forget_stop()
         elif state not in _STOPPING:
-            memory = replace(memory, shutdown_asked=False, last_try=None)
+            memory = replace(memory, shutdown_asked=False)
     for note in row.notes:
         memory = note(context, memory)
     return memory
@@ -181,7 +183,8 @@ def _request(
         serial=serial,
         pending=effect,
         pending_since=context.now,
-        last_try=context.now,
+        last_kind=kind,
+        last_at=context.now,
         shutdown_asked=memory.shutdown_asked or kind is EffectKind.SHUTDOWN_VM,
     )
     return effect, memory

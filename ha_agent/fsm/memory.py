@@ -7,7 +7,7 @@ import enum
 from dataclasses import dataclass, replace
 from typing import Optional
 
-from ha_agent.fsm.effect import Effect
+from ha_agent.fsm.effect import Effect, EffectKind
 from ha_agent.fsm.observation import Outcome
 from ha_agent.instant import Instant
 
@@ -45,8 +45,9 @@ class Memory:
     not_before: Optional[Instant] = None
     stop_reason: Optional[StopReason] = None
     shutdown_asked: bool = False
-    last_try: Optional[Instant] = None
+    last_kind: Optional[EffectKind] = None
+    last_at: Optional[Instant] = None
 
     def forget_stop(self) -> Memory:
         """Return the memory of a host that stops nothing."""
-        return replace(self, stop_reason=None, shutdown_asked=False, last_try=None)
+        return replace(self, stop_reason=None, shutdown_asked=False)

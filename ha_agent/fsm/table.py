@@ -3,7 +3,8 @@
 this file knows nothing else: not how to look, not how to act.
 
 A row: from these states, when all guards hold, go to `target` (None: stay), ask for `effect`,
-note something, because `why`. Precedence is row order, and one row fires a tick:
+note something, because `why`. A row with an effect waits while another effect is under way,
+and for a pause after the last one of its kind. Precedence is row order; one row fires a tick:
   1. the agent is stopping           2. the lease has been taken away from a running VM
   3. global maintenance              4. VDSM is silent
   5. local maintenance               6. the normal edges, state by state.
@@ -166,14 +167,14 @@ _MAINTENANCE = (
     Row(
         (S.GLOBAL_MAINTENANCE,),
         None,
-        (g.vm_running, g.lease_available, g.idle, g.pause_over),
+        (g.vm_running, g.lease_available),
         "the VM was started here by hand, so the lease belongs here",
         effect=E.TAKE_LEASE,
     ),
     Row(
         (S.GLOBAL_MAINTENANCE,),
         None,
-        (g.vm_gone, g.lease_ours, g.idle, g.pause_over),
+        (g.vm_gone, g.lease_ours),
         "the VM is not here any more, so the lease is free for the host that starts it",
         effect=E.RELEASE_LEASE,
     ),
@@ -204,7 +205,7 @@ _MAINTENANCE = (
     Row(
         (S.LOCAL_MAINTENANCE_MIGRATE_VM,),
         S.ENGINE_STOP,
-        (g.vm_running, g.negate(g.vm_leaving), g.other_host_able, g.idle),
+        (g.vm_running, g.negate(g.vm_leaving), g.other_host_able),
         "another host can take the VM: stop it here in order",
         effect=E.SHUTDOWN_VM,
     ),
@@ -238,7 +239,7 @@ _START = (
     Row(
         (S.UNKNOWN_LOCAL_VM,),
         None,
-        (g.lease_ours, g.negate(g.healthy), g.vdsm_silent_too_long, g.idle, g.pause_over),
+        (g.lease_ours, g.negate(g.healthy), g.vdsm_silent_too_long),
         "VDSM stays silent and the engine is not healthy: let other hosts try; "
         "the VM lease forbids a second start if the VM does run here",
         effect=E.RELEASE_LEASE,
@@ -264,7 +265,7 @@ _START = (
     Row(
         (S.ENGINE_DOWN, S.ENGINE_UNEXPECTEDLY_DOWN),
         None,
-        (g.lease_ours, g.vm_gone, g.idle, g.pause_over),
+        (g.lease_ours, g.vm_gone),
         "the lease is ours, but this host can't run the VM: give it up",
         effect=E.RELEASE_LEASE,
     ),
@@ -278,7 +279,6 @@ _START = (
             g.not_held_back,
             g.no_peer_has_vm,
             g.our_turn,
-            g.idle,
         ),
         "nobody holds the lease and it is our turn: take it",
         effect=E.TAKE_LEASE,
@@ -311,7 +311,7 @@ _START = (
     Row(
         (S.ENGINE_MIGRATING_HERE,),
         None,
-        (g.vm_running, g.lease_available, g.idle, g.pause_over),
+        (g.vm_running, g.lease_available),
         "the VM runs here, so the lease belongs here",
         effect=E.TAKE_LEASE,
     ),
@@ -368,14 +368,14 @@ _STARTING = (
     Row(
         (S.ENGINE_START,),
         None,
-        (g.lease_ours, g.vm_down, g.idle, g.pause_over),
+        (g.lease_ours, g.vm_down),
         "clear what is left of the last run, as VDSM demands before a start",
         effect=E.DESTROY_VM,
     ),
     Row(
         (S.ENGINE_START,),
         None,
-        (g.lease_ours, g.vm_absent, g.not_held_back, g.idle),
+        (g.lease_ours, g.vm_absent, g.not_held_back),
         "start the VM",
         effect=E.START_VM,
     ),
@@ -468,28 +468,28 @@ _STOPPING = (
     Row(
         (S.ENGINE_STOP,),
         None,
-        (g.vm_running, g.negate(g.shutdown_asked), g.idle, g.pause_over),
+        (g.vm_running, g.negate(g.shutdown_asked)),
         "ask the guest to shut down",
         effect=E.SHUTDOWN_VM,
     ),
     Row(
         (S.ENGINE_FORCE_STOP,),
         None,
-        (g.vm_running, g.idle, g.pause_over),
+        (g.vm_running),
         "end the VM by force",
         effect=E.DESTROY_VM,
     ),
     Row(
         (S.ENGINE_STOP, S.ENGINE_FORCE_STOP),
         None,
-        (g.vm_down, g.idle, g.pause_over),
+        (g.vm_down),
         "clear the record of the ended VM",
         effect=E.DESTROY_VM,
     ),
     Row(
         (S.ENGINE_STOP, S.ENGINE_FORCE_STOP),
         None,
-        (g.vm_absent, g.lease_ours, g.idle, g.pause_over),
+        (g.vm_absent, g.lease_ours),
         "the VM is gone from here: give the lease up",
         effect=E.RELEASE_LEASE,
     ),
