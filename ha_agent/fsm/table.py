@@ -90,6 +90,7 @@ _HEAD = (
     Row(
         (
             S.ENGINE_DOWN,
+            S.ENGINE_START,
             S.ENGINE_UP,
             S.ENGINE_STARTING,
             S.ENGINE_UP_BAD_HEALTH,
@@ -102,12 +103,6 @@ _HEAD = (
         S.GLOBAL_MAINTENANCE,
         (g.global_maintenance, g.idle),
         "global maintenance: hands off the engine VM",
-    ),
-    Row(
-        (S.ENGINE_START,),
-        S.GLOBAL_MAINTENANCE,
-        (g.global_maintenance, g.idle),
-        "global maintenance before VDSM was asked: the start is off",
     ),
     Row(
         (
@@ -475,14 +470,14 @@ _STOPPING = (
     Row(
         (S.ENGINE_FORCE_STOP,),
         None,
-        (g.vm_running),
+        (g.vm_running,),
         "end the VM by force",
         effect=E.DESTROY_VM,
     ),
     Row(
         (S.ENGINE_STOP, S.ENGINE_FORCE_STOP),
         None,
-        (g.vm_down),
+        (g.vm_down,),
         "clear the record of the ended VM",
         effect=E.DESTROY_VM,
     ),
