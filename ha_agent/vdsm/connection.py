@@ -1,0 +1,253 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One connection to VDSM, from its first byte to its end: greeting, calls, events, heart-beats.
+
+    -> CONNECT                                  <- CONNECTED
+    -> SUBSCRIBE to a reply destination of our own, and to jms.queue.events
+    -> SEND to jms.topic.vdsm_requests          <- MESSAGE to the reply destination
+                                                <- MESSAGE to jms.queue.events
+    -> line ends each half of the agreed interval; silence for 1.5 intervals ends it
+
+VDSM routes replies by destination and request id in tables that all its clients share. So both
+are uuid4 here, the reply destination anew for each connection, and every request is a bare
+object with an id: a notification or a batch would end VDSM's service to everybody (facts 1.2).
+
+A connection ends once, for one reason, and then every pending call fails at once. It is never
+mended: client.py makes the next one. It keeps no queue of events and waits for nobody: the
+reader is never blocked by whoever uses what it reads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Callable, Optional, Protocol, cast
+
+from ha_agent.errors import BadInput, DeadlineExceeded
+from ha_agent.instant import Instant
+from ha_agent.vdsm import jsonrpc, stomp
+from ha_agent.vdsm.errors import VdsmCallFailed, VdsmConnectionLost, VdsmUnreachable
+
+STOMP_VERSION = "1.2"  # VDSM refuses a list of versions
+EVENT_DESTINATION = "jms.queue.events"
+REQUEST_DESTINATION = "jms.topic.vdsm_requests"
+
+# Late by half an interval is late, not dead; and noticed within two intervals.
+_SILENCE_INTERVALS = 1.5
+# VDSM grants a client no delay at all, so we beat twice as often as we promise.
+_BEATS_PER_INTERVAL = 2
+# A peer that sends heart-beats and reads nothing must not fill our memory.
+_MAX_UNSENT_BYTES = 8 * 1024 * 1024
+_MAX_REASON_CHARS = 300
+
+
+class Clock(Protocol):
+    """The part of ports.Clock that is needed here."""
+
+    def now(self) -> Instant:
+        """Read the boot-time clock."""
+
+    async def sleep(self, duration_seconds: float) -> None:
+        """Sleep without blocking the loop."""
+
+
+@dataclass(frozen=True)
+class _Call:
+    """A request under way."""
+
+    method: str
+    answer: asyncio.Future[Any]
+
+
+class Connection(asyncio.Protocol):
+    """An asyncio protocol; `greet` comes first, then `call`.
+
+    `peer` is host:port for messages. `heart_beat_ms` is what we (send, want). `on_event` gets
+    each event in the reader's own turn: it must be quick and must not raise. `ended` resolves
+    to the reason, when the connection is over.
+    """
+
+    def __init__(
+        self,
+        peer: str,
+        *,
+        clock: Clock,
+        heart_beat_ms: tuple[int, int],
+        on_event: Callable[[jsonrpc.Event], None],
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        self.ended: asyncio.Future[str] = loop.create_future()
+        self.unmatched_replies = 0  # late after a deadline, or an answer to nobody
+        self._loop = loop
+        self._peer = peer
+        self._clock = clock
+        self._heart_beat_ms = heart_beat_ms
+        self._on_event = on_event
+        self._decoder = stomp.StompDecoder(where=f"VDSM at {peer}")
+        self._reply_destination = str(uuid.uuid4())
+        self._greeting: asyncio.Future[None] = loop.create_future()
+        self._calls: dict[jsonrpc.MessageId, _Call] = {}
+        self._beat_timer: Optional[asyncio.TimerHandle] = None
+        self._silence_timer: Optional[asyncio.TimerHandle] = None
+        self._heard_at = clock.now()
+
+    # What asyncio calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport; nothing is sent before `greet`."""
+        self._transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Decode what came and hand it on; what can't be decoded ends the connection."""
+        self._heard_at = self._clock.now()
+        try:
+            for frame in self._decoder.feed(data):
+                self._take(frame)
+                if self.ended.done():
+                    return
+        except BadInput as error:
+            self.end(f"it sent what can't be read: {error}")
+
+    def connection_lost(self, exc: Optional[Exception]) -> None:
+        """End, with the socket's error or "closed by VDSM"."""
+        self.end((str(exc) or repr(exc)) if exc else "closed by VDSM")
+
+    # What client.py calls.
+
+    async def greet(self, deadline_seconds: float) -> None:
+        """Open the STOMP session and subscribe. Raises VdsmConnectionLost, DeadlineExceeded."""
+        sends_ms, wants_ms = self._heart_beat_ms
+        self._send(
+            "CONNECT",
+            {"accept-version": STOMP_VERSION, "heart-beat": f"{sends_ms},{wants_ms}"},
+        )
+        try:
+            await asyncio.wait_for(self._greeting, deadline_seconds)
+        except asyncio.TimeoutError:
+            what = f"STOMP greeting of VDSM at {self._peer}"
+            raise DeadlineExceeded(what, deadline_seconds) from None
+        for destination in (self._reply_destination, EVENT_DESTINATION):
+            self._send(
+                "SUBSCRIBE",
+                {"destination": destination, "ack": "auto", "id": str(uuid.uuid4())},
+            )
+
+    async def call(self, method: str, params: Mapping[str, Any], deadline_seconds: float) -> Any:
+        """Send one request and return its result.
+
+        Raises VdsmCallFailed, VdsmConnectionLost, DeadlineExceeded, or VdsmUnreachable when the
+        connection is over already.
+        """
+        if self.ended.done():
+            raise VdsmUnreachable(self._peer, self.ended.result())
+        call = _Call(method, self._loop.create_future())
+        request = jsonrpc.Request(method, params, str(uuid.uuid4()))
+        body = jsonrpc.encode_request(request)
+        self._calls[request.id] = call
+        timer = self._loop.call_later(deadline_seconds, _expire, call, deadline_seconds)
+        try:
+            self._send(
+                "SEND",
+                {
+                    "destination": REQUEST_DESTINATION,
+                    "content-type": "application/json",
+                    "reply-to": self._reply_destination,
+                },
+                body,
+            )
+            return await call.answer
+        finally:
+            timer.cancel()
+            del self._calls[request.id]
+
+    def end(self, reason: str) -> None:
+        """Close at once and fail every pending call. The first reason stays."""
+        if self.ended.done():
+            return
+        reason = reason[:_MAX_REASON_CHARS]
+        self.ended.set_result(reason)
+        for timer in (self._beat_timer, self._silence_timer):
+            if timer is not None:
+                timer.cancel()
+        self._transport.abort()
+        if not self._greeting.done():
+            lost = VdsmConnectionLost(self._peer, reason, may_have_executed=False)
+            self._greeting.set_exception(lost)
+            self._greeting.exception()  # seen: greet() may not be waiting for it (any more)
+        for call in self._calls.values():
+            if not call.answer.done():
+                # Its bytes went to the kernel, and nobody can say what became of them.
+                lost = VdsmConnectionLost(self._peer, reason, may_have_executed=True)
+                call.answer.set_exception(lost)
+
+    # Frames in.
+
+    def _take(self, frame: stomp.Frame) -> None:
+        if frame.command == "MESSAGE":
+            self._take_message(jsonrpc.decode(frame.body))
+        elif frame.command == "CONNECTED" and not self._greeting.done():
+            self._take_greeting(frame)
+        elif frame.command == "ERROR":
+            # It names no request, so it can't be told which of the pending calls it ends.
+            self.end(f"STOMP error: {frame.body.decode('utf-8', 'replace')}")
+        elif frame.command != "RECEIPT":
+            raise stomp.StompError(f"unexpected {frame.command}")
+
+    def _take_greeting(self, frame: stomp.Frame) -> None:
+        version = frame.headers.get("version", "")
+        if version != STOMP_VERSION:
+            raise stomp.StompError(f"STOMP version {version[:20]!r}, not {STOMP_VERSION}")
+        theirs = stomp.parse_heart_beat(frame.headers.get("heart-beat", "0,0"))
+        send_ms, expect_ms = stomp.negotiate(self._heart_beat_ms, theirs)
+        if send_ms:
+            self._beat(send_ms / 1000 / _BEATS_PER_INTERVAL)
+        if expect_ms:
+            self._watch(expect_ms / 1000 * _SILENCE_INTERVALS)
+        self._greeting.set_result(None)
+
+    def _take_message(self, message: jsonrpc.Message) -> None:
+        if isinstance(message, jsonrpc.Event):
+            # On any destination: another client's notification makes VDSM send one astray.
+            self._on_event(message)
+            return
+        if isinstance(message, jsonrpc.Request):
+            raise stomp.StompError("a request, which VDSM never sends")
+        call = None if message.id is None else self._calls.get(message.id)
+        if call is None or call.answer.done():
+            self.unmatched_replies += 1
+        elif message.error is not None:
+            error = VdsmCallFailed(call.method, message.error.code, message.error.message)
+            call.answer.set_exception(error)
+        else:
+            call.answer.set_result(message.result)
+
+    # Bytes out, and time.
+
+    def _send(self, command: str, headers: Mapping[str, str], body: bytes = b"") -> None:
+        if self.ended.done():
+            return
+        self._transport.write(stomp.encode(stomp.Frame(command, headers, body)))
+        if self._transport.get_write_buffer_size() > _MAX_UNSENT_BYTES:
+            self.end("it reads nothing of what we send")
+
+    def _beat(self, period_seconds: float) -> None:
+        self._transport.write(stomp.HEART_BEAT)
+        self._beat_timer = self._loop.call_later(period_seconds, self._beat, period_seconds)
+
+    def _watch(self, limit_seconds: float) -> None:
+        """End the connection after too long a silence.
+
+        When it was this process that stood still, asyncio reads the sockets before it runs this
+        timer, so what came meanwhile counts.
+        """
+        left_seconds = limit_seconds - (self._clock.now() - self._heard_at)
+        if left_seconds <= 0:
+            self.end(f"no heart-beat for {limit_seconds:g} s")
+            return
+        self._silence_timer = self._loop.call_later(left_seconds, self._watch, limit_seconds)
+
+
+def _expire(call: _Call, deadline_seconds: float) -> None:
+    if not call.answer.done():
+        call.answer.set_exception(DeadlineExceeded(f"VDSM {call.method}", deadline_seconds))
