@@ -36,8 +36,8 @@ BLOCK_BYTES = 512
 END_BYTES = 2 * BLOCK_BYTES
 INFO_NAME = "info.json"
 METADATA_NAME = "metadata.json"
-# An engine VM's OVF is about 20 KB; 16 MiB is where the XML reader stops as well.
-MEMBER_LIMIT_BYTES = 16 * 1024 * 1024
+# An engine VM's OVF is about 20 KB; 8 MiB is where the XML reader stops as well.
+MEMBER_LIMIT_BYTES = 8 * 1024 * 1024
 # The largest data centres have some thousands of VMs. A bound keeps a walk over garbage short.
 MEMBER_COUNT_LIMIT = 200_000
 
@@ -110,7 +110,7 @@ def read_member(
     """Return the content of the last member called `name`; other arguments as `list_members`.
 
     The whole archive is walked first, so bytes of a damaged archive are never returned.
-    Raises BadInput when it is damaged, when there is no such member or it is over 16 MiB.
+    Raises BadInput when it is damaged, when there is no such member or it is over 8 MiB.
     """
     members = list_members(
         read_at,

@@ -251,7 +251,7 @@ def test_a_member_over_the_limit_is_refused_before_it_is_read() -> None:
         reads.append(length)
         return data[offset : offset + length]
 
-    with pytest.raises(BadInput, match="more than 16777216"):
+    with pytest.raises(BadInput, match="more than 8388608"):
         read_member(read_at, len(data), f"{ENGINE_VM}.ovf", where="VOL")
     assert max(reads) == 512
 
