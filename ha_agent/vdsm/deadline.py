@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Calls that may hang with the storage, run in threads that are left behind when they do.
+
+A thread inside the kernel on a dead mount can't be ended. So each call gets a daemon thread of
+its own, the caller waits no longer than the deadline, and the number of threads left behind is
+bounded: beyond it calls are refused at once, until the storage lets some of them go.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import Callable, TypeVar
+
+from ha_agent.errors import DeadlineExceeded, EnvironmentFault
+
+T = TypeVar("T")
+
+
+class StorageThreads:
+    """Runs calls with a deadline; at most `max_threads` at once, stuck ones included."""
+
+    def __init__(self, max_threads: int = 32) -> None:
+        self._max_threads = max_threads
+        self._running = 0
+
+    async def run(self, what: str, deadline_seconds: float, call: Callable[[], T]) -> T:
+        """Return what `call` returns, or raise what it raises.
+
+        Raises DeadlineExceeded when it takes longer (it may still end later, its result is
+        dropped), EnvironmentFault when too many calls hang already.
+        """
+        if self._running >= self._max_threads:
+            raise EnvironmentFault(f"{what}: {self._running} storage calls hang already")
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[T] = loop.create_future()
+
+        def settle(result: Callable[[], T]) -> None:
+            self._running -= 1
+            if done.done():
+                return
+            try:
+                done.set_result(result())
+            except BaseException as error:  # handed to the caller, whatever it is
+                done.set_exception(error)
+
+        def body() -> None:
+            try:
+                value = call()
+            except BaseException as error:
+                caught = error
+
+                def result() -> T:
+                    raise caught
+
+            else:
+
+                def result() -> T:
+                    return value
+
+            try:
+                loop.call_soon_threadsafe(settle, result)
+            except RuntimeError:
+                return  # the loop is closed: nobody waits any more
+
+        self._running += 1
+        threading.Thread(target=body, name=f"storage: {what}", daemon=True).start()
+        try:
+            return await asyncio.wait_for(done, deadline_seconds)
+        except asyncio.TimeoutError:
+            raise DeadlineExceeded(what, deadline_seconds) from None

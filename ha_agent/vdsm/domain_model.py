@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A VM's definition as values: what domain_xml.py reads and qemu_args.py uses. No I/O."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Optional
+
+
+@dataclass(frozen=True)
+class PciAddress:
+    """Where the guest finds a device. `bus` is the index of its PCI controller."""
+
+    bus: int
+    slot: int
+    function: int
+    multifunction: bool = False
+
+
+@dataclass(frozen=True)
+class VolumeIds:
+    """The disk is this volume of a storage domain; its path is for VDSM to find."""
+
+    pool: str
+    domain: str
+    image: str
+    volume: str
+
+
+@dataclass(frozen=True)
+class Disk:
+    """A disk or cdrom. `path` is None for an empty cdrom. `target` is vda, sdb, hdc..."""
+
+    device: str
+    target: str
+    bus: str
+    path: Optional[str]
+    format: str = "raw"
+    cache: str = ""
+    io: str = ""
+    error_policy: str = ""
+    serial: str = ""
+    discard: str = ""
+    boot_order: Optional[int] = None
+    read_only: bool = False
+    shareable: bool = False
+    volume: Optional[VolumeIds] = None
+    address: Optional[PciAddress] = None
+
+
+@dataclass(frozen=True)
+class Nic:
+    """A network card. `network` is the bridge or network name, empty when it has none."""
+
+    model: str
+    network: str
+    mac: str
+    link_up: bool = True
+    boot_order: Optional[int] = None
+    address: Optional[PciAddress] = None
+
+
+@dataclass(frozen=True)
+class Lease:
+    """The VM lease. `path` may be the placeholder LEASE-PATH:<volume>:<domain>."""
+
+    key: str
+    lockspace: str
+    path: str
+
+
+@dataclass(frozen=True)
+class Device:
+    """Any other device: element name, kind (its type or model), further attributes."""
+
+    tag: str
+    kind: str
+    name: str = ""
+    index: Optional[int] = None
+    action: str = ""
+    address: Optional[PciAddress] = None
+
+
+@dataclass(frozen=True)
+class Cpu:
+    """`mode` is '', 'custom', 'host-passthrough' or 'host-model'; features are (policy, name)."""
+
+    mode: str = ""
+    model: str = ""
+    features: tuple[tuple[str, str], ...] = ()
+    sockets: int = 0
+    cores: int = 0
+    threads: int = 0
+    numa_cells: int = 0
+
+
+@dataclass(frozen=True)
+class Domain:
+    """One VM's definition. `devices` keep the document's order."""
+
+    uuid: str
+    name: str
+    memory_mib: int
+    vcpus: int
+    max_vcpus: int
+    cpu: Cpu
+    machine: str
+    arch: str
+    loader: str
+    nvram_template: str
+    secure_boot: bool
+    boot_devices: tuple[str, ...]
+    boot_menu: bool
+    disks: tuple[Disk, ...]
+    nics: tuple[Nic, ...]
+    leases: tuple[Lease, ...]
+    devices: tuple[Device, ...]
+    vnc_without_password: bool
+    launch_paused: bool
+    destroy_on_reboot: bool
+    other_elements: tuple[str, ...]

@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The VMs of this host as files, so that a restart of the embedded VDSM finds them again.
+
+    <run_dir>/<vm uuid>/vm.json    the record, replaced as a whole
+    <run_dir>/<vm uuid>/...        the VM's sockets and logs (qemu_args.py, qemu.py)
+
+A record names QEMU's process by pid and by its start time in clock ticks since boot, field 22
+of /proc/<pid>/stat, so that another process which got the same pid is never taken for it. The
+record is written before QEMU is spawned, without a pid; when we die just then, the process is
+found by its command line, in which the VM's run directory stands.
+
+The run directory belongs on a file system that a reboot empties (/run): pids mean nothing after.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Optional
+
+from ha_agent.errors import BadInput
+
+RECORD = "vm.json"
+MAX_RECORD_BYTES = 4 * 1024 * 1024
+_LOGS_KEPT = {"qemu.log", "console.log"}
+
+
+@dataclass(frozen=True)
+class VmRecord:
+    """What is kept of one VM. `exit_*` are set once it is down, `pid` once QEMU was spawned."""
+
+    uuid: str
+    name: str
+    xml: str
+    status: str
+    pid: Optional[int] = None
+    start_ticks: Optional[int] = None
+    exit_code: Optional[int] = None
+    exit_reason: Optional[int] = None
+    exit_message: str = ""
+    lease_paths: tuple[str, ...] = ()
+    is_lease_held: bool = False
+    is_shutdown_asked: bool = False
+    started_at_seconds: float = 0.0
+
+
+def vm_dir(run_dir: Path, uuid: str) -> Path:
+    """Return the VM's run directory."""
+    return run_dir / uuid
+
+
+def save(run_dir: Path, record: VmRecord) -> None:
+    """Write the record; a reader finds the old or the new one, whole."""
+    directory = vm_dir(run_dir, record.uuid)
+    directory.mkdir(mode=0o700, exist_ok=True)
+    draft = directory / f"{RECORD}.new"
+    draft.write_text(json.dumps(dataclasses.asdict(record)))
+    os.replace(draft, directory / RECORD)
+
+
+def forget(run_dir: Path, uuid: str) -> None:
+    """Remove the VM's record, sockets and pid file. Its logs stay for whoever asks why."""
+    directory = vm_dir(run_dir, uuid)
+    try:
+        names = os.listdir(directory)
+    except FileNotFoundError:
+        return
+    # The record goes first: without it the rest is only litter.
+    for name in sorted(names, key=lambda name: name != RECORD):
+        if name not in _LOGS_KEPT:
+            (directory / name).unlink(missing_ok=True)
+
+
+def load_all(run_dir: Path) -> tuple[list[VmRecord], list[BadInput]]:
+    """Read all records, and the faults of those that can't be read (those VMs are unknown)."""
+    records: list[VmRecord] = []
+    faults: list[BadInput] = []
+    for path in sorted(run_dir.glob(f"*/{RECORD}")):
+        try:
+            records.append(_load(path))
+        except BadInput as fault:
+            faults.append(fault)
+    return records, faults
+
+
+def _load(path: Path) -> VmRecord:
+    try:
+        with path.open("rb") as file:
+            value = json.loads(file.read(MAX_RECORD_BYTES))
+    except (OSError, ValueError) as error:
+        raise BadInput(f"can't be read: {error}", where=str(path)) from error
+    if not isinstance(value, dict):
+        raise BadInput("is no JSON object", where=str(path))
+    record = _record(value, path)
+    if record.uuid != path.parent.name:
+        raise BadInput(f"is about VM {record.uuid[:60]!r}", where=str(path))
+    return record
+
+
+_TYPES: Mapping[str, tuple[type, ...]] = {
+    "uuid": (str,),
+    "name": (str,),
+    "xml": (str,),
+    "status": (str,),
+    "pid": (int, type(None)),
+    "start_ticks": (int, type(None)),
+    "exit_code": (int, type(None)),
+    "exit_reason": (int, type(None)),
+    "exit_message": (str,),
+    "lease_paths": (list,),
+    "is_lease_held": (bool,),
+    "is_shutdown_asked": (bool,),
+    "started_at_seconds": (float, int),
+}
+
+
+def _record(value: dict[str, Any], path: Path) -> VmRecord:
+    for name, types in _TYPES.items():
+        if not isinstance(value.get(name), types):
+            raise BadInput(f"{name} is missing or of a wrong type", where=str(path))
+    known = {name: value[name] for name in _TYPES}
+    known["lease_paths"] = tuple(str(lease) for lease in value["lease_paths"])
+    return VmRecord(**known)
+
+
+def start_ticks(pid: int) -> Optional[int]:
+    """Return when the process started, in clock ticks since boot; None when it is gone."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+    except OSError:
+        return None
+    # The command's name, in parentheses, may itself have blanks and parentheses.
+    fields = stat.rpartition(")")[2].split()
+    if fields[0] in ("Z", "X"):
+        return None
+    return int(fields[19])
+
+
+def find_qemu(run_dir: Path, uuid: str) -> Optional[int]:
+    """Return the pid of the QEMU that runs the VM, by its command line; None if there is none."""
+    pid_file = os.fsencode(vm_dir(run_dir, uuid) / "qemu.pid")
+    for name in os.listdir("/proc"):
+        if not name.isdecimal():
+            continue
+        try:
+            arguments = Path(f"/proc/{name}/cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue  # gone meanwhile
+        if b"-uuid" in arguments and pid_file in arguments and uuid.encode() in arguments:
+            return int(name)
+    return None
+
+
+def prepare_dir(run_dir: Path, uuid: str) -> Path:
+    """Make the VM's empty run directory for a new start, with the last start's logs as *.1."""
+    directory = vm_dir(run_dir, uuid)
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for name in os.listdir(directory):
+        path = directory / name
+        if name in _LOGS_KEPT:
+            os.replace(path, directory / f"{name}.1")
+        elif path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        elif not name.endswith(".log.1"):
+            path.unlink(missing_ok=True)
+    return directory
