@@ -1,0 +1,270 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The agent's process: build from configuration, loop, signals, stop.
+
+It touches no shared storage (the broker does) and waits for nothing without a deadline. Five
+small tasks bring answers to the cycle, each waking the tick; the tick itself feeds systemd's
+watchdog, so a stuck loop is a dead agent to systemd, too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import random
+import signal
+import ssl
+from pathlib import Path
+from typing import Callable, Optional
+
+from ha_agent import config as configuration
+from ha_agent import maintenance_file
+from ha_agent.broker.rpc_client import RpcClient
+from ha_agent.broker_port import SocketBroker
+from ha_agent.clock import SystemClock
+from ha_agent.config_schema import Config
+from ha_agent.cycle import Cycle, CycleTimes
+from ha_agent.errors import BadInput, EnvironmentFault
+from ha_agent.file_watch import FileWatch
+from ha_agent.fsm.observation import VmCondition
+from ha_agent.fsm.policy import Policy, ScoreWeights
+from ha_agent.fsm.state import State
+from ha_agent.perform import Performer
+from ha_agent.readiness import Readiness
+from ha_agent.vdsm.client import VdsmClient, vdsm_ssl_context
+from ha_agent.vdsm.verbs import Vdsm
+from ha_agent.vdsm_port import VdsmHypervisor
+
+log = logging.getLogger(__name__)
+
+# The broker answers a waiting call at the latest after this; shorter than a picture's life.
+_SNAPSHOT_WAIT_SECONDS = 2.0
+# After an answer that failed: the broker or VDSM may be restarting.
+_RETRY_SECONDS = 0.5
+_FACTS_INTERVAL_SECONDS = 15.0
+# While VDSM says that the VM is here but has not settled, events alone would do; VDSM sends
+# none for some changes (facts/vdsm.md 1.4), so look more often.
+_RESTLESS_POLL_SECONDS = 1.0
+_STOP_DEADLINE_SECONDS = 3.0
+
+
+def policy_of(config: Config) -> Policy:
+    """Return the settings that decisions depend on."""
+    score = config.score
+    return Policy(
+        start_timeout_seconds=config.engine.start_timeout_seconds,
+        bad_health_grace_seconds=config.engine.bad_health_grace_seconds,
+        stop_timeout_seconds=config.engine.stop_timeout_seconds,
+        takeover_step_seconds=config.lease.takeover_step_seconds,
+        restart_backoff_seconds=config.restart.backoff_seconds,
+        restart_window_seconds=config.restart.window_seconds,
+        unexpected_down_seconds=config.restart.unexpected_down_seconds,
+        weights=ScoreWeights(
+            base=score.base,
+            network=score.network,
+            cpu_load=score.cpu_load,
+            bridge=score.bridge,
+            memory=score.memory,
+            stale_definition=score.stale_definition,
+            retry=score.retry,
+            cpu_load_low=score.cpu_load_low,
+            cpu_load_high=score.cpu_load_high,
+        ),
+    )
+
+
+class Agent:
+    """One host's agent."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._clock = SystemClock()
+        self._readiness = Readiness()
+        self._wake = asyncio.Event()
+        self._look_again = asyncio.Event()
+        vdsm = config.vdsm
+        self._vdsm_client = VdsmClient(
+            vdsm.host,
+            vdsm.port,
+            clock=self._clock,
+            uniform=random.random,
+            ssl_context=_ssl_context(config),
+            on_connected=self._look_again.set,
+            connect_deadline_seconds=vdsm.connect_deadline_seconds,
+            call_deadline_seconds=vdsm.call_deadline_seconds,
+            heart_beat_ms=(round(vdsm.heart_beat_interval_seconds * 1000),) * 2,
+        )
+        self._hypervisor = VdsmHypervisor(
+            Vdsm(self._vdsm_client),
+            config.engine.vm_uuid,
+            bridge=config.network.bridge,
+            shutdown_timeout_seconds=config.engine.stop_timeout_seconds,
+        )
+        rpc = RpcClient(
+            str(config.broker.socket),
+            call_deadline_seconds=config.broker.call_deadline_seconds,
+        )
+        self._broker = SocketBroker(rpc, lease_deadline_seconds=config.lease.lease_expiry_seconds)
+        self._rpc = rpc
+        self.cycle = Cycle(
+            config.host.id,
+            policy_of(config),
+            self._clock,
+            self._broker,
+            Performer(self._broker, self._hypervisor),
+            times=CycleTimes(
+                publish_interval_seconds=config.status.publish_interval_seconds,
+                vm_max_age_seconds=vdsm.poll_interval_seconds + vdsm.call_deadline_seconds,
+            ),
+            wake=self._wake.set,
+        )
+
+    async def run(self) -> None:
+        """Run until SIGTERM or SIGINT; the engine VM is left as it is."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.cycle.request_stop)
+        maintenance = self._config.host.state_dir / maintenance_file.NAME
+        files = [maintenance, *self._config.files]
+        watch = FileWatch(
+            files,
+            self._file_changed,
+            poll_interval_seconds=self._config.agent.file_poll_interval_seconds,
+        )
+        watch.start()
+        self._read_maintenance(maintenance)
+        self._vdsm_client.start()
+        tasks = [
+            loop.create_task(task)
+            for task in (
+                self._follow_broker(),
+                self._follow_events(),
+                self._follow_vm(),
+                self._follow_facts(),
+            )
+        ]
+        try:
+            await self._tick_until_stopped(tasks)
+        finally:
+            self._readiness.stopping()
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+            watch.close()
+            await self.cycle.finish(_STOP_DEADLINE_SECONDS)
+            await self._vdsm_client.close()
+            await self._rpc.close()
+
+    async def _tick_until_stopped(self, tasks: list[asyncio.Task[None]]) -> None:
+        interval_seconds = self._config.agent.tick_interval_seconds
+        ready = False
+        while self.cycle.state is not State.AGENT_STOPPED:
+            self._wake.clear()
+            decision = self.cycle.tick()
+            self._readiness.watchdog()
+            self._readiness.status(f"{decision.state.value}, score {decision.score.points}")
+            if not ready and decision.state is not State.START:
+                self._readiness.ready()
+                ready = True
+            for task in tasks:
+                if task.done():
+                    task.result()  # a bug in one of them ends the process, and systemd restarts it
+            try:
+                await asyncio.wait_for(self._wake.wait(), interval_seconds)
+            except asyncio.TimeoutError:
+                continue
+
+    async def _follow_broker(self) -> None:
+        version = -1
+        silent = False
+        while True:
+            try:
+                snapshot = await self._broker.snapshot(version, _SNAPSHOT_WAIT_SECONDS)
+            except (EnvironmentFault, BadInput) as fault:
+                if not silent:
+                    log.warning("%s", fault)
+                silent, version = True, -1
+                await self._clock.sleep(_RETRY_SECONDS)
+                continue
+            if silent:
+                log.info("the broker answers again")
+                silent = False
+            version = snapshot.version
+            self.cycle.on_snapshot(snapshot)
+
+    async def _follow_events(self) -> None:
+        """Look at the VM whenever an event comes: events are partial, may be lost or late, so
+        they are only a reason to look."""
+        while True:
+            await self._vdsm_client.next_event()
+            self._look_again.set()
+
+    async def _follow_vm(self) -> None:
+        silent = False
+        while True:
+            self._look_again.clear()
+            vm = await self._hypervisor.look()
+            if (vm.condition is VmCondition.UNKNOWN) is not silent:
+                silent = not silent
+                log.warning("%s", vm.detail if silent else f"VDSM answers: the VM is {vm.detail}")
+            self.cycle.on_vm(vm)
+            settled = vm.condition in (VmCondition.ABSENT, VmCondition.DOWN, VmCondition.UP)
+            await self._pause(
+                self._config.vdsm.poll_interval_seconds if settled else _RESTLESS_POLL_SECONDS
+            )
+
+    async def _pause(self, seconds: float) -> None:
+        try:
+            await asyncio.wait_for(self._look_again.wait(), seconds)
+        except asyncio.TimeoutError:
+            return
+
+    async def _follow_facts(self) -> None:
+        while True:
+            try:
+                self.cycle.on_facts(await self._hypervisor.facts())
+                pause_seconds = _FACTS_INTERVAL_SECONDS
+            except EnvironmentFault as fault:
+                log.debug("no host statistics: %s", fault)
+                pause_seconds = _RETRY_SECONDS
+            await self._clock.sleep(pause_seconds)
+
+    # Local files -------------------------------------------------------------------------
+
+    def _file_changed(self, path: Path) -> None:
+        if path.name == maintenance_file.NAME:
+            self._read_maintenance(path)
+            return
+        try:
+            config = configuration.load(list(self._config.files[:1]), os.environ)
+        except BadInput as fault:
+            log.error("configuration changed, but can't be used; the old one stays: %s", fault)
+            return
+        self.cycle.on_policy(policy_of(config))
+        log.info(
+            "configuration changed: weights and timeouts of decisions are in use now; "
+            "other keys need a restart of the agent"
+        )
+
+    def _read_maintenance(self, path: Path) -> None:
+        try:
+            self.cycle.on_local_maintenance(maintenance_file.read(path).local_maintenance)
+        except (BadInput, EnvironmentFault) as fault:
+            log.error("local maintenance stays as it was: %s", fault)
+
+
+def _ssl_context(config: Config) -> Optional[Callable[[], ssl.SSLContext]]:
+    vdsm = config.vdsm
+    if not vdsm.ssl:
+        return None
+    return lambda: vdsm_ssl_context(vdsm.key_file, vdsm.cert_file, vdsm.ca_file)
+
+
+def run(config: Config) -> int:
+    """Run the agent until it is asked to stop; the process root behind `ha-agent run`."""
+
+    async def main() -> None:
+        await Agent(config).run()
+
+    asyncio.run(main())
+    return 0

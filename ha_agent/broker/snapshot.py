@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The broker's picture of the cluster, as values, and its form on the wire.
+
+The broker keeps one `Snapshot` in memory and hands it out as it is: no question about it ever
+waits for storage. Instants are this host's boot-time clock, which broker, agent and command
+line share; on the wire they are floats. Unknown keys from a newer broker are left out; a
+missing or wrong one is a BadInput that names it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Optional, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from ha_agent.errors import BadInput
+from ha_agent.instant import Instant
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class LeaseEntry:
+    """The ownership lease. `state`: unknown, unreadable, free, held or expired."""
+
+    state: str = "unknown"
+    ours: bool = False
+    host_id: Optional[int] = None
+    host_name: str = ""
+    epoch: int = 0
+    available_since: Optional[Instant] = None
+    expires_at: Optional[Instant] = None
+    fence_at: Optional[Instant] = None
+    last_success: Optional[Instant] = None
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class HostEntry:
+    """One host's status block. `problem` says why a block can't be used; the rest is its
+    last good content then. `changed_at` is when its content last changed, by our clock."""
+
+    host_id: int
+    host_name: str = ""
+    alive: bool = False
+    score: int = 0
+    engine_status: Mapping[str, str] = field(default_factory=dict)
+    state: str = ""
+    maintenance: bool = False
+    stopped: bool = False
+    timestamp_seconds: int = 0
+    conf_on_shared_storage: bool = True
+    local_conf_timestamp_seconds: int = 0
+    crc32: str = ""
+    extra: str = ""
+    changed_at: Optional[Instant] = None
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class DefinitionEntry:
+    """The engine VM's definition. `stale`: the store can't be read, the last good one is used."""
+
+    available: bool = False
+    identity: str = ""
+    vm_name: str = ""
+    memory_mib: int = 0
+    source: str = ""
+    last_updated: str = ""
+    accepted_at_unix_seconds: float = 0.0
+    stale: bool = False
+    problem: str = ""
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class HealthEntry:
+    """The engine's health page as this host sees it: unknown, good or bad."""
+
+    health: str = "unknown"
+    detail: str = ""
+    taken_at: Optional[Instant] = None
+
+
+@dataclass(frozen=True)
+class NetworkEntry:
+    """The network test: share of the last samples that were lost; None while untested."""
+
+    share_lost: Optional[float] = None
+    detail: str = ""
+    taken_at: Optional[Instant] = None
+
+
+@dataclass(frozen=True)
+class StorageEntry:
+    """How storage does: when the status blocks were last read and written, and what is wrong."""
+
+    read_at: Optional[Instant] = None
+    written_at: Optional[Instant] = None
+    problem: str = ""
+    workers_replaced: int = 0
+    workers_stuck: int = 0
+
+
+@dataclass(frozen=True)
+class PenaltyEntry:
+    """Points lost, what for, and the measured cause."""
+
+    name: str
+    points: int
+    cause: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """What the agent tells of itself: goes into this host's status block and to operators."""
+
+    state: str = "StartState"
+    state_meaning: str = ""
+    state_since: Optional[Instant] = None
+    reason: str = ""
+    score: int = 0
+    penalties: tuple[PenaltyEntry, ...] = ()
+    engine_status: Mapping[str, str] = field(default_factory=dict)
+    local_maintenance: bool = False
+    stopped: bool = False
+    watch_engine: bool = False
+    made_at: Optional[Instant] = None
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Everything that the broker knows. `version` grows with each change of any part."""
+
+    version: int
+    host_id: int
+    host_name: str
+    vm_uuid: str
+    made_at: Instant
+    lease: LeaseEntry = field(default_factory=LeaseEntry)
+    hosts: tuple[HostEntry, ...] = ()
+    global_maintenance: Optional[bool] = None
+    definition: DefinitionEntry = field(default_factory=DefinitionEntry)
+    health: HealthEntry = field(default_factory=HealthEntry)
+    network: NetworkEntry = field(default_factory=NetworkEntry)
+    storage: StorageEntry = field(default_factory=StorageEntry)
+    agent: Report = field(default_factory=Report)
+
+
+def to_wire(value: Any) -> Any:
+    """Return a dataclass as maps, lists and plain values."""
+    if isinstance(value, Instant):
+        return value.boottime_seconds
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: to_wire(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): to_wire(item) for key, item in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [to_wire(item) for item in value]
+    return value
+
+
+def from_wire(kind: type[T], data: Any, *, where: str) -> T:
+    """Return the dataclass `kind` read from what `to_wire` made; BadInput names what is wrong."""
+    if not isinstance(data, Mapping):
+        raise BadInput(f"expected a map, got {type(data).__name__}", where=where)
+    hints: dict[str, Any] = _hints(kind)  # type: ignore[arg-type]
+    values: dict[str, Any] = {}
+    for f in dataclasses.fields(kind):  # type: ignore[arg-type]
+        if f.name in data:
+            values[f.name] = _read(hints[f.name], data[f.name], f"{where}.{f.name}")
+        elif f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING:
+            raise BadInput("is missing", where=f"{where}.{f.name}")
+    return kind(**values)
+
+
+@functools.lru_cache(maxsize=None)
+def _hints(kind: type[Any]) -> dict[str, Any]:
+    return get_type_hints(kind)
+
+
+def _read(hint: Any, value: Any, where: str) -> Any:
+    if get_origin(hint) is Union:
+        if value is None:
+            return None
+        hint = next(kind for kind in get_args(hint) if kind is not type(None))
+    origin = get_origin(hint)
+    if hint is Instant or hint is float:
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise BadInput(f"expected a number, got {value!r:.60}", where=where)
+        return Instant(float(value)) if hint is Instant else float(value)
+    if origin is tuple:
+        if not isinstance(value, (list, tuple)):
+            raise BadInput(f"expected a list, got {type(value).__name__}", where=where)
+        item = get_args(hint)[0]
+        return tuple(_read(item, part, f"{where}[{i}]") for i, part in enumerate(value))
+    if origin is not None:
+        if not isinstance(value, Mapping):
+            raise BadInput(f"expected a map, got {type(value).__name__}", where=where)
+        return {str(key): str(part) for key, part in value.items()}
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        return from_wire(hint, value, where=where)
+    if isinstance(value, bool) is not (hint is bool) or not isinstance(value, hint):
+        raise BadInput(f"expected {hint.__name__}, got {value!r:.60}", where=where)
+    return value

@@ -1,0 +1,238 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One tick: observe, step, perform, publish.
+
+The cycle holds the latest answers and turns them into ticks. It waits for nothing: answers
+come in through `on_*`, effects and reports run as tasks of their own with deadlines, and each
+of these wakes the next tick. The same object runs in the daemon and in the simulator.
+
+    answers -> Inputs -> observe.observation -> Fsm.step -> Decision
+                                                   |-> effect  -> Performer -> outcome (next tick)
+                                                   `-> Report  -> broker
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+from dataclasses import dataclass
+from typing import Callable, Optional
+
+from ha_agent import observe
+from ha_agent.broker.snapshot import PenaltyEntry, Report, Snapshot
+from ha_agent.errors import EnvironmentFault
+from ha_agent.fsm.effect import Effect
+from ha_agent.fsm.machine import Decision, Fsm
+from ha_agent.fsm.memory import Memory
+from ha_agent.fsm.observation import HostFacts, Observation, Outcome, VmCondition, VmView
+from ha_agent.fsm.policy import Policy
+from ha_agent.fsm.state import State
+from ha_agent.instant import Instant
+from ha_agent.perform import Performer
+from ha_agent.ports import Broker, Clock
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class CycleTimes:
+    """How old an answer may be and still count, and how often to publish; seconds."""
+
+    # A broker that restarts is back well within this; its lease entry carries its own
+    # deadline, so an older picture can't make a lease look ours.
+    snapshot_max_age_seconds: float = 6.0
+    # A look at the VM counts until the next one is overdue by a call's deadline.
+    vm_max_age_seconds: float = 20.0
+    # How long VDSM may say nothing before the VM is unknown: longer than a restart of the
+    # embedded VDSM, shorter than any timeout that matters.
+    vdsm_grace_seconds: float = 3.0
+    publish_interval_seconds: float = 5.0
+
+
+class Cycle:
+    """The agent's decisions over time. Not for several threads."""
+
+    def __init__(
+        self,
+        host_id: int,
+        policy: Policy,
+        clock: Clock,
+        broker: Broker,
+        performer: Performer,
+        *,
+        times: Optional[CycleTimes] = None,
+        wake: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._host_id = host_id
+        self._policy = policy
+        self._clock = clock
+        self._broker = broker
+        self._performer = performer
+        self._times = times or CycleTimes()
+        self._wake = wake
+        self._fsm = Fsm()
+        self._inputs = observe.Inputs()
+        self._snapshot_at: Optional[Instant] = None
+        self._vm_at: Optional[Instant] = None
+        self._vm_unknown_since: Optional[Instant] = None
+        self._outcomes: list[Outcome] = []
+        self._effect_task: Optional[asyncio.Task[None]] = None
+        self._publish_task: Optional[asyncio.Task[None]] = None
+        self._published: Optional[Report] = None
+        self._published_at: Optional[Instant] = None
+        self._reason = State.START.meaning
+        self.state = State.START
+        self.memory = Memory()
+
+    # Answers -----------------------------------------------------------------------------
+
+    def on_snapshot(self, snapshot: Snapshot) -> None:
+        """Take the broker's picture; one made before the one at hand is left out."""
+        known = self._inputs.snapshot
+        if known is not None and snapshot.made_at < known.made_at:
+            return
+        self._inputs = dataclasses.replace(self._inputs, snapshot=snapshot)
+        self._snapshot_at = self._clock.now()
+        self._wake()
+
+    def on_vm(self, vm: VmView) -> None:
+        """Take a look at the VM. UNKNOWN counts only when it has lasted (see CycleTimes)."""
+        now = self._clock.now()
+        if vm.condition is VmCondition.UNKNOWN:
+            self._vm_unknown_since = self._vm_unknown_since or now
+        else:
+            self._inputs = dataclasses.replace(self._inputs, vm=vm)
+            self._vm_at = now
+            self._vm_unknown_since = None
+        self._wake()
+
+    def on_facts(self, facts: HostFacts) -> None:
+        """Take this host's measurements."""
+        self._inputs = dataclasses.replace(self._inputs, facts=facts)
+
+    def on_local_maintenance(self, enabled: bool) -> None:
+        """Take the operator's wish from the local-maintenance file."""
+        if enabled != self._inputs.local_maintenance:
+            log.info("local maintenance is %s", "on" if enabled else "off")
+            self._inputs = dataclasses.replace(self._inputs, local_maintenance=enabled)
+            self._wake()
+
+    def on_policy(self, policy: Policy) -> None:
+        """Use a new policy from the next tick on."""
+        self._policy = policy
+        self._wake()
+
+    def request_stop(self) -> None:
+        """Go to AgentStopped at the next tick; the VM is left as it is."""
+        self._inputs = dataclasses.replace(self._inputs, stop_requested=True)
+        self._wake()
+
+    # The tick ----------------------------------------------------------------------------
+
+    def tick(self) -> Decision:
+        """Decide once, start what was decided, and say so. Never waits."""
+        now = self._clock.now()
+        observation = observe.observation(now, self._host_id, self._fresh(now), self._outcomes)
+        self._outcomes = []
+        decision = self._fsm.step(self.state, self.memory, observation, self._policy)
+        self.state, self.memory = decision.state, decision.memory
+        if decision.row is not None:
+            self._tell(decision)
+        if decision.effect is not None:
+            self._effect_task = asyncio.ensure_future(self._perform(decision.effect))
+        self._publish(now, decision, observation)
+        return decision
+
+    async def finish(self, deadline_seconds: float) -> None:
+        """Let a report under way end (so that peers see AgentStopped), and drop the rest."""
+        tasks = [t for t in (self._publish_task, self._effect_task) if t is not None]
+        if tasks:
+            _done, late = await asyncio.wait(tasks, timeout=deadline_seconds)
+            for task in late:
+                task.cancel()
+
+    def _fresh(self, now: Instant) -> observe.Inputs:
+        inputs = self._inputs
+        if self._snapshot_at is None or (
+            now - self._snapshot_at > self._times.snapshot_max_age_seconds
+        ):
+            inputs = dataclasses.replace(inputs, snapshot=None)
+        if self._vm_too_old(now):
+            inputs = dataclasses.replace(inputs, vm=None)
+        return inputs
+
+    def _vm_too_old(self, now: Instant) -> bool:
+        silent_since = self._vm_unknown_since
+        if silent_since is not None and now - silent_since > self._times.vdsm_grace_seconds:
+            return True
+        return self._vm_at is None or now - self._vm_at > self._times.vm_max_age_seconds
+
+    def _tell(self, decision: Decision) -> None:
+        assert decision.row is not None
+        self._reason = decision.row.why
+        fields = {
+            "state": decision.state.value,
+            "previous_state": decision.previous.value,
+            "reason": decision.row.why,
+            "host_id": self._host_id,
+            "score": decision.score.points,
+        }
+        effect = f" ({decision.effect.kind.value})" if decision.effect else ""
+        if decision.changed:
+            arrow = f"{decision.previous.value} -> {decision.state.value}"
+            log.info("%s: %s%s", arrow, decision.row.why, effect, extra=fields)
+        elif decision.effect is not None:
+            log.info("%s: %s%s", decision.state.value, decision.row.why, effect, extra=fields)
+
+    async def _perform(self, effect: Effect) -> None:
+        performed = await self._performer.perform(effect)
+        if performed.snapshot is not None:
+            self.on_snapshot(performed.snapshot)
+        if performed.vm is not None:
+            self.on_vm(performed.vm)
+        self._outcomes.append(performed.outcome)
+        self._wake()
+
+    # Publishing --------------------------------------------------------------------------
+
+    def _publish(self, now: Instant, decision: Decision, observation: Observation) -> None:
+        report = self._report(decision, observation)
+        due = self._published_at is None or (
+            now - self._published_at >= self._times.publish_interval_seconds
+        )
+        if report == self._published and not due:
+            return
+        if self._publish_task is not None and not self._publish_task.done():
+            return  # the report under way ends within its deadline; the next tick catches up
+        self._published, self._published_at = report, now
+        report = dataclasses.replace(report, made_at=now)
+        self._publish_task = asyncio.ensure_future(self._send(report))
+
+    def _report(self, decision: Decision, observation: Observation) -> Report:
+        health = observation.health
+        vm_here = observation.vm.condition not in (
+            VmCondition.ABSENT,
+            VmCondition.DOWN,
+            VmCondition.MIGRATING_HERE,
+        )
+        return Report(
+            state=decision.state.value,
+            state_meaning=decision.state.meaning,
+            state_since=decision.memory.state_since,
+            reason=self._reason,
+            score=decision.score.points,
+            penalties=tuple(
+                PenaltyEntry(p.name, p.points, p.cause) for p in decision.score.penalties
+            ),
+            engine_status=observe.engine_status(observation.vm, health.health, health.detail),
+            local_maintenance=observation.local_maintenance,
+            stopped=decision.state is State.AGENT_STOPPED,
+            watch_engine=vm_here,
+        )
+
+    async def _send(self, report: Report) -> None:
+        try:
+            await self._broker.publish(report)
+        except EnvironmentFault as fault:
+            log.warning("the broker did not take the report: %s", fault)
+            self._published = None

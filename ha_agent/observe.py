@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From answers of broker and VDSM to one `fsm.Observation`. Pure.
+
+This is where the outside's words end: states and exit reasons of VDSM, lease states and
+status blocks of the broker become the state machine's own enums, in one place.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Optional
+
+from ha_agent.broker.snapshot import HostEntry, Snapshot
+from ha_agent.fsm.observation import (
+    DefinitionView,
+    Health,
+    HealthView,
+    HostFacts,
+    LeaseCondition,
+    LeaseView,
+    Observation,
+    Outcome,
+    PeerView,
+    VmCondition,
+    VmExit,
+    VmView,
+)
+from ha_agent.instant import Instant
+from ha_agent.vdsm.vm_status import ExitReason, VmStats, VmStatus, lost_lease_race
+
+_CONDITIONS = {
+    VmStatus.WAIT_FOR_LAUNCH: VmCondition.STARTING,
+    VmStatus.POWERING_UP: VmCondition.STARTING,
+    VmStatus.UP: VmCondition.UP,
+    VmStatus.POWERING_DOWN: VmCondition.STOPPING,
+    VmStatus.REBOOT_IN_PROGRESS: VmCondition.UP,
+    VmStatus.PAUSED: VmCondition.PAUSED,
+    VmStatus.MIGRATION_SOURCE: VmCondition.MIGRATING_AWAY,
+    VmStatus.MIGRATION_DESTINATION: VmCondition.MIGRATING_HERE,
+    VmStatus.SAVING_STATE: VmCondition.PAUSED,
+    VmStatus.RESTORING_STATE: VmCondition.STARTING,
+    VmStatus.DOWN: VmCondition.DOWN,
+}
+
+_EXITS = {
+    ExitReason.MIGRATION_SUCCEEDED: VmExit.MIGRATED,
+    ExitReason.ADMIN_SHUTDOWN: VmExit.STOPPED,
+    ExitReason.USER_SHUTDOWN: VmExit.POWERED_OFF,
+    ExitReason.SUCCESS: VmExit.POWERED_OFF,
+    ExitReason.SAVE_STATE_SUCCEEDED: VmExit.STOPPED,
+    ExitReason.HOST_SHUTDOWN: VmExit.STOPPED,
+    ExitReason.LIBVIRT_START_FAILED: VmExit.START_FAILED,
+}
+
+
+def vm_view(stats: Optional[VmStats]) -> VmView:
+    """Return what `VM.getStats` says; None means that VDSM has no record of the VM.
+
+    A status that we don't know is UNKNOWN: nothing is started or stopped on a guess.
+    """
+    if stats is None:
+        return VmView(VmCondition.ABSENT, detail="no such VM")
+    condition = VmCondition.UNKNOWN
+    if stats.status is not None:
+        condition = _CONDITIONS[stats.status]
+    if condition is not VmCondition.DOWN:
+        return VmView(condition, detail=stats.status_text)
+    detail = f"{stats.status_text}: {stats.exit_message}" if stats.exit_message else "Down"
+    return VmView(condition, _exit(stats), detail)
+
+
+def _exit(stats: VmStats) -> VmExit:
+    if lost_lease_race(stats.exit_message):
+        return VmExit.LEASE_HELD_ELSEWHERE
+    if stats.exit_reason is None:
+        return VmExit.CRASHED
+    return _EXITS.get(stats.exit_reason, VmExit.CRASHED)
+
+
+def peer_view(host: HostEntry) -> PeerView:
+    """Return another host's status block as the state machine sees it."""
+    return PeerView(
+        host_id=host.host_id,
+        host_name=host.host_name,
+        alive=host.alive and not host.problem,
+        score=host.score,
+        vm_up=host.engine_status.get("vm") == "up",
+        maintenance=host.maintenance,
+        stopped=host.stopped,
+    )
+
+
+def lease_view(snapshot: Snapshot, now: Instant) -> LeaseView:
+    """Return the lease as of `now`: a lease of ours past its fence is ours no more."""
+    entry = snapshot.lease
+    condition = {
+        "free": LeaseCondition.FREE,
+        "held": LeaseCondition.HELD,
+        "expired": LeaseCondition.EXPIRED,
+    }.get(entry.state, LeaseCondition.UNKNOWN)
+    if entry.ours and condition is LeaseCondition.HELD:
+        condition = LeaseCondition.OURS
+        if entry.fence_at is None or now >= entry.fence_at:
+            condition = LeaseCondition.EXPIRED
+    available = condition in (LeaseCondition.FREE, LeaseCondition.EXPIRED)
+    return LeaseView(
+        condition=condition,
+        host_id=entry.host_id,
+        host_name=entry.host_name,
+        epoch=entry.epoch,
+        available_since=entry.available_since if available else None,
+        detail=entry.detail,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Inputs:
+    """The latest answers; None for what has not answered, or not lately enough to be used."""
+
+    snapshot: Optional[Snapshot] = None
+    vm: Optional[VmView] = None
+    facts: HostFacts = dataclasses.field(default_factory=HostFacts)
+    local_maintenance: bool = False
+    stop_requested: bool = False
+
+
+def observation(
+    now: Instant, host_id: int, inputs: Inputs, outcomes: Sequence[Outcome]
+) -> Observation:
+    """Return one tick's picture."""
+    snapshot = inputs.snapshot
+    vm = inputs.vm or VmView(VmCondition.UNKNOWN, detail="VDSM does not answer")
+    plain = Observation(
+        now=now,
+        host_id=host_id,
+        vm=vm,
+        facts=inputs.facts,
+        local_maintenance=inputs.local_maintenance,
+        stop_requested=inputs.stop_requested,
+        outcomes=tuple(outcomes),
+    )
+    if snapshot is None:
+        return plain
+    definition = snapshot.definition
+    return dataclasses.replace(
+        plain,
+        lease=lease_view(snapshot, now),
+        peers=tuple(peer_view(host) for host in snapshot.hosts if host.host_id != host_id),
+        definition=DefinitionView(
+            available=definition.available,
+            identity=definition.identity,
+            memory_mib=definition.memory_mib,
+            stale=definition.stale,
+            problem=definition.problem,
+        ),
+        health=HealthView(Health(snapshot.health.health), snapshot.health.detail),
+        facts=dataclasses.replace(inputs.facts, network_share_lost=snapshot.network.share_lost),
+        global_maintenance=bool(snapshot.global_maintenance),
+    )
+
+
+def engine_status(vm: VmView, health: Health, detail: str) -> dict[str, str]:
+    """Return the predecessor's engine-status object (facts 2.3): vm, health, detail, reason."""
+    if vm.condition is VmCondition.UNKNOWN:
+        return {"vm": "unknown", "health": "unknown", "detail": "unknown", "reason": vm.detail}
+    if vm.condition is VmCondition.ABSENT:
+        reason = "vm not running on this host"
+        return {"vm": "down_missing", "health": "bad", "detail": "unknown", "reason": reason}
+    if vm.condition is VmCondition.DOWN:
+        planned = vm.exit in (VmExit.MIGRATED, VmExit.STOPPED, VmExit.LEASE_HELD_ELSEWHERE)
+        word = "down" if planned else "down_unexpected"
+        return {"vm": word, "health": "bad", "detail": "Down", "reason": vm.detail}
+    if vm.condition is VmCondition.MIGRATING_HERE:
+        return {"vm": "down", "health": "bad", "detail": vm.detail, "reason": "migrating here"}
+    if health is Health.GOOD:
+        return {"vm": "up", "health": "good", "detail": vm.detail}
+    reason = detail or "the engine's health page has not answered yet"
+    return {"vm": "up", "health": "bad", "detail": vm.detail, "reason": reason}

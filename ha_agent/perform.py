@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Carries out the state machine's effects: one request, calls of a port, one outcome.
+
+The order that keeps the VM single, and why:
+  1. the lease is taken first: storage has our epoch, the broker has armed the fence;
+  2. then VM.create, which takes the VM lease inside the hypervisor;
+  3. to stop: the VM first, confirmed gone by a look at VDSM, and only then the lease is
+     released, which disarms the fence. The table's rows hold to it (`vm_absent` before
+     RELEASE_LEASE); this module adds nothing of its own to the order.
+A call that ended without an answer is UNKNOWN, never a failure: the next look tells.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import Optional
+
+from ha_agent.broker.snapshot import Snapshot
+from ha_agent.errors import DeadlineExceeded, EnvironmentFault
+from ha_agent.fsm.effect import Effect, EffectKind
+from ha_agent.fsm.observation import Outcome, OutcomeCode, VmView
+from ha_agent.ports import Broker, Hypervisor
+from ha_agent.vdsm.errors import VdsmCallFailed, VdsmCode, VdsmError, VdsmUnreachable
+from ha_agent.vdsm.vm_status import lost_lease_race
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Performed:
+    """An outcome with the fresh looks that belong to it, so that the tick that hears of the
+    outcome also sees what it did. None: nothing fresher than before."""
+
+    outcome: Outcome
+    vm: Optional[VmView] = None
+    snapshot: Optional[Snapshot] = None
+
+
+class Performer:
+    """Performs one effect at a time over the agent's ports."""
+
+    def __init__(self, broker: Broker, hypervisor: Hypervisor) -> None:
+        self._broker = broker
+        self._hypervisor = hypervisor
+
+    async def perform(self, effect: Effect) -> Performed:
+        """Carry `effect` out. Never raises for a broken environment: that is an outcome."""
+        if effect.kind in (EffectKind.TAKE_LEASE, EffectKind.RELEASE_LEASE):
+            return await self._lease(effect)
+        code, detail = OutcomeCode.OK, ""
+        try:
+            if effect.kind is EffectKind.START_VM:
+                await self._start()
+            elif effect.kind is EffectKind.SHUTDOWN_VM:
+                await self._hypervisor.shutdown()
+            else:
+                await self._hypervisor.destroy()
+        except EnvironmentFault as fault:
+            code, detail = _code(fault), str(fault)
+            log.warning("%s did not work: %s", effect.kind.value, detail)
+        vm = await self._hypervisor.look()
+        return Performed(Outcome(effect.serial, code, detail), vm=vm)
+
+    async def _start(self) -> None:
+        definition = await self._broker.domain_definition()
+        for note in definition.notes:
+            log.info("definition %s: %s", definition.identity, note)
+        await self._hypervisor.create(definition.xml)
+
+    async def _lease(self, effect: Effect) -> Performed:
+        try:
+            if effect.kind is EffectKind.TAKE_LEASE:
+                answer = await self._broker.take_lease(effect.lease_epoch, effect.why)
+            else:
+                answer = await self._broker.release_lease(effect.why)
+        except EnvironmentFault as fault:
+            log.warning("%s did not work: %s", effect.kind.value, fault)
+            return Performed(Outcome(effect.serial, OutcomeCode.UNKNOWN, str(fault)))
+        code = OutcomeCode.OK if answer.ok else OutcomeCode.REFUSED
+        if not answer.ok:
+            log.info("%s refused: %s", effect.kind.value, answer.detail)
+        return Performed(Outcome(effect.serial, code, answer.detail), snapshot=answer.snapshot)
+
+
+def _code(fault: EnvironmentFault) -> OutcomeCode:
+    if isinstance(fault, VdsmCallFailed):
+        if lost_lease_race(fault.message):
+            return OutcomeCode.LEASE_HELD_ELSEWHERE
+        if fault.code == VdsmCode.VM_EXISTS:
+            # The record is there already, as after an answer that was lost: a look tells more.
+            return OutcomeCode.UNKNOWN
+        return OutcomeCode.FAILED
+    if isinstance(fault, (DeadlineExceeded, VdsmUnreachable)):
+        return OutcomeCode.UNKNOWN
+    if isinstance(fault, VdsmError) and fault.may_have_executed:
+        return OutcomeCode.UNKNOWN
+    return OutcomeCode.FAILED
