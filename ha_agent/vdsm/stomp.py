@@ -209,10 +209,11 @@ class StompDecoder:
         """Refuse garbage before its first line ends, which for garbage may be never."""
         first = bytes(self._buffer[: _LONGEST_COMMAND_BYTES + 2])
         line, newline, _ = first.partition(b"\n")
+        begun = _without_cr(line).decode("ascii", "replace")
         if newline:
             self._command(line)
-        elif len(line) > _LONGEST_COMMAND_BYTES + 1:
-            raise self._bad(f"unknown command {line!r}...")
+        elif not any(command.startswith(begun) for command in COMMANDS):
+            raise self._bad(f"unknown command {begun!r}...")
 
     def _parse_head(self, lines: list[bytes]) -> _Head:
         command = self._command(lines[0])
