@@ -13,7 +13,9 @@ def describe(error: Exception) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate is not accepted: {error.verify_message}"
     if isinstance(error, ssl.SSLError):
-        return f"TLS failed: {(error.reason or str(error)).replace('_', ' ').lower()}"
+        # Only errors that OpenSSL itself raised have a reason, such as WRONG_VERSION_NUMBER.
+        reason = getattr(error, "reason", None) or str(error)
+        return f"TLS failed: {reason.replace('_', ' ').lower()}"
     if isinstance(error, socket.gaierror):
         return f"its name can't be resolved: {error.strerror}"
     if isinstance(error, UnicodeError):
@@ -25,4 +27,4 @@ def describe(error: Exception) -> str:
     if isinstance(error, OSError) and error.errno:
         # asyncio's own strerror says only that the call failed.
         return f"the connection failed: {os.strerror(error.errno).lower()}"
-    return f"the connection failed: {error or type(error).__name__}"
+    return f"the connection failed: {str(error) or type(error).__name__}"

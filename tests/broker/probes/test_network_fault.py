@@ -25,7 +25,7 @@ from ha_agent.broker.probes.network_fault import describe
         ),
         (OSError("Multiple exceptions: a, b"), "the connection failed: Multiple exceptions: a, b"),
         (OSError(), "the connection failed: OSError"),
-        (ssl.SSLError(1, "[SSL] wrong version number"), "TLS failed: "),
+        (ssl.SSLError(1, "[SSL] wrong version number"), "TLS failed: [ssl] wrong"),
     ],
 )
 def test_describe(error: Exception, sentence: str) -> None:
