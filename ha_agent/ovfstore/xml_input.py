@@ -86,5 +86,5 @@ def parse_xml(data: bytes, *, where: str) -> etree._Element:
 
 def line_of(element: etree._Element) -> Optional[int]:
     """Return the line that an element begins on, or None for an element that was not parsed."""
-    line = element.sourceline
+    line: object = element.sourceline
     return line if isinstance(line, int) else None

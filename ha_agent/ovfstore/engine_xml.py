@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Judging and repairing the domain XML that the engine puts into the OVF (`EngineXml`).
+
+It is the engine's own idea of the next start, so it is taken as it is when it is sound: of this
+VM, with devices, with a boot disk that VDSM can prepare, and with the lease on that disk's volume
+that keeps two hosts from running it at once (facts/ovf-and-volumes.md, 2.3; the predecessor's
+"only if safe"). What is missing of exclusivity is repaired, never dropped: without EngineXml the
+definition is poorer, and without lease nothing may start. All else is left alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Optional
+
+from lxml import etree
+
+from ha_agent.ovfstore.codes import BLANK_UUID, VM_NAMESPACE
+from ha_agent.ovfstore.ovf_fields import UUID, local_name
+from ha_agent.ovfstore.xml_input import OvfError, parse_xml
+
+# What the engine writes: no password is known, and its time is over. VDSM wants it non-empty.
+VNC_PASSWORD = "*****"
+VNC_PASSWORD_VALID_TO = "1970-01-01T00:00:01"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """`xml` to start from, with what was repaired in `notes`; or None and the reason."""
+
+    xml: Optional[str]
+    notes: tuple[str, ...] = ()
+    refusal: str = ""
+
+
+@dataclass(frozen=True)
+class _BootDisk:
+    """The boot disk's `<disk>`, its metadata, and its ids."""
+
+    name: str
+    metadata: etree._Element
+    volume_uuid: str
+    storage_domain_uuid: str
+
+
+def judge_engine_xml(text: str, *, vm_uuid: str, storage_domain_uuid: str) -> Verdict:
+    """Return the EngineXml unchanged when it is sound, repaired when that is enough.
+
+    Raises nothing for what the text holds: a text that can't be used is a refusal.
+    """
+    try:
+        root = parse_xml(text.encode("utf-8"), where="EngineXml")
+    except OvfError as error:
+        return Verdict(None, refusal=str(error))
+    if local_name(root) != "domain":
+        return Verdict(None, refusal=f"its root element is {root.tag!r}, not domain")
+    found_uuid = (root.findtext("uuid") or "").strip().lower()
+    if found_uuid != vm_uuid:
+        return Verdict(None, refusal=f"it is of VM {found_uuid or '(none)'}, not of {vm_uuid}")
+    devices = root.find("devices")
+    if devices is None:
+        return Verdict(None, refusal="it has no devices")
+    boot = _boot_disk(root, devices)
+    if boot is None:
+        return Verdict(None, refusal="it has no disk with image, volume and domain ids for VDSM")
+    notes = [
+        *_repair_exclusivity(boot),
+        *_repair_lease(devices, boot),
+        *_repair_vnc(devices),
+        *_repair_paused(root),
+    ]
+    xml = text
+    if notes:
+        xml = etree.tostring(root, xml_declaration=True, encoding="UTF-8").decode("utf-8")
+    if boot.storage_domain_uuid != storage_domain_uuid:
+        notes.append(
+            f"EngineXml: the boot disk {boot.name} is on storage domain"
+            f" {boot.storage_domain_uuid}, not on {storage_domain_uuid}"
+        )
+    return Verdict(xml, tuple(notes))
+
+
+def lease_target(volume_uuid: str, storage_domain_uuid: str) -> dict[str, str]:
+    """Return the placeholders that VDSM replaces by the path and offset of the volume's lease.
+
+    It does so only where key is the leaf volume and lockspace the domain of a prepared disk
+    (vdsm: virt/domxml_preprocess.py).
+    """
+    return {
+        "path": f"LEASE-PATH:{volume_uuid}:{storage_domain_uuid}",
+        "offset": f"LEASE-OFFSET:{volume_uuid}:{storage_domain_uuid}",
+    }
+
+
+def add_lease(devices: etree._Element, volume_uuid: str, storage_domain_uuid: str) -> None:
+    """Append the `<lease>` of a volume."""
+    lease = etree.SubElement(devices, "lease")
+    etree.SubElement(lease, "key").text = volume_uuid
+    etree.SubElement(lease, "lockspace").text = storage_domain_uuid
+    etree.SubElement(lease, "target", lease_target(volume_uuid, storage_domain_uuid))
+
+
+def _metadata_children(root: etree._Element) -> Iterator[etree._Element]:
+    """Yield what stands in the ovirt-vm block; old engines left its children without namespace."""
+    metadata = root.find("metadata")
+    for block in [] if metadata is None else metadata:
+        if block.tag == f"{{{VM_NAMESPACE}}}vm":
+            yield from block
+
+
+def _boot_disk(root: etree._Element, devices: etree._Element) -> Optional[_BootDisk]:
+    by_name = {
+        child.get("name"): child
+        for child in _metadata_children(root)
+        if local_name(child) == "device" and child.get("devtype") == "disk"
+    }
+    candidates = []
+    for position, disk in enumerate(devices.findall("disk")):
+        target = disk.find("target")
+        name = None if target is None else target.get("dev")
+        metadata = by_name.get(name)
+        if disk.get("device", "disk") != "disk" or name is None or metadata is None:
+            continue
+        ids = {local_name(child): (child.text or "").strip().lower() for child in metadata}
+        wanted = [ids.get(key, "") for key in ("imageID", "volumeID", "domainID")]
+        if all(UUID.fullmatch(value) for value in wanted):
+            boot = disk.find("boot")
+            order = (boot.get("order") or "") if boot is not None else ""
+            rank = int(order) if order.isascii() and order.isdigit() else 1 << 30
+            candidates.append((rank, position, _BootDisk(name, metadata, wanted[1], wanted[2])))
+    return min(candidates, key=lambda item: item[:2])[2] if candidates else None
+
+
+def _set_metadata(boot: _BootDisk, name: str, value: str) -> Optional[str]:
+    """Set one value of the boot disk's metadata; return the old one when it was another."""
+    for child in boot.metadata:
+        if local_name(child) == name:
+            old = (child.text or "").strip()
+            child.text = value
+            return None if old == value else old or "(empty)"
+    etree.SubElement(boot.metadata, f"{{{VM_NAMESPACE}}}{name}").text = value
+    return "(missing)"
+
+
+def _repair_exclusivity(boot: _BootDisk) -> Iterator[str]:
+    old = _set_metadata(boot, "shared", "exclusive")
+    if old is not None:
+        yield f"EngineXml repaired: disk {boot.name} is shared=exclusive now, was {old}"
+    # The engine VM starts before any storage pool is connected, so VDSM must not look for one.
+    old = _set_metadata(boot, "poolID", BLANK_UUID)
+    if old is not None:
+        yield f"EngineXml repaired: disk {boot.name} has the blank pool now, had {old}"
+
+
+def _repair_lease(devices: etree._Element, boot: _BootDisk) -> Iterator[str]:
+    """Make sure that there is a lease for the boot disk's volume; other leases are not touched."""
+    expected = lease_target(boot.volume_uuid, boot.storage_domain_uuid)
+    for lease in devices.findall("lease"):
+        key = (lease.findtext("key") or "").strip().lower()
+        lockspace = (lease.findtext("lockspace") or "").strip().lower()
+        if key != boot.volume_uuid or lockspace != boot.storage_domain_uuid:
+            continue
+        target = lease.find("target")
+        if target is None:
+            target = etree.SubElement(lease, "target")
+        path, offset = target.get("path") or "", target.get("offset") or ""
+        is_placeholder = path == expected["path"] and offset == expected["offset"]
+        is_real = path.startswith("/") and offset.isascii() and offset.isdigit()
+        if not (is_placeholder or is_real):
+            target.attrib.update(expected)
+            yield f"EngineXml repaired: the lease of disk {boot.name} had no usable target"
+        return
+    add_lease(devices, boot.volume_uuid, boot.storage_domain_uuid)
+    yield f"EngineXml repaired: added the lease of volume {boot.volume_uuid} (disk {boot.name})"
+
+
+def _repair_vnc(devices: etree._Element) -> Iterator[str]:
+    """VDSM refuses VNC without an end of the password's validity (code 9)."""
+    for graphics in devices.findall("graphics"):
+        if graphics.get("type") == "vnc" and not graphics.get("passwdValidTo"):
+            graphics.set("passwd", VNC_PASSWORD)
+            graphics.set("passwdValidTo", VNC_PASSWORD_VALID_TO)
+            yield "EngineXml repaired: VNC had no passwdValidTo"
+
+
+def _repair_paused(root: etree._Element) -> Iterator[str]:
+    """A VM that starts paused holds no lease until it is continued, and serves nobody."""
+    for child in _metadata_children(root):
+        if local_name(child) == "launchPaused" and (child.text or "").strip().lower() == "true":
+            child.text = "false"
+            yield "EngineXml repaired: launchPaused was true"

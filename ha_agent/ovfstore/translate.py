@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A VmDefinition to the domain XML for VDSM's `VM.create({'xml': ...})`.
+
+VDSM since v4.40.12 starts a VM from such XML and from nothing else (facts/vdsm.md, section 3).
+The engine's own XML is used when it is sound (engine_xml.py); otherwise the XML is built from
+the OVF (domain_build.py). Either way the boot disk is exclusive and its volume has a lease: a
+definition for which that can't be had is an error, not a start.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Optional
+
+from ha_agent.ovfstore.domain_build import build_domain_xml
+from ha_agent.ovfstore.engine_xml import judge_engine_xml
+from ha_agent.ovfstore.model import VmDefinition
+
+
+@dataclass(frozen=True)
+class DomainXml:
+    """The XML, where it comes from, and sentences on what was repaired, changed or left out."""
+
+    xml: str
+    source: Literal["engine_xml", "ovf"]
+    notes: tuple[str, ...] = ()
+
+
+def domain_xml(
+    vm: VmDefinition, *, storage_domain_uuid: str, display_network: Optional[str] = None
+) -> DomainXml:
+    """Return the domain XML to start `vm` with.
+
+    `storage_domain_uuid` is the hosted engine's domain: a disk whose OVF names none is there.
+    `display_network` is the network that consoles listen on; by default the first NIC's.
+    Raises OvfError when the VM has no image disk, so that nothing could be leased.
+    """
+    storage_domain_uuid = storage_domain_uuid.lower()
+    notes: tuple[str, ...] = ()
+    if vm.engine_xml is not None:
+        verdict = judge_engine_xml(
+            vm.engine_xml, vm_uuid=vm.uuid, storage_domain_uuid=storage_domain_uuid
+        )
+        if verdict.xml is not None:
+            return DomainXml(verdict.xml, "engine_xml", verdict.notes)
+        notes = (f"EngineXml not used: {verdict.refusal}",)
+    xml, build_notes = build_domain_xml(
+        vm, storage_domain_uuid=storage_domain_uuid, display_network=display_network
+    )
+    return DomainXml(xml, "ovf", notes + build_notes)
