@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What systemd is told (sd_notify), and the sockets that it passes.
+
+Type=notify: `ready` after the first real look at the outside, `status` one live line,
+`watchdog` from the loop whose progress matters and from nowhere else: a timer or a thread
+beside it would go on feeding while the loop hangs. Without NOTIFY_SOCKET, so not under
+systemd, all of it does nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Mapping
+from typing import Optional
+
+import sdnotify
+
+from ha_agent.errors import EnvironmentFault
+
+# STATUS= is one line of `systemctl status`.
+_MAX_STATUS_LENGTH = 200
+
+
+class Readiness:
+    """The notifications of this process."""
+
+    def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
+        self._environ = environ
+        self._notifier: Optional[sdnotify.SystemdNotifier] = None
+        if environ.get("NOTIFY_SOCKET"):
+            self._notifier = sdnotify.SystemdNotifier()
+
+    def ready(self) -> None:
+        """Tell that the start, or a reload, is over: systemd starts what is ordered after us."""
+        self._notify("READY=1")
+
+    def status(self, text: str) -> None:
+        """Show one line in `systemctl status`."""
+        self._notify("STATUS=" + " ".join(text.split())[:_MAX_STATUS_LENGTH])
+
+    def watchdog(self) -> None:
+        """Tell that the loop goes round."""
+        self._notify("WATCHDOG=1")
+
+    def reloading(self, monotonic_microseconds: Optional[int] = None) -> None:
+        """Tell that a reload begins; `ready` ends it. Type=notify-reload asks for the time."""
+        message = "RELOADING=1"
+        if monotonic_microseconds is not None:
+            message += f"\nMONOTONIC_USEC={monotonic_microseconds}"
+        self._notify(message)
+
+    def stopping(self) -> None:
+        """Tell that the stop begins."""
+        self._notify("STOPPING=1")
+
+    def watchdog_interval_seconds(self) -> Optional[float]:
+        """Return how often at least `watchdog` is due, None if systemd watches nothing.
+
+        It is half of WatchdogSec=, as sd_watchdog_enabled(3) advises.
+        """
+        try:
+            limit_microseconds = int(self._environ.get("WATCHDOG_USEC", ""))
+            # A child inherits the variable of the process that is watched.
+            watched = int(self._environ.get("WATCHDOG_PID", os.getpid()))
+        except ValueError:
+            return None
+        if limit_microseconds <= 0 or watched != os.getpid():
+            return None
+        return limit_microseconds / 1e6 / 2
+
+    def _notify(self, message: str) -> None:
+        if self._notifier is not None:
+            # sdnotify encodes as Latin-1 and drops what does not fit; this way the bytes that
+            # it sends are UTF-8, which is what systemd reads.
+            self._notifier.notify(message.encode("utf-8", "replace").decode("latin-1"))
+
+
+def listen_sockets(environ: Mapping[str, str] = os.environ) -> list[socket.socket]:
+    """Return the listening sockets that systemd passed to this process, non-blocking.
+
+    Empty when it passed none. They are handed out once; the caller closes them. Raises
+    EnvironmentFault when there are some and systemd-python, which takes them, is missing.
+    """
+    if environ.get("LISTEN_PID") != str(os.getpid()):
+        return []
+    try:
+        from systemd.daemon import listen_fds
+    except ImportError as error:
+        raise EnvironmentFault(
+            "systemd passes a socket, but systemd-python (python3-systemd) is missing: "
+            f"install it or stop and disable the .socket unit ({error})"
+        ) from error
+    sockets = []
+    for descriptor in listen_fds():
+        passed = socket.socket(fileno=descriptor)
+        passed.setblocking(False)
+        sockets.append(passed)
+    return sockets
