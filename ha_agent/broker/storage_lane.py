@@ -197,7 +197,7 @@ class StorageLane:
         loop = asyncio.get_running_loop()
         self._last_id += 1
         call = _Call(self._last_id, operation, args, deadline_seconds)
-        timer = loop.call_at(call.ends_at, call.fail, call.late)
+        timer = loop.call_at(call.ends_at, self._expire, call)
         try:
             if self._closed:
                 raise call.fault("closed", f"storage lane {self.name} is closed")
@@ -256,6 +256,12 @@ class StorageLane:
                 worker.process.kill()
         await self._wait_gone()
 
+    def _expire(self, call: _Call) -> None:
+        # The running call is _perform's to end, so that its worker is gone before the caller
+        # knows and the caller's next call can't meet it.
+        if call is not self._running:
+            call.fail(call.late)
+
     async def _wait_gone(self) -> None:
         for _ in range(_CLOSE_POLLS):
             if not self._count_abandoned():
@@ -289,7 +295,7 @@ class StorageLane:
         finally:
             if not exchange.done():
                 exchange.cancel()
-                self._lose(worker, f"{call.operation} {call.path} did not end in time")
+                self._lose(worker, f"{call.late}")
         if not exchange.done():
             call.fail(call.late)
             return

@@ -39,7 +39,7 @@ from typing import Any, Callable, Optional
 
 import msgpack
 
-from ha_agent.broker import directio
+from ha_agent.broker import directio, lease_file
 from ha_agent.errors import BadInput, HaAgentError
 
 SLOT_BYTES = 4096
@@ -89,7 +89,8 @@ def scan_slots(path: str, count: int) -> dict[str, Any]:
     per_chunk = _SCAN_BYTES // SLOT_BYTES
     entries: list[dict[str, Any]] = []
     with directio.open_file(path) as file:
-        in_file = -(-file.size_bytes() // SLOT_BYTES)
+        # Slot 0 is looked at in any case: read_slots, too, says so when it is not there.
+        in_file = max(1, -(-file.size_bytes() // SLOT_BYTES))
         for first in range(0, min(count, in_file), per_chunk):
             numbers = range(first, min(first + per_chunk, count, in_file))
             entries.extend(_scan_chunk(file, numbers))
@@ -198,6 +199,7 @@ OPERATIONS: Mapping[str, Callable[..., Any]] = {
     "scan_slots": scan_slots,
     "write_slot": write_slot,
     "read_member": read_member,
+    **lease_file.OPERATIONS,
 }
 
 
