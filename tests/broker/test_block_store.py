@@ -1,0 +1,245 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import os
+import pathlib
+import signal
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from ha_agent.broker import storage_worker
+from ha_agent.broker.block_codec import BlockError, GlobalBlock, StatusBlock, encode
+from ha_agent.broker.block_store import BlockProblem, BlockStore
+from ha_agent.broker.storage_lane import StorageFault, StorageLane
+from ha_agent.clock import SystemClock
+from ha_agent.errors import DeadlineExceeded
+from ha_agent.instant import Instant
+
+SLOTS = 30
+GUARD = b"\xa5" * 4096
+
+
+class HandClock:
+    """A clock that stands until it is set."""
+
+    def __init__(self) -> None:
+        self.time = Instant(1000.0)
+
+    def now(self) -> Instant:
+        return self.time
+
+
+def host_block(host_id: int, score: int = 3400) -> StatusBlock:
+    status = {"vm": "down", "health": "bad", "detail": "unknown"}
+    return StatusBlock(host_id, f"h{host_id}.example", 77, score, status)
+
+
+@pytest.fixture
+def clock() -> HandClock:
+    return HandClock()
+
+
+@pytest.fixture
+def volume(tmp_path: pathlib.Path) -> pathlib.Path:
+    path = tmp_path / "status"
+    path.write_bytes(bytes(SLOTS * 4096))
+    return path
+
+
+@pytest.fixture
+async def lane() -> AsyncIterator[StorageLane]:
+    lane = StorageLane("status", "/run/of/test", clock=SystemClock())
+    await lane.start()
+    yield lane
+    await lane.close()
+
+
+@pytest.fixture
+def store(lane: StorageLane, volume: pathlib.Path, clock: HandClock) -> BlockStore:
+    return BlockStore(lane, str(volume), clock=clock)
+
+
+def put(volume: pathlib.Path, slot: int, data: bytes) -> None:
+    with volume.open("r+b") as file:
+        file.seek(slot * 4096)
+        file.write(data)
+
+
+class TestHosts:
+    async def test_what_is_written_is_read(self, store: BlockStore) -> None:
+        await store.write(host_block(3), ["state=EngineDown"])
+        content = await store.read([3, 4])
+        assert content == {3: host_block(3), 4: None}
+        block = content[3]
+        assert isinstance(block, StatusBlock)
+        assert block.extra == "state=EngineDown\n"
+
+    async def test_neighbours_are_not_touched(
+        self, store: BlockStore, volume: pathlib.Path
+    ) -> None:
+        volume.write_bytes(GUARD * SLOTS)
+        await store.write(host_block(5))
+        data = volume.read_bytes()
+        assert data[5 * 4096 : 6 * 4096] == encode(host_block(5))
+        assert data[: 5 * 4096] == GUARD * 5
+        assert data[6 * 4096 :] == GUARD * (SLOTS - 6)
+
+    async def test_nothing_is_written_of_a_block_that_has_no_form(
+        self, store: BlockStore, volume: pathlib.Path
+    ) -> None:
+        with pytest.raises(BlockError, match="host name"):
+            await store.write(dataclasses.replace(host_block(5), host_name="a|b"))
+        assert volume.read_bytes() == bytes(SLOTS * 4096)
+
+    async def test_one_bad_slot_is_that_hosts_problem(
+        self, store: BlockStore, volume: pathlib.Path
+    ) -> None:
+        for host_id in (1, 2, 3, 4):
+            put(volume, host_id, encode(host_block(host_id)))
+        put(volume, 2, b"\xff\xfe")
+        put(volume, 4, b"2|1|")
+        for _ in ("scan", "used slots"):
+            hosts = (await store.read_all()).hosts
+            assert hosts[1] == host_block(1)
+            assert hosts[3] == host_block(3)
+            assert hosts[2] == BlockProblem(2, "slot 2, byte 0: not UTF-8")
+            newer = hosts[4]
+            assert isinstance(newer, BlockProblem)
+            assert newer.too_new
+            assert newer.reason == "slot 4: format version 2, this software reads up to 1"
+
+    async def test_a_slot_cut_off_is_that_hosts_problem(
+        self, store: BlockStore, volume: pathlib.Path
+    ) -> None:
+        for host_id in (1, 2):
+            put(volume, host_id, encode(host_block(host_id)))
+        await store.read_all()
+        os.truncate(volume, 2 * 4096 + 100)
+        hosts = (await store.read_all()).hosts
+        assert hosts[1] == host_block(1)
+        assert hosts[2] == BlockProblem(2, "slot 2: file ends at 8292, wanted 12288 (ENODATA)")
+
+
+class TestWhichSlotsAreRead:
+    async def test_new_hosts_are_found_by_the_next_scan(
+        self, store: BlockStore, volume: pathlib.Path, clock: HandClock
+    ) -> None:
+        put(volume, 1, encode(host_block(1)))
+        first = await store.read_all()
+        assert first.scanned
+        assert first.read_at == Instant(1000.0)
+        assert set(first.hosts) == {1}
+
+        put(volume, 29, encode(host_block(29)))
+        clock.time = clock.time + 59.0
+        second = await store.read_all()
+        assert not second.scanned
+        assert second.read_at == Instant(1059.0)
+        assert set(second.hosts) == {1}
+
+        clock.time = clock.time + 1.0
+        third = await store.read_all()
+        assert third.scanned
+        assert set(third.hosts) == {1, 29}
+
+    async def test_between_scans_changes_of_known_hosts_and_of_slot_0_are_seen(
+        self, store: BlockStore, volume: pathlib.Path
+    ) -> None:
+        put(volume, 1, encode(host_block(1)))
+        await store.read_all()
+        put(volume, 1, encode(host_block(1, score=10)))
+        put(volume, 0, b"maintenance=1")
+        look = await store.read_all()
+        assert not look.scanned
+        assert look.hosts == {1: host_block(1, score=10)}
+        assert look.global_block == GlobalBlock(maintenance=True)
+
+    async def test_our_own_slot_is_read_from_the_first_write_on(self, store: BlockStore) -> None:
+        await store.read_all()
+        await store.write(host_block(7))
+        look = await store.read_all()
+        assert not look.scanned
+        assert look.hosts == {7: host_block(7)}
+
+    async def test_a_removed_host_is_no_longer_shown(
+        self, store: BlockStore, volume: pathlib.Path
+    ) -> None:
+        put(volume, 1, encode(host_block(1)))
+        await store.read_all()
+        put(volume, 1, bytes(4096))
+        assert (await store.read_all()).hosts == {}
+
+    async def test_a_failed_scan_is_tried_again(
+        self, store: BlockStore, volume: pathlib.Path
+    ) -> None:
+        put(volume, 1, encode(host_block(1)))
+        path, store.path = store.path, "/none/such"
+        with pytest.raises(StorageFault, match="ENOENT"):
+            await store.read_all()
+        store.path = path
+        assert set((await store.read_all()).hosts) == {1}
+
+    async def test_hung_storage_ends_at_the_deadline(
+        self, lane: StorageLane, volume: pathlib.Path, clock: HandClock
+    ) -> None:
+        store = BlockStore(lane, str(volume), clock=clock, deadline_seconds=0.2)
+        pid = (await lane.call("ping", 10.0))["pid"]
+        os.kill(pid, signal.SIGSTOP)
+        with pytest.raises(DeadlineExceeded):
+            await store.read_all()
+        patient = BlockStore(lane, str(volume), clock=clock, deadline_seconds=10.0)
+        assert (await patient.read_all()).hosts == {}
+
+
+class OverwritingLane(StorageLane):
+    """A lane on which another host writes slot 0 just after every write of ours."""
+
+    async def call(self, operation: str, deadline_seconds: float, **args: Any) -> Any:
+        if operation != "write_slot":
+            return await super().call(operation, deadline_seconds, **args)
+        return await asyncio.to_thread(self._write, **args)
+
+    def _write(self, path: str, slot: int, data: bytes, read_back: bool) -> dict[str, Any]:
+        storage_worker.write_slot(path, slot, data)
+        put(pathlib.Path(path), 0, b"maintenance=0")
+        back = storage_worker.read_slots(path, [slot])["slots"][0]["data"]
+        return {"direct": True, "equal": back == data if read_back else None}
+
+
+class TestGlobal:
+    async def test_never_written(self, store: BlockStore) -> None:
+        assert await store.read_global() is None
+        assert (await store.read_all()).global_block is None
+
+    @pytest.mark.parametrize("maintenance", [True, False])
+    async def test_set_and_read(
+        self, store: BlockStore, volume: pathlib.Path, maintenance: bool
+    ) -> None:
+        await store.write_global(maintenance)
+        assert await store.read_global() == GlobalBlock(maintenance)
+        expected = f"maintenance={int(maintenance)}".encode().ljust(4096, b"\0")
+        assert volume.read_bytes()[:4096] == expected
+
+    async def test_garbage_is_slot_0s_problem(
+        self, store: BlockStore, volume: pathlib.Path
+    ) -> None:
+        put(volume, 0, b"\xff")
+        put(volume, 1, encode(host_block(1)))
+        look = await store.read_all()
+        assert look.global_block == BlockProblem(0, "slot 0, byte 0: not UTF-8")
+        assert look.hosts == {1: host_block(1)}
+        assert await store.read_global() == look.global_block
+
+    async def test_a_flag_that_another_host_overwrote_is_not_confirmed(
+        self, volume: pathlib.Path, clock: HandClock
+    ) -> None:
+        lane = OverwritingLane("status", "/run", clock=SystemClock())
+        store = BlockStore(lane, str(volume), clock=clock)
+        with pytest.raises(StorageFault, match="something else than maintenance=True") as caught:
+            await store.write_global(True)
+        assert caught.value.errno_name == "differs"
+        await lane.close()
