@@ -273,7 +273,7 @@ class _Connection:
         if self._server.is_stopping:
             return _error(request, rpc_codec.CODE_STOPPING, "the broker is stopping")
         deadline_seconds = self._server.deadline_seconds_of(request.method)
-        work = asyncio.ensure_future(handler(request.params, self._peer))
+        work = asyncio.get_running_loop().create_task(self._run_handler(handler, request))
         try:
             # Not wait_for(): it would wait for the handler to heed its cancellation, too.
             await asyncio.wait({work}, timeout=deadline_seconds)
@@ -283,6 +283,9 @@ class _Connection:
                     rpc_codec.CODE_DEADLINE,
                     f"{request.method} did not end within {deadline_seconds:g} s",
                 )
+            if work.cancelled():  # by itself: what it waited for was cancelled
+                _log.error("%s failed: it was cancelled from inside", request.method)
+                return _internal_error(request)
             return Response(request.msgid, result=work.result())
         except RpcRefusal as refusal:
             return _error(request, refusal.code, refusal.message, refusal.details)
@@ -293,6 +296,9 @@ class _Connection:
             if not work.done():
                 work.add_done_callback(_log_late_failure)
                 work.cancel()
+
+    async def _run_handler(self, handler: Handler, request: Request) -> Any:
+        return await handler(request.params, self._peer)
 
     async def _refuse_stream(self, error: RpcCodecError) -> None:
         """Say what was wrong, as well as it can be said, before the connection is closed."""

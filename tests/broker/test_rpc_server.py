@@ -38,6 +38,12 @@ async def _break(_params: Mapping[str, Any], _peer: Peer) -> Any:
     raise ZeroDivisionError("a fault of ours")
 
 
+async def _cancel_itself(_params: Mapping[str, Any], _peer: Peer) -> Any:
+    waited_for: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    waited_for.cancel()
+    await waited_for
+
+
 async def _unsendable(_params: Mapping[str, Any], _peer: Peer) -> Any:
     return {1: object()}
 
@@ -56,6 +62,7 @@ _HANDLERS: dict[str, Handler] = {
     "sleep": _sleep,
     "refuse": _refuse,
     "break": _break,
+    "cancel_itself": _cancel_itself,
     "unsendable": _unsendable,
     "big": _big,
     "whoami": _whoami,
@@ -109,7 +116,7 @@ async def test_answers_and_errors(tmp_path: Path, caplog: pytest.LogCaptureFixtu
         assert not caplog.records
 
 
-@pytest.mark.parametrize("method", ["break", "unsendable"])
+@pytest.mark.parametrize("method", ["break", "cancel_itself", "unsendable"])
 async def test_a_fault_in_a_handler_is_logged_once_and_ends_its_call_only(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, method: str
 ) -> None:

@@ -111,6 +111,8 @@ class ProbeLoop(Generic[Value]):
             run.add_done_callback(_forget_outcome)
             what = f"{self.name}: did not end within {self._deadline_seconds:g} s"
             return Sample(None, what, begun)
+        if run.cancelled():  # by itself: what it waited for was cancelled
+            return Sample(None, f"{self.name}: was cancelled from inside", begun)
         try:
             return Sample(run.result(), "", begun)
         except (HaAgentError, OSError) as error:

@@ -193,12 +193,13 @@ async def test_a_probe_that_will_not_end_is_not_started_twice_and_blocks_no_othe
     ("error", "failure", "logged"),
     [
         (EnvironmentFault("no storage"), "p: no storage", 0),
+        (asyncio.CancelledError(), "p: was cancelled from inside", 0),
         (OSError(5, "Input/output error"), "p: [Errno 5] Input/output error", 0),
         (ZeroDivisionError("a fault of ours"), "p: failed inside; the broker's log says more", 1),
     ],
 )
 async def test_a_probe_that_raises_gives_a_failed_sample(
-    caplog: pytest.LogCaptureFixture, error: Exception, failure: str, logged: int
+    caplog: pytest.LogCaptureFixture, error: BaseException, failure: str, logged: int
 ) -> None:
     done = asyncio.Event()
     errors = [error]
