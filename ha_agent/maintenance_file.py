@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""This host's local maintenance, kept over restarts in `<state_dir>/ha.conf`.
+
+The format is the predecessor's, so that a host can go back to it: `key=value` lines, of
+which two are known, with `True` or `False` (facts/ovf-and-volumes.md, 4.1):
+
+    local_maintenance=True
+    local_maintenance_manual=False
+    # set by: root
+    # set at: 2026-11-22T06:45:49Z
+    # reason: new disks
+
+The engine sets the first, an operator the second; either puts the host into maintenance.
+Who, when and why are comments without '=', which the predecessor skips. Other keys are kept
+as they are. The file is local and is replaced in one piece; reading it while it is written
+gives the old or the new content.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from ha_agent.errors import BadInput, EnvironmentFault
+
+FILE_NAME = "ha.conf"
+
+_MAX_FILE_SIZE_BYTES = 1 << 16
+_ENGINE, _OPERATOR = "local_maintenance", "local_maintenance_manual"
+_WHO, _WHEN, _WHY = "set by", "set at", "reason"
+_TRUTH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+
+
+@dataclass(frozen=True)
+class LocalMaintenance:
+    """What ha.conf says. `when` is ISO 8601 in UTC; who, when and why may be empty."""
+
+    by_engine: bool = False
+    by_operator: bool = False
+    who: str = ""
+    when: str = ""
+    why: str = ""
+    others: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def active(self) -> bool:
+        """Whether this host is in local maintenance."""
+        return self.by_engine or self.by_operator
+
+
+def parse(text: str, where: str) -> LocalMaintenance:
+    """Return what the text of a ha.conf says; `where` names it in errors.
+
+    Raises BadInput, with the line, for a line that is neither a comment nor key=value and for
+    a flag that is neither true nor false. A flag must not be guessed: a host that is believed
+    to be out of maintenance gets the engine VM while somebody pulls its disks.
+    """
+    flags: dict[str, bool] = {}
+    notes: dict[str, str] = {}
+    others = []
+    for number, raw in enumerate(text.splitlines(), start=1):
+        line = raw.strip()
+        if line.startswith("#"):
+            name, _, note = line[1:].partition(":")
+            notes[name.strip()] = note.strip()
+        elif line:
+            key, equals, value = (part.strip() for part in line.partition("="))
+            if not equals or not key:
+                raise BadInput(f"{line[:80]!r} is not key=value", where=f"{where}:{number}")
+            if key not in (_ENGINE, _OPERATOR):
+                others.append((key, value))
+            elif value.lower() not in _TRUTH:
+                raise BadInput(
+                    f"{key}={value[:80]}: expected True or False", where=f"{where}:{number}"
+                )
+            else:
+                flags[key] = _TRUTH[value.lower()]
+    return LocalMaintenance(
+        by_engine=flags.get(_ENGINE, False),
+        by_operator=flags.get(_OPERATOR, False),
+        who=notes.get(_WHO, ""),
+        when=notes.get(_WHEN, ""),
+        why=notes.get(_WHY, ""),
+        others=tuple(others),
+    )
+
+
+def form(state: LocalMaintenance) -> str:
+    """Return the text of a ha.conf; `parse` gives back the state, blanks in notes aside."""
+    lines = [f"{_ENGINE}={state.by_engine}", f"{_OPERATOR}={state.by_operator}"]
+    lines += [f"{key}={value}" for key, value in state.others]
+    for name, text in ((_WHO, state.who), (_WHEN, state.when), (_WHY, state.why)):
+        # An '=' in it would be a key to the predecessor; a line break would end the comment.
+        note = " ".join(text.replace("=", "-").split())
+        if note:
+            lines.append(f"# {name}: {note}")
+    return "\n".join(lines) + "\n"
+
+
+def read(path: Path) -> LocalMaintenance:
+    """Read ha.conf; a file that is not there means no maintenance.
+
+    Raises BadInput when its content can't be used, EnvironmentFault when it can't be read.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(_MAX_FILE_SIZE_BYTES + 1)
+    except FileNotFoundError:
+        return LocalMaintenance()
+    except OSError as error:
+        raise EnvironmentFault(f"{path}: can't be read: {error.strerror}") from error
+    if len(data) > _MAX_FILE_SIZE_BYTES:
+        raise BadInput("is larger than 64 KiB", where=str(path))
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise BadInput("is not UTF-8 text", where=str(path), offset=error.start) from error
+    return parse(text, str(path))
+
+
+def write(path: Path, state: LocalMaintenance) -> None:
+    """Replace ha.conf; when this returns, the new state is on the disk.
+
+    Raises EnvironmentFault when it can't be written; the old file is then as it was. Blocks
+    for a write to the local disk.
+    """
+    temporary = ""
+    try:
+        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(form(state))
+            file.flush()
+            # Readable for tools that run as another user, as the predecessor's file is.
+            os.fchmod(file.fileno(), 0o644)
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        temporary = ""
+        directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+    except OSError as error:
+        raise EnvironmentFault(f"{path}: can't be written: {error.strerror}") from error
+    finally:
+        if temporary:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
