@@ -9,7 +9,7 @@ from typing import Any
 
 import msgpack
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ha_agent.broker.rpc_codec import (
@@ -48,6 +48,7 @@ _messages: st.SearchStrategy[Message] = st.one_of(
 )
 
 
+@settings(deadline=None)  # a busy machine is no fault
 @given(st.lists(_messages, max_size=5), st.data())
 def test_messages_survive_the_wire_cut_anywhere(messages: list[Message], data: Any) -> None:
     stream = b"".join(encode(message) for message in messages)
@@ -80,6 +81,7 @@ def test_the_wire_is_the_published_one() -> None:
     assert encode(Notification("n")) == b"\x93\x02\xa1n\x90"
 
 
+@settings(deadline=None)  # a busy machine is no fault
 @given(_values)
 def test_the_scanner_agrees_with_msgpack_about_where_a_message_ends(value: Any) -> None:
     frame = msgpack.packb([1, 0, None, value])
@@ -205,6 +207,7 @@ def test_unknown_keys_of_an_error_are_for_later_versions() -> None:
     assert RpcDecoder().feed(frame) == [Response(1, error=RpcError("c", "m"))]
 
 
+@settings(deadline=None)  # a busy machine is no fault
 @given(st.binary(max_size=200))
 def test_garbage_gives_messages_or_a_clear_refusal(garbage: bytes) -> None:
     # Any other exception fails this test.
