@@ -92,6 +92,10 @@ class BlockStore:
             self._scanned_at is None or read_at - self._scanned_at >= self._scan_interval_seconds
         )
         if scan:
+            if self._scanned_at is not None:
+                # A scan that fails, as 8 MiB on slow storage may, waits for its next turn, so
+                # that the known hosts are still seen.
+                self._scanned_at = read_at
             answer = await self._call("scan_slots", count=self._max_hosts + 1)
             self._used = {entry["slot"] for entry in answer["slots"]} - {GLOBAL_SLOT}
             self._scanned_at = read_at

@@ -82,7 +82,8 @@ Launch = Callable[[str, str, str], "tuple[WorkerProcess, socket.socket]"]
 def launch_worker(python: str, name: str, run_dir: str) -> tuple[WorkerProcess, socket.socket]:
     """Start a worker process; return it and our end of the socket that is its stdin and stdout.
 
-    Raises OSError when the process can't be started.
+    Call it from a thread that lives as long as the broker: the worker dies with that thread
+    (PR_SET_PDEATHSIG). Raises OSError when the process can't be started.
     """
     ours, theirs = socket.socketpair()
     command = [python, "-m", "ha_agent.broker.storage_worker"]

@@ -173,7 +173,23 @@ class TestWhichSlotsAreRead:
         put(volume, 1, bytes(4096))
         assert (await store.read_all()).hosts == {}
 
-    async def test_a_failed_scan_is_tried_again(
+    async def test_a_later_scan_that_fails_leaves_the_known_hosts(
+        self, store: BlockStore, volume: pathlib.Path, clock: HandClock
+    ) -> None:
+        put(volume, 1, encode(host_block(1)))
+        await store.read_all()
+        clock.time = clock.time + 60.0
+        path, store.path = store.path, "/none/such"
+        with pytest.raises(StorageFault, match="ENOENT"):
+            await store.read_all()
+        store.path = path
+        look = await store.read_all()
+        assert not look.scanned
+        assert set(look.hosts) == {1}
+        clock.time = clock.time + 60.0
+        assert (await store.read_all()).scanned
+
+    async def test_a_failed_first_scan_is_tried_again(
         self, store: BlockStore, volume: pathlib.Path
     ) -> None:
         put(volume, 1, encode(host_block(1)))
