@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import pathlib
 import subprocess
@@ -102,6 +103,10 @@ class TestWrite:
         with file, pytest.raises(ValueError, match="not whole blocks"):
             file.write_blocks(offset, bytes(length))
         assert volume.read_bytes() == CONTENT
+
+    def test_a_write_is_on_the_storage_at_return(self, volume: pathlib.Path) -> None:
+        with directio.open_file(str(volume), write=True) as file:
+            assert fcntl.fcntl(file.fd, fcntl.F_GETFL) & os.O_DSYNC
 
     def test_full_device(self) -> None:
         with directio.open_file("/dev/full", write=True) as file:

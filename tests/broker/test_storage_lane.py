@@ -179,6 +179,15 @@ class TestHungStorage:
         assert await first == hung
         assert lane.stats()["replaced"] == 0
 
+    async def test_the_next_worker_starts_before_it_is_needed(
+        self, lane: StorageLane, launcher: Launcher
+    ) -> None:
+        await hang(lane)
+        with pytest.raises(DeadlineExceeded):
+            await lane.call("ping", SHORT_SECONDS)
+        await asyncio.sleep(0.05)
+        assert lane.stats()["worker_pid"] == launcher.started[1].pid
+
     async def test_calls_behind_a_hung_one_get_the_new_worker(self, lane: StorageLane) -> None:
         hung = await hang(lane)
         first = asyncio.ensure_future(lane.call("ping", SHORT_SECONDS))

@@ -224,6 +224,13 @@ class TestProcess:
         assert b"test-lane" in arguments
         assert proc.joinpath("comm").read_text() == "ha-io-test-lane\n"
 
+    def test_a_stray_print_can_not_get_among_the_answers(
+        self, worker: subprocess.Popen[bytes]
+    ) -> None:
+        send(worker, frame({"id": 1, **PING}))
+        receive(worker)
+        assert os.readlink(f"/proc/{worker.pid}/fd/1") == os.readlink(f"/proc/{worker.pid}/fd/2")
+
     def test_ignores_signals_that_a_stopping_broker_gets_too(
         self, worker: subprocess.Popen[bytes]
     ) -> None:
