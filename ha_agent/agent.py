@@ -124,14 +124,13 @@ class Agent:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.cycle.request_stop)
-        maintenance = self._config.host.state_dir / maintenance_file.NAME
+        maintenance = self._config.host.state_dir / maintenance_file.FILE_NAME
         files = [maintenance, *self._config.files]
         watch = FileWatch(
             files,
             self._file_changed,
             poll_interval_seconds=self._config.agent.file_poll_interval_seconds,
         )
-        watch.start()
         self._read_maintenance(maintenance)
         self._vdsm_client.start()
         tasks = [
@@ -232,7 +231,7 @@ class Agent:
     # Local files -------------------------------------------------------------------------
 
     def _file_changed(self, path: Path) -> None:
-        if path.name == maintenance_file.NAME:
+        if path.name == maintenance_file.FILE_NAME:
             self._read_maintenance(path)
             return
         try:
@@ -248,7 +247,7 @@ class Agent:
 
     def _read_maintenance(self, path: Path) -> None:
         try:
-            self.cycle.on_local_maintenance(maintenance_file.read(path).local_maintenance)
+            self.cycle.on_local_maintenance(maintenance_file.read(path).active)
         except (BadInput, EnvironmentFault) as fault:
             log.error("local maintenance stays as it was: %s", fault)
 

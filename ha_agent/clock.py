@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 
 from ha_agent.instant import Instant, WallTime
@@ -22,6 +21,9 @@ class SystemClock:
 
     async def sleep(self, duration_seconds: float) -> None:
         """Sleep without blocking the loop. A suspend of the host is not counted by this."""
+        # Here, because a command that only reads a clock would start 50 ms later with it.
+        import asyncio
+
         await asyncio.sleep(max(0.0, duration_seconds))
 
     def block(self, duration_seconds: float) -> None:

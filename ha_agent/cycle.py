@@ -28,6 +28,7 @@ from ha_agent.fsm.observation import HostFacts, Observation, Outcome, VmConditio
 from ha_agent.fsm.policy import Policy
 from ha_agent.fsm.state import State
 from ha_agent.instant import Instant
+from ha_agent.log import fields
 from ha_agent.perform import Performer
 from ha_agent.ports import Broker, Clock
 
@@ -170,19 +171,19 @@ class Cycle:
     def _tell(self, decision: Decision) -> None:
         assert decision.row is not None
         self._reason = decision.row.why
-        fields = {
-            "state": decision.state.value,
-            "previous_state": decision.previous.value,
-            "reason": decision.row.why,
-            "host_id": self._host_id,
-            "score": decision.score.points,
-        }
+        extra = fields(
+            state=decision.state.value,
+            previous_state=decision.previous.value,
+            reason=decision.row.why,
+            host_id=self._host_id,
+            score=decision.score.points,
+        )
         effect = f" ({decision.effect.kind.value})" if decision.effect else ""
         if decision.changed:
             arrow = f"{decision.previous.value} -> {decision.state.value}"
-            log.info("%s: %s%s", arrow, decision.row.why, effect, extra=fields)
+            log.info("%s: %s%s", arrow, decision.row.why, effect, extra=extra)
         elif decision.effect is not None:
-            log.info("%s: %s%s", decision.state.value, decision.row.why, effect, extra=fields)
+            log.info("%s: %s%s", decision.state.value, decision.row.why, effect, extra=extra)
 
     async def _perform(self, effect: Effect) -> None:
         performed = await self._performer.perform(effect)

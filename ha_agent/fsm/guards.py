@@ -163,9 +163,10 @@ def no_peer_has_vm(context: Context) -> bool:
 
 
 def _live_claims(context: Context) -> list[PeerView]:
-    lease = context.observation.lease
-    dead_holder = lease.host_id if lease.condition is LeaseCondition.EXPIRED else None
-    return [p for p in context.observation.peers if p.alive and p.host_id != dead_holder]
+    """The holder of an expired lease is dead, and who released it saw the VM gone before: what
+    their blocks still say of the VM is older than that."""
+    holder = context.observation.lease.host_id if lease_available(context) else None
+    return [p for p in context.observation.peers if p.alive and p.host_id != holder]
 
 
 def other_host_able(context: Context) -> bool:

@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The status blocks: writes ours, reads everybody's, judges who lives.
+
+A host lives while its block keeps changing, by our own clock: its timestamps are its own and
+are compared with nothing of ours. After a start nobody counts as alive until a change was
+seen, but a block that was never seen before counts as changed when first read: waiting a whole
+window before a first start would cost a minute, and the lease decides in any case.
+
+One host's bad block is that host's problem: it stays in the list with its last good content
+and the reason. When storage does not answer, everything stays as it was, with its age.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+from typing import Callable, Protocol, Union
+
+from ha_agent.broker.block_codec import BlockError, GlobalBlock, StatusBlock, human_lines
+from ha_agent.broker.block_store import BlockProblem, BlockStore, StatusVolume
+from ha_agent.broker.snapshot import HostEntry, Report, StorageEntry
+from ha_agent.broker.watch import Board
+from ha_agent.errors import EnvironmentFault
+from ha_agent.instant import Instant, WallTime
+
+log = logging.getLogger(__name__)
+
+_STATE_LINE = "state="
+
+
+class Clock(Protocol):
+    """What is needed of ports.Clock."""
+
+    def now(self) -> Instant: ...
+
+    def wall(self) -> WallTime: ...
+
+    async def sleep(self, duration_seconds: float) -> None: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class MonitorTimes:
+    """Seconds."""
+
+    read_interval_seconds: float
+    host_alive_seconds: float
+    # Our own agent is taken for dead, and our block left to go stale, after so long without
+    # a report: peers must see a hung agent as they see a dead host.
+    report_max_age_seconds: float
+
+
+class StatusMonitor:
+    """Keeps the board's `hosts` and `global_maintenance` current, and tells how storage does."""
+
+    def __init__(
+        self,
+        store: BlockStore,
+        board: Board,
+        host_id: int,
+        host_name: str,
+        *,
+        clock: Clock,
+        times: MonitorTimes,
+        may_write: Callable[[], bool],
+    ) -> None:
+        """`may_write`: whether our host id is ours; a second agent with the same id must not
+        write into the slot of the first."""
+        self._store = store
+        self._board = board
+        self._host_id = host_id
+        self._host_name = host_name
+        self._clock = clock
+        self._times = times
+        self._may_write = may_write
+        self._entries: dict[int, HostEntry] = {}
+        self._raw: dict[int, StatusBlock] = {}
+        self._write_wanted = asyncio.Event()
+        self._failing = False
+        self.storage = StorageEntry()
+
+    async def run(self) -> None:
+        """Read for ever; see `run_writer` for the other half."""
+        while True:
+            begun = self._clock.now()
+            try:
+                self.take(await self._store.read_all())
+                self._recovered()
+            except EnvironmentFault as fault:
+                self._failed(str(fault))
+            self._judge(self._clock.now())
+            spent_seconds = self._clock.now() - begun
+            await self._clock.sleep(self._times.read_interval_seconds - spent_seconds)
+
+    async def run_writer(self) -> None:
+        """Write our block whenever the agent has reported; the newest report wins."""
+        while True:
+            await self._write_wanted.wait()
+            self._write_wanted.clear()
+            try:
+                await self._write(self._board.read().agent)
+            except EnvironmentFault as fault:
+                self._failed(str(fault))
+            except BlockError as fault:
+                log.error("our status block can't be written: %s", fault)
+
+    def report(self, report: Report) -> None:
+        """Take the agent's report: onto the board, and on its way to storage."""
+        self._board.update(agent=report)
+        self._write_wanted.set()
+
+    async def set_global_maintenance(self, enabled: bool) -> None:
+        """Set the flag; returns when storage, read back, says so. EnvironmentFault."""
+        await self._store.write_global(enabled)
+        self._board.update(global_maintenance=enabled)
+
+    def take(self, volume: StatusVolume) -> None:
+        """Take one look at the volume into the board."""
+        for slot, content in volume.hosts.items():
+            self._entries[slot] = self._entry(slot, content, volume.read_at)
+        for slot in set(self._entries) - set(volume.hosts):
+            # Only a scan looks at every slot; a used slot that reads as empty was cleaned.
+            del self._entries[slot]
+            self._raw.pop(slot, None)
+        parts = {}
+        if isinstance(volume.global_block, GlobalBlock):
+            parts["global_maintenance"] = volume.global_block.maintenance
+        elif volume.global_block is None:
+            parts["global_maintenance"] = False
+        else:
+            log.warning("global maintenance stays as it was: %s", volume.global_block.reason)
+        self.storage = dataclasses.replace(self.storage, read_at=volume.read_at)
+        self._board.update(**parts)
+
+    def _entry(
+        self, slot: int, content: Union[StatusBlock, BlockProblem], read_at: Instant
+    ) -> HostEntry:
+        known = self._entries.get(slot)
+        if isinstance(content, BlockProblem):
+            if known is None:
+                return HostEntry(slot, problem=content.reason)
+            return dataclasses.replace(known, problem=content.reason)
+        changed_at = known.changed_at if known is not None else None
+        if self._raw.get(slot) != content or changed_at is None:
+            changed_at = read_at
+        self._raw[slot] = content
+        state = next(
+            (
+                line[len(_STATE_LINE) :]
+                for line in content.extra.splitlines()
+                if line.startswith(_STATE_LINE)
+            ),
+            "",
+        )
+        status = content.engine_status
+        return HostEntry(
+            host_id=slot,
+            host_name=content.host_name,
+            score=content.score,
+            engine_status={k: str(v) for k, v in status.items()}
+            if isinstance(status, dict)
+            else {},
+            state=state,
+            maintenance=bool(content.maintenance),
+            stopped=bool(content.stopped),
+            timestamp_seconds=content.timestamp_seconds,
+            conf_on_shared_storage=bool(content.conf_on_shared_storage),
+            local_conf_timestamp_seconds=content.local_conf_timestamp or 0,
+            crc32=content.crc32 or "",
+            extra=content.extra,
+            changed_at=changed_at,
+        )
+
+    def _judge(self, now: Instant) -> None:
+        for slot, entry in self._entries.items():
+            alive = entry.changed_at is not None and (
+                now - entry.changed_at < self._times.host_alive_seconds
+            )
+            self._entries[slot] = dataclasses.replace(entry, alive=alive)
+        hosts = tuple(self._entries[slot] for slot in sorted(self._entries))
+        self._board.update(hosts=hosts)
+
+    async def _write(self, report: Report) -> None:
+        made_at = report.made_at
+        now = self._clock.now()
+        too_old = made_at is None or now - made_at > self._times.report_max_age_seconds
+        if too_old or not self._may_write():
+            return
+        wall = self._clock.wall()
+        definition = self._board.read().definition
+        block = StatusBlock(
+            host_id=self._host_id,
+            host_name=self._host_name,
+            timestamp_seconds=int(now.boottime_seconds),
+            score=report.score,
+            engine_status=dict(report.engine_status),
+            maintenance=report.local_maintenance,
+            stopped=report.stopped,
+            conf_on_shared_storage=True,
+            local_conf_timestamp=self._definition_timestamp(now, wall),
+        )
+        lines = human_lines(
+            block,
+            state=report.state,
+            timestamp_text=wall.ctime(),
+            conf_refresh_text=WallTime(definition.accepted_at_unix_seconds).ctime(),
+            more={"reason": report.reason} if report.reason else None,
+        )
+        await self._store.write(block, lines)
+        self.storage = dataclasses.replace(self.storage, written_at=now)
+
+    def _definition_timestamp(self, now: Instant, wall: WallTime) -> int:
+        """The predecessor puts its own monotonic second of the last definition here."""
+        accepted_at = self._board.read().definition.accepted_at_unix_seconds
+        if not accepted_at:
+            return 0
+        age_seconds = wall.unix_seconds - accepted_at
+        return max(0, int(now.boottime_seconds - age_seconds))
+
+    def _failed(self, problem: str) -> None:
+        if not self._failing:
+            log.warning("status volume: %s", problem)
+        self._failing = True
+        self.storage = dataclasses.replace(self.storage, problem=problem)
+
+    def _recovered(self) -> None:
+        if self._failing:
+            log.info("status volume: readable again")
+        self._failing = False
+        self.storage = dataclasses.replace(self.storage, problem="")

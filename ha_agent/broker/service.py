@@ -1,0 +1,368 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The broker's process: build from configuration, serve, stop.
+
+It decides nothing about where the VM runs. Everything that touches shared storage happens in
+worker processes, one lane for each kind of work, so that the lease's renewal never queues
+behind a status block, nor either behind an OVF.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import dataclasses
+import grp
+import logging
+import os
+import random
+import signal
+import ssl
+import sys
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any, Optional
+
+from ha_agent import config as configuration
+from ha_agent import log as logs
+from ha_agent.broker import unix_listener
+from ha_agent.broker.api import MAX_WAIT_SECONDS, Access, Api
+from ha_agent.broker.block_store import BlockStore
+from ha_agent.broker.definition import DefinitionKeeper
+from ha_agent.broker.fence_deadline import GuardFence
+from ha_agent.broker.identity import load_instance, read_boot_id
+from ha_agent.broker.lease import LeaseIdentity, LeaseTimes
+from ha_agent.broker.lease_cycle import LeaseKeeper
+from ha_agent.broker.lease_storage import FileLeaseStorage
+from ha_agent.broker.monitor import MonitorTimes, StatusMonitor
+from ha_agent.broker.probes import engine_health, network
+from ha_agent.broker.probes.loop import ProbeLoop, Sample
+from ha_agent.broker.rpc_server import RpcServer, ServerLimits
+from ha_agent.broker.snapshot import DefinitionEntry, HealthEntry, NetworkEntry, Report, Snapshot
+from ha_agent.broker.storage_lane import StorageLane
+from ha_agent.broker.watch import Board
+from ha_agent.clock import SystemClock
+from ha_agent.config_schema import Config
+from ha_agent.errors import HaAgentError
+from ha_agent.readiness import Readiness, listen_sockets
+from ha_agent.vdsm.client import VdsmClient, vdsm_ssl_context
+from ha_agent.vdsm.verbs import Vdsm
+
+log = logging.getLogger(__name__)
+
+_WATCHDOG_SECONDS = 1.0
+# An agent that has said nothing for so many of its intervals is dead to other hosts.
+_REPORT_INTERVALS = 3.0
+
+
+class Broker:
+    """One host's broker, built from its configuration."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._clock = SystemClock()
+        self._readiness = Readiness()
+        self._stop = asyncio.Event()
+        run_dir, state_dir = config.host.run_dir, config.host.state_dir
+        for folder in (run_dir, state_dir):
+            folder.mkdir(parents=True, exist_ok=True)
+        self._lanes = {name: self._lane(name) for name in ("lease", "status", "definition")}
+        first = Snapshot(
+            version=0,
+            host_id=config.host.id,
+            host_name=config.host.name,
+            vm_uuid=config.engine.vm_uuid,
+            made_at=self._clock.now(),
+        )
+        self._board = Board(first, self._clock.now, self._live)
+        self._lease = self._lease_keeper()
+        self._monitor = self._status_monitor()
+        self._vdsm_client = self._make_vdsm_client()
+        self._definition = DefinitionKeeper(
+            Vdsm(self._vdsm_client),
+            self._lanes["definition"],
+            vm_uuid=config.engine.vm_uuid,
+            domain_uuid=config.storage.domain_uuid,
+            state_dir=state_dir,
+            run_dir=run_dir,
+            clock=self._clock,
+            read_deadline_seconds=config.storage.ovf_deadline_seconds,
+            refresh_interval_seconds=config.definition.refresh_interval_seconds,
+            on_change=self._definition_changed,
+        )
+        self._health_probe = self._make_health_probe()
+        self._network_probe = self._make_network_probe()
+        self._watching: Optional[asyncio.Task[None]] = None
+
+    # Parts -------------------------------------------------------------------------------
+
+    def _lane(self, name: str) -> StorageLane:
+        return StorageLane(
+            name,
+            str(self._config.host.run_dir),
+            clock=self._clock,
+            max_abandoned=self._config.storage.max_abandoned_workers,
+            on_replaced=lambda reason: log.warning("storage worker %s: %s", name, reason),
+        )
+
+    def _lease_keeper(self) -> LeaseKeeper:
+        config, host = self._config.lease, self._config.host
+        boot_id = read_boot_id()
+        vm_uuid = self._config.engine.vm_uuid
+        instance = load_instance(host.run_dir, boot_id)
+        identity = LeaseIdentity(host.id, host.name, instance, vm_uuid)
+        times = LeaseTimes(
+            renew_interval_seconds=config.renew_interval_seconds,
+            lease_expiry_seconds=config.lease_expiry_seconds,
+            fence_margin_seconds=config.fence_margin_seconds,
+            takeover_step_seconds=config.takeover_step_seconds,
+            renew_deadline_seconds=config.renew_deadline_seconds,
+        )
+        return LeaseKeeper(
+            FileLeaseStorage(self._lanes["lease"], str(config.path), identity),
+            times,
+            identity,
+            clock=self._clock,
+            fence=GuardFence(host.run_dir, vm_uuid, boot_id, self._qemu_marker()),
+            on_change=lambda view: self._board.update(lease=view),
+        )
+
+    def _qemu_marker(self) -> str:
+        """The embedded VDSM's VMs have its run folder in their arguments; libvirt's do not."""
+        return "" if self._config.vdsm.ssl else str(self._config.host.run_dir)
+
+    def _status_monitor(self) -> StatusMonitor:
+        config, storage = self._config, self._config.storage
+        volume = storage.domain_path / "images" / storage.status_image / storage.status_volume
+        store = BlockStore(
+            self._lanes["status"],
+            str(volume),
+            clock=self._clock,
+            max_hosts=storage.max_hosts,
+            deadline_seconds=storage.io_deadline_seconds,
+        )
+        times = MonitorTimes(
+            read_interval_seconds=config.status.read_interval_seconds,
+            host_alive_seconds=config.status.host_alive_seconds,
+            report_max_age_seconds=_REPORT_INTERVALS * config.status.publish_interval_seconds,
+        )
+        return StatusMonitor(
+            store,
+            self._board,
+            config.host.id,
+            config.host.name,
+            clock=self._clock,
+            times=times,
+            may_write=lambda: self._lease.holds_host_id,
+        )
+
+    def _make_vdsm_client(self) -> VdsmClient:
+        vdsm = self._config.vdsm
+
+        def context() -> ssl.SSLContext:
+            return vdsm_ssl_context(vdsm.key_file, vdsm.cert_file, vdsm.ca_file)
+
+        return VdsmClient(
+            vdsm.host,
+            vdsm.port,
+            clock=self._clock,
+            uniform=random.random,
+            ssl_context=context if vdsm.ssl else None,
+            on_connected=lambda: self._definition.poke(),
+            connect_deadline_seconds=vdsm.connect_deadline_seconds,
+            call_deadline_seconds=vdsm.call_deadline_seconds,
+            heart_beat_ms=(round(vdsm.heart_beat_interval_seconds * 1000),) * 2,
+        )
+
+    def _make_health_probe(self) -> ProbeLoop[engine_health.HealthResult]:
+        engine = self._config.engine
+        target = engine_health.parse_target(engine.health_url)
+        ca_file = str(engine.health_ca_file) if engine.health_ca_file else None
+
+        async def look() -> engine_health.HealthResult:
+            return await engine_health.probe(
+                target,
+                deadline_seconds=engine.health_deadline_seconds,
+                clock=self._clock,
+                ca_file=ca_file,
+            )
+
+        return ProbeLoop(
+            "engine health",
+            look,
+            interval_seconds=engine.health_interval_seconds,
+            deadline_seconds=engine.health_deadline_seconds + 1.0,
+            clock=self._clock,
+            on_change=self._health_changed,
+        )
+
+    def _make_network_probe(self) -> ProbeLoop[network.ProbeResult]:
+        settings = self._config.network
+        test = network.NetworkTest(settings.test, settings.address, settings.port)
+
+        async def look() -> network.ProbeResult:
+            return await network.probe(test, settings.deadline_seconds)
+
+        return ProbeLoop(
+            "network",
+            look,
+            interval_seconds=settings.interval_seconds,
+            deadline_seconds=settings.deadline_seconds + 1.0,
+            clock=self._clock,
+            on_change=self._network_changed,
+        )
+
+    # What the parts tell -----------------------------------------------------------------
+
+    def _live(self) -> dict[str, Any]:
+        stats = [lane.stats() for lane in self._lanes.values()]
+        storage = dataclasses.replace(
+            self._monitor.storage,
+            workers_replaced=sum(lane["replaced"] for lane in stats),
+            workers_stuck=sum(lane["abandoned_alive"] for lane in stats),
+        )
+        return {"lease": self._lease.view(), "storage": storage}
+
+    def _definition_changed(self, entry: DefinitionEntry) -> None:
+        self._board.update(definition=entry)
+
+    def _health_changed(self, sample: Sample[engine_health.HealthResult]) -> None:
+        if sample.value is None:
+            entry = HealthEntry("bad", sample.failure, sample.taken_at)
+        else:
+            word = "good" if sample.value.healthy else "bad"
+            entry = HealthEntry(word, sample.value.detail, sample.taken_at)
+        log.info("engine health: %s (%s)", entry.health, entry.detail)
+        self._board.update(health=entry)
+
+    def _network_changed(self, sample: Sample[network.ProbeResult]) -> None:
+        tested = [s.value.ok for s in self._network_probe.samples if s.value is not None]
+        answers = [ok for ok in tested if ok is not None]
+        lost = answers.count(False) / len(answers) if answers else None
+        detail = sample.value.detail if sample.value is not None else sample.failure
+        self._board.update(network=NetworkEntry(lost, detail, sample.taken_at))
+
+    def _reported(self, report: Report) -> None:
+        """Watch the engine's page only where the VM is: elsewhere it tells nothing."""
+        if report.watch_engine and self._watching is None:
+            self._watching = asyncio.ensure_future(self._health_probe.run())
+        elif not report.watch_engine and self._watching is not None:
+            self._watching.cancel()
+            self._watching = None
+            self._health_probe = self._make_health_probe()
+            self._board.update(health=HealthEntry())
+
+    # Life --------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Serve until SIGTERM or SIGINT. The engine VM is left as it is."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+        broker, host = self._config.broker, self._config.host
+        gid = grp.getgrnam(broker.socket_group).gr_gid if broker.socket_group else None
+        inherited = listen_sockets()
+        listener = (
+            inherited[0]
+            if inherited
+            else unix_listener.listen_unix(str(broker.socket), mode=broker.socket_mode, gid=gid)
+        )
+        api = Api(
+            self._board,
+            self._lease,
+            self._monitor,
+            self._definition,
+            access=Access(os.getuid(), gid),
+            state_dir=host.state_dir,
+            clock=self._clock,
+            on_report=self._reported,
+        )
+        server = RpcServer(
+            api.handlers(),
+            deadlines_seconds={
+                "snapshot": MAX_WAIT_SECONDS + 5.0,
+                "status": MAX_WAIT_SECONDS + 5.0,
+                "refresh": 3 * self._config.storage.ovf_deadline_seconds,
+                "lease.take": self._config.lease.lease_expiry_seconds,
+                "lease.release": self._config.lease.lease_expiry_seconds,
+            },
+            limits=ServerLimits(call_deadline_seconds=broker.call_deadline_seconds),
+        )
+        server.start(listener)
+        log.info("broker of host %d (%s) serves at %s", host.id, host.name, broker.socket)
+        tasks = [loop.create_task(work) for work in await self._begin()]
+        try:
+            await self._wait(tasks)
+        finally:
+            self._readiness.stopping()
+            self._board.wake()
+            await server.stop()
+            await self._end(tasks)
+            if not inherited:
+                unix_listener.remove_socket_file(str(broker.socket))
+
+    async def _begin(self) -> list[Coroutine[Any, Any, None]]:
+        for lane in self._lanes.values():
+            await lane.start()
+        self._vdsm_client.start()
+        self._lease.start()
+        work = [self._monitor.run(), self._monitor.run_writer(), self._definition.run()]
+        if self._config.network.test != "none":
+            work.append(self._network_probe.run())
+        return work
+
+    async def _wait(self, tasks: list[asyncio.Task[None]]) -> None:
+        """Until told to stop. READY after the first look at storage, good or bad: STATUS says."""
+        ready = False
+        stop = asyncio.ensure_future(self._stop.wait())
+        while not stop.done():
+            snapshot = self._board.read()
+            storage = snapshot.storage
+            looked = storage.read_at is not None or storage.problem
+            self._readiness.status(
+                f"lease {snapshot.lease.state}, definition "
+                f"{snapshot.definition.identity or 'missing'}, storage {storage.problem or 'fine'}"
+            )
+            self._readiness.watchdog()
+            if looked and not ready:
+                self._readiness.ready()
+                ready = True
+            for task in tasks:
+                if task.done():
+                    task.result()  # a bug: end, and let systemd start us anew
+            await asyncio.wait(
+                {stop, *tasks}, timeout=_WATCHDOG_SECONDS, return_when=asyncio.FIRST_COMPLETED
+            )
+
+    async def _end(self, tasks: list[asyncio.Task[None]]) -> None:
+        if self._watching is not None:
+            tasks = [*tasks, self._watching]
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        await self._lease.stop()
+        await self._vdsm_client.close()
+        for lane in self._lanes.values():
+            await lane.close()
+
+
+def main(argv: Optional[list[str]] = None) -> int:
+    """Entry point of `ha-broker`."""
+    parser = argparse.ArgumentParser(prog="ha-broker", description=__doc__.splitlines()[0])
+    parser.add_argument("--config", type=Path, help="configuration file")
+    arguments = parser.parse_args(argv)
+    try:
+        config = configuration.load([arguments.config] if arguments.config else [], os.environ)
+        logs.setup(config.log.level, "ha-broker", clock=SystemClock())
+
+        async def serve() -> None:
+            await Broker(config).run()
+
+        asyncio.run(serve())
+    except HaAgentError as error:
+        print(f"ha-broker: {error}", file=sys.stderr)  # noqa: T201
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
