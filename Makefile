@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: Apache-2.0
+PYTHON := .venv/bin/python
+VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' ha_agent/__init__.py)
+
+.PHONY: help setup demo test bench diagram dist clean
+
+help: ## show this list
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
+
+setup: ## install what is missing and make .venv/ (the others call it themselves)
+	@scripts/setup
+
+demo: setup ## three hosts on this machine, and a failover; KEEP=1 keeps them running
+	@$(PYTHON) -m demo.run $(if $(filter-out 0,$(KEEP)),--keep)
+
+test: ## lint, types, tests; also on other Pythons that are here
+	@scripts/test
+
+bench: setup ## measure what we claim
+	@$(PYTHON) -m bench
+
+diagram: setup ## draw the state machine in ARCHITECTURE.md anew
+	@$(PYTHON) -m ha_agent.fsm.diagram ARCHITECTURE.md
+
+dist: setup ## a wheel, and the sources as committed, in dist/
+	@$(PYTHON) -m pip wheel --quiet --no-deps --wheel-dir dist .
+	@git archive --format=tar.gz --prefix=ha-agent-$(VERSION)/ -o dist/ha-agent-$(VERSION).tar.gz HEAD
+	@ls dist
+
+clean: ## remove all that these commands made in this folder
+	rm -rf .venv .venv-* .cache .*_cache .hypothesis .e2e-work demo-work build dist *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
