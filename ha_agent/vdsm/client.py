@@ -22,6 +22,7 @@ import asyncio
 import collections
 import enum
 import logging
+import os
 import socket
 import ssl
 from collections.abc import Mapping
@@ -193,7 +194,7 @@ class VdsmClient:
             except asyncio.TimeoutError:
                 reasons.append(f"{address[0]}: no connection within {share_seconds:.1f} s")
             except OSError as error:
-                reasons.append(f"{address[0]}: {error}")
+                reasons.append(f"{address[0]}: {_why(error)}")
         raise VdsmUnreachable(self.peer, "; ".join(reasons) or "its name has no address")
 
     async def _connect_to(self, sock: socket.socket, address: Any) -> Connection:
@@ -255,6 +256,13 @@ class VdsmClient:
         self._events.append(event)
         if self._event_waiter is not None and not self._event_waiter.done():
             self._event_waiter.set_result(None)
+
+
+def _why(error: OSError) -> str:
+    """Say what the system says: asyncio's own "Connect call failed" hides it."""
+    if error.errno is None or error.filename is not None or isinstance(error, ssl.SSLError):
+        return str(error)
+    return os.strerror(error.errno)
 
 
 def vdsm_ssl_context(key_file: Path, certificate_file: Path, ca_file: Path) -> ssl.SSLContext:

@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One connection over a socket pair, with the other end in the test's own hands."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from ha_agent.clock import SystemClock
+from ha_agent.errors import DeadlineExceeded
+from ha_agent.vdsm import jsonrpc, stomp
+from ha_agent.vdsm.connection import Connection
+from ha_agent.vdsm.errors import VdsmConnectionLost, VdsmUnreachable
+
+CLOCK = SystemClock()
+
+
+class Wire:
+    """The connection and VDSM's end of it."""
+
+    connection: Connection
+
+    def __init__(self, far_end: socket.socket) -> None:
+        self.far_end = far_end
+        self.events: list[jsonrpc.Event] = []
+        self.event_came = asyncio.Event()
+        self._decoder = stomp.StompDecoder()
+        self._frames: list[stomp.Frame] = []
+
+    def take_event(self, event: jsonrpc.Event) -> None:
+        self.events.append(event)
+        self.event_came.set()
+
+    async def receive(self) -> stomp.Frame:
+        while not self._frames:
+            data = await asyncio.get_running_loop().sock_recv(self.far_end, 65536)
+            assert data
+            self._frames += self._decoder.feed(data)
+        return self._frames.pop(0)
+
+    def send(self, command: str, headers: dict[str, str], body: bytes = b"") -> None:
+        self.far_end.sendall(stomp.encode(stomp.Frame(command, headers, body)))
+
+    async def greet(self, heart_beat: str = "0,0") -> str:
+        """Play the greeting and return the reply destination."""
+        greeting = asyncio.create_task(self.connection.greet(5))
+        assert (await self.receive()).command == "CONNECT"
+        self.send("CONNECTED", {"version": "1.2", "heart-beat": heart_beat})
+        await greeting
+        replies, events = await self.receive(), await self.receive()
+        assert events.headers["destination"] == "jms.queue.events"
+        return replies.headers["destination"]
+
+
+@pytest_asyncio.fixture
+async def wire() -> AsyncIterator[Wire]:
+    near_end, far_end = socket.socketpair()
+    far_end.setblocking(False)
+    wire = Wire(far_end)
+    _transport, wire.connection = await asyncio.get_running_loop().create_connection(
+        lambda: Connection(
+            "peer:1", clock=CLOCK, heart_beat_ms=(100, 100), on_event=wire.take_event
+        ),
+        sock=near_end,
+    )
+    yield wire
+    wire.connection.end("end of the test")
+    far_end.close()
+
+
+async def test_a_request_and_replies_to_nobody(wire: Wire) -> None:
+    reply_to = await wire.greet()
+    call = asyncio.create_task(wire.connection.call("VM.getStats", {"vmID": "1"}, 5))
+    frame = await wire.receive()
+    assert frame.headers["reply-to"] == reply_to
+    request = jsonrpc.decode(frame.body)
+    assert isinstance(request, jsonrpc.Request)
+    assert (request.method, request.params) == ("VM.getStats", {"vmID": "1"})
+    for stray in (jsonrpc.Response("other", 1), jsonrpc.Response(None, 2)):
+        wire.send("MESSAGE", {}, jsonrpc.encode_response(stray))
+    answer = jsonrpc.encode_response(jsonrpc.Response(request.id, "mine"))
+    wire.send("MESSAGE", {"destination": reply_to}, answer)
+    assert await call == "mine"
+    wire.send("MESSAGE", {"destination": reply_to}, answer)  # twice
+    wire.send("MESSAGE", {}, jsonrpc.encode_event(jsonrpc.Event("|x", {})))
+    await wire.event_came.wait()
+    assert wire.connection.unmatched_replies == 3
+
+
+async def test_event_that_went_astray_is_an_event(wire: Wire) -> None:
+    reply_to = await wire.greet()
+    event = jsonrpc.Event("|virt|VM_status|1", {"1": {}})
+    wire.send("MESSAGE", {"destination": reply_to}, jsonrpc.encode_event(event))
+    await wire.event_came.wait()
+    assert wire.events == [event]
+
+
+async def test_greeting_that_does_not_come(wire: Wire) -> None:
+    with pytest.raises(DeadlineExceeded, match="STOMP greeting"):
+        await wire.connection.greet(0.02)
+
+
+async def test_end_before_the_greeting(wire: Wire) -> None:
+    wire.far_end.close()
+    await asyncio.wait([wire.connection.ended], timeout=5)
+    with pytest.raises(VdsmConnectionLost, match="closed by VDSM") as caught:
+        await wire.connection.greet(5)
+    assert not caught.value.may_have_executed
+
+
+async def test_nothing_is_sent_after_the_end(wire: Wire) -> None:
+    await wire.greet()
+    wire.connection.end("enough")
+    wire.connection.end("a second reason")
+    with pytest.raises(VdsmUnreachable, match="enough"):
+        await wire.connection.call("VM.create", {}, 5)
+
+
+async def test_own_standstill_is_not_taken_for_the_peers(wire: Wire) -> None:
+    await wire.greet("100,100")
+    for _ in range(3):
+        wire.far_end.sendall(stomp.HEART_BEAT)
+        CLOCK.block(0.2)  # this whole process stands still for longer than the limit of 0.15 s
+        await asyncio.sleep(0.01)
+    assert not wire.connection.ended.done()
+
+
+async def test_silence_ends_it(wire: Wire) -> None:
+    await wire.greet("100,100")
+    await asyncio.wait([wire.connection.ended], timeout=5)
+    assert wire.connection.ended.result() == "no heart-beat for 0.15 s"
+
+
+async def test_peer_that_reads_nothing_does_not_fill_the_memory(wire: Wire) -> None:
+    await wire.greet()
+    big = {"vmParams": {"xml": "x" * 1_000_000}}
+    calls = [asyncio.create_task(wire.connection.call("VM.create", big, 5)) for _ in range(20)]
+    results = await asyncio.gather(*calls, return_exceptions=True)
+    assert all(isinstance(result, (VdsmConnectionLost, VdsmUnreachable)) for result in results)
+    assert wire.connection.ended.result() == "it reads nothing of what we send"
