@@ -142,7 +142,7 @@ class Plan:
         if domains and storage_domain_uuid not in domains:
             domain = domains[0]
             self.note(
-                f"disk {disk.image_uuid} is on storage domain {domain}, not on {storage_domain_uuid}"
+                f"disk {disk.image_uuid} is on domain {domain}, not on {storage_domain_uuid}"
             )
         return PlacedDisk(disk, bus, self._target(bus), domain)
 

@@ -168,7 +168,8 @@ def _repair_lease(devices: etree._Element, boot: _BootDisk) -> Iterator[str]:
         is_placeholder = path == expected["path"] and offset == expected["offset"]
         is_real = path.startswith("/") and offset.isascii() and offset.isdigit()
         if not (is_placeholder or is_real):
-            target.attrib.update(expected)
+            for name, value in expected.items():
+                target.set(name, value)
             yield f"EngineXml repaired: the lease of disk {boot.name} had no usable target"
         return
     add_lease(devices, boot.volume_uuid, boot.storage_domain_uuid)

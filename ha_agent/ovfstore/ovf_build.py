@@ -68,7 +68,7 @@ def build_ovf(vm: VmDefinition) -> bytes:
         # The engine writes <a></a>, never <a/>.
         if not len(element) and element.text is None:
             element.text = ""
-    return etree.tostring(root, xml_declaration=True, encoding="UTF-8")
+    return b'<?xml version="1.0" encoding="UTF-8"?>' + etree.tostring(root, encoding="UTF-8")
 
 
 def _add(

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which XML a definition starts from, and that there never is one without a lease."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+
+import pytest
+from lxml import etree
+
+from ha_agent.ovfstore.engine_xml import judge_engine_xml
+from ha_agent.ovfstore.ovf_parse import parse_ovf
+from ha_agent.ovfstore.translate import domain_xml
+from ha_agent.ovfstore.xml_input import OvfError
+
+DATA = pathlib.Path(__file__).resolve().parents[1] / "data" / "engine_vm.ovf"
+SAMPLES = pathlib.Path(__file__).resolve().parents[3] / "shared" / "data" / "ovf"
+VM = parse_ovf(DATA.read_bytes(), where="F")
+DOMAIN = "5d000000-0000-4000-8000-000000000001"
+
+
+def test_without_engine_xml_it_is_built_and_the_result_is_sound_engine_xml() -> None:
+    built = domain_xml(VM, storage_domain_uuid=DOMAIN)
+    assert built.source == "ovf"
+    verdict = judge_engine_xml(built.xml, vm_uuid=VM.uuid, storage_domain_uuid=DOMAIN)
+    assert (verdict.xml, verdict.notes) == (built.xml, ())
+    used = domain_xml(
+        dataclasses.replace(VM, engine_xml=built.xml), storage_domain_uuid=DOMAIN.upper()
+    )
+    assert (used.xml, used.source, used.notes) == (built.xml, "engine_xml", ())
+
+
+def test_unusable_engine_xml_is_replaced_and_the_reason_said() -> None:
+    for text in ("", "<domain/>", "<domain", "<!DOCTYPE a><domain/>"):
+        result = domain_xml(dataclasses.replace(VM, engine_xml=text), storage_domain_uuid=DOMAIN)
+        assert result.source == "ovf"
+        assert result.notes[0].startswith("EngineXml not used: ")
+
+
+def test_nothing_to_lease_is_an_error() -> None:
+    luns = tuple(disk for disk in VM.disks if disk.lun_id)
+    unplugged = tuple(dataclasses.replace(disk, is_plugged=False) for disk in VM.disks)
+    for disks in ((), luns, unplugged):
+        with pytest.raises(OvfError, match="no image disk"):
+            domain_xml(dataclasses.replace(VM, disks=disks), storage_domain_uuid=DOMAIN)
+
+
+@pytest.mark.parametrize(
+    "name",
+    sorted(path.name for path in SAMPLES.glob("*.ovf")) if SAMPLES.exists() else ["(none)"],
+)
+def test_samples(name: str) -> None:
+    path = SAMPLES / name
+    if not path.exists():
+        pytest.skip("no sample data beside this checkout")
+    vm = parse_ovf(path.read_bytes(), where=name)
+    result = domain_xml(vm, storage_domain_uuid="ce880525-a44b-4248-8b63-d9e11b2f123a")
+    # The EngineXml of the sample without lease is that of another VM.
+    is_sound = vm.engine_xml is not None and "no_lease" not in name
+    assert result.source == ("engine_xml" if is_sound else "ovf")
+    if is_sound:
+        assert (result.xml, result.notes) == (vm.engine_xml, ())
+    root = etree.fromstring(result.xml.encode())
+    assert root.findtext("uuid") == vm.uuid
+    assert len(root.findall("devices/lease")) == 1
+    for graphics in root.findall("devices/graphics"):
+        assert graphics.get("passwdValidTo")
+    sound = judge_engine_xml(
+        result.xml,
+        vm_uuid=vm.uuid,
+        storage_domain_uuid=root.findtext("devices/lease/lockspace") or "",
+    )
+    assert sound.notes == ()
