@@ -9,8 +9,9 @@ bounded: beyond it calls are refused at once, until the storage lets some of the
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import threading
-from typing import Callable, TypeVar
+from typing import Callable, Optional, TypeVar
 
 from ha_agent.errors import DeadlineExceeded, EnvironmentFault
 
@@ -24,44 +25,47 @@ class StorageThreads:
         self._max_threads = max_threads
         self._running = 0
 
-    async def run(self, what: str, deadline_seconds: float, call: Callable[[], T]) -> T:
+    async def run(
+        self,
+        what: str,
+        deadline_seconds: float,
+        call: Callable[[], T],
+        *,
+        discard: Optional[Callable[[T], object]] = None,
+    ) -> T:
         """Return what `call` returns, or raise what it raises.
 
-        Raises DeadlineExceeded when it takes longer (it may still end later, its result is
-        dropped), EnvironmentFault when too many calls hang already.
+        A result that comes too late goes to `discard`, which closes what it holds; that runs in
+        the thread or on the loop. Raises DeadlineExceeded when the call takes longer, and
+        EnvironmentFault when too many calls hang already.
         """
         if self._running >= self._max_threads:
             raise EnvironmentFault(f"{what}: {self._running} storage calls hang already")
         loop = asyncio.get_running_loop()
         done: asyncio.Future[T] = loop.create_future()
 
-        def settle(result: Callable[[], T]) -> None:
+        def settle(future: concurrent.futures.Future[T]) -> None:
             self._running -= 1
+            error = future.exception()
             if done.done():
-                return
-            try:
-                done.set_result(result())
-            except BaseException as error:  # handed to the caller, whatever it is
+                if error is None and discard is not None:
+                    discard(future.result())
+            elif error is not None:
                 done.set_exception(error)
+            else:
+                done.set_result(future.result())
 
         def body() -> None:
+            future: concurrent.futures.Future[T] = concurrent.futures.Future()
             try:
-                value = call()
-            except BaseException as error:
-                caught = error
-
-                def result() -> T:
-                    raise caught
-
-            else:
-
-                def result() -> T:
-                    return value
-
+                future.set_result(call())
+            except BaseException as error:  # handed to the caller, whatever it is
+                future.set_exception(error)
             try:
-                loop.call_soon_threadsafe(settle, result)
-            except RuntimeError:
-                return  # the loop is closed: nobody waits any more
+                loop.call_soon_threadsafe(settle, future)
+            except RuntimeError:  # the loop is closed: nobody waits any more
+                if discard is not None and future.exception() is None:
+                    discard(future.result())
 
         self._running += 1
         threading.Thread(target=body, name=f"storage: {what}", daemon=True).start()

@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""This host's figures in VDSM's shapes, from /proc and /sys. No shared storage."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Optional
+
+from ha_agent.instant import WallTime
+
+_MEMORY_KEYS = ("MemFree", "Cached", "Buffers", "SReclaimable")
+
+
+def memory_kib(meminfo: str) -> dict[str, int]:
+    """Read /proc/meminfo's lines "Name:  123 kB"."""
+    values: dict[str, int] = {}
+    for line in meminfo.splitlines():
+        name, _, rest = line.partition(":")
+        parts = rest.split()
+        if parts and parts[0].isdecimal():
+            values[name] = int(parts[0])
+    return values
+
+
+class CpuUse:
+    """CPU use between two readings of /proc/stat, in percent of all CPUs."""
+
+    def __init__(self) -> None:
+        self._last: Optional[tuple[int, ...]] = None
+
+    def percent(self, stat: str) -> dict[str, float]:
+        """Return user, system and idle since the last call (since boot at the first)."""
+        now = tuple(int(field) for field in stat.splitlines()[0].split()[1:9])
+        last = self._last or (0,) * len(now)
+        self._last = now
+        spent = [max(0, new - old) for new, old in zip(now, last)]
+        total = sum(spent) or 1
+        return {
+            "user": 100.0 * (spent[0] + spent[1]) / total,
+            "system": 100.0 * (sum(spent) - sum(spent[:2]) - spent[3] - spent[4]) / total,
+            "idle": 100.0 * (spent[3] + spent[4]) / total,
+        }
+
+
+def network_stats(networks: Mapping[str, str], sys_net: Path) -> dict[str, dict[str, Any]]:
+    """Return Host.getStats' `network`: the interfaces, and the networks VMs can be on.
+
+    A network over a bridge has its bridge's state; one inside QEMU (user) is always up.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for name in sorted(os.listdir(sys_net)) if sys_net.is_dir() else []:
+        if (sys_net / name / "operstate").exists():
+            found[name] = _interface(sys_net / name)
+    for network, value in networks.items():
+        kind, _, options = value.partition(",")
+        fields = dict(option.partition("=")[::2] for option in options.split(","))
+        below = {"bridge": fields.get("br", "br0"), "tap": fields.get("ifname", "")}.get(kind)
+        if network in found:
+            continue
+        if below is None:
+            found[network] = {**_NO_TRAFFIC, "name": network, "state": "up"}
+        else:
+            state = found[below]["state"] if below in found else "down"
+            found[network] = {
+                **_NO_TRAFFIC,
+                **found.get(below, {}),
+                "name": network,
+                "state": state,
+            }
+    return found
+
+
+_NO_TRAFFIC = {"speed": 1000, "rx": "0", "tx": "0", "rxErrors": "0", "txErrors": "0"}
+
+
+def _interface(path: Path) -> dict[str, Any]:
+    state = _read(path / "operstate")
+    speed = _read(path / "speed")
+    return {
+        "name": path.name,
+        # A bridge without carrier says "down", lo and many tap devices say "unknown".
+        "state": "up" if state in ("up", "unknown") else "down",
+        "speed": int(speed) if speed.isdecimal() else 1000,
+        "rx": _read(path / "statistics" / "rx_bytes") or "0",
+        "tx": _read(path / "statistics" / "tx_bytes") or "0",
+        "rxErrors": _read(path / "statistics" / "rx_errors") or "0",
+        "txErrors": _read(path / "statistics" / "tx_errors") or "0",
+    }
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return ""
+
+
+def host_stats(cpu: CpuUse, networks: Mapping[str, str], wall: WallTime) -> dict[str, Any]:
+    """Return Host.getStats but for VMs and storage domains."""
+    memory = memory_kib(Path("/proc/meminfo").read_text())
+    use = cpu.percent(Path("/proc/stat").read_text())
+    moment = datetime.datetime.fromtimestamp(wall.unix_seconds, datetime.timezone.utc)
+    free_kib = sum(memory.get(key, 0) for key in _MEMORY_KEYS)
+    total_kib = memory.get("MemTotal", 0) or 1
+    return {
+        "memFree": free_kib // 1024,
+        "memAvailable": memory.get("MemAvailable", 0) // 1024,
+        "memCommitted": 0,
+        "memUsed": str(100 * max(0, total_kib - free_kib) // total_kib),
+        "swapTotal": memory.get("SwapTotal", 0) // 1024,
+        "swapFree": memory.get("SwapFree", 0) // 1024,
+        "cpuLoad": f"{os.getloadavg()[0]:.2f}",
+        "cpuUser": f"{use['user']:.2f}",
+        "cpuSys": f"{use['system']:.2f}",
+        "cpuSysVdsmd": "0.00",
+        "cpuUserVdsmd": "0.00",
+        "cpuIdle": f"{use['idle']:.2f}",
+        "elapsedTime": _read(Path("/proc/uptime")).partition(".")[0],
+        "dateTime": f"{moment:%Y-%m-%dT%H:%M:%S} GMT",
+        "network": network_stats(networks, Path("/sys/class/net")),
+        "netConfigDirty": "False",
+        "ksmState": False,
+        "momStatus": "inactive",
+        "generationID": "",
+    }
+
+
+def capabilities(
+    networks: Mapping[str, str], cpu_models: frozenset[str], kvm: bool
+) -> dict[str, Any]:
+    """Return the part of Host.getCapabilities that this VDSM can answer truly."""
+    memory = memory_kib(Path("/proc/meminfo").read_text())
+    host_id = _read(Path("/etc/machine-id"))
+    return {
+        "uuid": f"{host_id[:8]}-{host_id[8:12]}-{host_id[12:16]}-{host_id[16:20]}-{host_id[20:]}",
+        "hostname": platform.node(),
+        "kvmEnabled": "true" if kvm else "false",
+        "memSize": str(memory.get("MemTotal", 0) // 1024),
+        "cpuThreads": str(os.cpu_count() or 1),
+        "cpuFlags": ",".join(f"model_{model}" for model in sorted(cpu_models)),
+        "networks": {
+            network: {"iface": network, "bridged": value.startswith("bridge"), "addr": ""}
+            for network, value in networks.items()
+        },
+        "kernelArgs": _read(Path("/proc/cmdline")),
+        "packages2": {"kernel": {"version": platform.release(), "release": ""}},
+        "software_version": "4.5",
+        "supportedENGINEs": ["4.5"],
+        "vmTypes": ["kvm"],
+        "hostedEngineDeployed": True,
+    }

@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a VM's definition to what QEMU is started with: paths, leases, firmware.
+
+Everything on shared storage is done in threads with a deadline (deadline.py).
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Callable
+
+from ha_agent.errors import BadInput, EnvironmentFault
+from ha_agent.vdsm import file_domain, vm_lease
+from ha_agent.vdsm.deadline import StorageThreads
+from ha_agent.vdsm.domain_model import Disk, Domain, Lease
+from ha_agent.vdsm.placement import Command, Placement, QemuBinary
+from ha_agent.vdsm.qemu import QMP_FD
+from ha_agent.vdsm.qemu_args import build_command
+
+_LEASE_PLACEHOLDER = "LEASE-PATH:"
+# Where distributions put OVMF when the definition's own path, RHEL's, is not here.
+_OVMF_CODE = (
+    "/usr/share/OVMF/OVMF_CODE_4M.fd",
+    "/usr/share/OVMF/OVMF_CODE.fd",
+    "/usr/share/edk2/ovmf/OVMF_CODE.fd",
+)
+_OVMF_SECURE_CODE = (
+    "/usr/share/OVMF/OVMF_CODE_4M.secboot.fd",
+    "/usr/share/OVMF/OVMF_CODE.secboot.fd",
+    "/usr/share/edk2/ovmf/OVMF_CODE.secboot.fd",
+)
+
+
+@dataclass(frozen=True)
+class VmHost:
+    """What VMs of this host share."""
+
+    run_dir: Path
+    qemu: QemuBinary
+    accelerator: str
+    networks: Mapping[str, str]
+    domain_paths: Callable[[], tuple[Path, ...]]
+    storage_deadline_seconds: float = 10.0
+    threads: StorageThreads = field(default_factory=StorageThreads)
+
+
+async def command_for(host: VmHost, domain: Domain, vm_dir: Path) -> Command:
+    """Find the VM's disks and firmware and return its command line.
+
+    Raises BadInput, EnvironmentFault, DeadlineExceeded.
+    """
+    disk_paths: dict[str, str] = {}
+    cached: set[str] = set()
+    for disk in domain.disks:
+        path, direct = await host.threads.run(
+            f"disk {disk.target}",
+            host.storage_deadline_seconds,
+            functools.partial(_look_at_disk, disk, host.domain_paths()),
+        )
+        if path:
+            disk_paths[disk.target] = path
+            if not direct:
+                cached.add(disk.target)
+    firmware, nvram = _firmware(domain, vm_dir)
+    placement = Placement(
+        run_dir=vm_dir,
+        accelerator=host.accelerator,
+        networks=host.networks,
+        disk_paths=disk_paths,
+        no_direct_io=frozenset(cached),
+        firmware=firmware,
+        nvram=nvram,
+        qmp_fd=QMP_FD,
+    )
+    return build_command(domain, host.qemu, placement)
+
+
+async def find_leases(host: VmHost, domain: Domain) -> tuple[str, ...]:
+    """Return the files that are the VM's leases, placeholders filled in.
+
+    Raises BadInput, EnvironmentFault, DeadlineExceeded.
+    """
+    found = []
+    for lease in domain.leases:
+        path = lease.path
+        if path.startswith(_LEASE_PLACEHOLDER):
+            path = await host.threads.run(
+                "VM lease",
+                host.storage_deadline_seconds,
+                functools.partial(_volume_lease, lease, domain, host.domain_paths()),
+            )
+        found.append(path)
+    return tuple(found)
+
+
+async def take_leases(host: VmHost, paths: Sequence[str]) -> list[int]:
+    """Take all leases or none, and return the descriptors that hold them.
+
+    Raises vm_lease.LeaseRefused, DeadlineExceeded, EnvironmentFault.
+    """
+    held: list[int] = []
+    try:
+        for path in paths:
+            held.append(
+                await host.threads.run(
+                    f"VM lease {path}",
+                    host.storage_deadline_seconds,
+                    functools.partial(vm_lease.take, Path(path)),
+                    discard=os.close,
+                )
+            )
+    except BaseException:
+        for descriptor in held:
+            os.close(descriptor)
+        raise
+    return held
+
+
+def _look_at_disk(disk: Disk, domain_paths: tuple[Path, ...]) -> tuple[str, bool]:
+    """Return a disk's real path, "" for an empty cdrom, and whether it has direct I/O."""
+    path = disk.path or ""
+    if disk.volume is not None:
+        ids = disk.volume
+        domain_path = file_domain.find_domain(domain_paths, ids.domain)
+        path = str(file_domain.find_volume(domain_path, ids.image, ids.volume))
+    if not path:
+        return "", False
+    if not os.path.exists(path):
+        raise EnvironmentFault(f"disk {disk.target}: {path} does not exist")
+    try:
+        os.close(os.open(path, os.O_RDONLY | os.O_DIRECT | os.O_CLOEXEC))
+    except OSError:
+        return path, False
+    return path, True
+
+
+def _volume_lease(lease: Lease, domain: Domain, domain_paths: tuple[Path, ...]) -> str:
+    """Fill in a lease placeholder, by VDSM's rule: key and lockspace name a disk of the VM."""
+    for disk in domain.disks:
+        ids = disk.volume
+        if ids and ids.volume == lease.key and ids.domain == lease.lockspace:
+            domain_path = file_domain.find_domain(domain_paths, ids.domain)
+            volume = file_domain.find_volume(domain_path, ids.image, ids.volume)
+            return f"{volume}.lease"
+    raise BadInput(f"lease {lease.key} belongs to none of the VM's disks", where="domain XML")
+
+
+def _firmware(domain: Domain, vm_dir: Path) -> tuple[str, str]:
+    """Return the UEFI code and a fresh copy of its variables; "" where there are none."""
+    if not domain.loader:
+        return "", ""
+    known = _OVMF_SECURE_CODE if domain.secure_boot else _OVMF_CODE
+    code = next((path for path in (domain.loader, *known) if os.path.isfile(path)), "")
+    variables = code.replace("CODE", "VARS").replace(".secboot", "")
+    template = next(
+        (path for path in (domain.nvram_template, variables) if path and os.path.isfile(path)), ""
+    )
+    if not code or not template:
+        return code, ""
+    nvram = vm_dir / "nvram.fd"
+    shutil.copyfile(template, nvram)
+    return code, str(nvram)
