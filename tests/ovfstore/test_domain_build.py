@@ -62,7 +62,7 @@ def test_identity_memory_and_cpus() -> None:
     assert root.findtext("vcpu") == "16"  # 17 is no whole number of sockets of 2 x 2
     topology = root.find("cpu/topology")
     assert topology is not None
-    assert dict(topology.attrib) == {"sockets": "4", "cores": "2", "threads": "2"}
+    assert dict(topology.items()) == {"sockets": "4", "cores": "2", "threads": "2"}
     assert "maximum of virtual CPUs is 16, not 17" in notes(VM)
     assert root.findtext("cpu/model") == "Nehalem"
     features = [(item.get("name"), item.get("policy")) for item in root.findall("cpu/feature")]

@@ -18,7 +18,8 @@ DOMAIN = "5d000000-0000-4000-8000-000000000001"
 VOLUME = "d2000000-0000-4000-8000-00000000000b"
 LEASE = (
     f"<lease><key>{VOLUME}</key><lockspace>{DOMAIN}</lockspace>"
-    f'<target path="LEASE-PATH:{VOLUME}:{DOMAIN}" offset="LEASE-OFFSET:{VOLUME}:{DOMAIN}"/></lease>'
+    f'<target path="LEASE-PATH:{VOLUME}:{DOMAIN}" offset="LEASE-OFFSET:{VOLUME}:{DOMAIN}"/>'
+    "</lease>"
 )
 SHARED = "<ovirt-vm:shared>exclusive</ovirt-vm:shared>"
 POOL = "<ovirt-vm:poolID>00000000-0000-0000-0000-000000000000</ovirt-vm:poolID>"
@@ -29,7 +30,8 @@ SOUND = (
     '<disk type="file" device="cdrom"><target dev="sdc" bus="sata"/></disk>'
     '<disk type="file" device="disk"><target dev="vda" bus="virtio"/><boot order="1"/></disk>'
     f"{LEASE}</devices><metadata><ovirt-vm:vm><launchPaused>false</launchPaused>"
-    f'<ovirt-vm:device devtype="disk" name="vda">{POOL}<ovirt-vm:volumeID>{VOLUME}</ovirt-vm:volumeID>'
+    f'<ovirt-vm:device devtype="disk" name="vda">{POOL}'
+    f"<ovirt-vm:volumeID>{VOLUME}</ovirt-vm:volumeID>"
     f"{SHARED}<ovirt-vm:imageID>d2000000-0000-4000-8000-000000000001</ovirt-vm:imageID>"
     f"<ovirt-vm:domainID>{DOMAIN}</ovirt-vm:domainID></ovirt-vm:device></ovirt-vm:vm></metadata>"
     "</domain>"
