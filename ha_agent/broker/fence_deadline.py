@@ -23,7 +23,7 @@ import subprocess
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Optional
+from typing import Optional, Protocol
 
 from ha_agent.broker import ofd_lock
 from ha_agent.errors import BadInput, EnvironmentFault
@@ -45,6 +45,16 @@ class FenceDeadline:
     boot_id: str
     fence_at: Instant
     epoch: int
+
+
+class Fence(Protocol):
+    """What ends the VM when we don't renew; `GuardFence` is the real one."""
+
+    def arm(self, fence_at: Instant, epoch: int) -> None: ...
+
+    def disarm(self) -> None: ...
+
+    def armed(self) -> Optional[FenceDeadline]: ...
 
 
 def read_deadline(run_dir: Path) -> Optional[FenceDeadline]:

@@ -32,7 +32,7 @@ from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import Callable, Optional, Protocol
 
-from ha_agent.broker.fence_deadline import FenceDeadline
+from ha_agent.broker.fence_deadline import Fence
 from ha_agent.broker.lease import (
     FREE,
     LeaseFormatError,
@@ -54,16 +54,6 @@ LATE_LOOK_SECONDS = 0.1
 """Between looks once a wait has ended and reads fail: expiry is noticed within 0.2 s."""
 
 HOLD_INTERVAL_SECONDS = 5.0
-
-
-class Fence(Protocol):
-    """What ends the VM when we don't renew; fence_deadline.GuardFence is the real one."""
-
-    def arm(self, fence_at: Instant, epoch: int) -> None: ...
-
-    def disarm(self) -> None: ...
-
-    def armed(self) -> Optional[FenceDeadline]: ...
 
 
 class Clock(Protocol):
