@@ -10,9 +10,9 @@ from ha_agent.vdsm.errors import VdsmCode
 class Refusal(HaAgentError):
     """The verb is answered with an error of this code and message."""
 
-    def __init__(self, code: VdsmCode, message: str) -> None:
+    def __init__(self, code: int, message: str) -> None:
         super().__init__(message)
-        self.code = code
+        self.code = int(code)
         self.message = message
 
 
