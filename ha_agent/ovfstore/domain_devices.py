@@ -58,8 +58,10 @@ def _controllers(plan: Plan, devices: etree._Element) -> None:
             plan.note("the IDE controller is left out: a q35 machine has none")
             continue
         number = counts.get(kind, 1 if kind == "pci" else 0)
-        index = device.spec("index") or str(number)
-        counts[kind] = max(number, int(index) if index.isascii() and index.isdigit() else 0) + 1
+        index = device.spec("index") or ""
+        if not (index.isascii() and index.isdigit() and len(index) <= 4):
+            index = str(number)
+        counts[kind] = max(number, int(index)) + 1
         element = add(devices, "controller", type=kind, index=index)
         if model:
             element.set("model", model)
@@ -192,7 +194,8 @@ def _cdroms(plan: Plan, devices: etree._Element) -> None:
     for cdrom in plan.cdroms:
         element = add(devices, "disk", type="file", device="cdrom", snapshot="no")
         add(element, "driver", name="qemu", type="raw", error_policy="report")
-        add(element, "source", file="", startupPolicy="optional")
+        # VDSM needs the element even for an empty drive; libvirt wants no empty file in it.
+        add(element, "source", startupPolicy="optional")
         add(element, "target", dev=cdrom.target, bus=cdrom.bus)
         add(element, "readonly")
         plan.put_boot(element, cdrom)

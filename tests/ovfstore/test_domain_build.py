@@ -301,6 +301,25 @@ def test_names_with_quotes_blanks_and_markup_stay_text(name: str) -> None:
     assert (root.findtext("name") or "") == name
 
 
+@pytest.mark.parametrize("vm", [VM, I440FX, dataclasses.replace(VM, cpu_model=None)])
+def test_libvirts_own_schema_accepts_it(vm: VmDefinition) -> None:
+    schema = pathlib.Path("/usr/share/libvirt/schemas/domain.rng")
+    if not schema.exists():
+        pytest.skip("libvirt's schemas are not installed (Debian: libvirt0)")
+    # VDSM replaces the lease's placeholders, and makes the bridge for NICs without network.
+    root = built(dataclasses.replace(vm, nics=vm.nics[:1]))
+    for target in root.iterfind("devices/lease/target"):
+        target.set("offset", "0")
+    relaxng = etree.RelaxNG(etree.parse(str(schema)))
+    assert relaxng.validate(root), relaxng.error_log
+
+
+def test_an_empty_cdrom_has_a_source_without_file() -> None:
+    source = disks(built(), "cdrom")["sdc"].find("source")
+    assert source is not None
+    assert source.get("file") is None
+
+
 def test_many_disks_get_two_letters() -> None:
     image = tuple(
         Disk(f"d0000000-0000-4000-8000-{n:012}", f"d1000000-0000-4000-8000-{n:012}")
