@@ -58,6 +58,7 @@ from ha_agent.instant import Instant
 SETTLE_SECONDS = 10.0
 _SCAN_SECONDS = 2.0
 _PURSUE_SECONDS = 0.02
+_PURSUE_FOR_SECONDS = 2.0
 _PROC = Path("/proc")
 
 
@@ -100,6 +101,10 @@ class VmProcesses:
                 refused = f"can't end pid {pid}: {error.strerror}"
         return refused
 
+    def known(self) -> list[int]:
+        """Return the pids that were found, also of those that have just ended."""
+        return sorted(self._pidfds)
+
     def alive(self) -> list[int]:
         """Return the pids of those that have not ended; a zombie has ended, a thread counts."""
         for pid, pidfd in list(self._pidfds.items()):
@@ -109,7 +114,7 @@ class VmProcesses:
             if poll.poll(0):
                 os.close(pidfd)
                 del self._pidfds[pid]
-        return sorted(self._pidfds)
+        return self.known()
 
     def close(self) -> None:
         """Let go of all handles; ends nothing."""
@@ -167,10 +172,10 @@ class Guard:
         processes.kill()  # the known ones, before a scan that may hang
         processes.scan()
         self._complain(processes.kill())
+        new = [pid for pid in processes.known() if pid not in self._ended]
         alive = processes.alive()
-        if alive or self._last_alive is None:
+        if new or alive or self._last_alive is None:
             self._last_alive = now
-        new = [pid for pid in alive if pid not in self._ended]
         if new:
             self._ended.extend(new)
             self._reported_gone = False
@@ -180,7 +185,8 @@ class Guard:
                 f" pid {', '.join(map(str, new))}"
             )
         if alive:
-            return _PURSUE_SECONDS
+            pursue = now - deadline.fence_at < _PURSUE_FOR_SECONDS
+            return _PURSUE_SECONDS if pursue else GUARD_POLL_SECONDS
         if not self._reported_gone:
             self._reported_gone = True
             self._report(deadline, now, gone=True)
@@ -296,7 +302,11 @@ def watch(run_dir: Path, boot_id: str, broker_pid: int, qemu_marker: str) -> Non
     guard = Guard(run_dir, boot_id, qemu_marker)
     while ofd_lock.try_lock(lock_fd, 0, 1):
         while True:
-            pause_seconds = guard.look(clock.now())
+            pause_seconds: Optional[float] = GUARD_POLL_SECONDS
+            try:
+                pause_seconds = guard.look(clock.now())
+            except OSError as error:
+                _say(f"look failed, tried again: {error}")
             if pause_seconds is None and _is_gone(broker):
                 break
             clock.block(GUARD_POLL_SECONDS if pause_seconds is None else pause_seconds)

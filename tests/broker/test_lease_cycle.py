@@ -1,0 +1,475 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One or two keepers over the in-memory storage, in virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import functools
+from collections.abc import Coroutine
+from typing import Any, Callable, Optional
+
+import pytest
+
+from ha_agent.broker.lease import (
+    LeaseIdentity,
+    LeaseRecord,
+    LeaseTimes,
+    decode,
+    encode,
+    initial_record,
+)
+from ha_agent.broker.lease_cycle import LeaseKeeper
+from ha_agent.broker.snapshot import LeaseEntry
+from ha_agent.errors import EnvironmentFault
+from tests.broker.lease_world import (
+    VM,
+    Disk,
+    FakeFence,
+    FakeLeaseStorage,
+    HostClock,
+    Weather,
+    run_virtual,
+)
+
+TIMES = LeaseTimes()
+ALPHA = LeaseIdentity(1, "alpha", "inst-a", VM)
+BETA = LeaseIdentity(2, "beta", "inst-b", VM)
+
+
+class Switch(Weather):
+    """Storage that hangs or fails on command, at a place: there, write, back."""
+
+    def __init__(self) -> None:
+        self.hang = ""
+        self.fail = ""
+        self.calls = 0
+        self._go_on = asyncio.Event()
+
+    async def travel(self, what: str) -> None:
+        self.calls += what == "there"
+        if self.fail == what:
+            raise EnvironmentFault("EIO")
+        if self.hang == what:
+            await self._go_on.wait()
+
+    def mend(self) -> None:
+        self.hang = self.fail = ""
+        self._go_on.set()
+        self._go_on = asyncio.Event()
+
+
+class Side:
+    """A keeper with all that is around it."""
+
+    def __init__(
+        self, disk: Disk, identity: LeaseIdentity, fence: Optional[FakeFence] = None
+    ) -> None:
+        self.identity = identity
+        self.clock = HostClock(offset_seconds=1000.0 * identity.host_id)
+        self.fence = fence or FakeFence()
+        self.weather = Switch()
+        self.changes: list[LeaseEntry] = []
+        self.keeper = LeaseKeeper(
+            FakeLeaseStorage(disk, identity, self.weather),
+            TIMES,
+            identity,
+            clock=self.clock,
+            fence=self.fence,
+            on_change=self.changes.append,
+        )
+        self.keeper.start()
+
+    @property
+    def view(self) -> LeaseEntry:
+        return self.keeper.view()
+
+    def fence_in_seconds(self) -> float:
+        assert self.fence.deadline is not None
+        return self.fence.deadline.fence_at - self.clock.now()
+
+
+def virtual(test: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], None]:
+    @functools.wraps(test)
+    def run() -> None:
+        run_virtual(test())
+
+    # pytest looks through __wrapped__ and would run the coroutine in a loop of its own.
+    del run.__wrapped__
+    return run
+
+
+async def owner(disk: Disk) -> Side:
+    side = Side(disk, ALPHA)
+    await asyncio.sleep(0.5)
+    assert (await side.keeper.acquire(side.view.epoch, "test")).ok
+    return side
+
+
+def now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+async def until(what: Callable[[], bool], limit_seconds: float = 60.0) -> float:
+    """Wait in small steps; return how long it took."""
+    began = now()
+    while not what():
+        assert now() - began < limit_seconds
+        await asyncio.sleep(0.01)
+    return now() - began
+
+
+@virtual
+async def test_a_free_lease_is_taken_and_renewed_for_good() -> None:
+    disk = Disk()
+    alpha = await owner(disk)
+    assert alpha.view.ours
+    assert (alpha.view.state, alpha.view.epoch, alpha.view.host_name) == ("held", 1, "alpha")
+    for _ in range(60):
+        await asyncio.sleep(1.0)
+        assert alpha.view.ours
+        assert alpha.fence_in_seconds() > 7.9  # 11 s less one renewal interval
+    # The first sight, the take, then one renewal in 3 s: no more.
+    assert 19 <= decode(disk.block).counter <= 22
+    assert decode(disk.block).note == "taken: free: test"
+
+
+@virtual
+async def test_others_see_the_owner_and_take_over_at_expiry() -> None:
+    disk = Disk()
+    alpha, beta = await owner(disk), Side(disk, BETA)
+    await asyncio.sleep(20.0)
+    assert (beta.view.state, beta.view.host_id, beta.view.ours) == ("held", 1, False)
+    assert not (await beta.keeper.acquire(1)).ok
+    last_renewal = alpha.view.last_success
+    assert last_renewal is not None
+    alpha.weather.hang = "there"
+    began = last_renewal - alpha.clock.now()  # seconds ago, negative
+    waited = await until(lambda: beta.view.state == "expired")
+    # 15 s after it was first seen, which is at most one read later than it was written.
+    assert TIMES.lease_expiry_seconds <= waited - began <= TIMES.lease_expiry_seconds + 1.2
+    assert not alpha.view.ours
+    assert alpha.fence_in_seconds() < -2.8
+    assert (await beta.keeper.acquire(1)).ok
+    assert (beta.view.ours, beta.view.epoch) == (True, 2)
+
+
+@virtual
+async def test_expiry_is_noticed_at_once_when_it_comes() -> None:
+    disk = Disk(encode(initial_record().taken(ALPHA, 4, "free")))
+    beta = Side(disk, BETA)
+    await asyncio.sleep(0.1)
+    assert beta.view.expires_at is not None
+    expires_in = beta.view.expires_at - beta.clock.now()
+    assert await until(lambda: beta.view.state == "expired") <= expires_in + 0.2
+    assert beta.view.available_since == beta.view.expires_at
+
+
+@virtual
+async def test_our_word_ends_at_the_deadline_though_storage_hangs() -> None:
+    alpha = await owner(Disk())
+    alpha.weather.hang = "there"
+    left = alpha.fence_in_seconds()
+    changes = len(alpha.changes)
+    took = await until(lambda: not alpha.view.ours)
+    assert took == pytest.approx(left, abs=0.02)
+    await asyncio.sleep(0.3)
+    assert not alpha.changes[-1].ours  # and those who listen were told
+    assert len(alpha.changes) > changes
+    assert alpha.fence.deadline is not None  # the guard's deadline stays in force
+
+
+@virtual
+async def test_a_renewal_that_lands_too_late_gives_nothing() -> None:
+    disk = Disk()
+    alpha = await owner(disk)
+    before = decode(disk.block)
+    alpha.weather.hang = "back"
+    await until(lambda: not alpha.view.ours)
+    assert decode(disk.block).counter > before.counter  # it was written
+    alpha.weather.mend()
+    for _ in range(14):
+        await asyncio.sleep(1.0)
+        assert not alpha.view.ours
+    assert alpha.fence_in_seconds() < 0
+
+
+@virtual
+async def test_a_suspended_host_does_not_count_what_it_heard_too_late() -> None:
+    alpha = await owner(Disk())
+    await asyncio.sleep(2.9)
+    alpha.weather.hang = "back"  # the renewal at 3 s is written; its answer is on the way
+    await asyncio.sleep(0.5)
+    alpha.clock.offset_seconds += 60.0  # the host is suspended for a minute
+    alpha.weather.mend()
+    assert not alpha.view.ours
+    await asyncio.sleep(0.1)
+    assert not alpha.view.ours
+    assert alpha.fence_in_seconds() < 0
+
+
+@virtual
+async def test_the_deadline_counts_from_before_the_write_was_sent() -> None:
+    disk = Disk()
+    alpha = Side(disk, ALPHA)
+    await asyncio.sleep(0.5)
+    alpha.weather.hang = "write"
+    asyncio.get_running_loop().call_later(3.0, alpha.weather.mend)
+    assert (await alpha.keeper.acquire(0)).ok
+    assert alpha.fence_in_seconds() == pytest.approx(TIMES.fence_after_seconds - 3.0)
+
+
+@virtual
+async def test_one_lost_answer_costs_nothing() -> None:
+    disk = Disk()
+    alpha = await owner(disk)
+    alpha.weather.hang = "back"
+    await asyncio.sleep(7.2)  # the renewal at 3 s is on storage; it was given up at 7 s
+    alpha.weather.mend()
+    for _ in range(40):
+        await asyncio.sleep(0.5)
+        assert alpha.view.ours
+    assert alpha.fence_in_seconds() > 7.5
+
+
+@virtual
+async def test_a_taken_lease_is_lost_at_once_and_fenced_now() -> None:
+    disk = Disk()
+    alpha = await owner(disk)
+    disk.write(encode(decode(disk.block).taken(BETA, 0, "by force")))
+    await asyncio.sleep(3.1)
+    assert not alpha.view.ours
+    assert (alpha.view.host_name, alpha.view.state) == ("beta", "held")
+    assert -3.0 < alpha.fence_in_seconds() <= 0
+
+
+@virtual
+async def test_release_frees_it_and_disarms() -> None:
+    disk = Disk()
+    alpha = await owner(disk)
+    assert (await alpha.keeper.release("local maintenance")).ok
+    assert not alpha.view.ours
+    assert alpha.fence.deadline is None
+    record = decode(disk.block)
+    assert (record.state, record.note) == ("free", "released: local maintenance")
+    beta = Side(disk, BETA)
+    assert await until(lambda: beta.view.state == "free") < 0.1
+    assert (await beta.keeper.acquire(1)).ok
+
+
+@virtual
+async def test_a_release_in_doubt_is_one_way_and_is_finished_later() -> None:
+    disk = Disk()
+    alpha = await owner(disk)
+    alpha.weather.hang = "there"
+    result = await alpha.keeper.release("moves")
+    assert not result.ok
+    assert not alpha.view.ours
+    assert alpha.fence.armed()
+    await asyncio.sleep(5.0)
+    assert decode(disk.block).state == "held"
+    alpha.weather.mend()
+    assert await until(lambda: decode(disk.block).state == "free") < 6.0
+    assert not alpha.fence.armed()
+    assert not alpha.view.ours
+
+
+@virtual
+async def test_release_after_the_fence_frees_without_waiting() -> None:
+    disk = Disk()
+    alpha = await owner(disk)
+    alpha.weather.fail = "there"
+    await until(lambda: not alpha.view.ours)
+    alpha.weather.mend()
+    assert (await alpha.keeper.release("VM was fenced")).ok
+    assert decode(disk.block).state == "free"
+
+
+@virtual
+async def test_a_fence_that_can_not_be_armed_gives_the_lease_back() -> None:
+    disk = Disk()
+    alpha = Side(disk, ALPHA)
+    await asyncio.sleep(0.5)
+    alpha.fence.broken = True
+    result = await alpha.keeper.acquire(0)
+    assert not result.ok
+    assert "can't be armed" in result.reason
+    assert not alpha.view.ours
+    await asyncio.sleep(1.5)
+    assert decode(disk.block).state == "free"
+    assert not any(view.ours for view in alpha.changes)
+
+
+@virtual
+async def test_a_renewal_whose_deadline_can_not_be_armed_does_not_count() -> None:
+    alpha = await owner(Disk())
+    alpha.fence.broken = True
+    left = alpha.fence_in_seconds()
+    assert await until(lambda: not alpha.view.ours) == pytest.approx(left, abs=0.02)
+
+
+@virtual
+async def test_a_restarted_broker_adopts_its_lease_within_its_deadline() -> None:
+    disk = Disk()
+    alpha = await owner(disk)
+    await asyncio.sleep(2.0)
+    assert alpha.keeper._task is not None
+    alpha.keeper._task.cancel()  # killed: nothing orderly
+    await asyncio.sleep(5.0)
+    again = Side(disk, ALPHA, alpha.fence)
+    assert await until(lambda: again.view.ours) < 0.2
+    assert again.view.epoch == 1
+    assert again.fence_in_seconds() > 10.8
+
+
+@virtual
+async def test_a_broker_that_comes_back_after_its_deadline_waits_like_anybody() -> None:
+    disk = Disk()
+    alpha = await owner(disk)
+    assert alpha.keeper._task is not None
+    alpha.keeper._task.cancel()
+    await asyncio.sleep(12.0)
+    again = Side(disk, ALPHA, alpha.fence)
+    await asyncio.sleep(1.0)
+    assert (again.view.ours, again.view.state) == (False, "held")
+    assert await until(lambda: again.view.state == "expired") > 13.5
+    assert (await again.keeper.acquire(1)).ok
+    assert again.view.epoch == 2
+
+
+@virtual
+async def test_the_same_host_after_a_reboot_waits_like_anybody() -> None:
+    disk = Disk()
+    alpha = await owner(disk)
+    assert alpha.keeper._task is not None
+    alpha.keeper._task.cancel()
+    disk.host_ids.clear()
+    rebooted = Side(disk, dataclasses.replace(ALPHA, instance="inst-a2"))
+    await asyncio.sleep(10.0)
+    assert (rebooted.view.ours, rebooted.view.state) == (False, "held")
+
+
+@virtual
+async def test_an_orderly_stop_disarms_and_the_next_start_adopts() -> None:
+    disk = Disk()
+    alpha = await owner(disk)
+    await alpha.keeper.stop()
+    assert alpha.fence.deadline is None
+    assert decode(disk.block).state == "held"
+    await asyncio.sleep(30.0)
+    again = Side(disk, ALPHA, alpha.fence)
+    assert await until(lambda: again.view.ours) < 0.2
+
+
+@virtual
+async def test_an_orderly_stop_after_the_deadline_does_not_call_off_the_fence() -> None:
+    alpha = await owner(Disk())
+    alpha.weather.hang = "there"
+    await until(lambda: not alpha.view.ours)
+    await alpha.keeper.stop()
+    assert alpha.fence.deadline is not None
+
+
+@virtual
+async def test_a_take_that_lands_late_is_adopted_with_a_fence() -> None:
+    disk = Disk()
+    alpha = Side(disk, ALPHA)
+    await asyncio.sleep(0.5)
+    alpha.weather.hang = "write"
+    assert not (await alpha.keeper.acquire(0)).ok
+    assert not alpha.view.ours
+    alpha.weather.mend()
+    await until(lambda: alpha.view.ours)
+    assert alpha.fence_in_seconds() > 10.5
+
+
+@virtual
+async def test_of_two_that_take_at_once_one_is_refused() -> None:
+    disk = Disk()
+    alpha, beta = Side(disk, ALPHA), Side(disk, BETA)
+    await asyncio.sleep(0.5)
+    results = await asyncio.gather(alpha.keeper.acquire(0), beta.keeper.acquire(0))
+    assert sorted(result.ok for result in results) == [False, True]
+    assert (alpha.view.ours, beta.view.ours) in ((True, False), (False, True))
+
+
+@virtual
+async def test_an_epoch_that_moved_on_is_refused() -> None:
+    alpha = Side(Disk(), ALPHA)
+    await asyncio.sleep(0.5)
+    result = await alpha.keeper.acquire(5)
+    assert (result.ok, result.reason) == (False, "epoch is 0, not 5")
+
+
+@virtual
+async def test_a_second_agent_with_our_host_id_never_takes() -> None:
+    disk = Disk()
+    alpha, twin = Side(disk, ALPHA), Side(disk, LeaseIdentity(1, "gamma", "inst-g", VM))
+    await asyncio.sleep(0.5)
+    result = await twin.keeper.acquire(0)
+    assert not result.ok
+    assert "host id 1 is in use by host 'alpha'" in result.reason
+    assert "in use" in twin.view.detail
+    assert (await alpha.keeper.acquire(0)).ok
+
+
+@pytest.mark.parametrize("block", [bytes(4096), b"x" * 4096, b"ha-agent-lease 9\n" + bytes(4079)])
+def test_what_can_not_be_read_is_never_taken(block: bytes) -> None:
+    async def main() -> None:
+        disk = Disk(block)
+        alpha = Side(disk, ALPHA)
+        for _ in range(40):
+            await asyncio.sleep(1.0)
+            assert alpha.view.state == "unreadable"
+            assert alpha.view.detail
+            assert not (await alpha.keeper.acquire(alpha.view.epoch)).ok
+        assert disk.block == block
+
+    run_virtual(main())
+
+
+@virtual
+async def test_unreadable_while_we_own_is_fenced_in_time() -> None:
+    disk = Disk()
+    alpha = await owner(disk)
+    disk.history.append(b"x" * 4096)
+    left = alpha.fence_in_seconds()
+    assert await until(lambda: not alpha.view.ours) == pytest.approx(left, abs=0.02)
+    assert disk.block == b"x" * 4096
+
+
+@virtual
+async def test_failing_storage_is_not_asked_without_pause() -> None:
+    alpha = Side(Disk(), ALPHA)
+    alpha.weather.fail = "there"
+    await asyncio.sleep(60.0)
+    assert alpha.view.state == "unknown"
+    assert "EIO" in alpha.view.detail
+    assert alpha.weather.calls < 200
+
+
+@virtual
+async def test_a_read_that_fails_does_not_expire_a_lease() -> None:
+    disk = Disk(encode(LeaseRecord("held", 1, "alpha", "inst-a", VM, 3, 9, "")))
+    beta = Side(disk, BETA)
+    await asyncio.sleep(0.5)
+    beta.weather.fail = "back"
+    await asyncio.sleep(30.0)
+    assert beta.view.state == "held"
+    assert beta.weather.calls < 200
+    beta.weather.mend()
+    assert await until(lambda: beta.view.state == "expired") < 0.3
+
+
+def test_unsafe_times_are_refused() -> None:
+    async def main() -> None:
+        with pytest.raises(ValueError, match="renew_interval"):
+            LeaseKeeper(
+                FakeLeaseStorage(Disk(), ALPHA),
+                LeaseTimes(renew_interval_seconds=5.0),
+                ALPHA,
+                clock=HostClock(),
+                fence=FakeFence(),
+            )
+
+    run_virtual(main())
