@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import os
 import socket
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -77,16 +78,20 @@ def load(paths: Sequence[Path], environ: Mapping[str, str]) -> Config:
     entries: list[_Entry] = []
     files: list[Path] = []
     all_read = True
-    for path in paths or [Path(environ.get(PATH_VARIABLE) or DEFAULT_PATH)]:
-        for file in (path, *_drop_ins(path)):
+    paths = paths or [Path(environ.get(PATH_VARIABLE) or DEFAULT_PATH)]
+    for path in paths:
+        try:
+            drop_ins = _drop_ins(path)
+        except BadInput as error:
+            faults.append(Fault("", str(error)))
+            all_read, drop_ins = False, []
+        for file in (path, *drop_ins):
             files.append(file)
             try:
-                text = _read(file)
+                entries += _parse(_read(file), str(file), faults)
             except BadInput as error:
                 faults.append(Fault("", str(error)))
                 all_read = False
-            else:
-                entries += _parse(text, str(file), faults)
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
     _read_values(_override(entries), values, origins, faults)
@@ -102,7 +107,8 @@ def load(paths: Sequence[Path], environ: Mapping[str, str]) -> Config:
         )
         for name, section in SECTIONS.items()
     }
-    return Config(**sections, origins=origins, files=tuple(files))
+    folders = tuple(_drop_in_folder(path) for path in paths)
+    return Config(**sections, origins=origins, files=tuple(files), folders=folders)
 
 
 def show(config: Config) -> str:
@@ -134,10 +140,21 @@ def _reading_order(files: Sequence[Path]) -> Callable[[Fault], tuple[int, int]]:
     return place
 
 
+def _drop_in_folder(path: Path) -> Path:
+    return path.parent / f"{path.name}.d"
+
+
 def _drop_ins(path: Path) -> list[Path]:
-    folder = path.with_name(path.name + ".d")
+    folder = _drop_in_folder(path)
+    try:
+        names = os.listdir(folder)
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise BadInput(f"can't be read: {error.strerror}", where=str(folder)) from error
     # A hidden file is an editor's or a package manager's, not the administrator's.
-    return sorted(file for file in folder.glob("*.conf") if not file.name.startswith("."))
+    wanted = (name for name in names if name.endswith(".conf") and not name.startswith("."))
+    return [folder / name for name in sorted(wanted)]
 
 
 def _read(path: Path) -> str:

@@ -232,7 +232,8 @@ class Config:
     """The whole configuration: one field a section, '_' for the '-' in its name.
 
     `origins` maps "section.key" to "default" or "file:line"; `files` are the files that were
-    read, in the order in which later ones override earlier ones.
+    read, in the order in which later ones override earlier ones; `folders` are where drop-ins
+    are looked for, whether they exist or not.
     """
 
     host: HostConfig
@@ -251,6 +252,7 @@ class Config:
     log: LogConfig
     origins: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
     files: tuple[Path, ...] = field(default=(), compare=False)
+    folders: tuple[Path, ...] = field(default=(), compare=False)
 
 
 SECTIONS: Mapping[str, type] = {

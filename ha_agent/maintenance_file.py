@@ -18,12 +18,10 @@ gives the old or the new content.
 
 from __future__ import annotations
 
-import contextlib
-import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from ha_agent.atomic_file import replace_file
 from ha_agent.errors import BadInput, EnvironmentFault
 
 FILE_NAME = "ha.conf"
@@ -127,25 +125,7 @@ def write(path: Path, state: LocalMaintenance) -> None:
     Raises EnvironmentFault when it can't be written; the old file is then as it was. Blocks
     for a write to the local disk.
     """
-    temporary = ""
     try:
-        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(form(state))
-            file.flush()
-            # Readable for tools that run as another user, as the predecessor's file is.
-            os.fchmod(file.fileno(), 0o644)
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        temporary = ""
-        directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        replace_file(path, form(state).encode("utf-8", "replace"))
     except OSError as error:
         raise EnvironmentFault(f"{path}: can't be written: {error.strerror}") from error
-    finally:
-        if temporary:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)

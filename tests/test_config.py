@@ -175,6 +175,7 @@ def test_drop_ins_override_by_name_and_origins_tell(tmp_path: Path) -> None:
     assert config.origins["host.id"] == f"{tmp_path}/c.conf.d/10.conf:4"
     assert config.origins["lease.path"] == "default"
     assert [file.name for file in config.files] == ["c.conf", "10.conf", "20.conf"]
+    assert config.folders == (tmp_path / "c.conf.d",)
 
 
 def test_later_path_overrides_earlier(tmp_path: Path) -> None:
@@ -197,13 +198,18 @@ def test_unreadable_files(tmp_path: Path) -> None:
     latin.write_bytes(b"[host]\nname = M\xfcnchen\n")
     large = write(tmp_path / "large.conf", "#" * (1 << 20) + "\n")
     with pytest.raises(ConfigError) as caught:
-        load([missing, latin, large, tmp_path], {})
+        load([missing, latin, large, Path("/")], {})
     assert [fault.what for fault in caught.value.faults] == [
         f"{missing}: can't be read: No such file or directory",
         f"{latin}:2: is not UTF-8 text",
         f"{large}: is larger than 1 MiB: not a configuration file",
-        f"{tmp_path}: can't be read: Is a directory",
+        "/: can't be read: Is a directory",
     ]
+
+
+def test_drop_in_folder_that_is_none(tmp_path: Path) -> None:
+    write(tmp_path / "c.conf.d", "")
+    assert faults_of(tmp_path, MINIMAL) == ["c.conf.d: can't be read: Not a directory"]
 
 
 def test_windows_line_ends_tabs_and_byte_order_mark(tmp_path: Path) -> None:

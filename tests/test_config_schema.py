@@ -9,7 +9,11 @@ from ha_agent.config_schema import SECTIONS, Config, of
 
 def test_sections_are_the_fields_of_config() -> None:
     fields = [field.name for field in dataclasses.fields(Config)]
-    assert fields == [name.replace("-", "_") for name in SECTIONS] + ["origins", "files"]
+    assert fields == [name.replace("-", "_") for name in SECTIONS] + [
+        "origins",
+        "files",
+        "folders",
+    ]
 
 
 def test_every_default_is_a_value_that_its_kind_accepts() -> None:

@@ -108,7 +108,6 @@ def test_write_and_read(tmp_path: Path) -> None:
     write(path, LocalMaintenance(by_engine=True))
     write(path, FULL)
     assert read(path) == FULL
-    assert path.stat().st_mode & 0o777 == 0o644
     assert [file.name for file in tmp_path.iterdir()] == ["ha.conf"]
 
 
