@@ -27,11 +27,15 @@ VNC_PASSWORD_VALID_TO = "1970-01-01T00:00:01"
 
 @dataclass(frozen=True)
 class Verdict:
-    """`xml` to start from, with what was repaired in `notes`; or None and the reason."""
+    """`xml` to start from, with what was repaired in `notes`; or None and the reason.
+
+    `volume_uuid` is the boot disk's volume, the one that is leased.
+    """
 
     xml: Optional[str]
     notes: tuple[str, ...] = ()
     refusal: str = ""
+    volume_uuid: Optional[str] = None
 
 
 @dataclass(frozen=True)
@@ -58,9 +62,11 @@ def judge_engine_xml(text: str, *, vm_uuid: str, storage_domain_uuid: str) -> Ve
     found_uuid = (root.findtext("uuid") or "").strip().lower()
     if found_uuid != vm_uuid:
         return Verdict(None, refusal=f"it is of VM {found_uuid or '(none)'}, not of {vm_uuid}")
-    devices = root.find("devices")
-    if devices is None:
-        return Verdict(None, refusal="it has no devices")
+    # libvirt would merge several, while VDSM looks at the first.
+    found_devices = root.findall("devices")
+    if len(found_devices) != 1:
+        return Verdict(None, refusal=f"it has {len(found_devices)} elements devices, not one")
+    devices = found_devices[0]
     boot = _boot_disk(root, devices)
     if boot is None:
         return Verdict(None, refusal="it has no disk with image, volume and domain ids for VDSM")
@@ -78,7 +84,7 @@ def judge_engine_xml(text: str, *, vm_uuid: str, storage_domain_uuid: str) -> Ve
             f"EngineXml: the boot disk {boot.name} is on storage domain"
             f" {boot.storage_domain_uuid}, not on {storage_domain_uuid}"
         )
-    return Verdict(xml, tuple(notes))
+    return Verdict(xml, tuple(notes), volume_uuid=boot.volume_uuid)
 
 
 def lease_target(volume_uuid: str, storage_domain_uuid: str) -> dict[str, str]:

@@ -131,12 +131,15 @@ def _definition(
     name = content.raw("Name")
     if not name or not name.strip():
         raise content.bad("no VM name", "Name")
-    items = _items_by_type(hardware)
+    in_order = [(_resource_type(item), item) for item in _children(hardware, "Item")]
+    items: dict[int, list[Fields]] = {}
+    for resource_type, item in in_order:
+        items.setdefault(resource_type, []).append(item)
     memory_mib = _memory_mib(hardware, items)
     sockets, cores, threads, max_vcpus = _cpus(hardware, items)
     usb = items.get(ResourceType.USB, [])
     system = sections["OperatingSystemSection"]
-    nics, devices = _nics_and_devices(hardware)
+    nics, devices = _nics_and_devices(in_order)
     numa = sections.get("NumaNodeSection")
     origin = content.code("Origin", Origin)
     return VmDefinition(
@@ -193,13 +196,6 @@ def _resource_type(item: Fields) -> int:
     return value
 
 
-def _items_by_type(hardware: Fields) -> dict[int, list[Fields]]:
-    items: dict[int, list[Fields]] = {}
-    for item in _children(hardware, "Item"):
-        items.setdefault(_resource_type(item), []).append(item)
-    return items
-
-
 def _only(hardware: Fields, items: dict[int, list[Fields]], kind: ResourceType) -> Fields:
     found = items.get(kind, [])
     if len(found) != 1:
@@ -249,11 +245,12 @@ def _disks(
     return read_disks(elements, files, items.get(ResourceType.DISK, []), active)
 
 
-def _nics_and_devices(hardware: Fields) -> tuple[tuple[Nic, ...], tuple[Device, ...]]:
+def _nics_and_devices(
+    in_order: list[tuple[int, Fields]],
+) -> tuple[tuple[Nic, ...], tuple[Device, ...]]:
     elsewhere = (ResourceType.CPU, ResourceType.MEMORY, ResourceType.DISK, ResourceType.USB)
     nics, devices = [], []
-    for item in _children(hardware, "Item"):
-        kind = _resource_type(item)
+    for kind, item in in_order:
         if kind == ResourceType.NETWORK:
             nics.append(read_nic(item))
         elif kind not in elsewhere:

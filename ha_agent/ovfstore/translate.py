@@ -42,7 +42,12 @@ def domain_xml(
             vm.engine_xml, vm_uuid=vm.uuid, storage_domain_uuid=storage_domain_uuid
         )
         if verdict.xml is not None:
-            return DomainXml(verdict.xml, "engine_xml", verdict.notes)
+            notes = verdict.notes
+            if verdict.volume_uuid not in {disk.volume_uuid for disk in vm.disks}:
+                notes += (
+                    f"EngineXml boots from volume {verdict.volume_uuid}, not a disk of its OVF",
+                )
+            return DomainXml(verdict.xml, "engine_xml", notes)
         notes = (f"EngineXml not used: {verdict.refusal}",)
     xml, build_notes = build_domain_xml(
         vm, storage_domain_uuid=storage_domain_uuid, display_network=display_network

@@ -64,6 +64,8 @@ def assert_leased(root: etree._Element) -> None:
 def test_sound_xml_is_returned_to_the_byte() -> None:
     root, text, notes = judge(SOUND)
     assert (text, notes) == (SOUND, ())
+    verdict = judge_engine_xml(SOUND, vm_uuid=VM, storage_domain_uuid=DOMAIN)
+    assert verdict.volume_uuid == VOLUME
     assert_leased(root)
 
 
@@ -110,7 +112,8 @@ def test_a_real_path_of_a_lease_is_kept() -> None:
         (f"<uuid>{VM}", "<uuid>99999999-2222-4333-8444-555555555555", "it is of VM 99999999"),
         (f"<uuid>{VM}</uuid>", "", r"it is of VM \(none\)"),
         ("<devices>", "<device>", "not well-formed"),
-        ("devices>", "hardware>", "no devices"),
+        ("devices>", "hardware>", "it has 0 elements devices"),
+        ("<devices>", "<devices/><devices>", "it has 2 elements devices"),
         ("domain", "network", "its root element"),
         ('name="vda"', 'name="vdb"', "no disk with image, volume and domain ids"),
         (f"<ovirt-vm:domainID>{DOMAIN}", "<ovirt-vm:domainID>", "no disk with image"),

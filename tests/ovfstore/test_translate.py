@@ -60,7 +60,10 @@ def test_samples(name: str) -> None:
     is_sound = vm.engine_xml is not None and "no_lease" not in name
     assert result.source == ("engine_xml" if is_sound else "ovf")
     if is_sound:
-        assert (result.xml, result.notes) == (vm.engine_xml, ())
+        assert result.xml == vm.engine_xml
+        # The made-up samples carry the EngineXml of another VM's disk, and that is said.
+        strange = [note for note in result.notes if "not a disk of its OVF" in note]
+        assert len(strange) == len(result.notes) == (1 if name.startswith("he") else 0)
     root = etree.fromstring(result.xml.encode())
     assert root.findtext("uuid") == vm.uuid
     assert len(root.findall("devices/lease")) == 1
