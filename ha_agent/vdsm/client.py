@@ -97,6 +97,7 @@ class VdsmClient:
     def start(self) -> None:
         """Begin to connect, in the background."""
         self._task = asyncio.get_running_loop().create_task(self.run())
+        self._task.add_done_callback(_report_bug)
 
     async def close(self) -> None:
         """End the connection and the background task. Pending calls fail.
@@ -256,6 +257,11 @@ class VdsmClient:
         self._events.append(event)
         if self._event_waiter is not None and not self._event_waiter.done():
             self._event_waiter.set_result(None)
+
+
+def _report_bug(task: asyncio.Task[None]) -> None:
+    if not task.cancelled():
+        _log.error("the client of VDSM ended by a bug of ours", exc_info=task.exception())
 
 
 def _why(error: OSError) -> str:

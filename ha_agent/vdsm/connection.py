@@ -97,6 +97,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport; nothing is sent before `greet`."""
         self._transport = cast(asyncio.Transport, transport)
+        self._transport.set_write_buffer_limits(high=_MAX_UNSENT_BYTES)
 
     def data_received(self, data: bytes) -> None:
         """Decode what came and hand it on; what can't be decoded ends the connection."""
@@ -108,6 +109,10 @@ class Connection(asyncio.Protocol):
                     return
         except BadInput as error:
             self.end(f"it sent what can't be read: {error}")
+
+    def pause_writing(self) -> None:
+        """End: more is unsent than a VDSM that reads could ever leave."""
+        self.end("it reads nothing of what we send")
 
     def connection_lost(self, exc: Optional[Exception]) -> None:
         """End, with the socket's error or "closed by VDSM"."""
@@ -225,11 +230,8 @@ class Connection(asyncio.Protocol):
     # Bytes out, and time.
 
     def _send(self, command: str, headers: Mapping[str, str], body: bytes = b"") -> None:
-        if self.ended.done():
-            return
-        self._transport.write(stomp.encode(stomp.Frame(command, headers, body)))
-        if self._transport.get_write_buffer_size() > _MAX_UNSENT_BYTES:
-            self.end("it reads nothing of what we send")
+        if not self.ended.done():
+            self._transport.write(stomp.encode(stomp.Frame(command, headers, body)))
 
     def _beat(self, period_seconds: float) -> None:
         self._transport.write(stomp.HEART_BEAT)

@@ -4,7 +4,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ha_agent.errors import BadInput
@@ -141,6 +141,7 @@ def test_numbers_that_are_none(bad: Any) -> None:
     assert (stats.memory_free_mib, stats.cpu_load) == (None, None)
 
 
+@settings(deadline=None)
 @given(json_values)
 def test_any_answer_is_read_or_refused(answer: Any) -> None:
     for read in (read_host_stats, read_storage_vitals, read_domain_info, read_volume_info):
@@ -150,6 +151,7 @@ def test_any_answer_is_read_or_refused(answer: Any) -> None:
             continue
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from(["memFree", "cpuLoad", "network", "pool"]), json_values))
 def test_odd_fields(answer: Any) -> None:
     stats = read_host_stats(answer)

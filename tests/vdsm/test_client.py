@@ -8,6 +8,7 @@ import contextlib
 import socket
 import ssl
 import subprocess
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Callable, Optional
@@ -420,12 +421,17 @@ async def test_tls_refusal_says_why(authorities: tuple[Authority, Authority]) ->
     good, rogue = authorities
     # A plain socket's server, as VDSM's is; asyncio's own closes without sending the alert.
     listener = socket.create_server(("127.0.0.1", 0))
+    seen = threading.Event()
 
     def refuse_one() -> None:
         accepted, _ = listener.accept()
         accepted.settimeout(10)
-        with accepted, contextlib.suppress(ssl.SSLError):
-            good.server_context().wrap_socket(accepted, server_side=True)
+        with good.server_context().wrap_socket(
+            accepted, server_side=True, do_handshake_on_connect=False
+        ) as tls:
+            with contextlib.suppress(ssl.SSLError):
+                tls.do_handshake()
+            seen.wait(10)  # a close with unread bytes is a reset, which may overtake the alert
 
     server = asyncio.create_task(asyncio.to_thread(refuse_one))
     client = VdsmClient(
@@ -438,8 +444,9 @@ async def test_tls_refusal_says_why(authorities: tuple[Authority, Authority]) ->
         ),
     )
     client.start()
-    await server
     await until(lambda: "unknown ca" in client.reason)
+    seen.set()
+    await server
     await client.close()
     listener.close()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 import tracemalloc
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ha_agent.vdsm.stomp import (
@@ -69,6 +69,7 @@ def test_encodes_the_bytes_that_a_real_vdsm_takes() -> None:
     assert encode(frame) == b"SEND\nx:1\\c2\ncontent-length:2\n\n{}\0"
 
 
+@settings(deadline=None)
 @given(st.lists(frames, min_size=1, max_size=3), st.data())
 def test_round_trip_through_any_cuts(sent: list[Frame], data: st.DataObject) -> None:
     stream = b"\n\r\n".join(encode(frame) for frame in sent) + b"\n"
@@ -165,6 +166,7 @@ def test_a_decoder_that_failed_stays_failed() -> None:
         decoder.feed(CONNECTED_BYTES)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200), st.integers(1, 50))
 def test_garbage_gives_frames_or_a_stomp_error_whatever_the_cuts(data: bytes, step: int) -> None:
     def outcome(chunks: list[bytes]) -> list[Frame] | str:

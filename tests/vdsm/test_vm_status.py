@@ -4,7 +4,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ha_agent.errors import BadInput
@@ -86,6 +86,7 @@ def test_what_a_newer_vdsm_may_say_is_kept() -> None:
     assert (stats.exit_reason, stats.exit_reason_number) == (None, 99)
 
 
+@settings(deadline=None)
 @given(
     st.dictionaries(
         st.sampled_from(["vmId", "status", "exitCode", "exitReason", "statusTime", "exitMessage"]),
