@@ -104,8 +104,9 @@ TYPES = ("None", "bool", "bytes", "dict", "float", "int", "list", "set", "str", 
 
 # setup.cfg gives a test as much.
 TEST_TIMEOUT_SECONDS = 60
-# Their loops' clock jumps to the next timer.
-VIRTUAL_TIME = ("tests/broker/lease_world.py", "tests/broker/test_lease_sim.py", "tests/sim/")
+# The call that runs a test in a loop whose clock jumps to the next timer, and the worlds in it.
+VIRTUAL_LOOP = "run_virtual("
+VIRTUAL_TIME = ("tests/sim/",)
 
 # Section 5. NUMA, XML and QEMU's block graph have nodes that nobody calls hosts.
 HAVE_NODES = ("ha_agent.ovfstore", "ha_agent.vdsm")
@@ -353,7 +354,8 @@ def runtime_unions(tree: ast.Module) -> Iterator[ast.BinOp]:
 
 def quick_tests(source: Source) -> Iterator[str]:
     """Rule 10: no test sleeps for a second by the real clock."""
-    if not source.is_test or source.path.startswith(VIRTUAL_TIME):
+    virtual = VIRTUAL_LOOP in source.text or source.path.startswith(VIRTUAL_TIME)
+    if virtual or not source.is_test:
         return
     for call, name in source.calls:
         first = call.args[0] if call.args else None
@@ -508,6 +510,7 @@ SOUND = [
     (our_words, "ha_agent/vdsm/x.py", "numa_nodes = 1"),
     (python_39, "ha_agent/x.py", "def f(x: int | None) -> str | None: return x | mask"),
     (quick_tests, "tests/test_x.py", "asyncio.sleep(0.1)\nclock.sleep(30)\nasyncio.sleep(3600)"),
+    (quick_tests, "tests/test_x.py", "async def f(): await asyncio.sleep(20)\nrun_virtual(f())"),
     (no_patching, "tests/test_x.py", "import os\nmonkeypatch.setattr(os, 'fsync', f)"),
 ]
 
