@@ -83,9 +83,9 @@ async def test_a_request_and_replies_to_nobody(wire: Wire) -> None:
     for stray in (jsonrpc.Response("other", 1), jsonrpc.Response(None, 2)):
         wire.send("MESSAGE", {}, jsonrpc.encode_response(stray))
     answer = jsonrpc.encode_response(jsonrpc.Response(request.id, "mine"))
-    wire.send("MESSAGE", {"destination": reply_to}, answer)
+    twice = stomp.encode(stomp.Frame("MESSAGE", {"destination": reply_to}, answer)) * 2
+    wire.far_end.sendall(twice)
     assert await call == "mine"
-    wire.send("MESSAGE", {"destination": reply_to}, answer)  # twice
     wire.send("MESSAGE", {}, jsonrpc.encode_event(jsonrpc.Event("|x", {})))
     await wire.event_came.wait()
     assert wire.connection.unmatched_replies == 3
