@@ -137,6 +137,11 @@ class LeaseKeeper:
         if owned is not None and self._clock.now() < owned.fence_at:
             self._fence.disarm()
 
+    @property
+    def holds_host_id(self) -> bool:
+        """Whether our host id is locked by us: another agent may have the same by mistake."""
+        return self._hold.held
+
     def view(self) -> LeaseEntry:
         """Say how the lease stands now, from memory; `ours` ends by itself at `fence_at`."""
         owned = self._live()
@@ -155,7 +160,8 @@ class LeaseKeeper:
         judged = self._observer.judge()
         record = judged.record
         available_since = {"free": judged.since, "expired": judged.expires_at}.get(judged.state)
-        holder = record if record is not None and record.state != FREE else None
+        # Of a free lease: who released it last; 0 is nobody.
+        holder = record if record is not None and record.host_id else None
         return LeaseEntry(
             state=judged.state,
             host_id=holder.host_id if holder else None,

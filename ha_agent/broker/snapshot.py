@@ -23,7 +23,8 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class LeaseEntry:
-    """The ownership lease. `state`: unknown, unreadable, free, held or expired."""
+    """The ownership lease. `state`: unknown, unreadable, free, held or expired. `host_id` is the
+    holder's, or of a free lease the last holder's."""
 
     state: str = "unknown"
     ours: bool = False
@@ -176,7 +177,7 @@ def from_wire(kind: type[T], data: Any, *, where: str) -> T:
     return kind(**values)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _hints(kind: type[Any]) -> dict[str, Any]:
     return get_type_hints(kind)
 
