@@ -11,7 +11,7 @@ from ha_agent.ovfstore.codes import BiosType
 from ha_agent.ovfstore.ovf_fields import Fields, pairs_of_properties, section_kind
 from ha_agent.ovfstore.xml_input import OvfError, parse_xml
 
-DOCUMENT = b"""<e:Item xmlns:e="http://schemas.dmtf.org/ovf/envelope/1" xmlns:r="u:r" e:id="7" p="8">
+DOCUMENT = b"""<e:Item xmlns:e="http://schemas.dmtf.org/ovf/envelope/1" xmlns:r="r" e:id="7" p="8">
 <r:Text> two words </r:Text><Empty/><Truth>TRUE</Truth><Number>-12</Number><Code>2</Code>
 <Twice>1</Twice><Twice>2</Twice><Uuid>0000ABCD-1111-4222-8333-00000000eccb</Uuid>
 <Address>{unit=0, type=drive,bus=1}</Address><Properties>a=1;b=x=y;</Properties>
