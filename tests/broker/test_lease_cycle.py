@@ -194,18 +194,22 @@ async def test_a_renewal_that_lands_too_late_gives_nothing() -> None:
     assert alpha.fence_in_seconds() < 0
 
 
-@virtual
-async def test_a_suspended_host_does_not_count_what_it_heard_too_late() -> None:
-    alpha = await owner(Disk())
-    await asyncio.sleep(2.9)
-    alpha.weather.hang = "back"  # the renewal at 3 s is written; its answer is on the way
-    await asyncio.sleep(0.5)
-    alpha.clock.offset_seconds += 60.0  # the host is suspended for a minute
-    alpha.weather.mend()
-    assert not alpha.view.ours
-    await asyncio.sleep(0.1)
-    assert not alpha.view.ours
-    assert alpha.fence_in_seconds() < 0
+@pytest.mark.parametrize("suspended_seconds", [9.0, 60.0])
+def test_a_suspended_host_does_not_count_what_it_heard_too_late(suspended_seconds: float) -> None:
+    async def main() -> None:
+        alpha = await owner(Disk())
+        await asyncio.sleep(2.9)
+        alpha.weather.hang = "back"  # the renewal at 3 s is written; its answer is on the way
+        await asyncio.sleep(0.5)
+        # With 9 s its own deadline, 14 s, is still ahead, but that of 11 s was in force.
+        alpha.clock.offset_seconds += suspended_seconds
+        alpha.weather.mend()
+        for _ in range(20):
+            assert not alpha.view.ours
+            await asyncio.sleep(0.1)
+        assert alpha.fence_in_seconds() < 0
+
+    run_virtual(main())
 
 
 @virtual
@@ -320,6 +324,22 @@ async def test_a_restarted_broker_adopts_its_lease_within_its_deadline() -> None
     assert await until(lambda: again.view.ours) < 0.2
     assert again.view.epoch == 1
     assert again.fence_in_seconds() > 10.8
+
+
+@virtual
+async def test_an_adoption_that_ends_after_the_old_deadline_gives_nothing() -> None:
+    disk = Disk()
+    alpha = await owner(disk)
+    assert alpha.keeper._task is not None
+    alpha.keeper._task.cancel()
+    await asyncio.sleep(8.5)
+    again = Side(disk, ALPHA, alpha.fence)
+    again.weather.hang = "write"
+    await asyncio.sleep(3.0)  # the guard has ended the VM meanwhile
+    again.weather.mend()
+    for _ in range(10):
+        await asyncio.sleep(0.5)
+        assert not again.view.ours
 
 
 @virtual
