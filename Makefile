@@ -20,7 +20,7 @@ bench: setup ## measure what we claim
 	@$(PYTHON) -m bench
 
 diagram: setup ## draw the state machine in ARCHITECTURE.md anew
-	@$(PYTHON) -m ha_agent.fsm.diagram ARCHITECTURE.md
+	@$(PYTHON) scripts/make_diagram.py ARCHITECTURE.md
 
 dist: setup ## a wheel, and the sources as committed, in dist/
 	@$(PYTHON) -m pip wheel --quiet --no-deps --wheel-dir dist .

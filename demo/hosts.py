@@ -117,14 +117,13 @@ networks = {NETWORK}: {forward}
 
     def stop(self, deadline_seconds: float = 15.0) -> None:
         """End the daemons in order, then whatever is left."""
+        ends_at = time.monotonic() + deadline_seconds
         for name in ("ha-agent", "ha-broker", "ha-vdsm"):
             daemon = self.daemons.get(name)
             if daemon is not None and daemon.poll() is None:
                 daemon.terminate()
-        ends_at = time.monotonic() + deadline_seconds
-        for daemon in self.daemons.values():
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                daemon.wait(max(0.0, ends_at - time.monotonic()))
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    daemon.wait(max(0.0, ends_at - time.monotonic()))
         self.power_cut()
 
     def reap(self) -> None:

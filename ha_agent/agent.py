@@ -130,6 +130,7 @@ class Agent:
             files,
             self._file_changed,
             poll_interval_seconds=self._config.agent.file_poll_interval_seconds,
+            folders=self._config.folders,
         )
         self._read_maintenance(maintenance)
         self._vdsm_client.start()

@@ -210,7 +210,7 @@ class Cycle:
         self._publish_task = asyncio.ensure_future(self._send(report))
 
     def _report(self, decision: Decision, observation: Observation) -> Report:
-        health = observation.health
+        health = observation.health.of_vm_since(decision.memory.running_since)
         vm_here = observation.vm.condition not in (
             VmCondition.ABSENT,
             VmCondition.DOWN,

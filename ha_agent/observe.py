@@ -154,7 +154,9 @@ def observation(
             stale=definition.stale,
             problem=definition.problem,
         ),
-        health=HealthView(Health(snapshot.health.health), snapshot.health.detail),
+        health=HealthView(
+            Health(snapshot.health.health), snapshot.health.detail, snapshot.health.taken_at
+        ),
         facts=dataclasses.replace(inputs.facts, network_share_lost=snapshot.network.share_lost),
         global_maintenance=bool(snapshot.global_maintenance),
     )

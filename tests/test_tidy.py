@@ -22,6 +22,8 @@ FOLDERS = ("ha_agent", "demo", "bench", "tests")
 
 MAX_FUNCTION_LINES = 70
 MAX_MODULE_LINES = 400
+# Rule 2 wants all edges of the state machine in one file, a row each; it holds no code else.
+LONG_TABLES = ("ha_agent/fsm/table.py",)
 
 # Rule 1. What is named "*_codec" is pure too.
 PURE = (
@@ -265,7 +267,7 @@ def broad_except(source: Source) -> Iterator[str]:
 def size_limits(source: Source) -> Iterator[str]:
     """Rule 9. A docstring does not count to its function."""
     lines = source.text.count("\n")
-    if lines > MAX_MODULE_LINES and not source.is_test:
+    if lines > MAX_MODULE_LINES and not source.is_test and source.path not in LONG_TABLES:
         yield source.at(1, f"{lines} lines; a module has {MAX_MODULE_LINES} at most")
     for item in ast.walk(source.tree):
         if isinstance(item, (ast.FunctionDef, ast.AsyncFunctionDef)):

@@ -5,9 +5,11 @@ One host's bad block is that host's problem: it is a `BlockProblem` in the resul
 other slot is read as if nothing were. Nothing here waits longer than its deadline; what fails
 as a whole (no volume, no answer) raises, and the caller keeps what it knew, with its age.
 
-Which slots are looked at: the whole volume at the first `read_all` and again when
-`scan_interval_seconds` have passed (a new host's slot is found then), else slot 0 and the
-used ones only. The predecessor reads 8 MiB every 10 s; three hosts cost 16 KiB.
+Which slots are looked at: the whole volume at the first `read_all` and again from time to time
+(a new host's slot is found then), else slot 0 and the used ones only. Hosts of a cluster that
+is switched on write their first blocks within the same minute, so scans come close together
+at first and after each discovery, then twice as far apart each time, up to
+`scan_interval_seconds`. The predecessor reads 8 MiB every 10 s; three hosts cost 16 KiB.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from ha_agent.broker.storage_lane import Clock, StorageFault, StorageLane
 from ha_agent.instant import Instant
 
 GLOBAL_SLOT = 0
+FIRST_SCAN_PAUSE_SECONDS = 2.0
 MAX_HOSTS = 2000
 """The predecessor reads slots 0..2000 (sanlock's limit with 512-byte sectors)."""
 
@@ -84,21 +87,24 @@ class BlockStore:
         self._scan_interval_seconds = scan_interval_seconds
         self._used: set[int] = set()
         self._scanned_at: Optional[Instant] = None
+        self._scan_pause_seconds = min(FIRST_SCAN_PAUSE_SECONDS, scan_interval_seconds)
 
     async def read_all(self) -> StatusVolume:
         """Read slot 0 and the slots in use; all slots when a scan is due."""
         read_at = self._clock.now()
-        scan = (
-            self._scanned_at is None or read_at - self._scanned_at >= self._scan_interval_seconds
-        )
+        scan = self._scanned_at is None or read_at - self._scanned_at >= self._scan_pause_seconds
         if scan:
             if self._scanned_at is not None:
                 # A scan that fails, as 8 MiB on slow storage may, waits for its next turn, so
                 # that the known hosts are still seen.
                 self._scanned_at = read_at
             answer = await self._call("scan_slots", count=self._max_hosts + 1)
-            self._used = {entry["slot"] for entry in answer["slots"]} - {GLOBAL_SLOT}
-            self._scanned_at = read_at
+            found = {entry["slot"] for entry in answer["slots"]} - {GLOBAL_SLOT}
+            longer_seconds = (
+                2 * self._scan_pause_seconds if found <= self._used else FIRST_SCAN_PAUSE_SECONDS
+            )
+            self._scan_pause_seconds = min(longer_seconds, self._scan_interval_seconds)
+            self._used, self._scanned_at = found, read_at
         else:
             answer = await self._call("read_slots", slots=[GLOBAL_SLOT, *sorted(self._used)])
         entries = {entry["slot"]: entry for entry in answer["slots"]}

@@ -30,18 +30,17 @@ import asyncio
 import logging
 from collections.abc import Awaitable
 from dataclasses import dataclass
-from typing import Callable, Optional, Protocol
+from typing import Callable, Optional
 
 from ha_agent.broker.fence_deadline import Fence
 from ha_agent.broker.lease import (
-    FREE,
     LeaseFormatError,
     LeaseIdentity,
     LeaseObserver,
     LeaseRecord,
     LeaseTimes,
 )
-from ha_agent.broker.lease_storage import HostIdHold, LeaseStorage, Swap
+from ha_agent.broker.lease_storage import Clock, HostIdWatch, LeaseStorage, Swap
 from ha_agent.broker.snapshot import LeaseEntry
 from ha_agent.errors import EnvironmentFault
 from ha_agent.instant import Instant
@@ -52,16 +51,6 @@ READ_INTERVAL_SECONDS = 1.0
 RETRY_SECONDS = 0.5
 LATE_LOOK_SECONDS = 0.1
 """Between looks once a wait has ended and reads fail: expiry is noticed within 0.2 s."""
-
-HOLD_INTERVAL_SECONDS = 5.0
-
-
-class Clock(Protocol):
-    """What is needed of ports.Clock."""
-
-    def now(self) -> Instant: ...
-
-    async def sleep(self, duration_seconds: float) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -111,8 +100,7 @@ class LeaseKeeper:
         self._owned: Optional[_Owned] = None
         self._given_up_epoch = 0
         self._release_note: Optional[str] = None
-        self._hold = HostIdHold(False, "host id not held yet")
-        self._hold_due: Optional[Instant] = None
+        self._host_id = HostIdWatch(storage, clock, self._read_interval_seconds)
         self._last_success: Optional[Instant] = None
         self._error = ""
         self._told: Optional[tuple[object, ...]] = None
@@ -140,7 +128,7 @@ class LeaseKeeper:
     @property
     def holds_host_id(self) -> bool:
         """Whether our host id is locked by us: another agent may have the same by mistake."""
-        return self._hold.held
+        return self._host_id.hold.held
 
     def view(self) -> LeaseEntry:
         """Say how the lease stands now, from memory; `ours` ends by itself at `fence_at`."""
@@ -188,8 +176,8 @@ class LeaseKeeper:
                 return LeaseResult(False, f"lease is {judged.state}, not free or expired")
             if record.epoch != expected_epoch:
                 return LeaseResult(False, f"epoch is {record.epoch}, not {expected_epoch}")
-            if not self._hold.held:
-                return LeaseResult(False, self._hold.reason)
+            if not self._host_id.hold.held:
+                return LeaseResult(False, self._host_id.hold.reason)
             note = f"taken: {judged.state}" + (f": {why}" if why else "")
             self._release_note = None
             new = record.taken(self._identity, self._observer.highest_epoch, note)
@@ -245,9 +233,9 @@ class LeaseKeeper:
             else:
                 await self._renew(self._owned)
                 if self._live() is not None and not self._error:
-                    await self._keep_host_id(self._times.renew_interval_seconds / 3)
+                    await self._host_id.keep(self._times.renew_interval_seconds / 3)
             return
-        await self._keep_host_id(self._times.renew_deadline_seconds)
+        await self._host_id.keep(self._times.renew_deadline_seconds)
         await self._read()
         record = self._observer.judge().record
         if record is None or not record.held_by(self._identity):
@@ -372,20 +360,7 @@ class LeaseKeeper:
         else:
             self._observer.saw(record, sent, self._clock.now())
             self._last_success = sent
-            self._error = "" if self._hold.held else self._hold.reason
-
-    async def _keep_host_id(self, deadline_seconds: float) -> None:
-        """Hold our host id, again and again: what was held went with a worker that was lost."""
-        now = self._clock.now()
-        if self._hold_due is not None and now < self._hold_due:
-            return
-        try:
-            self._hold = await self._storage.hold_host_id(deadline_seconds)
-        except EnvironmentFault as fault:
-            self._hold = HostIdHold(False, str(fault))
-        self._hold_due = now + (
-            HOLD_INTERVAL_SECONDS if self._hold.held else self._read_interval_seconds
-        )
+            self._error = "" if self._host_id.hold.held else self._host_id.hold.reason
 
     def _live(self) -> Optional[_Owned]:
         owned = self._owned

@@ -3,15 +3,19 @@
 
 `FileLeaseStorage` sends each call to a storage worker (lease_file.py's operations through a
 StorageLane of its own, which nothing else may delay) and decodes what comes back. It holds no
-state: everything that matters is in the file.
+state: everything that matters is in the file. `HostIdWatch` keeps our host id locked.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Optional, Protocol
 
 from ha_agent.broker.lease import LeaseIdentity, LeaseRecord, decode, encode
+from ha_agent.errors import EnvironmentFault
+from ha_agent.instant import Instant
+
+HOLD_INTERVAL_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,36 @@ class LeaseStorage(Protocol):
     async def hold_host_id(self, deadline_seconds: float) -> HostIdHold:
         """Hold our host id against every other agent; asking again is cheap."""
         ...
+
+
+class Clock(Protocol):
+    """What is needed of ports.Clock."""
+
+    def now(self) -> Instant: ...
+
+    async def sleep(self, duration_seconds: float) -> None: ...
+
+
+class HostIdWatch:
+    """Keeps our host id held: what was held goes with a worker process that was lost."""
+
+    def __init__(self, storage: LeaseStorage, clock: Clock, retry_seconds: float) -> None:
+        self._storage = storage
+        self._clock = clock
+        self._retry_seconds = retry_seconds
+        self._due: Optional[Instant] = None
+        self.hold = HostIdHold(False, "host id not held yet")
+
+    async def keep(self, deadline_seconds: float) -> None:
+        """Ask for the host id again when it is time to; `hold` has the answer."""
+        now = self._clock.now()
+        if self._due is not None and now < self._due:
+            return
+        try:
+            self.hold = await self._storage.hold_host_id(deadline_seconds)
+        except EnvironmentFault as fault:
+            self.hold = HostIdHold(False, str(fault))
+        self._due = now + (HOLD_INTERVAL_SECONDS if self.hold.held else self._retry_seconds)
 
 
 class Lane(Protocol):

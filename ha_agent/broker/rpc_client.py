@@ -70,8 +70,11 @@ class RpcClient:
         limit_seconds = (
             self._call_deadline_seconds if deadline_seconds is None else deadline_seconds
         )
+        work = asyncio.ensure_future(self._call(method, params or {}))
+        # A caller that is cancelled while this fails leaves nobody to fetch the failure.
+        work.add_done_callback(_fetch_failure)
         try:
-            return await asyncio.wait_for(self._call(method, params or {}), limit_seconds)
+            return await asyncio.wait_for(work, limit_seconds)
         except asyncio.TimeoutError:
             raise DeadlineExceeded(f"{method} at {self.path}", limit_seconds) from None
 
@@ -108,6 +111,11 @@ class RpcClient:
         except OSError as error:
             raise BrokerUnreachable(self.path, reason_of(error)) from error
         return _Connection(self.path, reader, writer, self._max_message_bytes)
+
+
+def _fetch_failure(work: asyncio.Future[Any]) -> None:
+    if not work.cancelled():
+        work.exception()
 
 
 async def _connect_unix(path: str) -> socket.socket:

@@ -220,17 +220,17 @@ class Broker:
             workers_replaced=sum(lane["replaced"] for lane in stats),
             workers_stuck=sum(lane["abandoned_alive"] for lane in stats),
         )
-        return {"lease": self._lease.view(), "storage": storage}
+        live: dict[str, Any] = {"lease": self._lease.view(), "storage": storage}
+        sample = self._health_probe.latest
+        if sample is not None and self._watching is not None:
+            live["health"] = _health_entry(sample)
+        return live
 
     def _definition_changed(self, entry: DefinitionEntry) -> None:
         self._board.update(definition=entry)
 
     def _health_changed(self, sample: Sample[engine_health.HealthResult]) -> None:
-        if sample.value is None:
-            entry = HealthEntry("bad", sample.failure, sample.taken_at)
-        else:
-            word = "good" if sample.value.healthy else "bad"
-            entry = HealthEntry(word, sample.value.detail, sample.taken_at)
+        entry = _health_entry(sample)
         log.info("engine health: %s (%s)", entry.health, entry.detail)
         self._board.update(health=entry)
 
@@ -343,6 +343,13 @@ class Broker:
         await self._vdsm_client.close()
         for lane in self._lanes.values():
             await lane.close()
+
+
+def _health_entry(sample: Sample[engine_health.HealthResult]) -> HealthEntry:
+    if sample.value is None:
+        return HealthEntry("bad", sample.failure, sample.taken_at)
+    word = "good" if sample.value.healthy else "bad"
+    return HealthEntry(word, sample.value.detail, sample.taken_at)
 
 
 def main(argv: Optional[list[str]] = None) -> int:

@@ -1,16 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The diagram and the list of edges in ARCHITECTURE.md, made from the table itself.
 
-`python -m ha_agent.fsm.diagram FILE` rewrites the part between the two marks; a test fails
+`make diagram` (scripts/make_diagram.py) rewrites the part between the two marks; a test fails
 when the file and the table differ.
 """
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
-from ha_agent.errors import BadInput
 from ha_agent.fsm.state import State
 from ha_agent.fsm.table import TABLE, Row
 
@@ -58,20 +54,9 @@ def section() -> str:
     return "\n\n".join(parts)
 
 
-def replace_section(text: str, *, where: str) -> str:
-    """Return `text` with its generated part made anew."""
+def replace_section(text: str) -> str:
+    """Return `text` with its generated part made anew. ValueError when the marks are missing."""
     begin, end = text.find(BEGIN), text.find(END)
     if begin < 0 or end < begin:
-        raise BadInput(f"no lines {BEGIN!r} and {END!r} in this order", where=where)
+        raise ValueError(f"no lines {BEGIN!r} and {END!r} in this order")
     return text[:begin] + section() + text[end + len(END) :]
-
-
-def main() -> int:
-    """Rewrite the generated part of the file named on the command line."""
-    path = Path(sys.argv[1])
-    path.write_text(replace_section(path.read_text(), where=str(path)))
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -42,7 +42,7 @@ class Context:
 
 Guard = Callable[[Context], bool]
 
-_RUNNING = frozenset(
+RUNNING = frozenset(
     {
         VmCondition.STARTING,
         VmCondition.UP,
@@ -80,7 +80,7 @@ def vm_unknown(context: Context) -> bool:
 
 def vm_running(context: Context) -> bool:
     """the VM runs here"""
-    return context.observation.vm.condition in _RUNNING
+    return context.observation.vm.condition in RUNNING
 
 
 def vm_coming(context: Context) -> bool:
@@ -176,12 +176,12 @@ def other_host_able(context: Context) -> bool:
 
 def healthy(context: Context) -> bool:
     """the engine's health page is good"""
-    return context.observation.health.health is Health.GOOD
+    return _health(context) is Health.GOOD
 
 
 def unhealthy(context: Context) -> bool:
     """the engine's health page is bad"""
-    return context.observation.health.health is Health.BAD
+    return _health(context) is Health.BAD
 
 
 def hung(context: Context) -> bool:
@@ -255,6 +255,10 @@ def start_failed(context: Context) -> bool:
 def gave_up_here(context: Context) -> bool:
     """the VM failed here too often"""
     return context.memory.stop_reason is StopReason.FAILED_TOO_OFTEN
+
+
+def _health(context: Context) -> Health:
+    return context.observation.health.of_vm_since(context.memory.running_since).health
 
 
 def _settled(context: Context, kind: EffectKind) -> Optional[OutcomeCode]:

@@ -19,9 +19,9 @@ from typing import Any, Optional
 from transitions import EventData, Machine
 
 from ha_agent.fsm.effect import Effect, EffectKind
-from ha_agent.fsm.guards import Context, effect_possible
+from ha_agent.fsm.guards import RUNNING, Context, effect_possible
 from ha_agent.fsm.memory import Memory
-from ha_agent.fsm.observation import Health, Observation
+from ha_agent.fsm.observation import Health, Observation, VmCondition
 from ha_agent.fsm.policy import Policy
 from ha_agent.fsm.score import Score, score
 from ha_agent.fsm.state import State
@@ -138,10 +138,16 @@ def _absorb(memory: Memory, observation: Observation, policy: Policy) -> Memory:
                     shutdown_asked = False
                 pending = pending_since = None
                 break
+    running_since = None
+    if observation.vm.condition in RUNNING:
+        running_since = memory.running_since or now
+    elif observation.vm.condition is VmCondition.UNKNOWN:
+        running_since = memory.running_since
+    health = observation.health.of_vm_since(running_since).health
     bad_since = memory.bad_since
-    if observation.health.health is Health.GOOD:
+    if health is Health.GOOD or running_since is None:
         bad_since = None
-    elif observation.health.health is Health.BAD and bad_since is None:
+    elif health is Health.BAD and bad_since is None:
         bad_since = now
     window_seconds = policy.restart_window_seconds
     failures = tuple(at for at in memory.failures if now - at < window_seconds)
@@ -153,6 +159,7 @@ def _absorb(memory: Memory, observation: Observation, policy: Policy) -> Memory:
         settled_effect=settled_effect,
         settled=settled,
         shutdown_asked=shutdown_asked,
+        running_since=running_since,
         bad_since=bad_since,
         failures=failures,
     )

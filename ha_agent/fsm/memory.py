@@ -29,9 +29,10 @@ class StopReason(enum.Enum):
 class Memory:
     """State that outlives a tick.
 
-    `failures` are the Instants of VM failures on this host within the restart window.
-    `not_before` holds back the next start. `settled` is the outcome that this tick brought
-    for `settled_effect`; it is there for one tick only.
+    `running_since` is when the VM that runs here now was first seen running, `bad_since` since
+    when its health page has been bad. `failures` are the Instants of VM failures on this host
+    within the restart window. `not_before` holds back the next start. `settled` is the outcome
+    that this tick brought for `settled_effect`; it is there for one tick only.
     """
 
     state_since: Optional[Instant] = None
@@ -40,6 +41,7 @@ class Memory:
     pending_since: Optional[Instant] = None
     settled_effect: Optional[Effect] = None
     settled: Optional[Outcome] = None
+    running_since: Optional[Instant] = None
     bad_since: Optional[Instant] = None
     failures: tuple[Instant, ...] = ()
     not_before: Optional[Instant] = None

@@ -118,10 +118,20 @@ class Health(enum.Enum):
 
 @dataclass(frozen=True)
 class HealthView:
-    """The last sample of the engine's health page, taken on this host."""
+    """The last sample of the engine's health page, taken on this host at `taken_at`.
+
+    A sample from before the VM that runs now says nothing of this one.
+    """
 
     health: Health = Health.UNKNOWN
     detail: str = ""
+    taken_at: Optional[Instant] = None
+
+    def of_vm_since(self, running_since: Optional[Instant]) -> HealthView:
+        """Return what this says of a VM that runs since then; unknown when it is older."""
+        if running_since is None or self.taken_at is None or self.taken_at < running_since:
+            return HealthView()
+        return self
 
 
 @dataclass(frozen=True)

@@ -135,16 +135,36 @@ class TestWhichSlotsAreRead:
         assert set(first.hosts) == {1}
 
         put(volume, 29, encode(host_block(29)))
-        clock.time = clock.time + 59.0
+        clock.time = clock.time + 1.9
         second = await store.read_all()
         assert not second.scanned
-        assert second.read_at == Instant(1059.0)
+        assert second.read_at == Instant(1001.9)
         assert set(second.hosts) == {1}
 
-        clock.time = clock.time + 1.0
+        clock.time = clock.time + 0.1
         third = await store.read_all()
         assert third.scanned
         assert set(third.hosts) == {1, 29}
+
+    async def test_scans_come_together_after_a_discovery_and_then_drift_apart(
+        self, store: BlockStore, volume: pathlib.Path, clock: HandClock
+    ) -> None:
+        """The demo showed it: three hosts switched on together, one put into maintenance, and
+        for a minute no other host was known that could take the VM."""
+
+        async def scans(until_seconds: int) -> list[int]:
+            began, times = clock.time, []
+            for second in range(until_seconds):
+                clock.time = began + float(second)
+                if (await store.read_all()).scanned:
+                    times.append(second)
+            return times
+
+        put(volume, 1, encode(host_block(1)))
+        assert await scans(200) == [0, 2, 6, 14, 30, 62, 122, 182]
+        put(volume, 29, encode(host_block(29)))
+        clock.time = clock.time + 60.0
+        assert await scans(10) == [0, 2, 6]
 
     async def test_between_scans_changes_of_known_hosts_and_of_slot_0_are_seen(
         self, store: BlockStore, volume: pathlib.Path
