@@ -17,7 +17,14 @@ import dataclasses
 import logging
 from typing import Callable, Protocol, Union
 
-from ha_agent.broker.block_codec import BlockError, GlobalBlock, StatusBlock, human_lines
+from ha_agent.broker.block_codec import (
+    BlockError,
+    GlobalBlock,
+    StatusBlock,
+    decode,
+    encode,
+    human_lines,
+)
 from ha_agent.broker.block_store import BlockProblem, BlockStore, StatusVolume
 from ha_agent.broker.snapshot import HostEntry, Report, StorageEntry
 from ha_agent.broker.watch import Board
@@ -207,6 +214,11 @@ class StatusMonitor:
             more={"reason": report.reason} if report.reason else None,
         )
         await self._store.write(block, lines)
+        # What is on storage now is known without reading it back, and sooner.
+        written = decode(encode(block, lines), slot=self._host_id)
+        if written is not None:
+            self._entries[self._host_id] = self._entry(self._host_id, written, now)
+            self._judge(now)
         self.storage = dataclasses.replace(self.storage, written_at=now)
 
     def _definition_timestamp(self, now: Instant, wall: WallTime) -> int:
