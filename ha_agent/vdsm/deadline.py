@@ -69,7 +69,12 @@ class StorageThreads:
 
         self._running += 1
         threading.Thread(target=body, name=f"storage: {what}", daemon=True).start()
+        # Not wait_for: before Python 3.12 it swallows a cancel that comes with the result.
         try:
-            return await asyncio.wait_for(done, deadline_seconds)
-        except asyncio.TimeoutError:
-            raise DeadlineExceeded(what, deadline_seconds) from None
+            await asyncio.wait({done}, timeout=deadline_seconds)
+        finally:
+            is_late = not done.done()
+            done.cancel()
+        if is_late:
+            raise DeadlineExceeded(what, deadline_seconds)
+        return done.result()

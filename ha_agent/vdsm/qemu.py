@@ -235,5 +235,5 @@ async def _hang_up_at_the_end(client: QMPClient) -> None:
             await client.runstate_changed()
     finally:
         # What ended the connection is raised here; that it ended is all that we need.
-        with contextlib.suppress(Exception):
+        with contextlib.suppress(QMPError, OSError, EOFError, ValueError):
             await client.disconnect()

@@ -25,6 +25,7 @@ from ha_agent.vdsm.placement import QemuBinary
 
 _HELP_DEADLINE_SECONDS = 20.0
 _PROOF_DEADLINE_SECONDS = 5.0
+_IMAGE_BYTES = 1 << 20  # the BIOS boots no disk smaller than a cylinder
 _PROVED_STATUS = 33  # isa-debug-exit: (value << 1) | 1, and the sector writes 0x10
 
 # Assembled with GNU as, -Ttext 0x7c00. Real mode:
@@ -90,7 +91,7 @@ async def choose_accelerator(configured: str, qemu_path: str, run_dir: Path) -> 
             return str(known["accelerator"]), f"{known['reason']} (tried before)"
     except (OSError, ValueError, KeyError, TypeError):
         pass  # nothing known yet
-    works, reason = await _prove("kvm", qemu_path, run_dir)
+    works, reason = await prove("kvm", qemu_path, run_dir)
     accelerator = "kvm" if works else "tcg"
     draft = state.with_suffix(".new")
     draft.write_text(json.dumps({"key": key, "accelerator": accelerator, "reason": reason}))
@@ -98,16 +99,17 @@ async def choose_accelerator(configured: str, qemu_path: str, run_dir: Path) -> 
     return accelerator, reason
 
 
-async def _prove(accelerator: str, qemu_path: str, run_dir: Path) -> tuple[bool, str]:
-    sector = run_dir / "proof.img"
-    sector.write_bytes(proof_sector())
+async def prove(accelerator: str, qemu_path: str, run_dir: Path) -> tuple[bool, str]:
+    """Tell whether an accelerator runs a guest, and what was seen. Raises EnvironmentFault."""
+    image = run_dir / "proof.img"
+    image.write_bytes(proof_sector().ljust(_IMAGE_BYTES, b"\0"))
     arguments = [
         *("-machine", "pc", "-accel", accelerator, "-m", "16"),
         *("-no-user-config", "-nodefaults", "-display", "none"),
         *("-device", "isa-debug-exit,iobase=0xf4,iosize=4"),
         *("-blockdev", json.dumps({
             "driver": "raw", "node-name": "proof", "read-only": True,
-            "file": {"driver": "file", "filename": str(sector), "read-only": True},
+            "file": {"driver": "file", "filename": str(image), "read-only": True},
         })),
         *("-device", "virtio-blk-pci,drive=proof,bootindex=1"),
     ]  # fmt: skip
@@ -116,7 +118,7 @@ async def _prove(accelerator: str, qemu_path: str, run_dir: Path) -> tuple[bool,
     except DeadlineExceeded:
         return False, f"{accelerator} did not run a small guest in {_PROOF_DEADLINE_SECONDS:g} s"
     finally:
-        sector.unlink(missing_ok=True)
+        image.unlink(missing_ok=True)
     if status == _PROVED_STATUS:
         return True, f"{accelerator} ran a small guest"
     last_line = (output.strip().splitlines() or [f"status {status}"])[-1]

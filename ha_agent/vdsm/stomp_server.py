@@ -148,6 +148,7 @@ class _Session:
             self._has_output.set()
             await asyncio.wait({writing}, timeout=_FLUSH_SECONDS)
         finally:
+            self._is_ending = True
             tasks = [reading, writing]
             for task in tasks:
                 task.cancel()
@@ -163,7 +164,8 @@ class _Session:
     async def _read(self) -> None:
         try:
             data = await asyncio.wait_for(self._first_bytes(), _FIRST_SECONDS)
-            while data:
+            # wait_for may swallow a cancel that comes with the data (before Python 3.12).
+            while data and not self._is_ending:
                 for frame in self._decoder.feed(data):
                     await self._take(frame)
                 data = await asyncio.wait_for(

@@ -204,6 +204,16 @@ class Client:
             raise Refused(reply["error"]["code"], reply["error"]["message"])
         return reply["result"]
 
+    async def is_ready(self) -> bool:
+        """Tell whether calls are answered, and not refused with code 99."""
+        try:
+            await self.call("Host.ping2")
+        except Refused as refused:
+            if refused.code != 99:
+                raise
+            return False
+        return True
+
     async def event(self, status: str, vm: str = VM) -> Mapping[str, Any]:
         """Wait for the VM's next event with this status, and return its fields."""
         while True:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The embedded VDSM's verbs over its wire: shapes, codes, arguments. QEMU is asked, not run."""
+"""The embedded VDSM's verbs over its wire: shapes, codes, arguments."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from tests.vdsm.embedded import (
     DOMAIN,
     IMAGE,
     VM,
-    VOLUME,
     Client,
     Host,
     Refused,
@@ -83,59 +82,6 @@ async def test_host_stats_have_vdsms_shapes(client: Client) -> None:
     capabilities = await client.call("Host.getCapabilities")
     assert capabilities["kvmEnabled"] == "false"
     assert set(capabilities["networks"]) == {"ovirtmgmt"}
-
-
-async def test_volumes_are_found_as_the_predecessor_does(client: Client) -> None:
-    assert await client.call("Host.getStorageDomains") == [DOMAIN]
-    assert await client.call("StorageDomain.getImages", storagedomainID=DOMAIN) == [IMAGE]
-    assert await client.call("StorageDomain.getVolumes", **IDS) == [VOLUME]
-    assert await client.call("Image.getVolumes", **IDS) == [VOLUME]
-    info = await client.call("Volume.getInfo", volumeID=VOLUME, **IDS)
-    assert (info["description"], info["disktype"]) == ("disk", "HEVD")
-    assert (info["capacity"], info["apparentsize"], info["ctime"]) == ("1048576", "1048576", "1")
-    path = Path((await client.call("Image.prepare", volumeID=VOLUME, **IDS))["path"])
-    assert path.stat().st_size == 1048576
-    assert await client.call("Image.teardown", **IDS) is True
-
-
-async def test_domain_info_and_stats(client: Client) -> None:
-    info = await client.call("StorageDomain.getInfo", storagedomainID=DOMAIN)
-    assert (info["uuid"], info["version"], info["pool"]) == (DOMAIN, "5", [])
-    assert (info["type"], info["class"], info["name"]) == ("LOCALFS", "Data", "hosted_storage")
-    stats = await client.call("StorageDomain.getStats", storagedomainID=DOMAIN)
-    assert 0 < int(stats["diskfree"]) <= int(stats["disktotal"])
-
-
-async def test_what_is_not_there_has_vdsms_codes(client: Client) -> None:
-    assert await code(client, "Volume.getInfo", volumeID=OTHER, **IDS) == 201
-    assert await code(client, "Image.prepare", volumeID=OTHER, **IDS) == 201
-    assert (
-        await code(client, "Volume.getInfo", volumeID=VOLUME, **{**IDS, "imageID": OTHER}) == 254
-    )
-    assert await code(client, "StorageDomain.getInfo", storagedomainID=OTHER) == 358
-    # No path is made of what is no UUID.
-    assert await code(client, "Volume.getInfo", volumeID="../x", **IDS) == 201
-    assert await code(client, "StorageDomain.getImages", storagedomainID="../..") == 358
-
-
-async def test_a_storage_server_is_connected_by_its_directory(
-    client: Client, tmp_path: Path
-) -> None:
-    other = tmp_path / "other"
-    (other / OTHER / "dom_md").mkdir(parents=True)
-    (other / OTHER / "dom_md" / "metadata").write_text("VERSION=5\n")
-    local = [{"id": "c", "connection": str(other)}, {"id": "d", "connection": "/does/not/exist"}]
-    params = {"storagepoolID": BLANK, "domainType": 4, "connectionParams": local}
-    answer = await client.call("StoragePool.connectStorageServer", **params)
-    assert answer == [{"id": "c", "status": 0}, {"id": "d", "status": 477}]
-    assert OTHER in await client.call("Host.getStorageDomains")
-    await client.call("StoragePool.disconnectStorageServer", **params)
-    assert OTHER not in await client.call("Host.getStorageDomains")
-    nfs = {**params, "domainType": 1, "connectionParams": [{"id": "n", "connection": "a:/b"}]}
-    answer = await client.call("StoragePool.connectStorageServer", **nfs)
-    assert answer == [{"id": "n", "status": 477}]
-    empty = {**params, "connectionParams": []}
-    assert await code(client, "StoragePool.connectStorageServer", **empty) == 1000
 
 
 async def test_a_notification_and_a_batch_do_not_make_it_deaf(client: Client) -> None:
