@@ -78,6 +78,12 @@ def _refresh(command: _Command) -> int:
     return DONE
 
 
+def _lease_init(command: _Command) -> int:
+    command.ask("lease.initialise")
+    print(f"lock file made: {command.settings.lease.path}")
+    return DONE
+
+
 def _config_show(command: _Command) -> int:
     sys.stdout.write(config.show(command.settings))
     return DONE
@@ -126,6 +132,8 @@ def _parser() -> argparse.ArgumentParser:
     maintenance = asks(verb("maintenance", "set or clear maintenance", _maintenance))
     maintenance.add_argument("mode", choices=("local", "global", "none"))
     asks(verb("refresh", "read the engine VM's definition from the store now", _refresh))
+    lease = asks(verb("lease", "make the cluster's lock file, once", _lease_init))
+    lease.add_argument("what", choices=("init",), help="refused where one is in use")
     settings = verb("config", "the configuration in use", _config_show)
     settings.add_argument("what", choices=("show",), help="print every value with its origin")
     verb("run", "run the agent in the foreground; systemd does this", _run)

@@ -107,7 +107,7 @@ class LeaseConfig:
     renew_interval_seconds: float = field(default=3.0, metadata=of(seconds(0.05, 60)))
     renew_deadline_seconds: float = field(default=4.0, metadata=of(seconds(0.05, 60)))
     lease_expiry_seconds: float = field(default=15.0, metadata=of(seconds(0.5, 600)))
-    fence_margin_seconds: float = field(default=4.0, metadata=of(seconds(0.1, 300)))
+    fence_margin_seconds: float = field(default=4.0, metadata=of(seconds(0.5, 300)))
     takeover_step_seconds: float = field(default=1.0, metadata=of(seconds(0.05, 60)))
 
     @property

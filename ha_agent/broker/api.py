@@ -2,7 +2,7 @@
 """The verbs of the broker's socket: arguments checked, answers from memory.
 
 For the agent:      snapshot, publish, lease.take, lease.release, definition.domain
-For operators:      status, maintenance.set, refresh, version
+For operators:      status, maintenance.set, refresh, lease.initialise, version
 Every verb takes one map. Verbs that change something are for root and the configured group;
 the socket's mode keeps others out altogether by default.
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Optional
@@ -58,7 +58,9 @@ class Api:
         state_dir: Path,
         clock: SystemClock,
         on_report: Callable[[Report], None],
+        initialise_lease: Callable[[], Awaitable[tuple[bool, str]]],
     ) -> None:
+        """`initialise_lease` makes the lock file: whether it did, and what it holds now."""
         self._board = board
         self._lease = lease
         self._monitor = monitor
@@ -67,6 +69,7 @@ class Api:
         self._state_dir = state_dir
         self._clock = clock
         self._on_report = on_report
+        self._initialise_lease = initialise_lease
 
     def handlers(self) -> dict[str, Handler]:
         """Return the verbs."""
@@ -80,6 +83,7 @@ class Api:
             "definition.domain": self._changing("definition.domain", self._domain),
             "maintenance.set": self._changing("maintenance.set", self._maintenance),
             "refresh": self._changing("refresh", self._refresh),
+            "lease.initialise": self._changing("lease.initialise", self._initialise),
         }
 
     def _changing(self, verb: str, handler: Handler) -> Handler:
@@ -171,6 +175,15 @@ class Api:
     async def _refresh(self, _params: Mapping[str, Any], _peer: Peer) -> Any:
         problem = await self._definition.refresh(read_again=True)
         return {"problem": problem, "definition": to_wire(self._board.read().definition)}
+
+    async def _initialise(self, _params: Mapping[str, Any], _peer: Peer) -> Any:
+        try:
+            done, found = await self._initialise_lease()
+        except (EnvironmentFault, BadInput) as fault:
+            raise RpcRefusal("storage", f"lock file not made: {fault}") from fault
+        if not done:
+            raise RpcRefusal("refused", f"the lock file is in use already: {found}")
+        return True
 
 
 def _get(params: Mapping[str, Any], name: str, kind: Any, default: Any) -> Any:

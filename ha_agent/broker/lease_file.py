@@ -117,10 +117,13 @@ def lease_initialise(path: str, overwrite: bool = False) -> dict[str, Any]:
     """Make the lock file, with a free record, where there is none or one of zeros.
 
     Returns {"done": bool, "block": what the file holds now}; done is False, and nothing is
-    written, when the file holds anything else and `overwrite` is not given. The folder must
-    exist. Raises OSError, DeadlineExceeded.
+    written, when the file holds anything else and `overwrite` is not given. The file's folder
+    is made when it is missing, its parent never: a domain that is not mounted must not be
+    mistaken for an empty one. Raises OSError, DeadlineExceeded.
     """
     path = os.path.realpath(path)
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(os.path.dirname(path), 0o770)
     new = encode(initial_record())
     if _create(path, new):
         return {"done": True, "block": new}

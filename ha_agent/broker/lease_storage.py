@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Optional, Protocol
 
-from ha_agent.broker.lease import LeaseIdentity, LeaseRecord, decode, encode
+from ha_agent.broker.lease import LeaseFormatError, LeaseIdentity, LeaseRecord, decode, encode
 from ha_agent.errors import EnvironmentFault
 from ha_agent.instant import Instant
 
@@ -104,6 +104,22 @@ class FileLeaseStorage:
         self._lane = lane
         self._path = path
         self._identity = identity
+
+    async def initialise(self, deadline_seconds: float) -> tuple[bool, str]:
+        """Make the lock file with a free record, once for the cluster.
+
+        Returns whether it did, and what the file holds now; a file that holds anything but
+        zeros is left as it is. Raises as LeaseStorage says.
+        """
+        answer = await self._lane.call("lease_initialise", deadline_seconds, path=self._path)
+        try:
+            record = decode(answer["block"], self._path)
+        except LeaseFormatError as fault:
+            return bool(answer["done"]), str(fault)
+        found = f"{record.state}, epoch {record.epoch}"
+        if record.host_name:
+            found += f", last held by {record.host_name}"
+        return bool(answer["done"]), found
 
     async def read(self, deadline_seconds: float) -> LeaseRecord:
         """Return the record. Raises as LeaseStorage says."""

@@ -117,8 +117,9 @@ class Broker:
             takeover_step_seconds=config.takeover_step_seconds,
             renew_deadline_seconds=config.renew_deadline_seconds,
         )
+        self._lease_storage = FileLeaseStorage(self._lanes["lease"], str(config.path), identity)
         return LeaseKeeper(
-            FileLeaseStorage(self._lanes["lease"], str(config.path), identity),
+            self._lease_storage,
             times,
             identity,
             clock=self._clock,
@@ -275,6 +276,9 @@ class Broker:
             state_dir=host.state_dir,
             clock=self._clock,
             on_report=self._reported,
+            initialise_lease=lambda: self._lease_storage.initialise(
+                self._config.storage.io_deadline_seconds
+            ),
         )
         server = RpcServer(
             api.handlers(),

@@ -93,6 +93,15 @@ def test_garbage_is_not_initialised_over(tmp_path: Path) -> None:
     assert target.read_bytes() == b"somebody's data"
 
 
+def test_the_files_folder_is_made_but_not_the_domain(tmp_path: Path) -> None:
+    target = tmp_path / "ha_agent" / "vm.lease"
+    assert lease_file.lease_initialise(str(target))["done"]
+    assert lease_file.lease_read(str(target)) == encode(FREE)
+    with pytest.raises(FileNotFoundError):
+        lease_file.lease_initialise(str(tmp_path / "not mounted" / "ha_agent" / "vm.lease"))
+    assert not (tmp_path / "not mounted").exists()
+
+
 def test_a_link_to_a_volume_is_followed(tmp_path: Path) -> None:
     link = tmp_path / "hosted-engine.lease"
     link.symlink_to(tmp_path / "volume")

@@ -143,3 +143,19 @@ async def test_a_missing_lock_file_is_a_fault(tmp_path: Path) -> None:
             await FileLeaseStorage(lane, str(tmp_path / "none"), ALPHA).read(SOON)
     finally:
         await lane.close()
+
+
+async def test_initialise_makes_the_file_once(tmp_path: Path) -> None:
+    lane = StorageLane("lease", str(tmp_path), clock=SystemClock())
+    storage = FileLeaseStorage(lane, str(tmp_path / "ha_agent" / "lease"), ALPHA)
+    try:
+        assert await storage.initialise(SOON) == (True, "free, epoch 0")
+        record = await storage.read(SOON)
+        assert (await storage.take(record, record.taken(ALPHA, 0, "test"), SOON)).done
+        assert await storage.initialise(SOON) == (False, "held, epoch 1, last held by alpha")
+        (tmp_path / "ha_agent" / "lease").write_bytes(b"somebody's data")
+        done, found = await storage.initialise(SOON)
+        assert not done
+        assert "lease" in found
+    finally:
+        await lane.close()
