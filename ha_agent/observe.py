@@ -53,6 +53,8 @@ _EXITS = {
     ExitReason.LIBVIRT_START_FAILED: VmExit.START_FAILED,
 }
 
+_HEALTHS = {health.value: health for health in Health}
+
 
 def vm_view(stats: Optional[VmStats]) -> VmView:
     """Return what `VM.getStats` says; None means that VDSM has no record of the VM.
@@ -155,10 +157,12 @@ def observation(
             problem=definition.problem,
         ),
         health=HealthView(
-            Health(snapshot.health.health), snapshot.health.detail, snapshot.health.taken_at
+            _HEALTHS.get(snapshot.health.health, Health.UNKNOWN),
+            snapshot.health.detail,
+            snapshot.health.taken_at,
         ),
         facts=dataclasses.replace(inputs.facts, network_share_lost=snapshot.network.share_lost),
-        global_maintenance=bool(snapshot.global_maintenance),
+        global_maintenance=snapshot.global_maintenance,
     )
 
 

@@ -7,8 +7,9 @@ when the file and the table differ.
 
 from __future__ import annotations
 
+from ha_agent.fsm.row import Row
 from ha_agent.fsm.state import State
-from ha_agent.fsm.table import TABLE, Row
+from ha_agent.fsm.table import TABLE
 
 BEGIN = "<!-- fsm: made by `make diagram` from ha_agent/fsm/table.py -->"
 END = "<!-- fsm: end -->"

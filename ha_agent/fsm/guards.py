@@ -52,6 +52,16 @@ RUNNING = frozenset(
     }
 )
 
+_VM_WAS_GONE = frozenset(
+    {
+        None,
+        StopReason.FAILED_TOO_OFTEN,
+        StopReason.LEASE_ELSEWHERE,
+        StopReason.MIGRATED,
+        StopReason.UNABLE,
+    }
+)
+
 
 def idle(context: Context) -> bool:
     """no effect is under way"""
@@ -65,7 +75,20 @@ def stop_requested(context: Context) -> bool:
 
 def global_maintenance(context: Context) -> bool:
     """global maintenance is on"""
-    return context.observation.global_maintenance
+    return bool(context.memory.global_maintenance)
+
+
+def global_maintenance_known(context: Context) -> bool:
+    """it is known whether global maintenance is on"""
+    return context.memory.global_maintenance is not None
+
+
+def stop_has_to_wait(context: Context) -> bool:
+    """an effect under way may leave the lease ours without a VM"""
+    pending = context.memory.pending
+    if pending is None:
+        return False
+    return pending.kind is EffectKind.TAKE_LEASE or (lease_ours(context) and vm_gone(context))
 
 
 def local_maintenance(context: Context) -> bool:
@@ -187,7 +210,7 @@ def unhealthy(context: Context) -> bool:
 def hung(context: Context) -> bool:
     """the engine has been bad for the whole grace time"""
     grace_seconds = context.policy.bad_health_grace_seconds
-    return context.age_seconds(context.memory.bad_since) >= grace_seconds
+    return unhealthy(context) and context.age_seconds(context.memory.bad_since) >= grace_seconds
 
 
 def starting_too_long(context: Context) -> bool:
@@ -217,7 +240,8 @@ def effect_possible(context: Context, kind: EffectKind) -> bool:
 
 def vdsm_silent_too_long(context: Context) -> bool:
     """VDSM has been silent for too long"""
-    return context.age_seconds(context.memory.state_since) >= context.policy.vdsm_silent_seconds
+    silent_seconds = context.age_seconds(context.memory.vm_unknown_since)
+    return vm_unknown(context) and silent_seconds >= context.policy.vdsm_silent_seconds
 
 
 def restarts_left(context: Context) -> bool:
@@ -236,20 +260,27 @@ def take_refused(context: Context) -> bool:
     return _settled(context, EffectKind.TAKE_LEASE) not in (None, OutcomeCode.OK)
 
 
-def started(context: Context) -> bool:
-    """VDSM accepted the start"""
-    return _settled(context, EffectKind.START_VM) is OutcomeCode.OK
-
-
 def start_lost_race(context: Context) -> bool:
-    """the start was refused: the VM lease is held elsewhere"""
+    """the start ended: the VM lease is held elsewhere"""
+    if start_left_record(context) and vm_lease_elsewhere(context):
+        return True
     return _settled(context, EffectKind.START_VM) is OutcomeCode.LEASE_HELD_ELSEWHERE
+
+
+def start_left_record(context: Context) -> bool:
+    """all that is left of our start is a Down record, not counted yet"""
+    # VDSM answers a start before it has done it, so that most failures come this way.
+    memory = context.memory
+    if memory.last_kind is not EffectKind.START_VM or memory.last_at is None:
+        return False
+    counted = bool(memory.failures) and memory.failures[-1] >= memory.last_at
+    return vm_down(context) and idle(context) and not counted
 
 
 def start_failed(context: Context) -> bool:
     """the start failed"""
     code = _settled(context, EffectKind.START_VM)
-    return code in (OutcomeCode.FAILED, OutcomeCode.REFUSED)
+    return code in (OutcomeCode.FAILED, OutcomeCode.REFUSED) or start_left_record(context)
 
 
 def gave_up_here(context: Context) -> bool:
@@ -259,6 +290,23 @@ def gave_up_here(context: Context) -> bool:
 
 def _health(context: Context) -> Health:
     return context.observation.health.of_vm_since(context.memory.running_since).health
+
+
+def nothing_to_stop(context: Context) -> bool:
+    """only the lease was to be given up: the VM was gone already"""
+    return context.memory.stop_reason in _VM_WAS_GONE
+
+
+def stop_over(context: Context) -> bool:
+    """what the VM is being stopped for is over"""
+    reason = context.memory.stop_reason
+    if lease_taken_away(context):
+        return False
+    if reason is StopReason.MAINTENANCE:
+        return not local_maintenance(context)
+    if reason is StopReason.LEASE_LOST:
+        return lease_ours(context)
+    return healthy(context) and reason in (StopReason.HUNG, StopReason.START_TIMEOUT)
 
 
 def _settled(context: Context, kind: EffectKind) -> Optional[OutcomeCode]:

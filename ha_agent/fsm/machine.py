@@ -23,9 +23,10 @@ from ha_agent.fsm.guards import RUNNING, Context, effect_possible
 from ha_agent.fsm.memory import Memory
 from ha_agent.fsm.observation import Health, Observation, VmCondition
 from ha_agent.fsm.policy import Policy
+from ha_agent.fsm.row import Row
 from ha_agent.fsm.score import Score, score
 from ha_agent.fsm.state import State
-from ha_agent.fsm.table import TABLE, Row
+from ha_agent.fsm.table import TABLE
 
 # States that go on with a stop that was begun elsewhere; all others forget it.
 _STOPPING = frozenset(
@@ -125,7 +126,7 @@ def _recorder(row: Row) -> Any:
 
 
 def _absorb(memory: Memory, observation: Observation, policy: Policy) -> Memory:
-    """Take in outcomes, the trend of the health page and the passing of time."""
+    """Take in outcomes, trends, and the passing of time."""
     now = observation.now
     settled_effect = settled = None
     pending, pending_since = memory.pending, memory.pending_since
@@ -144,11 +145,14 @@ def _absorb(memory: Memory, observation: Observation, policy: Policy) -> Memory:
     elif observation.vm.condition is VmCondition.UNKNOWN:
         running_since = memory.running_since
     health = observation.health.of_vm_since(running_since).health
-    bad_since = memory.bad_since
-    if health is Health.GOOD or running_since is None:
-        bad_since = None
-    elif health is Health.BAD and bad_since is None:
-        bad_since = now
+    # Only an unbroken row of bad pictures is evidence: what was not seen may have been good.
+    bad_since = (memory.bad_since or now) if health is Health.BAD else None
+    vm_unknown_since = None
+    if observation.vm.condition is VmCondition.UNKNOWN:
+        vm_unknown_since = memory.vm_unknown_since or now
+    global_maintenance = observation.global_maintenance
+    if global_maintenance is None:
+        global_maintenance = memory.global_maintenance
     window_seconds = policy.restart_window_seconds
     failures = tuple(at for at in memory.failures if now - at < window_seconds)
     return replace(
@@ -161,6 +165,8 @@ def _absorb(memory: Memory, observation: Observation, policy: Policy) -> Memory:
         shutdown_asked=shutdown_asked,
         running_since=running_since,
         bad_since=bad_since,
+        vm_unknown_since=vm_unknown_since,
+        global_maintenance=global_maintenance,
         failures=failures,
     )
 

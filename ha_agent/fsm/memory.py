@@ -30,9 +30,11 @@ class Memory:
     """State that outlives a tick.
 
     `running_since` is when the VM that runs here now was first seen running, `bad_since` since
-    when its health page has been bad. `failures` are the Instants of VM failures on this host
-    within the restart window. `not_before` holds back the next start. `settled` is the outcome
-    that this tick brought for `settled_effect`; it is there for one tick only.
+    when its health page has been bad, `vm_unknown_since` since when VDSM has been silent.
+    `global_maintenance` is what was last known of it. `failures` are the Instants of VM
+    failures on this host within the restart window. `not_before` holds back the next start.
+    `settled` is the outcome that this tick brought for `settled_effect`; it is there for one
+    tick only.
     """
 
     state_since: Optional[Instant] = None
@@ -43,6 +45,8 @@ class Memory:
     settled: Optional[Outcome] = None
     running_since: Optional[Instant] = None
     bad_since: Optional[Instant] = None
+    vm_unknown_since: Optional[Instant] = None
+    global_maintenance: Optional[bool] = None
     failures: tuple[Instant, ...] = ()
     not_before: Optional[Instant] = None
     stop_reason: Optional[StopReason] = None

@@ -180,6 +180,6 @@ class Observation:
     health: HealthView = field(default_factory=HealthView)
     facts: HostFacts = field(default_factory=HostFacts)
     local_maintenance: bool = False
-    global_maintenance: bool = False
+    global_maintenance: Optional[bool] = None  # None: not known now
     stop_requested: bool = False
     outcomes: tuple[Outcome, ...] = ()

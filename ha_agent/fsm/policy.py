@@ -28,7 +28,6 @@ class Policy:
     start_timeout_seconds: float = 600.0
     bad_health_grace_seconds: float = 120.0
     stop_timeout_seconds: float = 120.0
-    force_stop_timeout_seconds: float = 30.0
     takeover_step_seconds: float = 1.0
     # Delay before the first, second, ... restart after a crash; then another host's turn.
     restart_backoff_seconds: tuple[float, ...] = (0.0, 1.0, 5.0, 15.0)

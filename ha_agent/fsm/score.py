@@ -62,7 +62,8 @@ def score(state: State, failures: int, observation: Observation, policy: Policy)
         cause = f"{failures} failures of the engine VM here lately"
         penalties.append(Penalty("retries", failures * weights.retry, cause))
     points = weights.base - sum(penalty.points for penalty in penalties)
-    return Score(max(0, points), tuple(penalties))
+    # 0 is for hosts that can't or must not: a bad host is still better than no host.
+    return Score(max(1, points), tuple(penalties))
 
 
 def _measured(facts: HostFacts, weights: ScoreWeights) -> list[Penalty]:

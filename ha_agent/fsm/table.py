@@ -5,65 +5,20 @@ this file knows nothing else: not how to look, not how to act.
 A row: from these states, when all guards hold, go to `target` (None: stay), ask for `effect`,
 note something, because `why`. A row with an effect waits while another effect is under way,
 and for a pause after the last one of its kind. Precedence is row order; one row fires a tick:
-  1. the agent is stopping           2. the lease has been taken away from a running VM
-  3. global maintenance              4. VDSM is silent
-  5. local maintenance               6. the normal edges, state by state.
+  1. the agent is stopping           2. global maintenance
+  3. the lease has been taken away from a running VM
+  4. VDSM is silent                  5. local maintenance
+  6. the normal edges, state by state.
 No row fires: nothing changes. The diagram in ARCHITECTURE.md is made from these rows.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Callable, Optional
-
 from ha_agent.fsm import guards as g
 from ha_agent.fsm.effect import EffectKind
-from ha_agent.fsm.guards import Context, Guard
-from ha_agent.fsm.memory import Memory, StopReason
+from ha_agent.fsm.memory import StopReason
+from ha_agent.fsm.row import Row, because, failure, failures_forgiven, hold_back
 from ha_agent.fsm.state import State
-
-Note = Callable[[Context, Memory], Memory]
-
-
-@dataclass(frozen=True)
-class Row:
-    """One edge."""
-
-    sources: tuple[State, ...]
-    target: Optional[State]
-    when: tuple[Guard, ...]
-    why: str
-    effect: Optional[EffectKind] = None
-    notes: tuple[Note, ...] = ()
-
-
-def failure(context: Context, memory: Memory) -> Memory:
-    """Count a failure of the VM here and hold the next start back accordingly."""
-    failures = (*memory.failures, context.now)
-    backoff = context.policy.restart_backoff_seconds
-    delay_seconds = backoff[min(len(failures), len(backoff)) - 1] if backoff else 0.0
-    return replace(memory, failures=failures, not_before=context.now + delay_seconds)
-
-
-def failures_forgiven(_context: Context, memory: Memory) -> Memory:
-    """Start counting anew."""
-    return replace(memory, failures=(), not_before=None)
-
-
-def hold_back(context: Context, memory: Memory) -> Memory:
-    """Give the host that holds the VM lease time to take up the ownership as well."""
-    pause_seconds = context.policy.lease_elsewhere_pause_seconds
-    return replace(memory, not_before=context.now + pause_seconds)
-
-
-def because(reason: StopReason) -> Note:
-    """Return the note that remembers why things are being stopped."""
-
-    def note(_context: Context, memory: Memory) -> Memory:
-        return replace(memory, stop_reason=reason)
-
-    return note
-
 
 S = State
 E = EffectKind
@@ -79,30 +34,37 @@ _ALL = tuple(state for state in S if state is not S.AGENT_STOPPED)
 
 
 _HEAD = (
-    Row(_ALL, S.AGENT_STOPPED, (g.stop_requested,), "the agent is stopping; the VM is left alone"),
+    Row(
+        _ALL,
+        S.AGENT_STOPPED,
+        (g.stop_requested, g.lease_ours, g.vm_gone),
+        "the agent is stopping and there is no VM: the broker must not renew the lease on and on",
+        effect=E.RELEASE_LEASE,
+    ),
+    Row(
+        _ALL,
+        S.AGENT_STOPPED,
+        (g.stop_requested, g.negate(g.stop_has_to_wait)),
+        "the agent is stopping; the VM is left alone",
+    ),
+    Row(
+        tuple(state for state in _ALL if state not in (S.START, S.GLOBAL_MAINTENANCE)),
+        S.GLOBAL_MAINTENANCE,
+        (g.global_maintenance, g.idle),
+        "global maintenance: hands off the engine VM",
+    ),
+    Row(
+        (S.ENGINE_STOP, S.ENGINE_FORCE_STOP),
+        S.ENGINE_MIGRATING_HERE,
+        (g.vm_running, g.nothing_to_stop, g.idle),
+        "the VM came here while the lease was being given up",
+    ),
     Row(
         (*_WITH_VM, S.ENGINE_STOP),
         S.ENGINE_FORCE_STOP,
         (g.vm_running, g.lease_taken_away),
         "the lease is no longer ours, so the VM must not go on here",
         notes=(because(StopReason.LEASE_LOST),),
-    ),
-    Row(
-        (
-            S.ENGINE_DOWN,
-            S.ENGINE_START,
-            S.ENGINE_UP,
-            S.ENGINE_STARTING,
-            S.ENGINE_UP_BAD_HEALTH,
-            S.ENGINE_UNEXPECTEDLY_DOWN,
-            S.ENGINE_MIGRATING_AWAY,
-            S.ENGINE_MIGRATING_HERE,
-            S.LOCAL_MAINTENANCE,
-            S.UNKNOWN_LOCAL_VM,
-        ),
-        S.GLOBAL_MAINTENANCE,
-        (g.global_maintenance, g.idle),
-        "global maintenance: hands off the engine VM",
     ),
     Row(
         (
@@ -115,7 +77,7 @@ _HEAD = (
             S.ENGINE_MIGRATING_HERE,
         ),
         S.UNKNOWN_LOCAL_VM,
-        (g.vm_unknown, g.lease_known, g.idle),
+        (g.vm_unknown, g.lease_known, g.global_maintenance_known, g.idle),
         "VDSM does not answer, so nothing is known of the VM here",
     ),
     Row(
@@ -186,6 +148,13 @@ _MAINTENANCE = (
         "local maintenance is over",
     ),
     Row(
+        (S.LOCAL_MAINTENANCE,),
+        None,
+        (g.lease_ours, g.vm_gone),
+        "a lease that was taken late is of no use in local maintenance: give it up",
+        effect=E.RELEASE_LEASE,
+    ),
+    Row(
         (S.LOCAL_MAINTENANCE_MIGRATE_VM,),
         S.ENGINE_STOP,
         (g.vm_gone,),
@@ -210,13 +179,13 @@ _START = (
     Row(
         (S.START,),
         S.ENGINE_STARTING,
-        (g.vm_running, g.lease_ours),
+        (g.vm_running, g.lease_ours, g.global_maintenance_known),
         "the VM already runs here under our lease: take it up",
     ),
     Row(
         (S.START,),
         S.ENGINE_DOWN,
-        (g.lease_known, g.negate(g.vm_unknown)),
+        (g.lease_known, g.negate(g.vm_unknown), g.global_maintenance_known),
         "first look done",
     ),
     Row(
@@ -232,7 +201,13 @@ _START = (
         "VDSM answers again",
     ),
     Row(
-        (S.UNKNOWN_LOCAL_VM,),
+        (
+            S.UNKNOWN_LOCAL_VM,
+            S.ENGINE_STOP,
+            S.ENGINE_FORCE_STOP,
+            S.LOCAL_MAINTENANCE_MIGRATE_VM,
+            S.LOCAL_MAINTENANCE,
+        ),
         None,
         (g.lease_ours, g.negate(g.healthy), g.vdsm_silent_too_long),
         "VDSM stays silent and the engine is not healthy: let other hosts try; "
@@ -288,7 +263,7 @@ _START = (
     Row(
         (S.ENGINE_UNEXPECTEDLY_DOWN,),
         S.ENGINE_DOWN,
-        (g.negate(g.other_host_able), g.not_held_back, g.idle),
+        (g.lease_known, g.negate(g.other_host_able), g.not_held_back, g.idle),
         "no other host can run the VM: keep trying here",
     ),
     Row(
@@ -392,6 +367,13 @@ _RUNNING = (
         notes=(because(StopReason.MIGRATED),),
     ),
     Row(
+        (S.ENGINE_MIGRATING_AWAY,),
+        S.ENGINE_STOP,
+        (g.vm_absent, g.lease_known),
+        "the VM has migrated away, and the engine has cleared its record here",
+        notes=(because(StopReason.MIGRATED),),
+    ),
+    Row(
         (*_RUNS, S.ENGINE_MIGRATING_AWAY),
         S.ENGINE_START,
         (g.vm_gone, g.negate(g.vm_migrated), g.lease_ours, g.restarts_left),
@@ -434,7 +416,7 @@ _RUNNING = (
     Row(
         (S.ENGINE_STARTING,),
         S.ENGINE_STOP,
-        (g.vm_running, g.starting_too_long),
+        (g.vm_running, g.unhealthy, g.starting_too_long),
         "the engine did not become healthy in time",
         notes=(because(StopReason.START_TIMEOUT), failure),
     ),
@@ -455,22 +437,34 @@ _RUNNING = (
 
 _STOPPING = (
     Row(
+        (S.ENGINE_STOP, S.ENGINE_FORCE_STOP),
+        S.ENGINE_STARTING,
+        (g.vm_running, g.lease_ours, g.stop_over, g.idle),
+        "there is no reason left to stop the VM: it stays",
+    ),
+    Row(
+        (S.ENGINE_STOP, S.ENGINE_FORCE_STOP),
+        S.ENGINE_MIGRATING_HERE,
+        (g.vm_running, g.lease_available, g.stop_over, g.idle),
+        "there is no reason left to stop the VM: take the lease again",
+    ),
+    Row(
         (S.ENGINE_STOP,),
         S.ENGINE_FORCE_STOP,
-        (g.vm_running, g.stopping_too_long),
+        (g.vm_running, g.stopping_too_long, g.negate(g.stop_over)),
         "the orderly stop takes too long",
     ),
     Row(
         (S.ENGINE_STOP,),
         None,
-        (g.vm_running, g.negate(g.shutdown_asked)),
+        (g.vm_running, g.negate(g.shutdown_asked), g.negate(g.stop_over)),
         "ask the guest to shut down",
         effect=E.SHUTDOWN_VM,
     ),
     Row(
         (S.ENGINE_FORCE_STOP,),
         None,
-        (g.vm_running,),
+        (g.vm_running, g.negate(g.stop_over)),
         "end the VM by force",
         effect=E.DESTROY_VM,
     ),

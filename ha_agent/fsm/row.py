@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an edge of the state machine is, and the notes that edges leave in the memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Callable, Optional
+
+from ha_agent.fsm.effect import EffectKind
+from ha_agent.fsm.guards import Context, Guard
+from ha_agent.fsm.memory import Memory, StopReason
+from ha_agent.fsm.state import State
+
+Note = Callable[[Context, Memory], Memory]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One edge."""
+
+    sources: tuple[State, ...]
+    target: Optional[State]
+    when: tuple[Guard, ...]
+    why: str
+    effect: Optional[EffectKind] = None
+    notes: tuple[Note, ...] = ()
+
+
+def failure(context: Context, memory: Memory) -> Memory:
+    """Count a failure of the VM here and hold the next start back accordingly."""
+    failures = (*memory.failures, context.now)
+    backoff = context.policy.restart_backoff_seconds
+    delay_seconds = backoff[min(len(failures), len(backoff)) - 1] if backoff else 0.0
+    return replace(memory, failures=failures, not_before=context.now + delay_seconds)
+
+
+def failures_forgiven(_context: Context, memory: Memory) -> Memory:
+    """Start counting anew."""
+    return replace(memory, failures=(), not_before=None)
+
+
+def hold_back(context: Context, memory: Memory) -> Memory:
+    """Give the host that holds the VM lease time to take up the ownership as well."""
+    pause_seconds = context.policy.lease_elsewhere_pause_seconds
+    return replace(memory, not_before=context.now + pause_seconds)
+
+
+def because(reason: StopReason) -> Note:
+    """Return the note that remembers why things are being stopped."""
+
+    def note(_context: Context, memory: Memory) -> Memory:
+        return replace(memory, stop_reason=reason)
+
+    return note
