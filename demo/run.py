@@ -41,8 +41,17 @@ class DemoFailed(Exception):
 class Demo:
     """The cluster and the story told with it."""
 
-    def __init__(self, work: Path, accelerator: str, lease_config: str = "") -> None:
+    def __init__(
+        self,
+        work: Path,
+        accelerator: str,
+        lease_config: str = "",
+        *,
+        guest_cache: Optional[Path] = None,
+    ) -> None:
+        """`guest_cache` keeps what the guest is built of; the work folder, unless given."""
         self.work = work
+        self._guest_cache = guest_cache or work
         self.begun = time.monotonic()
         self.lines: list[str] = []
         self._accelerator = accelerator
@@ -57,7 +66,7 @@ class Demo:
     def build(self, run_root: Path) -> None:
         """Guest, storage domain, three hosts; nothing runs yet."""
         self.say("building the guest (once; kept in the work folder)")
-        guest = build_guest(self.work, image=self.work / "guest.img", progress=self.say)
+        guest = build_guest(self._guest_cache, image=self.work / "guest.img", progress=self.say)
         storage = self.work / "storage"
         shutil.rmtree(storage, ignore_errors=True)
         storage.mkdir(parents=True)
