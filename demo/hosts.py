@@ -72,6 +72,8 @@ domain_path = {domain.path}
 domain_type = localfs
 status_image = {domain.status_image}
 status_volume = {domain.status_volume}
+[lease]
+qemu_marker = {self.folder}/run
 [vdsm]
 host = 127.0.0.1
 port = {vdsm_port}

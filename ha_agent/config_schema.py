@@ -109,6 +109,7 @@ class LeaseConfig:
     lease_expiry_seconds: float = field(default=15.0, metadata=of(seconds(0.5, 600)))
     fence_margin_seconds: float = field(default=4.0, metadata=of(seconds(0.5, 300)))
     takeover_step_seconds: float = field(default=1.0, metadata=of(seconds(0.05, 60)))
+    qemu_marker: Optional[Path] = field(default=None, metadata=of(OPTIONAL_PATH))
 
     @property
     def fence_after_seconds(self) -> float:

@@ -25,6 +25,7 @@ from typing import Any, Optional
 from ha_agent import config as configuration
 from ha_agent import log as logs
 from ha_agent.broker import unix_listener
+from ha_agent.broker.agent_watch import AgentWatch
 from ha_agent.broker.api import MAX_WAIT_SECONDS, Access, Api
 from ha_agent.broker.block_store import BlockStore
 from ha_agent.broker.definition import DefinitionKeeper
@@ -52,6 +53,8 @@ log = logging.getLogger(__name__)
 _WATCHDOG_SECONDS = 1.0
 # An agent that has said nothing for so many of its intervals is dead to other hosts.
 _REPORT_INTERVALS = 3.0
+# After so many the lease is given up, if no VM runs here: time for a restart or two by systemd.
+_SILENT_INTERVALS = 12.0
 
 
 class Broker:
@@ -77,8 +80,9 @@ class Broker:
         self._lease = self._lease_keeper()
         self._monitor = self._status_monitor()
         self._vdsm_client = self._make_vdsm_client()
+        vdsm = Vdsm(self._vdsm_client)
         self._definition = DefinitionKeeper(
-            Vdsm(self._vdsm_client),
+            vdsm,
             self._lanes["definition"],
             vm_uuid=config.engine.vm_uuid,
             domain_uuid=config.storage.domain_uuid,
@@ -88,6 +92,13 @@ class Broker:
             read_deadline_seconds=config.storage.ovf_deadline_seconds,
             refresh_interval_seconds=config.definition.refresh_interval_seconds,
             on_change=self._definition_changed,
+        )
+        self._agent_watch = AgentWatch(
+            self._board.read,
+            lambda: vdsm.vm_stats(config.engine.vm_uuid),
+            self._lease.release,
+            clock=self._clock,
+            limit_seconds=_SILENT_INTERVALS * config.status.publish_interval_seconds,
         )
         self._health_probe = self._make_health_probe()
         self._network_probe = self._make_network_probe()
@@ -123,13 +134,9 @@ class Broker:
             times,
             identity,
             clock=self._clock,
-            fence=GuardFence(host.run_dir, vm_uuid, boot_id, self._qemu_marker()),
+            fence=GuardFence(host.run_dir, vm_uuid, boot_id, str(config.qemu_marker or "")),
             on_change=lambda view: self._board.update(lease=view),
         )
-
-    def _qemu_marker(self) -> str:
-        """The embedded VDSM's VMs have its run folder in their arguments; libvirt's do not."""
-        return "" if self._config.vdsm.ssl else str(self._config.host.run_dir)
 
     def _status_monitor(self) -> StatusMonitor:
         config, storage = self._config, self._config.storage
@@ -309,7 +316,12 @@ class Broker:
             await lane.start()
         self._vdsm_client.start()
         self._lease.start()
-        work = [self._monitor.run(), self._monitor.run_writer(), self._definition.run()]
+        work = [
+            self._monitor.run(),
+            self._monitor.run_writer(),
+            self._definition.run(),
+            self._agent_watch.run(),
+        ]
         if self._config.network.test != "none":
             work.append(self._network_probe.run())
         return work
