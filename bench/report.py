@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Measurements, their figures, and the table that is printed at the end. Pure."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Optional
+
+WORST = "worst"
+P99 = "p99"
+# With fewer runs than this the 99th percentile is the worst one, and is called that.
+_P99_FROM_RUNS = 100
+
+HEADINGS = (
+    "what",
+    "runs",
+    "median",
+    "worst/p99",
+    "against",
+    "its median",
+    "ratio",
+    "bound",
+    "kept",
+)
+
+
+@dataclass(frozen=True)
+class Bound:
+    """What issue 2 promises: `figure` (median, or worst of all runs) is at most the limit."""
+
+    figure: str
+    limit_seconds: float
+
+    def __str__(self) -> str:
+        return f"{self.figure} ≤ {seconds_text(self.limit_seconds)}"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One claim: what was measured, and what in the same run it stands against; seconds.
+
+    `against_samples` are as many as there are samples, or any number: medians are compared.
+    Without a bound the row is for information.
+    """
+
+    what: str
+    samples: tuple[float, ...]
+    against: str
+    against_samples: tuple[float, ...]
+    bound: Optional[Bound] = None
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.samples)
+
+    @property
+    def tail(self) -> tuple[str, float]:
+        """The 99th percentile of many runs, the worst of few, and which of the two it is."""
+        if len(self.samples) >= _P99_FROM_RUNS:
+            return P99, percentile(self.samples, 99)
+        return WORST, max(self.samples)
+
+    @property
+    def against_median(self) -> float:
+        return statistics.median(self.against_samples)
+
+    @property
+    def ratio(self) -> float:
+        """Median against median; how many times as long as the other it took."""
+        return self.median / self.against_median
+
+    @property
+    def kept(self) -> Optional[bool]:
+        """Whether the bound held; None without a bound."""
+        if self.bound is None:
+            return None
+        figure = max(self.samples) if self.bound.figure == WORST else self.median
+        return figure <= self.bound.limit_seconds
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the row with its figures and every sample, in seconds."""
+        name, tail = self.tail
+        return {
+            **asdict(self),
+            "median": self.median,
+            name: tail,
+            "against_median": self.against_median,
+            "ratio": self.ratio,
+            "kept": self.kept,
+        }
+
+
+def percentile(samples: Sequence[float], percent: float) -> float:
+    """Return the smallest sample that `percent` of all are not above (nearest rank)."""
+    ordered = sorted(samples)
+    return ordered[max(0, math.ceil(percent / 100 * len(ordered)) - 1)]
+
+
+def seconds_text(seconds: float) -> str:
+    """Return a duration in the unit that fits it, with three figures or so."""
+    if seconds >= 10:
+        return f"{seconds:.2f} s"
+    if seconds >= 1:
+        return f"{seconds:.3f} s"
+    if seconds >= 0.001:
+        return f"{seconds * 1e3:.4g} ms"
+    return f"{seconds * 1e6:.3g} µs"
+
+
+def table(rows: Iterable[Row]) -> str:
+    """Return the rows as an aligned table with a head."""
+    lines = [HEADINGS, *(_cells(row) for row in rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(HEADINGS))]
+    rule = tuple("-" * width for width in widths)
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip()
+        for line in (lines[0], rule, *lines[1:])
+    )
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    name, tail = row.tail
+    kept = {None: "-", True: "yes", False: "NO"}[row.kept]
+    return (
+        row.what,
+        str(len(row.samples)),
+        seconds_text(row.median),
+        f"{name} {seconds_text(tail)}",
+        row.against,
+        seconds_text(row.against_median),
+        f"{row.ratio:.3g} x",
+        str(row.bound) if row.bound else "-",
+        kept,
+    )
