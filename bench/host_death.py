@@ -58,10 +58,12 @@ def _one_death(cluster: Cluster, owner: int, run: int) -> float:
     if renewal is None or heir == owner:
         raise NotMeasured(f"host {owner} was killed, host {heir} sent VM.create")
     seconds = created_at - renewal.not_before
+    taken = cluster.lease_watch.first_by(heir, killed_at)
+    taken_text = f"{taken.not_before - renewal.not_before:.3f} s" if taken else "unseen"
     cluster.say(
         f"death {run + 1} of {RUNS}: host {owner} killed "
-        f"{killed_at - renewal.not_before:.2f} s after its last renewal; host {heir} sent "
-        f"VM.create {seconds:.3f} s after that renewal"
+        f"{killed_at - renewal.not_before:.2f} s after its last renewal; counted from that, "
+        f"host {heir} took the lease at {taken_text} and sent VM.create at {seconds:.3f} s"
     )
     cluster.hosts[owner].start()
     return seconds

@@ -54,6 +54,12 @@ class WriteLog:
         mine = (w for w in reversed(self.writes) if w.record.host_id == host_id)
         return next(mine, None)
 
+    def first_by(self, host_id: int, since: float) -> Optional[Write]:
+        """Return the first write of this host that was not before `since`."""
+        return next(
+            (w for w in self.writes if w.record.host_id == host_id and w.not_before >= since), None
+        )
+
 
 class LeaseWatch:
     """Looks at the lock file in a thread."""
@@ -78,6 +84,11 @@ class LeaseWatch:
         """Return the last write with which this host held the lease, None if there is none."""
         with self._lock:
             return self._log.last_by(host_id)
+
+    def first_by(self, host_id: int, since: float) -> Optional[Write]:
+        """Return the first write of this host that was not before `since`, or None."""
+        with self._lock:
+            return self._log.first_by(host_id, since)
 
     def _run(self) -> None:
         fd = os.open(self._path, os.O_RDONLY)
