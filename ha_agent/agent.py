@@ -9,11 +9,14 @@ watchdog, so a stuck loop is a dead agent to systemd, too.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import fcntl
 import logging
 import os
 import random
 import signal
 import ssl
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Callable, Optional
 
@@ -46,6 +49,7 @@ _FACTS_INTERVAL_SECONDS = 15.0
 # none for some changes (facts/vdsm.md 1.4), so look more often.
 _RESTLESS_POLL_SECONDS = 1.0
 _STOP_DEADLINE_SECONDS = 3.0
+LOCK_NAME = "agent.lock"
 
 
 def policy_of(config: Config) -> Policy:
@@ -79,6 +83,8 @@ class Agent:
     def __init__(self, config: Config) -> None:
         self._config = config
         self._clock = SystemClock()
+        # The broker makes it, too; but what is watched has to be there from the start.
+        _make_folder(config.host.state_dir)
         self._readiness = Readiness()
         self._wake = asyncio.Event()
         self._look_again = asyncio.Event()
@@ -260,11 +266,49 @@ def _ssl_context(config: Config) -> Optional[Callable[[], ssl.SSLContext]]:
     return lambda: vdsm_ssl_context(vdsm.key_file, vdsm.cert_file, vdsm.ca_file)
 
 
+def _make_folder(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise EnvironmentFault(f"{path}: {error.strerror}") from error
+
+
+@contextlib.contextmanager
+def _only_agent(run_dir: Path) -> Iterator[None]:
+    """Keep a second agent of this host out: both would act on the same VM.
+
+    Raises EnvironmentFault that names the process which is there already.
+    """
+    path = run_dir / LOCK_NAME
+    _make_folder(run_dir)
+    try:
+        lock = path.open("a+", encoding="ascii")
+    except OSError as error:
+        raise EnvironmentFault(f"{path}: {error.strerror}") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            holder = lock.read(20).strip() or "unknown"
+            raise EnvironmentFault(
+                f"another agent of this host runs already, pid {holder} (lock on {path})"
+            ) from None
+        lock.truncate(0)
+        lock.write(f"{os.getpid()}\n")
+        lock.flush()
+        yield
+
+
 def run(config: Config) -> int:
-    """Run the agent until it is asked to stop; the process root behind `ha-agent run`."""
+    """Run the agent until it is asked to stop; the process root behind `ha-agent run`.
+
+    Raises EnvironmentFault when it can't run here.
+    """
 
     async def main() -> None:
         await Agent(config).run()
 
-    asyncio.run(main())
+    with _only_agent(config.host.run_dir):
+        asyncio.run(main())
     return 0

@@ -16,13 +16,13 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Callable, Optional
+from typing import Any, Callable, NoReturn, Optional
 
 from ha_agent import __version__, config
 from ha_agent.broker import rpc_call
-from ha_agent.broker.snapshot import Snapshot, from_wire
+from ha_agent.broker.snapshot import DefinitionEntry, Snapshot, from_wire
 from ha_agent.clock import SystemClock
-from ha_agent.errors import HaAgentError
+from ha_agent.errors import BadInput, HaAgentError
 from ha_agent.status_text import predecessor_json, status_text
 
 DONE, FAILED, USAGE = 0, 1, 2
@@ -71,10 +71,14 @@ def _maintenance(command: _Command) -> int:
 
 def _refresh(command: _Command) -> int:
     answer = command.ask("refresh")
-    problem, definition = answer["problem"], answer["definition"]
-    if problem:
-        return _fail(command.arguments, "store", f"definition not refreshed: {problem}")
-    print(f"definition {definition['identity']} of {definition['vm_name']} is current")
+    if not isinstance(answer, dict):
+        raise BadInput(f"expected a map, got {type(answer).__name__}", where="broker.refresh")
+    definition = from_wire(
+        DefinitionEntry, answer.get("definition"), where="broker.refresh.definition"
+    )
+    if definition.problem:
+        return _fail(command.arguments, "store", f"definition not refreshed: {definition.problem}")
+    print(f"definition {definition.identity} of {definition.vm_name} is current")
     return DONE
 
 
@@ -104,10 +108,23 @@ def _fail(arguments: argparse.Namespace, code: str, message: str) -> int:
     return FAILED
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="ha-agent", description="High availability for oVirt's hosted engine."
-    )
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong with the command line as JSON, too, where JSON was asked for."""
+
+    def __init__(self, **options: Any) -> None:
+        # An abbreviated --json would be understood, and its errors not printed as JSON.
+        super().__init__(allow_abbrev=False, **options)
+        self.wants_json = False
+
+    def error(self, message: str) -> NoReturn:
+        if self.wants_json:
+            print(json.dumps({"error": {"code": "usage", "message": message}}))
+        super().error(message)
+
+
+def _parser(wants_json: bool) -> argparse.ArgumentParser:
+    parser = _Parser(prog="ha-agent", description="High availability for oVirt's hosted engine.")
+    parser.wants_json = wants_json
     parser.add_argument("--version", action="version", version=f"ha-agent {__version__}")
     parser.add_argument("--config", type=Path, metavar="FILE", help="configuration file")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="COMMAND")
@@ -115,6 +132,7 @@ def _parser() -> argparse.ArgumentParser:
     def verb(name: str, help_text: str, run: Callable[[_Command], int]) -> Any:
         added = verbs.add_parser(name, help=help_text, description=help_text)
         added.set_defaults(run=run)
+        added.wants_json = wants_json
         return added
 
     def asks(added: Any) -> Any:
@@ -152,7 +170,8 @@ def _seconds(text: str) -> float:
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """Entry point of `ha-agent`."""
-    arguments = _parser().parse_args(argv)
+    words = sys.argv[1:] if argv is None else argv
+    arguments = _parser("--json" in words).parse_args(words)
     try:
         settings = config.load([arguments.config] if arguments.config else [], os.environ)
     except config.ConfigError as error:

@@ -13,6 +13,9 @@ from typing import Any, Optional
 from ha_agent.broker.snapshot import HostEntry, Snapshot
 from ha_agent.instant import Instant, WallTime
 
+# The agent reports every few seconds, whatever happens.
+_AGENT_SILENT_SECONDS = 20.0
+
 
 def predecessor_json(snapshot: Snapshot) -> dict[str, Any]:
     """Return the object of `hosted-engine --vm-status --json`."""
@@ -40,12 +43,13 @@ def predecessor_json(snapshot: Snapshot) -> dict[str, Any]:
 
 
 def status_text(snapshot: Snapshot) -> str:
-    """Return the whole of `ha-agent status`."""
+    """Return the whole of `ha-agent status`. What other hosts wrote can't steer a terminal."""
     parts = [_headline(snapshot), _table(snapshot), _here(snapshot)]
     warnings = _warnings(snapshot)
     if warnings:
         parts.append("\n".join(f"! {warning}" for warning in warnings))
-    return "\n\n".join(parts) + "\n"
+    text = "\n\n".join(parts) + "\n"
+    return "".join(c if c.isprintable() or c == "\n" else "?" for c in text)
 
 
 def duration_text(seconds: float) -> str:
@@ -67,31 +71,57 @@ def _age(now: Instant, then: Optional[Instant]) -> str:
 
 
 def _headline(snapshot: Snapshot) -> str:
-    name = snapshot.definition.vm_name or snapshot.vm_uuid
-    with_vm = [h for h in snapshot.hosts if h.alive and h.engine_status.get("vm") == "up"]
-    if not with_vm:
-        engine = f"Engine VM {name} does not run on any live host"
-    else:
-        places = " and ".join(f"{h.host_name} (id {h.host_id})" for h in with_vm)
-        healths = {h.engine_status.get("health") for h in with_vm}
-        engine = f"Engine VM {name} runs on {places}, "
-        engine += "healthy" if healths == {"good"} else "not healthy"
-    return f"{engine}\n{_lease_line(snapshot)}\n{_maintenance_line(snapshot)}"
+    return "\n".join((_engine_line(snapshot), _lease_line(snapshot), _maintenance_line(snapshot)))
+
+
+def _engine_line(snapshot: Snapshot) -> str:
+    name = f"Engine VM {snapshot.definition.vm_name or snapshot.vm_uuid}"
+    up = [host for host in snapshot.hosts if host.engine_status.get("vm") == "up"]
+    live = [host for host in up if _is_live(host)]
+    if len(live) > 1:
+        # Right after a move the old host's block may be the older one; more than that is bad.
+        return f"{name}: {' and '.join(_who(host) for host in live)} both say that it runs there"
+    if live:
+        status = live[0].engine_status
+        where = f"{name} runs on {_who(live[0])}"
+        if status.get("health") == "good":
+            return f"{where}, healthy"
+        return f"{where}, but the engine does not answer: {status.get('reason', '?')}"
+    silent = [h for h in snapshot.hosts if _is_live(h) and h.engine_status.get("vm") == "unknown"]
+    if silent:
+        return f"{name}: no live host runs it as far as known; {_who(silent[0])} can't tell"
+    if up:
+        age = _age(snapshot.made_at, up[0].changed_at)
+        return f"{name} runs on no live host; it ran on {_who(up[0])}, last heard of {age}"
+    return f"{name} runs on no live host"
+
+
+def _who(host: HostEntry) -> str:
+    return f"{host.host_name or '?'} (id {host.host_id})"
+
+
+def _is_live(host: HostEntry) -> bool:
+    return host.alive and not host.problem
 
 
 def _lease_line(snapshot: Snapshot) -> str:
-    lease = snapshot.lease
-    if lease.state in ("held", "expired"):
-        who = f"{lease.host_name} (id {lease.host_id}), epoch {lease.epoch}"
-        text = (
-            f"Lease: {lease.state} by {who}"
-            if lease.state == "held"
-            else f"Lease of {who}: expired"
-        )
-    else:
-        text = f"Lease: {lease.state}"
-    text += f", last read or renewed here {_age(snapshot.made_at, lease.last_success)}"
-    return f"{text} ({lease.detail})" if lease.detail and lease.state != "held" else text
+    lease, now = snapshot.lease, snapshot.made_at
+    who = f"{lease.host_name or '?'} (id {lease.host_id}), epoch {lease.epoch}"
+    looked = f"last looked at {_age(now, lease.last_success)}"
+    if lease.state == "held":
+        text = f"Lease: held by {who}"
+        if lease.ours and lease.fence_at is not None:
+            left = duration_text(lease.fence_at - now)
+            return f"{text}, this host; unless renewed, the engine VM is ended here in {left}"
+        if lease.expires_at is not None:
+            text += f"; unless renewed, it expires in {duration_text(lease.expires_at - now)}"
+        return f"{text}; {looked}"
+    if lease.state == "expired":
+        since = f" {_age(now, lease.available_since)}" if lease.available_since else ""
+        return f"Lease: expired{since}, was held by {who}; {looked}"
+    if lease.state == "free":
+        return f"Lease: free{f' ({lease.detail})' if lease.detail else ''}; {looked}"
+    return f"Lease: {lease.state}; {looked}"
 
 
 def _maintenance_line(snapshot: Snapshot) -> str:
@@ -100,16 +130,19 @@ def _maintenance_line(snapshot: Snapshot) -> str:
 
 
 def _table(snapshot: Snapshot) -> str:
-    rows = [("ID", "HOST", "LIVE", "SCORE", "STATE", "ENGINE VM", "MAINTENANCE", "BLOCK CHANGED")]
+    rows = [("ID", "HOST", "LIVE", "SCORE", "STATE", "ENGINE VM", "MAINTENANCE", "LAST CHANGE")]
     for host in snapshot.hosts:
         here = "*" if host.host_id == snapshot.host_id else ""
+        live = _is_live(host)
+        # What a dead host said last is told as past, and its score counts for nobody.
+        state = host.state or "?"
         rows.append(
             (
                 f"{here}{host.host_id}",
                 host.host_name or "?",
-                "yes" if host.alive and not host.problem else "no",
-                str(host.score),
-                host.state or "?",
+                _live_word(host),
+                str(host.score) if live else "-",
+                state if live or state == "?" else f"was {state}",
                 _engine_words(host),
                 "local" if host.maintenance else "-",
                 _age(snapshot.made_at, host.changed_at),
@@ -120,10 +153,18 @@ def _table(snapshot: Snapshot) -> str:
     return _columns(rows)
 
 
+def _live_word(host: HostEntry) -> str:
+    if host.problem:
+        return "bad block"
+    if host.stopped:
+        return "stopped"
+    return "yes" if host.alive else "no"
+
+
 def _engine_words(host: HostEntry) -> str:
     status = host.engine_status
-    if not host.alive:
-        return "unknown (block is old)"
+    if not _is_live(host):
+        return "unknown, was up" if status.get("vm") == "up" else "unknown"
     if status.get("vm") == "up":
         return "up, healthy" if status.get("health") == "good" else "up, not healthy"
     return status.get("vm", "?").replace("_", " ")
@@ -139,16 +180,25 @@ def _columns(rows: Sequence[Sequence[str]]) -> str:
 
 
 def _here(snapshot: Snapshot) -> str:
-    agent = snapshot.agent
+    agent, now = snapshot.agent, snapshot.made_at
+    this = f"This host: {snapshot.host_name} (id {snapshot.host_id})"
     lines = []
     if agent.made_at is None:
-        lines.append(f"This host (id {snapshot.host_id}): no agent has reported to the broker yet")
+        lines.append(f"{this}, whose agent has not reported to the broker; does ha-agent run?")
     else:
-        since = _age(snapshot.made_at, agent.state_since)
-        lines.append(f"This host (id {snapshot.host_id}): {agent.state} since {since}")
+        lines.append(f"{this} is in {agent.state}{_for(now, agent.state_since)}")
         lines.append(f"  because: {agent.reason}")
         lines.append(f"  score {agent.score}" + ("" if agent.penalties else ", no penalty"))
-        lines += [f"    -{p.points}  {p.name}: {p.cause}" for p in agent.penalties]
+        # The store's fault is long, and stands among the warnings already.
+        problem = snapshot.definition.problem or "\0"
+        lines += [
+            f"    -{p.points}  {p.name}: {p.cause.replace(problem, 'see below')}"
+            for p in agent.penalties
+        ]
+    health = snapshot.health
+    if health.health != "unknown":
+        taken = _age(now, health.taken_at)
+        lines.append(f"  engine's health page: {health.health}, {taken}: {health.detail}")
     definition = snapshot.definition
     if definition.available:
         accepted = WallTime(definition.accepted_at_unix_seconds).iso()
@@ -160,25 +210,34 @@ def _here(snapshot: Snapshot) -> str:
     return "\n".join(lines)
 
 
+def _for(now: Instant, since: Optional[Instant]) -> str:
+    return "" if since is None else f" for {duration_text(now - since)}"
+
+
 def _warnings(snapshot: Snapshot) -> list[str]:
     now, agent, storage = snapshot.made_at, snapshot.agent, snapshot.storage
+    lease, definition = snapshot.lease, snapshot.definition
     warnings = []
-    if agent.made_at is not None and now - agent.made_at > 20:
-        warnings.append(f"the agent of this host last reported {_age(now, agent.made_at)}")
+    if agent.made_at is not None and now - agent.made_at > _AGENT_SILENT_SECONDS:
+        since = _age(now, agent.made_at)
+        warnings.append(f"this host's agent last reported {since}: does ha-agent run?")
+    if lease.state in ("unknown", "unreadable") and lease.detail:
+        warnings.append(f"lease: this host can't take it, nor start the VM: {lease.detail}")
+    elif lease.ours and lease.detail:
+        warnings.append(f"lease: not renewed at the last try: {lease.detail}")
     if storage.problem:
-        warnings.append(
-            f"status volume: {storage.problem}; figures are from {_age(now, storage.read_at)}"
-        )
+        read = _age(now, storage.read_at)
+        warnings.append(f"status volume, last read {read}: {storage.problem}")
     if storage.workers_stuck:
-        warnings.append(f"{storage.workers_stuck} storage workers are stuck")
-    if snapshot.definition.problem:
-        stale = "the last good one is used: " if snapshot.definition.stale else ""
-        warnings.append(f"definition: {stale}{snapshot.definition.problem}")
+        stuck = storage.workers_stuck
+        noun = "process hangs" if stuck == 1 else "processes hang"
+        warnings.append(f"{stuck} storage {noun} in the kernel: storage does not answer")
+    if definition.problem:
+        stale = "the last good one is used; " if definition.stale else ""
+        warnings.append(f"definition: {stale}{definition.problem}")
     warnings += [
-        f"host id {host.host_id}: status block: {host.problem}"
+        f"host id {host.host_id}: its status block can't be used: {host.problem}"
         for host in snapshot.hosts
         if host.problem
     ]
-    if snapshot.lease.ours and snapshot.lease.detail:
-        warnings.append(f"lease: {snapshot.lease.detail}")
     return warnings

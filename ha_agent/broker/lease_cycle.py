@@ -40,7 +40,7 @@ from ha_agent.broker.lease import (
     LeaseRecord,
     LeaseTimes,
 )
-from ha_agent.broker.lease_storage import Clock, HostIdWatch, LeaseStorage, Swap
+from ha_agent.broker.lease_storage import Clock, HostIdHold, HostIdWatch, LeaseStorage, Swap
 from ha_agent.broker.snapshot import LeaseEntry
 from ha_agent.errors import EnvironmentFault
 from ha_agent.instant import Instant
@@ -126,9 +126,9 @@ class LeaseKeeper:
             self._fence.disarm()
 
     @property
-    def holds_host_id(self) -> bool:
+    def host_id(self) -> HostIdHold:
         """Whether our host id is locked by us: another agent may have the same by mistake."""
-        return self._host_id.hold.held
+        return self._host_id.hold
 
     def view(self) -> LeaseEntry:
         """Say how the lease stands now, from memory; `ours` ends by itself at `fence_at`."""

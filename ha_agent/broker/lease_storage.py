@@ -8,12 +8,15 @@ state: everything that matters is in the file. `HostIdWatch` keeps our host id l
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import Any, Optional, Protocol
 
 from ha_agent.broker.lease import LeaseFormatError, LeaseIdentity, LeaseRecord, decode, encode
 from ha_agent.errors import EnvironmentFault
 from ha_agent.instant import Instant
+
+log = logging.getLogger(__name__)
 
 HOLD_INTERVAL_SECONDS = 5.0
 
@@ -84,10 +87,16 @@ class HostIdWatch:
         now = self._clock.now()
         if self._due is not None and now < self._due:
             return
+        before = self.hold
         try:
             self.hold = await self._storage.hold_host_id(deadline_seconds)
         except EnvironmentFault as fault:
             self.hold = HostIdHold(False, str(fault))
+        if self.hold != before:
+            if self.hold.held:
+                log.info("our host id is held")
+            else:
+                log.error("%s", self.hold.reason)
         self._due = now + (HOLD_INTERVAL_SECONDS if self.hold.held else self._retry_seconds)
 
 

@@ -35,15 +35,29 @@ from ha_agent.broker.lease import LeaseIdentity, LeaseTimes
 from ha_agent.broker.lease_cycle import LeaseKeeper
 from ha_agent.broker.lease_storage import FileLeaseStorage
 from ha_agent.broker.monitor import MonitorTimes, StatusMonitor
-from ha_agent.broker.probes import engine_health, network
-from ha_agent.broker.probes.loop import ProbeLoop, Sample
+from ha_agent.broker.probes import engine_health
+from ha_agent.broker.probes.from_config import (
+    HealthSample,
+    NetworkSample,
+    health_entry,
+    health_loop,
+    network_entry,
+    network_loop,
+)
+from ha_agent.broker.probes.loop import ProbeLoop
 from ha_agent.broker.rpc_server import RpcServer, ServerLimits
-from ha_agent.broker.snapshot import DefinitionEntry, HealthEntry, NetworkEntry, Report, Snapshot
+from ha_agent.broker.snapshot import (
+    DefinitionEntry,
+    HealthEntry,
+    LeaseEntry,
+    Report,
+    Snapshot,
+)
 from ha_agent.broker.storage_lane import StorageLane
 from ha_agent.broker.watch import Board
 from ha_agent.clock import SystemClock
 from ha_agent.config_schema import Config
-from ha_agent.errors import HaAgentError
+from ha_agent.errors import EnvironmentFault, HaAgentError
 from ha_agent.readiness import Readiness, listen_sockets
 from ha_agent.vdsm.client import VdsmClient, vdsm_ssl_context
 from ha_agent.vdsm.verbs import Vdsm
@@ -67,7 +81,10 @@ class Broker:
         self._stop = asyncio.Event()
         run_dir, state_dir = config.host.run_dir, config.host.state_dir
         for folder in (run_dir, state_dir):
-            folder.mkdir(parents=True, exist_ok=True)
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise EnvironmentFault(f"{folder}: {error.strerror}") from error
         self._lanes = {name: self._lane(name) for name in ("lease", "status", "definition")}
         first = Snapshot(
             version=0,
@@ -101,7 +118,7 @@ class Broker:
             limit_seconds=_SILENT_INTERVALS * config.status.publish_interval_seconds,
         )
         self._health_probe = self._make_health_probe()
-        self._network_probe = self._make_network_probe()
+        self._network_probe = network_loop(config.network, self._clock, self._network_changed)
         self._watching: Optional[asyncio.Task[None]] = None
 
     # Parts -------------------------------------------------------------------------------
@@ -135,7 +152,7 @@ class Broker:
             identity,
             clock=self._clock,
             fence=GuardFence(host.run_dir, vm_uuid, boot_id, str(config.qemu_marker or "")),
-            on_change=lambda view: self._board.update(lease=view),
+            on_change=self._lease_changed,
         )
 
     def _status_monitor(self) -> StatusMonitor:
@@ -160,7 +177,7 @@ class Broker:
             config.host.name,
             clock=self._clock,
             times=times,
-            may_write=lambda: self._lease.holds_host_id,
+            may_write=lambda: self._lease.host_id.held,
         )
 
     def _make_vdsm_client(self) -> VdsmClient:
@@ -182,72 +199,48 @@ class Broker:
         )
 
     def _make_health_probe(self) -> ProbeLoop[engine_health.HealthResult]:
-        engine = self._config.engine
-        target = engine_health.parse_target(engine.health_url)
-        ca_file = str(engine.health_ca_file) if engine.health_ca_file else None
-
-        async def look() -> engine_health.HealthResult:
-            return await engine_health.probe(
-                target,
-                deadline_seconds=engine.health_deadline_seconds,
-                clock=self._clock,
-                ca_file=ca_file,
-            )
-
-        return ProbeLoop(
-            "engine health",
-            look,
-            interval_seconds=engine.health_interval_seconds,
-            deadline_seconds=engine.health_deadline_seconds + 1.0,
-            clock=self._clock,
-            on_change=self._health_changed,
-        )
-
-    def _make_network_probe(self) -> ProbeLoop[network.ProbeResult]:
-        settings = self._config.network
-        test = network.NetworkTest(settings.test, settings.address, settings.port)
-
-        async def look() -> network.ProbeResult:
-            return await network.probe(test, settings.deadline_seconds)
-
-        return ProbeLoop(
-            "network",
-            look,
-            interval_seconds=settings.interval_seconds,
-            deadline_seconds=settings.deadline_seconds + 1.0,
-            clock=self._clock,
-            on_change=self._network_changed,
-        )
+        return health_loop(self._config.engine, self._clock, self._health_changed)
 
     # What the parts tell -----------------------------------------------------------------
 
     def _live(self) -> dict[str, Any]:
         stats = [lane.stats() for lane in self._lanes.values()]
+        storage, hold = self._monitor.storage, self._lease.host_id
+        # Without our host id we write nothing, and who looks should see why.
         storage = dataclasses.replace(
-            self._monitor.storage,
+            storage,
+            problem=storage.problem or ("" if hold.held else hold.reason),
             workers_replaced=sum(lane["replaced"] for lane in stats),
             workers_stuck=sum(lane["abandoned_alive"] for lane in stats),
         )
         live: dict[str, Any] = {"lease": self._lease.view(), "storage": storage}
+        # Of the last samples, so it changes after the last change of a sample, too.
+        tested = self._network_probe.latest
+        if tested is not None:
+            live["network"] = network_entry(tested, self._network_probe.samples)
         sample = self._health_probe.latest
         if sample is not None and self._watching is not None:
-            live["health"] = _health_entry(sample)
+            live["health"] = health_entry(sample)
         return live
+
+    def _lease_changed(self, view: LeaseEntry) -> None:
+        who = f" by {view.host_name} (id {view.host_id})" if view.state == "held" else ""
+        troubled = view.ours or view.state in ("unknown", "unreadable")
+        level = logging.WARNING if troubled and view.detail else logging.INFO
+        detail = f": {view.detail}" if view.detail else ""
+        log.log(level, "lease %s%s, epoch %d%s", view.state, who, view.epoch, detail)
+        self._board.update(lease=view)
 
     def _definition_changed(self, entry: DefinitionEntry) -> None:
         self._board.update(definition=entry)
 
-    def _health_changed(self, sample: Sample[engine_health.HealthResult]) -> None:
-        entry = _health_entry(sample)
+    def _health_changed(self, sample: HealthSample) -> None:
+        entry = health_entry(sample)
         log.info("engine health: %s (%s)", entry.health, entry.detail)
         self._board.update(health=entry)
 
-    def _network_changed(self, sample: Sample[network.ProbeResult]) -> None:
-        tested = [s.value.ok for s in self._network_probe.samples if s.value is not None]
-        answers = [ok for ok in tested if ok is not None]
-        lost = answers.count(False) / len(answers) if answers else None
-        detail = sample.value.detail if sample.value is not None else sample.failure
-        self._board.update(network=NetworkEntry(lost, detail, sample.taken_at))
+    def _network_changed(self, sample: NetworkSample) -> None:
+        self._board.update(network=network_entry(sample, self._network_probe.samples))
 
     def _reported(self, report: Report) -> None:
         """Watch the engine's page only where the VM is: elsewhere it tells nothing."""
@@ -267,7 +260,7 @@ class Broker:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
         broker, host = self._config.broker, self._config.host
-        gid = grp.getgrnam(broker.socket_group).gr_gid if broker.socket_group else None
+        gid = _gid_of(broker.socket_group)
         inherited = listen_sockets()
         listener = (
             inherited[0]
@@ -361,11 +354,13 @@ class Broker:
             await lane.close()
 
 
-def _health_entry(sample: Sample[engine_health.HealthResult]) -> HealthEntry:
-    if sample.value is None:
-        return HealthEntry("bad", sample.failure, sample.taken_at)
-    word = "good" if sample.value.healthy else "bad"
-    return HealthEntry(word, sample.value.detail, sample.taken_at)
+def _gid_of(group: str) -> Optional[int]:
+    try:
+        return grp.getgrnam(group).gr_gid if group else None
+    except KeyError:
+        raise EnvironmentFault(
+            f"there is no group {group!r} ([broker] socket_group) on this host"
+        ) from None
 
 
 def main(argv: Optional[list[str]] = None) -> int:
@@ -375,6 +370,10 @@ def main(argv: Optional[list[str]] = None) -> int:
     arguments = parser.parse_args(argv)
     try:
         config = configuration.load([arguments.config] if arguments.config else [], os.environ)
+    except configuration.ConfigError as error:
+        print(f"ha-broker: {error}", file=sys.stderr)  # noqa: T201
+        return 2
+    try:
         logs.setup(config.log.level, "ha-broker", clock=SystemClock())
 
         async def serve() -> None:

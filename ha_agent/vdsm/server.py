@@ -234,6 +234,10 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     arguments = parser.parse_args(argv)
     try:
         config = configuration.load([arguments.config] if arguments.config else [], os.environ)
+    except configuration.ConfigError as error:
+        sys.stderr.write(f"ha-vdsm: {error}\n")
+        return 2
+    try:
         logs.setup(config.log.level, "ha-vdsm")
         asyncio.run(_run(settings_from(config)))
     except HaAgentError as error:

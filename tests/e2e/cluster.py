@@ -13,7 +13,6 @@ from typing import Callable, Optional, TypeVar
 
 import pytest
 
-from demo.hosts import Host
 from demo.run import Demo
 from ha_agent.clock import SystemClock
 
@@ -118,7 +117,9 @@ class Cluster:
         """Bring back what a test has broken."""
         for host in self.hosts.values():
             names = ("ha-vdsm", "ha-broker", "ha-agent")
-            gone = [n for n in names if n not in host.daemons or host.daemons[n].poll() is not None]
+            gone = [
+                n for n in names if n not in host.daemons or host.daemons[n].poll() is not None
+            ]
             host.start(gone)
         for host in self.hosts.values():
             self.wait(

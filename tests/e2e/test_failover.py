@@ -92,8 +92,10 @@ def test_global_maintenance_leaves_a_dead_vm_alone(cluster: Cluster) -> None:
     pid, owner = cluster.settled()
     assert cluster.hosts[owner].cli("maintenance", "global").returncode == 0
     cluster.wait(
-        lambda: all((h.status() or {}).get("global_maintenance") for h in cluster.hosts.values())
-        or None,
+        lambda: (
+            all((h.status() or {}).get("global_maintenance") for h in cluster.hosts.values())
+            or None
+        ),
         "not every host knows of global maintenance",
     )
     end_qemu(pid)
