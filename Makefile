@@ -28,5 +28,5 @@ dist: setup ## a wheel, and the sources as committed, in dist/
 	@ls dist
 
 clean: ## remove all that these commands made in this folder
-	rm -rf .venv .venv-* .cache .*_cache .hypothesis .e2e-work demo-work build dist *.egg-info
+	rm -rf .venv .venv-* .cache .*_cache .hypothesis .e2e-work demo-work bench-work build dist *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

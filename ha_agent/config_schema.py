@@ -76,7 +76,6 @@ class EngineConfig:
     bad_health_grace_seconds: float = field(default=120.0, metadata=of(seconds(1, 86400)))
     start_timeout_seconds: float = field(default=600.0, metadata=of(seconds(1, 86400)))
     stop_timeout_seconds: float = field(default=120.0, metadata=of(seconds(1, 86400)))
-    force_stop_timeout_seconds: float = field(default=30.0, metadata=of(seconds(1, 3600)))
 
 
 @dataclass(frozen=True)
