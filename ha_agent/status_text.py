@@ -186,7 +186,7 @@ def _here(snapshot: Snapshot) -> str:
     if agent.made_at is None:
         lines.append(f"{this}, whose agent has not reported to the broker; does ha-agent run?")
     else:
-        lines.append(f"{this} is in {agent.state}{_for(now, agent.state_since)}")
+        lines.append(f"{this} has been in {agent.state}{_for(now, agent.state_since)}")
         lines.append(f"  because: {agent.reason}")
         lines.append(f"  score {agent.score}" + ("" if agent.penalties else ", no penalty"))
         # The store's fault is long, and stands among the warnings already.

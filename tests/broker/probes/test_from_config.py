@@ -18,7 +18,7 @@ from ha_agent.instant import Instant
 AT = Instant(5.0)
 
 
-def tested(*answers: Optional[bool]) -> list[NetworkSample]:
+def samples_of(*answers: Optional[bool]) -> list[NetworkSample]:
     return [Sample(ProbeResult(ok, f"said {ok}"), "", AT) for ok in answers]
 
 
@@ -30,10 +30,10 @@ def test_health_is_what_the_page_said_and_a_failed_look_is_bad() -> None:
 
 
 def test_the_share_lost_is_of_the_samples_that_tell() -> None:
-    samples = tested(True, None, False, True, True)
+    samples = samples_of(True, None, False, True, True)
     assert network_entry(samples[-1], samples) == NetworkEntry(0.25, "said True", AT)
 
 
 def test_nothing_tested_is_no_share() -> None:
-    samples: list[NetworkSample] = [*tested(None), Sample(None, "ping is not there", AT)]
+    samples: list[NetworkSample] = [*samples_of(None), Sample(None, "ping is not there", AT)]
     assert network_entry(samples[-1], samples) == NetworkEntry(None, "ping is not there", AT)

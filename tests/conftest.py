@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What all tests share."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+# How long an example takes says more about the machine's load than about the code.
+settings.register_profile("ha-agent", deadline=None)
+settings.load_profile("ha-agent")
+
+
+@pytest.fixture
+def short_path() -> Iterator[Path]:
+    """A folder with a path so short that UNIX sockets fit in it; tmp_path's may be too long."""
+    folder = Path(tempfile.mkdtemp(prefix="ha-test-"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command as a process, against no broker, a hung one, and one that answers nonsense."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgpack
+import pytest
+
+from ha_agent.broker.snapshot import DefinitionEntry, HostEntry, LeaseEntry, Snapshot, to_wire
+from ha_agent.clock import SystemClock
+from ha_agent.instant import Instant
+
+CONFIG = """\
+[host]
+id = 1
+run_dir = {folder}/run
+state_dir = {folder}/state
+[engine]
+vm_uuid = 00000000-0000-4000-8000-000000000001
+health_url = http://127.0.0.1:1/ovirt-engine/services/health
+[storage]
+domain_uuid = 00000000-0000-4000-8000-000000000002
+domain_path = {folder}/00000000-0000-4000-8000-000000000002
+domain_type = localfs
+status_image = 00000000-0000-4000-8000-000000000003
+status_volume = 00000000-0000-4000-8000-000000000004
+"""
+PICTURE = Snapshot(
+    version=3,
+    host_id=1,
+    host_name="alpha",
+    vm_uuid="00000000-0000-4000-8000-000000000001",
+    made_at=Instant(100.0),
+    lease=LeaseEntry(state="held", host_id=1, host_name="alpha", epoch=2),
+    hosts=(HostEntry(1, "alpha", alive=True, score=3400, changed_at=Instant(99.0)),),
+    global_maintenance=False,
+    definition=DefinitionEntry(available=True, identity="abc", vm_name="HostedEngine"),
+)
+
+
+class FakeBroker:
+    """Answers each call with what `answers` has for its method, or not at all."""
+
+    def __init__(self, path: Path) -> None:
+        self.answers: dict[str, Any] = {}
+        self.asked: list[tuple[str, Any]] = []
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(str(path))
+        self._listener.listen()
+        self._silent: list[socket.socket] = []
+        self._thread = threading.Thread(target=self._serve)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                sock, _ = self._listener.accept()
+            except OSError:
+                return
+            unpacker = msgpack.Unpacker()
+            unpacker.feed(sock.recv(65536))
+            _kind, number, method, params = next(unpacker)
+            self.asked.append((method, params[0] if params else {}))
+            if method in self.answers:
+                error, result = self.answers[method]
+                sock.sendall(msgpack.packb([1, number, error, result]))
+                sock.close()
+            else:
+                self._silent.append(sock)
+
+    def close(self) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._thread.join(10)
+        self._listener.close()
+        for sock in self._silent:
+            sock.close()
+
+
+@pytest.fixture
+def folder(short_path: Path) -> Path:
+    (short_path / "run").mkdir()
+    (short_path / "ha-agent.conf").write_text(CONFIG.format(folder=short_path))
+    return short_path
+
+
+@pytest.fixture
+def broker(folder: Path) -> Iterator[FakeBroker]:
+    made = FakeBroker(folder / "run" / "broker.socket")
+    yield made
+    made.close()
+
+
+def ha_agent(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "ha_agent.cli", "--config", str(folder / "ha-agent.conf"), *words],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert "Traceback" not in done.stderr
+    return done
+
+
+def error_in(text: str) -> dict[str, str]:
+    value = json.loads(text)
+    assert list(value) == ["error"]
+    error: dict[str, str] = value["error"]
+    return error
+
+
+def test_status_as_text_and_as_json(folder: Path, broker: FakeBroker) -> None:
+    broker.answers["status"] = (None, to_wire(PICTURE))
+    text = ha_agent(folder, "status")
+    assert (text.returncode, text.stderr) == (0, "")
+    assert "alpha" in text.stdout
+    as_json = ha_agent(folder, "status", "--json")
+    assert as_json.returncode == 0
+    assert json.loads(as_json.stdout)["1"]["score"] == 3400
+
+
+def test_without_a_broker(folder: Path) -> None:
+    text = ha_agent(folder, "status")
+    assert (text.returncode, text.stdout) == (1, "")
+    assert "is ha-broker running?" in text.stderr
+    as_json = ha_agent(folder, "status", "--json")
+    assert as_json.returncode == 1
+    assert "is ha-broker running?" in error_in(as_json.stdout)["message"]
+
+
+def test_a_broker_that_hangs_costs_the_timeout_only(folder: Path, broker: FakeBroker) -> None:
+    clock = SystemClock()
+    begun = clock.now()
+    text = ha_agent(folder, "status", "--timeout", "0.2")
+    assert clock.now() - begun < 9
+    assert (text.returncode, text.stdout) == (1, "")
+    assert "no answer within 0.2 s" in text.stderr
+    as_json = ha_agent(folder, "status", "--json", "--timeout", "0.2")
+    assert "no answer within" in error_in(as_json.stdout)["message"]
+    assert broker.asked
+
+
+@pytest.mark.parametrize("answer", [None, 7, [], {}, {"version": "x"}])
+def test_an_answer_of_another_shape_is_an_error(
+    folder: Path, broker: FakeBroker, answer: Any
+) -> None:
+    broker.answers = {"status": (None, answer), "refresh": (None, answer)}
+    done = ha_agent(folder, "status", "--json")
+    assert done.returncode == 1
+    assert "broker.status" in error_in(done.stdout)["message"]
+    assert ha_agent(folder, "refresh").returncode == 1
+
+
+def test_a_refusal_is_told_with_its_code(folder: Path, broker: FakeBroker) -> None:
+    refusal = {"code": "denied", "message": "user 5 may only look", "details": {}}
+    broker.answers = {"maintenance.set": (refusal, None), "status": (refusal, None)}
+    done = ha_agent(folder, "maintenance", "local")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "user 5 may only look" in done.stderr
+    assert error_in(ha_agent(folder, "status", "--json").stdout)["code"] == "denied"
+
+
+def test_maintenance_none_clears_both(folder: Path, broker: FakeBroker) -> None:
+    broker.answers["maintenance.set"] = (None, {})
+    assert ha_agent(folder, "maintenance", "none").returncode == 0
+    assert broker.asked == [
+        ("maintenance.set", {"scope": "local", "enabled": False}),
+        ("maintenance.set", {"scope": "global", "enabled": False}),
+    ]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [(), ("stauts",), ("maintenance", "loacl"), ("status", "--timeout", "0"), ("status", "x")],
+)
+def test_typing_mistakes(folder: Path, words: tuple[str, ...]) -> None:
+    done = ha_agent(folder, *words)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "usage:" in done.stderr
+
+
+def test_json_is_json_also_when_the_command_line_is_wrong(folder: Path) -> None:
+    done = ha_agent(folder, "status", "--json", "--timeout", "soon")
+    assert done.returncode == 2
+    assert error_in(done.stdout)["code"] == "usage"
+
+
+def test_json_is_json_also_with_a_broken_configuration(folder: Path) -> None:
+    (folder / "ha-agent.conf").write_text("[hsot]\nid = 1\n")
+    done = ha_agent(folder, "status", "--json")
+    assert done.returncode == 2
+    assert "ha-agent.conf:1" in error_in(done.stdout)["message"]
+
+
+def test_a_reader_that_goes_away_is_no_traceback(folder: Path) -> None:
+    command = f"{sys.executable} -m ha_agent.cli --config {folder}/ha-agent.conf config show"
+    done = subprocess.run(
+        f"{command} | head -n 0", shell=True, capture_output=True, timeout=30, check=False
+    )
+    assert done.stderr == b""
+
+
+def test_config_show_has_every_value_with_its_origin(folder: Path) -> None:
+    done = ha_agent(folder, "config", "show")
+    assert done.returncode == 0
+    assert "ha-agent.conf:2" in done.stdout

@@ -1,0 +1,255 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ha_agent.broker.snapshot import (
+    DefinitionEntry,
+    HealthEntry,
+    HostEntry,
+    LeaseEntry,
+    PenaltyEntry,
+    Report,
+    Snapshot,
+    StorageEntry,
+)
+from ha_agent.instant import Instant
+from ha_agent.status_text import duration_text, predecessor_json, status_text
+
+NOW = Instant(1000.0)
+UP = {"vm": "up", "health": "good", "detail": "Up"}
+SICK = {"vm": "up", "health": "bad", "detail": "Up", "reason": "connection refused"}
+GONE = {"vm": "down_missing", "health": "bad", "detail": "unknown", "reason": "not here"}
+
+
+def host(number: int, **fields: object) -> HostEntry:
+    sound = HostEntry(
+        number,
+        f"host{number}",
+        alive=True,
+        score=3400,
+        engine_status=GONE,
+        state="EngineDown",
+        changed_at=NOW - 1.5,
+        crc32="0badcafe",
+    )
+    return replace(sound, **fields)  # type: ignore[arg-type]
+
+
+PICTURE = Snapshot(
+    version=1,
+    host_id=1,
+    host_name="host1",
+    vm_uuid="00000000-0000-4000-8000-000000000001",
+    made_at=NOW,
+    lease=LeaseEntry(
+        state="held",
+        host_id=2,
+        host_name="host2",
+        epoch=7,
+        expires_at=NOW + 14.2,
+        last_success=NOW - 0.3,
+        detail="taken: free",
+    ),
+    hosts=(host(1), host(2, engine_status=UP, state="EngineUp"), host(3, maintenance=True)),
+    global_maintenance=False,
+    definition=DefinitionEntry(
+        available=True,
+        identity="be763bb45689",
+        vm_name="HostedEngine",
+        memory_mib=192,
+        source="volume v",
+        accepted_at_unix_seconds=0.0,
+    ),
+    storage=StorageEntry(read_at=NOW - 1),
+    agent=Report(
+        state="EngineDown",
+        state_since=NOW - 95,
+        reason="host2 runs the VM",
+        score=3400,
+        engine_status=GONE,
+        made_at=NOW - 1,
+    ),
+)
+
+
+def test_a_sound_cluster() -> None:
+    assert status_text(PICTURE).splitlines() == [
+        "Engine VM HostedEngine runs on host2 (id 2), healthy",
+        "Lease: held by host2 (id 2), epoch 7; unless renewed, it expires in 14 s; last looked at "
+        "0.3 s ago",
+        "Global maintenance: off",
+        "",
+        "ID  HOST   LIVE  SCORE  STATE       ENGINE VM     MAINTENANCE  LAST CHANGE",
+        "*1  host1  yes   3400   EngineDown  down missing  -            1.5 s ago",
+        " 2  host2  yes   3400   EngineUp    up, healthy   -            1.5 s ago",
+        " 3  host3  yes   3400   EngineDown  down missing  local        1.5 s ago",
+        "",
+        "This host: host1 (id 1) has been in EngineDown for 1 min 35 s",
+        "  because: host2 runs the VM",
+        "  score 3400, no penalty",
+        "  definition be763bb45689, 192 MiB, from volume v, accepted 1970-01-01T00:00:00Z",
+    ]
+
+
+def with_host2(**fields: object) -> Snapshot:
+    return replace(PICTURE, hosts=(host(1), host(2, **fields)))
+
+
+def line_of(text: str, name: str) -> list[str]:
+    (line,) = (line for line in text.splitlines() if line.split()[1:2] == [name])
+    return line.split()
+
+
+def test_a_dead_hosts_word_is_told_as_past() -> None:
+    dead = with_host2(alive=False, engine_status=UP, state="EngineUp", changed_at=NOW - 3700)
+    text = status_text(dead)
+    assert "runs on no live host; it ran on host2 (id 2), last heard of 1 h 1 min ago" in text
+    assert line_of(text, "host2")[2:8] == ["no", "-", "was", "EngineUp", "unknown,", "was"]
+
+
+def test_two_that_say_that_they_run_it() -> None:
+    both = replace(PICTURE, hosts=(host(1, engine_status=UP), host(2, engine_status=SICK)))
+    assert "host1 (id 1) and host2 (id 2) both say that it runs there" in status_text(both)
+
+
+def test_an_engine_that_does_not_answer_is_told_with_its_reason() -> None:
+    text = status_text(with_host2(engine_status=SICK))
+    assert "runs on host2 (id 2), but the engine does not answer: connection refused" in text
+
+
+def test_a_live_host_that_can_not_tell() -> None:
+    assert "host2 (id 2) can't tell" in status_text(with_host2(engine_status={"vm": "unknown"}))
+
+
+def test_a_bad_block_is_named() -> None:
+    text = status_text(with_host2(problem="slot 2: CRC differs", host_name="", changed_at=None))
+    assert "! host id 2: its status block can't be used: slot 2: CRC differs" in text
+    assert "bad block" in text
+
+
+def test_a_stopped_agent_is_told() -> None:
+    assert line_of(status_text(with_host2(stopped=True)), "host2")[2] == "stopped"
+
+
+def test_no_agent() -> None:
+    text = status_text(replace(PICTURE, agent=Report()))
+    assert "This host: host1 (id 1), whose agent has not reported to the broker" in text
+
+
+def test_a_silent_agent() -> None:
+    silent = replace(PICTURE, agent=replace(PICTURE.agent, made_at=NOW - 61))
+    assert "! this host's agent last reported 1 min 1 s ago" in status_text(silent)
+
+
+@pytest.mark.parametrize(
+    ("lease", "told"),
+    [
+        (
+            LeaseEntry("held", True, 1, "host1", 7, fence_at=NOW + 9.5, last_success=NOW),
+            "Lease: held by host1 (id 1), epoch 7, this host; unless renewed, the engine VM is "
+            "ended here in 9.5 s",
+        ),
+        (
+            LeaseEntry("expired", False, 2, "host2", 7, available_since=NOW - 2),
+            "Lease: expired 2.0 s ago, was held by host2 (id 2), epoch 7; last looked at never",
+        ),
+        (
+            LeaseEntry("free", detail="released: maintenance", last_success=NOW - 1),
+            "Lease: free (released: maintenance); last looked at 1.0 s ago",
+        ),
+        (LeaseEntry(), "Lease: unknown; last looked at never"),
+        (
+            LeaseEntry("unreadable", detail="x.lease: all zeros"),
+            "! lease: this host can't take it, nor start the VM: x.lease: all zeros",
+        ),
+        (
+            LeaseEntry("held", True, 1, "host1", 7, fence_at=NOW + 4, detail="no answer"),
+            "! lease: not renewed at the last try: no answer",
+        ),
+    ],
+)
+def test_the_lease(lease: LeaseEntry, told: str) -> None:
+    assert told in status_text(replace(PICTURE, lease=lease)).splitlines()
+
+
+def test_a_store_that_can_not_be_read_is_told_once() -> None:
+    fault = "no copy of the OVF_STORE can be used: volume v is torn"
+    agent = replace(PICTURE.agent, penalties=(PenaltyEntry("stale definition", 1000, fault),))
+    definition = replace(PICTURE.definition, stale=True, problem=fault)
+    text = status_text(replace(PICTURE, agent=agent, definition=definition))
+    assert text.count(fault) == 1
+    assert f"! definition: the last good one is used; {fault}" in text
+    assert "    -1000  stale definition: see below" in text
+
+
+def test_storage_that_hangs() -> None:
+    storage = StorageEntry(read_at=NOW - 75, problem="no answer within 5 s", workers_stuck=1)
+    lines = status_text(replace(PICTURE, storage=storage)).splitlines()
+    assert "! status volume, last read 1 min 15 s ago: no answer within 5 s" in lines
+    assert "! 1 storage process hangs in the kernel: storage does not answer" in lines
+
+
+def test_the_engines_page_as_this_host_sees_it() -> None:
+    health = HealthEntry("bad", "no complete answer within 5 s", NOW - 1)
+    text = status_text(replace(PICTURE, health=health))
+    assert "  engine's health page: bad, 1.0 s ago: no complete answer within 5 s" in text
+
+
+def test_before_anything_is_known() -> None:
+    text = status_text(Snapshot(0, 1, "host1", PICTURE.vm_uuid, NOW))
+    assert "No host has written a status block yet." in text
+    assert "Global maintenance: not known yet" in text
+
+
+@given(st.text(max_size=40))
+def test_what_others_write_can_not_steer_a_terminal(text: str) -> None:
+    shown = status_text(with_host2(state=text, host_name=text, engine_status={"vm": text}))
+    assert all(char.isprintable() or char == "\n" for char in shown)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (-1, "0.0 s"),
+        (9.94, "9.9 s"),
+        (59.9, "59 s"),
+        (60, "1 min 0 s"),
+        (3660, "1 h 1 min"),
+        (90000, "1 d 1 h"),
+    ],
+)
+def test_durations(seconds: float, text: str) -> None:
+    assert duration_text(seconds) == text
+
+
+def test_the_predecessors_json() -> None:
+    """The keys that its readers look for: facts/predecessor-and-peers.md 2.3."""
+    never_read = host(3, changed_at=None, problem="slot 3: damaged")
+    dead = host(2, alive=False, maintenance=True)
+    value = json.loads(
+        json.dumps(predecessor_json(replace(PICTURE, hosts=(host(1), dead, never_read))))
+    )
+    assert set(value) == {"1", "2", "global_maintenance"}
+    assert value["1"] == {
+        "host-id": 1,
+        "host-ts": 0,
+        "score": 3400,
+        "engine-status": GONE,
+        "hostname": "host1",
+        "maintenance": False,
+        "stopped": False,
+        "crc32": "0badcafe",
+        "conf_on_shared_storage": True,
+        "local_conf_timestamp": 0,
+        "extra": "",
+        "live-data": True,
+    }
+    assert value["2"]["live-data"] is False
+    assert value["2"]["maintenance"] is True
+    assert value["global_maintenance"] is False
