@@ -21,7 +21,11 @@ class BrokerRefused(EnvironmentFault):
 
 
 class SocketBroker:
-    """Talks to the broker of this host. Each call has the client's deadline."""
+    """Talks to the broker of this host. Each call has the client's deadline.
+
+    What fails raises an EnvironmentFault (BrokerRefused for an error that the broker answered
+    with), an answer of another shape a BadInput that names the field.
+    """
 
     def __init__(self, client: RpcClient, *, lease_deadline_seconds: float) -> None:
         """`lease_deadline_seconds` covers one write of the lease on storage and its lock."""
@@ -44,16 +48,11 @@ class SocketBroker:
 
     async def domain_definition(self) -> DomainDefinition:
         answer = await self._call("definition.domain", {})
-        return DomainDefinition(
-            identity=str(answer["identity"]),
-            xml=str(answer["xml"]),
-            notes=tuple(str(note) for note in answer["notes"]),
-        )
+        return from_wire(DomainDefinition, answer, where="broker.definition.domain")
 
     async def _lease(self, method: str, params: Mapping[str, Any]) -> LeaseAnswer:
         answer = await self._call(method, params, deadline_seconds=self._lease_deadline_seconds)
-        snapshot = from_wire(Snapshot, answer["snapshot"], where=f"broker.{method}")
-        return LeaseAnswer(bool(answer["ok"]), str(answer["detail"]), snapshot)
+        return from_wire(LeaseAnswer, answer, where=f"broker.{method}")
 
     async def _call(
         self, method: str, params: Mapping[str, Any], deadline_seconds: Optional[float] = None

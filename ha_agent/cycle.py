@@ -73,7 +73,6 @@ class Cycle:
         self._wake = wake
         self._fsm = Fsm()
         self._inputs = observe.Inputs()
-        self._snapshot_at: Optional[Instant] = None
         self._vm_at: Optional[Instant] = None
         self._vm_unknown_since: Optional[Instant] = None
         self._outcomes: list[Outcome] = []
@@ -93,7 +92,6 @@ class Cycle:
         if known is not None and snapshot.made_at < known.made_at:
             return
         self._inputs = dataclasses.replace(self._inputs, snapshot=snapshot)
-        self._snapshot_at = self._clock.now()
         self._wake()
 
     def on_vm(self, vm: VmView) -> None:
@@ -131,7 +129,14 @@ class Cycle:
     # The tick ----------------------------------------------------------------------------
 
     def tick(self) -> Decision:
-        """Decide once, start what was decided, and say so. Never waits."""
+        """Decide once, start what was decided, and say so. Never waits.
+
+        A bug in the code of an effect or report comes out here: the process ends, systemd starts
+        it anew, and it takes up what it finds; a lost outcome would hold up all effects for ever.
+        """
+        for task in (self._effect_task, self._publish_task):
+            if task is not None and task.done():
+                task.result()
         now = self._clock.now()
         observation = observe.observation(now, self._host_id, self._fresh(now), self._outcomes)
         self._outcomes = []
@@ -139,6 +144,8 @@ class Cycle:
         self.state, self.memory = decision.state, decision.memory
         if decision.row is not None:
             self._tell(decision)
+            if decision.effect is None:
+                self._wake()  # the next row may fire at once; without change of picture none does
         if decision.effect is not None:
             self._effect_task = asyncio.ensure_future(self._perform(decision.effect))
         self._publish(now, decision, observation)
@@ -154,8 +161,9 @@ class Cycle:
 
     def _fresh(self, now: Instant) -> observe.Inputs:
         inputs = self._inputs
-        if self._snapshot_at is None or (
-            now - self._snapshot_at > self._times.snapshot_max_age_seconds
+        snapshot = inputs.snapshot
+        if snapshot is not None and (
+            now - snapshot.made_at > self._times.snapshot_max_age_seconds
         ):
             inputs = dataclasses.replace(inputs, snapshot=None)
         if self._vm_too_old(now):
@@ -190,6 +198,9 @@ class Cycle:
         if performed.snapshot is not None:
             self.on_snapshot(performed.snapshot)
         if performed.vm is not None:
+            if performed.vm.condition is VmCondition.UNKNOWN:
+                # What was seen before the effect is no longer true, whatever the grace.
+                self._inputs = dataclasses.replace(self._inputs, vm=None)
             self.on_vm(performed.vm)
         self._outcomes.append(performed.outcome)
         self._wake()

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Optional
 
 from ha_agent.broker.snapshot import Snapshot
-from ha_agent.errors import DeadlineExceeded, EnvironmentFault
+from ha_agent.errors import DeadlineExceeded, HaAgentError
 from ha_agent.fsm.effect import Effect, EffectKind
 from ha_agent.fsm.observation import Outcome, OutcomeCode, VmView
 from ha_agent.ports import Broker, Hypervisor
@@ -56,7 +56,7 @@ class Performer:
                 await self._hypervisor.shutdown()
             else:
                 await self._hypervisor.destroy()
-        except EnvironmentFault as fault:
+        except HaAgentError as fault:  # also an answer that can't be read: the outcome must come
             code, detail = _code(fault), str(fault)
             log.warning("%s did not work: %s", effect.kind.value, detail)
         vm = await self._hypervisor.look()
@@ -74,7 +74,7 @@ class Performer:
                 answer = await self._broker.take_lease(effect.lease_epoch, effect.why)
             else:
                 answer = await self._broker.release_lease(effect.why)
-        except EnvironmentFault as fault:
+        except HaAgentError as fault:
             log.warning("%s did not work: %s", effect.kind.value, fault)
             return Performed(Outcome(effect.serial, OutcomeCode.UNKNOWN, str(fault)))
         code = OutcomeCode.OK if answer.ok else OutcomeCode.REFUSED
@@ -83,7 +83,7 @@ class Performer:
         return Performed(Outcome(effect.serial, code, answer.detail), snapshot=answer.snapshot)
 
 
-def _code(fault: EnvironmentFault) -> OutcomeCode:
+def _code(fault: HaAgentError) -> OutcomeCode:
     if isinstance(fault, VdsmCallFailed):
         if lost_lease_race(fault.message):
             return OutcomeCode.LEASE_HELD_ELSEWHERE

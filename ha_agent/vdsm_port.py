@@ -27,18 +27,27 @@ class VdsmHypervisor:
         self._vm_uuid = vm_uuid
         self._bridge = bridge
         self._shutdown_timeout_seconds = shutdown_timeout_seconds
+        self._changes = 0
         self._cpu_samples: collections.deque[float] = collections.deque(maxlen=_CPU_SAMPLES)
 
     async def look(self) -> VmView:
         """Return the VM as VM.getStats has it; UNKNOWN when VDSM does not tell."""
-        try:
-            return observe.vm_view(await self._vdsm.vm_stats(self._vm_uuid))
-        except EnvironmentFault as fault:
-            return VmView(VmCondition.UNKNOWN, detail=str(fault))
+        while True:
+            changes = self._changes
+            try:
+                view = observe.vm_view(await self._vdsm.vm_stats(self._vm_uuid))
+            except EnvironmentFault as fault:
+                return VmView(VmCondition.UNKNOWN, detail=str(fault))
+            if changes == self._changes:
+                return view
+            # VDSM answers out of order: this may be the VM as it was before we changed it.
 
     async def create(self, xml: str) -> None:
         """VM.create with a domain XML. Raises VdsmError, DeadlineExceeded."""
-        await self._vdsm.create_vm(self._vm_uuid, xml)
+        try:
+            await self._vdsm.create_vm(self._vm_uuid, xml)
+        finally:
+            self._changes += 1
 
     async def shutdown(self) -> None:
         """VM.shutdown at once; VDSM gives each of its ways our whole timeout, ours is shorter
@@ -52,7 +61,10 @@ class VdsmHypervisor:
 
     async def destroy(self) -> None:
         """VM.destroy; no such VM is what was wanted."""
-        await self._vdsm.destroy_vm(self._vm_uuid)
+        try:
+            await self._vdsm.destroy_vm(self._vm_uuid)
+        finally:
+            self._changes += 1
 
     async def facts(self) -> HostFacts:
         """Return CPU load (mean of the last samples), free memory, and the bridge's link."""
