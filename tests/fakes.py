@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""The agent's ports without the world behind them. They keep the ports' promises: every call
+ends, what fails raises an EnvironmentFault, VDSM answers a start before it has done it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Callable, Optional
+
+from ha_agent.broker.snapshot import Report, Snapshot
+from ha_agent.errors import EnvironmentFault
+from ha_agent.fsm.observation import HostFacts, VmCondition, VmExit, VmView
+from ha_agent.instant import Instant, WallTime
+from ha_agent.ports import DomainDefinition, LeaseAnswer
+from ha_agent.vdsm.errors import VdsmCallFailed, VdsmCode, VdsmUnreachable
+
+ABSENT = VmView(VmCondition.ABSENT, detail="no such VM")
+SILENT = VmView(VmCondition.UNKNOWN, detail="VDSM at test can't be reached: refused")
+
+
+class FakeClock:
+    """Stands still until somebody sleeps or sets it."""
+
+    def __init__(self, boottime_seconds: float = 1000.0) -> None:
+        self.time = Instant(boottime_seconds)
+
+    def now(self) -> Instant:
+        return self.time
+
+    def wall(self) -> WallTime:
+        return WallTime(1_700_000_000.0 + self.time.boottime_seconds)
+
+    async def sleep(self, duration_seconds: float) -> None:
+        self.time = self.time + max(0.0, duration_seconds)
+        await asyncio.sleep(0)
+
+
+class FakeBroker:
+    """Hands out `picture`, keeps what is published, answers from what a test has set."""
+
+    def __init__(self, picture: Snapshot) -> None:
+        self.picture = picture
+        self.reports: list[Report] = []
+        self.calls: list[str] = []
+        self.fault: Optional[Exception] = None
+        self.refusal = ""
+
+    async def snapshot(self, since_version: int, wait_seconds: float) -> Snapshot:
+        self._ask("snapshot")
+        return self.picture
+
+    async def publish(self, report: Report) -> None:
+        self._ask("publish")
+        self.reports.append(report)
+
+    async def take_lease(self, expected_epoch: int, why: str) -> LeaseAnswer:
+        self._ask(f"take {expected_epoch}")
+        return LeaseAnswer(not self.refusal, self.refusal, self.picture)
+
+    async def release_lease(self, why: str) -> LeaseAnswer:
+        self._ask("release")
+        return LeaseAnswer(not self.refusal, self.refusal, self.picture)
+
+    async def domain_definition(self) -> DomainDefinition:
+        self._ask("definition")
+        return DomainDefinition("d1", "<domain/>")
+
+    def _ask(self, call: str) -> None:
+        self.calls.append(call)
+        if self.fault is not None:
+            raise self.fault
+
+
+class VmLease:
+    """What sanlock or the kernel keeps: at most one process has the VM's disk open."""
+
+    def __init__(self) -> None:
+        self.holder: Optional[FakeHypervisor] = None
+
+
+class FakeHypervisor:
+    """One host's VDSM and its one VM. Needs a running loop: a start or shutdown takes time."""
+
+    def __init__(
+        self,
+        vm_lease: Optional[VmLease] = None,
+        *,
+        start_seconds: float = 0.5,
+        shutdown_seconds: float = 4.0,
+        on_event: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.vm_lease = vm_lease or VmLease()
+        self.start_seconds = start_seconds
+        self.shutdown_seconds = shutdown_seconds
+        self.on_event = on_event
+        self.answers = True
+        self.refusal: Optional[EnvironmentFault] = None
+        self.crashes_at_start = False
+        self.view = ABSENT
+        self.calls: list[str] = []
+        self.running_since: Optional[float] = None
+
+    async def look(self) -> VmView:
+        return self.view if self.answers else SILENT
+
+    async def create(self, xml: str) -> None:
+        self._ask("create")
+        if self.view is not ABSENT:
+            raise VdsmCallFailed("VM.create", VdsmCode.VM_EXISTS, "Virtual machine already exists")
+        self.view = VmView(VmCondition.STARTING, detail="WaitForLaunch")
+        asyncio.get_running_loop().call_later(self.start_seconds, self._started)
+
+    async def shutdown(self) -> None:
+        self._ask("shutdown")
+        if self.running_since is not None:
+            self.view = VmView(VmCondition.STOPPING, detail="Powering down")
+            asyncio.get_running_loop().call_later(self.shutdown_seconds, self.end, VmExit.STOPPED)
+
+    async def destroy(self) -> None:
+        self._ask("destroy")
+        self.end(VmExit.STOPPED)
+        self.view = ABSENT
+
+    async def facts(self) -> HostFacts:
+        self._ask("facts")
+        return HostFacts(bridge_up=True, cpu_load=0.1, memory_free_mib=32768)
+
+    def end(self, ended: VmExit) -> None:
+        """The VM's process ends, as by a crash; VDSM keeps a Down record and says so."""
+        if self.running_since is None:
+            return
+        self.running_since = None
+        if self.vm_lease.holder is self:
+            self.vm_lease.holder = None
+        self.view = VmView(VmCondition.DOWN, ended, detail="Down")
+        self.on_event()
+
+    def _started(self) -> None:
+        if self.view.condition is not VmCondition.STARTING:
+            return
+        if self.vm_lease.holder is not None:
+            self.view = VmView(VmCondition.DOWN, VmExit.LEASE_HELD_ELSEWHERE, detail="Down")
+        elif self.crashes_at_start:
+            self.view = VmView(VmCondition.DOWN, VmExit.START_FAILED, detail="Down")
+        else:
+            self.vm_lease.holder = self
+            self.running_since = asyncio.get_running_loop().time()
+            self.view = VmView(VmCondition.UP, detail="Up")
+        self.on_event()
+
+    def _ask(self, call: str) -> None:
+        self.calls.append(call)
+        if not self.answers:
+            raise VdsmUnreachable("test", "refused")
+        if self.refusal is not None:
+            raise self.refusal

@@ -1,0 +1,295 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""A cluster in virtual time: the agent's own cycle and the broker's own lease keeper, over fake
+storage and fake hypervisors. Scenarios read `seconds_of` and `log`; a checker looks after every
+step that never two VMs run. Deterministic: no threads, no randomness, no real clock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Optional
+
+from ha_agent.broker.lease import LeaseIdentity, LeaseTimes
+from ha_agent.broker.lease_cycle import LeaseKeeper
+from ha_agent.broker.snapshot import DefinitionEntry, HealthEntry, HostEntry, Report, Snapshot
+from ha_agent.cycle import Cycle
+from ha_agent.errors import EnvironmentFault
+from ha_agent.fsm.observation import VmExit
+from ha_agent.fsm.policy import Policy
+from ha_agent.fsm.state import State
+from ha_agent.instant import WallTime
+from ha_agent.perform import Performer
+from ha_agent.ports import DomainDefinition, LeaseAnswer
+from tests.broker.lease_world import VM, Disk, FakeFence, FakeLeaseStorage, HostClock
+from tests.fakes import FakeHypervisor, VmLease
+
+ALIVE_SECONDS = 30.0
+
+
+class SimClock(HostClock):
+    """HostClock with a calendar."""
+
+    def wall(self) -> WallTime:
+        return WallTime(1_700_000_000.0 + asyncio.get_running_loop().time())
+
+
+class SimBroker:
+    """ports.Broker of one host: the real keeper, status blocks in a dictionary."""
+
+    def __init__(self, host: SimHost) -> None:
+        self.host = host
+        self.version = 0
+        self.changed = asyncio.Event()
+
+    async def snapshot(self, since_version: int, wait_seconds: float) -> Snapshot:
+        self._alive()
+        return self.picture()
+
+    async def publish(self, report: Report) -> None:
+        self._alive()
+        now = asyncio.get_running_loop().time()
+        self.host.cluster.blocks[self.host.host_id] = (report, now)
+
+    async def take_lease(self, expected_epoch: int, why: str) -> LeaseAnswer:
+        keeper = self._alive()
+        result = await keeper.acquire(expected_epoch, why)
+        return LeaseAnswer(result.ok, result.reason, self.picture())
+
+    async def release_lease(self, why: str) -> LeaseAnswer:
+        result = await self._alive().release(why)
+        return LeaseAnswer(result.ok, result.reason, self.picture())
+
+    async def domain_definition(self) -> DomainDefinition:
+        self._alive()
+        return DomainDefinition("d1", "<domain/>")
+
+    def picture(self) -> Snapshot:
+        cluster, host = self.host.cluster, self.host
+        keeper = self._alive()
+        self.version += 1
+        hosts = tuple(cluster.entry(host_id) for host_id in sorted(cluster.blocks))
+        return Snapshot(
+            version=self.version,
+            host_id=host.host_id,
+            host_name=host.name,
+            vm_uuid=VM,
+            made_at=host.clock.now(),
+            lease=keeper.view(),
+            hosts=hosts,
+            global_maintenance=cluster.global_maintenance,
+            definition=DefinitionEntry(available=cluster.definition, identity="d1"),
+            health=host.health(),
+        )
+
+    def _alive(self) -> LeaseKeeper:
+        if self.host.keeper is None:
+            raise EnvironmentFault("no broker answers")
+        return self.host.keeper
+
+
+class SimHost:
+    """One host: agent, broker, guard of the fence, VDSM."""
+
+    def __init__(self, cluster: Cluster, host_id: int) -> None:
+        self.cluster = cluster
+        self.host_id = host_id
+        self.name = f"h{host_id}"
+        self.clock = SimClock(offset_seconds=1000.0 * host_id)
+        self.fence = FakeFence()
+        self.look_again = asyncio.Event()
+        self.wake = asyncio.Event()
+        self.hypervisor = FakeHypervisor(cluster.vm_lease, on_event=self.look_again.set)
+        self.engine_hung = False
+        self.keeper: Optional[LeaseKeeper] = None
+        self.tasks: list[asyncio.Task[None]] = []
+        self.start_broker()
+        self.start_agent()
+        self.guard = asyncio.ensure_future(self._guard())
+
+    def start_broker(self) -> None:
+        identity = LeaseIdentity(self.host_id, self.name, f"instance-{self.host_id}", VM)
+        storage = FakeLeaseStorage(self.cluster.disk, identity)
+        self.keeper = LeaseKeeper(
+            storage, LeaseTimes(), identity, clock=self.clock, fence=self.fence
+        )
+        self.keeper.start()
+
+    def kill_broker(self) -> None:
+        """SIGKILL: the record stays as it is, the fence stays armed."""
+        assert self.keeper is not None
+        assert self.keeper._task is not None
+        self.keeper._task.cancel()
+        self.keeper = None
+
+    def start_agent(self) -> None:
+        self.broker = SimBroker(self)
+        performer = Performer(self.broker, self.hypervisor)
+        self.cycle = Cycle(
+            self.host_id,
+            self.cluster.policy,
+            self.clock,
+            self.broker,
+            performer,
+            wake=self.wake.set,
+        )
+        steps = (self._ticks(), self._follow_vm(), self._follow_broker())
+        self.tasks = [asyncio.ensure_future(step) for step in steps]
+
+    def kill_agent(self) -> None:
+        for task in self.tasks:
+            task.cancel()
+        self.tasks = []
+
+    def kill(self) -> None:
+        """The host loses its power."""
+        self.kill_agent()
+        self.kill_broker()
+        self.guard.cancel()
+        self.hypervisor.end(VmExit.CRASHED)
+        self.hypervisor.answers = False
+
+    def health(self) -> HealthEntry:
+        since = self.hypervisor.running_since
+        taken_at = self.clock.now()
+        if since is None or self.engine_hung:
+            return HealthEntry("bad", "no answer", taken_at)
+        up = asyncio.get_running_loop().time() - since >= self.cluster.boot_seconds
+        return HealthEntry("good" if up else "bad", "", taken_at)
+
+    async def _ticks(self) -> None:
+        ticks_now = 0
+        last_seconds = -1.0
+        while True:
+            self.wake.clear()
+            decision = self.cycle.tick()
+            if decision.changed or decision.effect is not None:
+                effect = f" [{decision.effect.kind.value}]" if decision.effect else ""
+                self.cluster.say(f"{self.name} {decision.state.value}{effect}")
+            now_seconds = asyncio.get_running_loop().time()
+            ticks_now = ticks_now + 1 if now_seconds == last_seconds else 0
+            last_seconds = now_seconds
+            assert ticks_now < 40, f"{self.name} is busy at {decision.state.value}"
+            try:
+                await asyncio.wait_for(self.wake.wait(), 1.0)
+            except asyncio.TimeoutError:
+                continue
+
+    async def _follow_vm(self) -> None:
+        while True:
+            self.look_again.clear()
+            self.cycle.on_vm(await self.hypervisor.look())
+            try:
+                await asyncio.wait_for(self.look_again.wait(), 1.0)
+            except asyncio.TimeoutError:
+                continue
+
+    async def _follow_broker(self) -> None:
+        while True:
+            with contextlib.suppress(EnvironmentFault):  # as the agent: ask again in a moment
+                self.cycle.on_snapshot(await self.broker.snapshot(0, 0.0))
+            await asyncio.sleep(0.2)
+
+    async def _guard(self) -> None:
+        while True:
+            await asyncio.sleep(0.25)
+            deadline = self.fence.deadline
+            if deadline is not None and self.clock.now() >= deadline.fence_at:
+                if self.hypervisor.running_since is not None:
+                    self.cluster.say(f"{self.name} fenced")
+                self.hypervisor.end(VmExit.CRASHED)
+
+
+class Cluster:
+    """Hosts 1 to n over one storage. `log` has a line for each change: seconds, host, state."""
+
+    def __init__(self, hosts: int = 3, policy: Optional[Policy] = None) -> None:
+        self.policy = policy or Policy()
+        self.disk = Disk()
+        self.vm_lease = VmLease()
+        self.boot_seconds = 20.0
+        self.definition = True
+        self.global_maintenance = False
+        self.blocks: dict[int, tuple[Report, float]] = {}
+        self.log: list[str] = []
+        self.times: list[tuple[float, str]] = []
+        self.hosts = {number: SimHost(self, number) for number in range(1, hosts + 1)}
+        self.checker = asyncio.ensure_future(self._check())
+
+    def __getitem__(self, host_id: int) -> SimHost:
+        return self.hosts[host_id]
+
+    @property
+    def now(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    @property
+    def running(self) -> list[int]:
+        """Return where the VM runs."""
+        return [i for i, host in self.hosts.items() if host.hypervisor.running_since is not None]
+
+    def state(self, host_id: int) -> State:
+        return self.hosts[host_id].cycle.state
+
+    def say(self, line: str) -> None:
+        self.log.append(f"{self.now:8.2f} {line}")
+        self.times.append((self.now, line))
+
+    def seconds_of(self, line: str, *, after: float = 0.0) -> Optional[float]:
+        """Return how long after `after` this line was first said."""
+        for at, said in self.times:
+            if at >= after and said == line:
+                return at - after
+        return None
+
+    async def until(self, state: State, host_id: int, *, seconds: float) -> float:
+        """Wait for a host to come to a state; return the seconds that it took."""
+        begun = self.now
+        while self.state(host_id) is not state:
+            assert self.now - begun < seconds, f"no {state.value} on {host_id}:\n{self.story()}"
+            await asyncio.sleep(0.05)
+            self._broken()
+        return self.now - begun
+
+    async def pass_time(self, seconds: float) -> None:
+        end = self.now + seconds
+        while self.now < end:
+            await asyncio.sleep(0.25)
+            self._broken()
+
+    async def up_on(self, host_id: int) -> None:
+        """Begin with the engine up on this host, all others down."""
+        for other in self.hosts.values():
+            other.cycle.on_local_maintenance(other.host_id != host_id)
+        await self.until(State.ENGINE_UP, host_id, seconds=60.0)
+        for other in self.hosts.values():
+            other.cycle.on_local_maintenance(False)
+        await self.pass_time(5.0)
+
+    def entry(self, host_id: int) -> HostEntry:
+        report, written_at = self.blocks[host_id]
+        return HostEntry(
+            host_id,
+            host_name=f"h{host_id}",
+            alive=self.now - written_at < ALIVE_SECONDS,
+            score=report.score,
+            engine_status=dict(report.engine_status),
+            state=report.state,
+            maintenance=report.local_maintenance,
+            stopped=report.stopped,
+        )
+
+    def story(self) -> str:
+        return "\n".join(self.log)
+
+    def _broken(self) -> None:
+        """Raise what ended a host's task or the checker: none of them may end by itself."""
+        for task in (self.checker, *(task for h in self.hosts.values() for task in h.tasks)):
+            if task.done() and not task.cancelled():
+                task.result()
+
+    async def _check(self) -> None:
+        while True:
+            assert len(self.running) <= 1, f"two VMs, on {self.running}:\n{self.story()}"
+            await asyncio.sleep(0.05)

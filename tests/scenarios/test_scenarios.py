@@ -1,0 +1,275 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the cluster does when something goes wrong, and how fast. Each test is one story."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from typing import Any, Callable
+
+import pytest
+
+from ha_agent.fsm.observation import VmCondition, VmExit, VmView
+from ha_agent.fsm.state import State
+from tests.broker.lease_world import run_virtual
+from tests.fakes import FakeHypervisor
+from tests.scenarios.cluster import Cluster
+
+Story = Callable[[], Coroutine[Any, Any, None]]
+STORIES: list[Story] = []
+LEASE_EXPIRY_SECONDS = 15.0
+
+
+def story(told: Story) -> Story:
+    STORIES.append(told)
+    return told
+
+
+@story
+async def first_start() -> None:
+    """Three hosts that know nothing of each other yet: all ask, the lease lets one through."""
+    cluster = Cluster()
+    await cluster.pass_time(40.0)
+    (owner,) = cluster.running
+    assert cluster.state(owner) is State.ENGINE_UP
+    for host in cluster.hosts.values():
+        assert host.hypervisor.calls == (["create"] if host.host_id == owner else [])
+
+
+@story
+async def host_death() -> None:
+    """VM.create goes out on the best host within lease_expiry + 1 s of the last renewal."""
+    cluster = Cluster()
+    await cluster.up_on(1)
+    dead_at = cluster.now
+    cluster[1].kill()
+    await cluster.until(State.ENGINE_STARTING, 2, seconds=30.0)
+    created = cluster.seconds_of("h2 EngineStart [start VM]", after=dead_at)
+    assert created is not None
+    assert created <= LEASE_EXPIRY_SECONDS + 1.0
+    await cluster.until(State.ENGINE_UP, 2, seconds=40.0)
+    assert cluster.running == [2]
+    assert not cluster[3].hypervisor.calls
+
+
+@story
+async def qemu_crash_restarts_at_once() -> None:
+    cluster = Cluster()
+    await cluster.up_on(1)
+    killed_at = cluster.now
+    cluster[1].hypervisor.end(VmExit.CRASHED)
+    await cluster.until(State.ENGINE_STARTING, 1, seconds=5.0)
+    created = cluster.seconds_of("h1 EngineStart [start VM]", after=killed_at)
+    assert created is not None
+    assert created < 0.5
+    await cluster.until(State.ENGINE_UP, 1, seconds=40.0)
+
+
+@story
+async def crashes_are_held_back_then_another_host() -> None:
+    """Starts 0, 1, 5 and 15 s after each failure; the fifth failure is another host's turn."""
+    cluster = Cluster()
+    await cluster.up_on(1)
+    begun = cluster.now
+    cluster[1].hypervisor.crashes_at_start = True
+    cluster[1].hypervisor.end(VmExit.CRASHED)
+    await cluster.until(State.ENGINE_UP, 2, seconds=120.0)
+    starts = [
+        at - begun
+        for at, line in cluster.times
+        if at >= begun and line == "h1 EngineStart [start VM]"
+    ]
+    pauses = [later - sooner for sooner, later in zip(starts, starts[1:])]
+    assert starts[0] < 0.5
+    assert len(starts) == 4
+    for pause, (least, most) in zip(pauses, ((1.0, 3.0), (5.0, 7.0), (15.0, 17.0))):
+        assert least <= pause <= most
+    assert cluster.state(1) is State.ENGINE_UNEXPECTEDLY_DOWN
+    await cluster.until(State.ENGINE_DOWN, 1, seconds=cluster.policy.unexpected_down_seconds + 5)
+
+
+@story
+async def last_host_keeps_trying() -> None:
+    cluster = Cluster(hosts=1)
+    cluster[1].hypervisor.crashes_at_start = True
+    await cluster.pass_time(1200.0)
+    creates = cluster[1].hypervisor.calls.count("create")
+    assert 40 <= creates <= 90, cluster.story()  # every 15 s or so, for ever
+    cluster[1].hypervisor.crashes_at_start = False
+    await cluster.until(State.ENGINE_UP, 1, seconds=60.0)
+
+
+@story
+async def local_maintenance_moves_the_vm() -> None:
+    cluster = Cluster()
+    await cluster.up_on(1)
+    cluster[1].cycle.on_local_maintenance(True)
+    await cluster.until(State.ENGINE_UP, 2, seconds=60.0)
+    assert cluster.state(1) is State.LOCAL_MAINTENANCE
+    assert cluster[1].hypervisor.calls[-2:] == ["shutdown", "destroy"]
+    cluster[1].cycle.on_local_maintenance(False)
+    await cluster.pass_time(30.0)
+    assert cluster.state(1) is State.ENGINE_DOWN
+    assert cluster.running == [2]
+
+
+@story
+async def local_maintenance_without_another_host_leaves_the_vm() -> None:
+    cluster = Cluster(hosts=1)
+    await cluster.up_on(1)
+    cluster[1].cycle.on_local_maintenance(True)
+    await cluster.pass_time(300.0)
+    assert cluster.state(1) is State.LOCAL_MAINTENANCE_MIGRATE_VM
+    assert cluster.running == [1]
+
+
+@story
+async def global_maintenance_leaves_a_killed_vm_alone() -> None:
+    cluster = Cluster()
+    await cluster.up_on(1)
+    cluster.global_maintenance = True
+    await cluster.pass_time(5.0)
+    begun = [list(cluster[i].hypervisor.calls) for i in (1, 2, 3)]
+    cluster[1].hypervisor.end(VmExit.CRASHED)
+    await cluster.pass_time(600.0)
+    assert [cluster[i].hypervisor.calls for i in (1, 2, 3)] == begun
+    assert all(cluster.state(i) is State.GLOBAL_MAINTENANCE for i in (1, 2, 3))
+    cluster.global_maintenance = False
+    await cluster.pass_time(60.0)
+    assert len(cluster.running) == 1
+
+
+@story
+async def global_maintenance_outlives_a_restart_of_agent_and_broker() -> None:
+    cluster = Cluster()
+    cluster.global_maintenance = True
+    await cluster.pass_time(30.0)
+    host = cluster[1]
+    host.kill_agent()
+    host.kill_broker()
+    await cluster.pass_time(20.0)
+    host.start_broker()
+    host.start_agent()
+    await cluster.pass_time(60.0)
+    assert not cluster.running
+    assert cluster.state(1) is State.GLOBAL_MAINTENANCE
+
+
+@story
+async def broker_dead_for_good() -> None:
+    """The guard ends the VM at 11 s, another host starts it after 15 s."""
+    cluster = Cluster()
+    await cluster.up_on(1)
+    dead_at = cluster.now
+    cluster[1].kill_broker()
+    await cluster.until(State.ENGINE_UP, 2, seconds=60.0)
+    fenced = cluster.seconds_of("h1 fenced", after=dead_at)
+    created = cluster.seconds_of("h2 EngineStart [start VM]", after=dead_at)
+    assert fenced is not None
+    assert created is not None
+    assert fenced < created <= LEASE_EXPIRY_SECONDS + 1.0
+    cluster[1].fence.disarm()
+    cluster[1].start_broker()
+    await cluster.pass_time(30.0)
+    assert cluster.state(1) is State.ENGINE_DOWN
+    assert cluster.running == [2]
+
+
+@story
+async def vdsm_dead_while_the_engine_is_healthy() -> None:
+    """Nothing is known, nothing is done; when VDSM is back the VM is taken up again."""
+    cluster = Cluster()
+    await cluster.up_on(1)
+    cluster[1].hypervisor.answers = False
+    await cluster.pass_time(300.0)
+    assert cluster.state(1) is State.UNKNOWN_LOCAL_VM
+    assert cluster.running == [1]
+    cluster[1].hypervisor.answers = True
+    await cluster.until(State.ENGINE_UP, 1, seconds=5.0)
+    assert cluster[1].hypervisor.calls.count("create") == 1
+
+
+@story
+async def vdsm_dead_and_engine_dead() -> None:
+    """After a minute of silence others may try."""
+    cluster = Cluster()
+    await cluster.up_on(1)
+    cluster[1].hypervisor.answers = False
+    cluster[1].hypervisor.end(VmExit.CRASHED)
+    await cluster.until(State.ENGINE_UP, 2, seconds=cluster.policy.vdsm_silent_seconds + 40.0)
+
+
+@story
+async def vm_lease_held_elsewhere() -> None:
+    """A VM that nobody's agent knows of: starts are refused, nobody counts them as crashes, and
+    nobody hammers."""
+    cluster = Cluster()
+    stranger = FakeHypervisor(cluster.vm_lease)
+    cluster.vm_lease.holder = stranger
+    await cluster.pass_time(120.0)
+    assert not cluster.running
+    creates = sum(host.hypervisor.calls.count("create") for host in cluster.hosts.values())
+    assert 3 <= creates <= 40, cluster.story()
+    assert all(not host.cycle.memory.failures for host in cluster.hosts.values())
+    cluster.vm_lease.holder = None
+    await cluster.pass_time(60.0)
+    assert len(cluster.running) == 1
+
+
+@story
+async def definition_missing() -> None:
+    cluster = Cluster()
+    cluster.definition = False
+    await cluster.pass_time(60.0)
+    assert not any(host.hypervisor.calls for host in cluster.hosts.values())
+    cluster.definition = True
+    await cluster.pass_time(60.0)
+    assert len(cluster.running) == 1
+
+
+@story
+async def definition_lost_while_the_vm_runs() -> None:
+    cluster = Cluster()
+    await cluster.up_on(1)
+    cluster.definition = False
+    await cluster.pass_time(300.0)
+    assert cluster.running == [1]
+    assert cluster.state(1) is State.ENGINE_UP
+
+
+@story
+async def two_equal_hosts_lose_the_owner() -> None:
+    """Ties go to the lower id; the other one does not even ask for the lease."""
+    cluster = Cluster()
+    await cluster.up_on(3)
+    cluster[3].kill()
+    await cluster.until(State.ENGINE_UP, 1, seconds=60.0)
+    assert not any(line.startswith("h2 EngineStart") for _, line in cluster.times)
+
+
+@story
+async def engine_migrates_the_vm() -> None:
+    """The engine moves the VM from 1 to 2: nobody fights it, nobody starts a second one."""
+    cluster = Cluster()
+    await cluster.up_on(1)
+    source, target = cluster[1].hypervisor, cluster[2].hypervisor
+    source.view = VmView(VmCondition.MIGRATING_AWAY, detail="Migration Source")
+    target.view = VmView(VmCondition.MIGRATING_HERE, detail="Migration Destination")
+    await cluster.pass_time(10.0)
+    assert cluster.state(1) is State.ENGINE_MIGRATING_AWAY
+    assert cluster.state(2) is State.ENGINE_MIGRATING_HERE
+    started_at = source.running_since
+    source.end(VmExit.MIGRATED)
+    cluster.vm_lease.holder = target
+    target.running_since = started_at
+    target.view = VmView(VmCondition.UP, detail="Up")
+    await cluster.until(State.ENGINE_UP, 2, seconds=20.0)
+    await cluster.pass_time(30.0)
+    assert cluster.state(1) is State.ENGINE_DOWN
+    assert cluster.running == [2]
+    assert "create" not in target.calls
+    assert not cluster[1].cycle.memory.failures
+
+
+@pytest.mark.parametrize("told", STORIES, ids=lambda told: told.__name__)
+def test_story(told: Story) -> None:
+    run_virtual(told())
