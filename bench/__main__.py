@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Callable
 
 from bench import host_death, status_latency, vm_crash
-from bench.cluster import Cluster, NotMeasured
+from bench.cluster import Cluster, NotMeasured, running_cluster
 from bench.report import Row, table
 from ha_agent.errors import HaAgentError
 
@@ -63,7 +63,7 @@ def run(names: list[str], work: Path, guest_work: Path) -> int:
         measure, extra_config = CLAIMS[name]
         say(f"{name}: three hosts are started")
         try:
-            with Cluster(work, guest_work, say, extra_config) as cluster:
+            with running_cluster(work, guest_work, say, extra_config) as cluster:
                 rows += measure(cluster)
         except (NotMeasured, HaAgentError) as error:
             failures.append(f"{name}: {error}")

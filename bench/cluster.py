@@ -8,15 +8,17 @@ looks at the lock file, and the demo's witness looks at the boot disk.
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Callable, Optional, TypeVar
+from typing import Callable, Optional, TypeVar, Union
 
 from bench.lease_watch import LeaseWatch
 from bench.wire import VdsmRelay
-from demo.domain import make_domain
+from demo.domain import DemoDomain, make_domain
 from demo.guest import build_guest
 from demo.hosts import Host, free_port
 from demo.watcher import DiskWatcher
@@ -37,65 +39,63 @@ class NotMeasured(Exception):
     """Something did not happen that should have been measured; the text says what."""
 
 
-class Cluster:
-    """Three hosts on a storage domain of their own; `with` leaves nothing running."""
+@contextlib.contextmanager
+def running_cluster(
+    work: Path, guest_work: Path, say: Callable[[str], None], extra_config: str = ""
+) -> Iterator[Cluster]:
+    """Build and start three hosts; leave nothing running, and their logs in `work`.
 
-    def __init__(
-        self, work: Path, guest_work: Path, say: Callable[[str], None], extra_config: str = ""
-    ) -> None:
-        """`guest_work` keeps the guest's parts between runs, `extra_config` goes to all hosts."""
-        self.say = say
-        self._work = work
-        self._clock = SystemClock()
-        # UNIX socket paths are at most 107 bytes long, and a checkout may lie deep.
-        self._run_root = Path(tempfile.mkdtemp(prefix="ha-bench-"))
-        guest = build_guest(guest_work, image=work / "guest.img", progress=say)
+    `guest_work` keeps the guest's parts between runs, `extra_config` goes to all hosts.
+    """
+    # UNIX socket paths are at most 107 bytes long, and a checkout may lie deep.
+    with (
+        tempfile.TemporaryDirectory(prefix="ha-bench-") as folder,
+        contextlib.ExitStack() as stack,
+    ):
         storage = work / "storage"
         shutil.rmtree(storage, ignore_errors=True)
         storage.mkdir(parents=True)
-        self.domain = make_domain(storage, guest)
+        guest = build_guest(guest_work, image=work / "guest.img", progress=say)
+        cluster = Cluster(make_domain(storage, guest), Path(folder), extra_config, say)
+        stack.callback(cluster.keep_logs, work / "logs")
+        parts: list[Union[LeaseWatch, DiskWatcher, VdsmRelay]] = [*cluster.relays.values()]
+        for part in (cluster.lease_watch, cluster.witness, *parts):
+            part.start()
+            stack.callback(part.stop)
+        for host in cluster.hosts.values():
+            stack.callback(host.stop)
+            host.start()
+        yield cluster
+
+
+class Cluster:
+    """The hosts and the instruments, by host number; see running_cluster."""
+
+    def __init__(
+        self, domain: DemoDomain, folder: Path, extra_config: str, say: Callable[[str], None]
+    ) -> None:
+        self.say = say
+        self._clock = SystemClock()
         self.hosts: dict[int, Host] = {}
         self.relays: dict[int, VdsmRelay] = {}
         engine_port = free_port()
         for number in (1, 2, 3):
-            folder = self._run_root / f"host{number}"
-            host = Host(number, folder, self.domain, engine_port, extra_config)
+            host = Host(number, folder / f"host{number}", domain, engine_port, extra_config)
             host.write_config("tcg")
             self.hosts[number] = host
-            self.relays[number] = self._relay(host)
-        self.lease_watch = LeaseWatch(self.domain.lease)
+            self.relays[number] = _relay(host)
+        self.lease_watch = LeaseWatch(domain.lease)
         self.witness = DiskWatcher(
-            self.domain.boot_disk, {f"{h.folder}/": h.name for h in self.hosts.values()}
+            domain.boot_disk, {f"{h.folder}/": h.name for h in self.hosts.values()}
         )
 
-    def _relay(self, host: Host) -> VdsmRelay:
-        relay = VdsmRelay(config.load([host.config], {}).vdsm_server.listen_port)
-        drop_in = Path(f"{host.config}.d") / "bench.conf"
-        drop_in.parent.mkdir()
-        drop_in.write_text(f"[vdsm]\nport = {relay.port}\n")
-        return relay
-
-    def __enter__(self) -> Cluster:
-        self.lease_watch.start()
-        self.witness.start()
-        for number, host in self.hosts.items():
-            self.relays[number].start()
-            host.start()
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        for host in self.hosts.values():
-            host.stop()
-        for relay in self.relays.values():
-            relay.stop()
-        self.stop_watching()
-        logs = self._work / "logs"
+    def keep_logs(self, logs: Path) -> None:
+        """Copy the daemons' logs there."""
         shutil.rmtree(logs, ignore_errors=True)
         for host in self.hosts.values():
             (logs / host.name).mkdir(parents=True)
             for log in host.folder.glob("*.log"):
                 shutil.copy(log, logs / host.name)
-        shutil.rmtree(self._run_root, ignore_errors=True)
 
     def stop_watching(self) -> None:
         """End the looks at boot disk and lock file: they take time of this process."""
@@ -168,3 +168,12 @@ class Cluster:
             if time.monotonic() > ends_at:
                 raise NotMeasured(f"after {limit_seconds:g} s {missing}")
             time.sleep(POLL_SECONDS)
+
+
+def _relay(host: Host) -> VdsmRelay:
+    """Put a relay between the host's daemons and its VDSM."""
+    relay = VdsmRelay(config.load([host.config], {}).vdsm_server.listen_port)
+    drop_in = Path(f"{host.config}.d") / "bench.conf"
+    drop_in.parent.mkdir()
+    drop_in.write_text(f"[vdsm]\nport = {relay.port}\n")
+    return relay

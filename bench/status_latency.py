@@ -4,8 +4,9 @@
 Measured on the owner's broker, with three hosts' blocks in the answer: the round trip of one
 call over an open connection, a call every 5 ms. Storage is hung by SIGSTOP to the owner's
 storage workers, over and over, as the broker replaces those that are late; no call to storage
-ends in that time. Against: a bare echo server (echo_server.py), called in turn with the
-status, so that what else the machine does meets both alike.
+ends in that time, and within it the owner's fence ends the VM. Against: a bare echo server
+(echo_server.py), called in turn with the status, so that what else the machine does meets
+both alike.
 
 For information, the whole command `ha-agent status` against an interpreter that does nothing.
 """
