@@ -102,8 +102,9 @@ def with_host2(**fields: object) -> Snapshot:
 
 
 def line_of(text: str, name: str) -> list[str]:
-    (line,) = (line for line in text.splitlines() if line.split()[1:2] == [name])
-    return line.split()
+    rows = [line.split() for line in text.splitlines()]
+    (row,) = (row for row in rows if row[1:2] == [name] and row[0].isdigit())
+    return row
 
 
 def test_a_dead_hosts_word_is_told_as_past() -> None:

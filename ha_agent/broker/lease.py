@@ -165,6 +165,11 @@ class LeaseRecord:
         """Whether this very broker (this boot, this run folder) wrote it as its own."""
         return self.state == HELD and self.instance == identity.instance
 
+    def adoptable_by(self, identity: LeaseIdentity, given_up_epoch: int) -> bool:
+        """Whether that broker wrote it for its VM, and has not given up that epoch since."""
+        same_vm = self.vm_uuid == identity.vm_uuid
+        return self.held_by(identity) and same_vm and self.epoch > given_up_epoch
+
     def renewed(self) -> LeaseRecord:
         """Return the record of the owner's next renewal."""
         return dataclasses.replace(self, counter=self.counter + 1)

@@ -146,12 +146,15 @@ class LeaseKeeper:
                 detail=self._error,
             )
         judged = self._observer.judge()
-        record = judged.record
-        available_since = {"free": judged.since, "expired": judged.expires_at}.get(judged.state)
+        record, state = judged.record, judged.state
+        own = record is not None and record.adoptable_by(self._identity, self._given_up_epoch)
+        if own and state == "held" and self._owned is None:
+            state = "unknown"  # "held, not ours" would have the agent end a VM that stays ours
+        available_since = {"free": judged.since, "expired": judged.expires_at}.get(state)
         # Of a free lease: who released it last; 0 is nobody.
         holder = record if record is not None and record.host_id else None
         return LeaseEntry(
-            state=judged.state,
+            state=state,
             host_id=holder.host_id if holder else None,
             host_name=holder.host_name if holder else "",
             epoch=record.epoch if record else 0,
@@ -240,7 +243,7 @@ class LeaseKeeper:
         record = self._observer.judge().record
         if record is None or not record.held_by(self._identity):
             return
-        if record.epoch > self._given_up_epoch and record.vm_uuid == self._identity.vm_uuid:
+        if record.adoptable_by(self._identity, self._given_up_epoch):
             await self._adopt(record)
         elif self._release_note is not None and record.epoch == self._given_up_epoch:
             await self._write_release(record)

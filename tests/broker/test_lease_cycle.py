@@ -327,6 +327,21 @@ async def test_a_restarted_broker_adopts_its_lease_within_its_deadline() -> None
 
 
 @virtual
+async def test_a_lease_that_is_being_adopted_is_not_said_to_be_lost() -> None:
+    """The agent ends the VM at "held, but not ours"; a restart of the broker must not say so."""
+    disk = Disk()
+    alpha = await owner(disk)
+    assert alpha.keeper._task is not None
+    alpha.keeper._task.cancel()
+    again = Side(disk, ALPHA, alpha.fence)
+    again.weather.hang = "write"
+    await asyncio.sleep(2.0)  # it has read, and can't renew yet
+    assert (again.view.state, again.view.ours) == ("unknown", False)
+    again.weather.mend()
+    await until(lambda: again.view.ours)
+
+
+@virtual
 async def test_an_adoption_that_ends_after_the_old_deadline_gives_nothing() -> None:
     disk = Disk()
     alpha = await owner(disk)
