@@ -171,19 +171,19 @@ class SimHost:
             ticks_now = ticks_now + 1 if now_seconds == last_seconds else 0
             last_seconds = now_seconds
             assert ticks_now < 40, f"{self.name} is busy at {decision.state.value}"
-            try:
-                await asyncio.wait_for(self.wake.wait(), 1.0)
-            except asyncio.TimeoutError:
-                continue
+            # Not wait_for: before 3.12 it may swallow a cancellation.
+            timer = asyncio.get_running_loop().call_later(1.0, self.wake.set)
+            await self.wake.wait()
+            timer.cancel()
 
     async def _follow_vm(self) -> None:
         while True:
             self.look_again.clear()
             self.cycle.on_vm(await self.hypervisor.look())
-            try:
-                await asyncio.wait_for(self.look_again.wait(), 1.0)
-            except asyncio.TimeoutError:
-                continue
+            # Not wait_for: before 3.12 it may swallow a cancellation.
+            timer = asyncio.get_running_loop().call_later(1.0, self.look_again.set)
+            await self.look_again.wait()
+            timer.cancel()
 
     async def _follow_broker(self) -> None:
         while True:

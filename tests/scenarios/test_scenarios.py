@@ -175,6 +175,18 @@ async def broker_dead_for_good() -> None:
 
 
 @story
+async def agent_restart_adopts_the_vm() -> None:
+    cluster = Cluster()
+    await cluster.up_on(1)
+    cluster[1].kill_agent()
+    await cluster.pass_time(120.0)
+    assert cluster.running == [1]
+    cluster[1].start_agent()
+    await cluster.until(State.ENGINE_UP, 1, seconds=5.0)
+    assert cluster[1].hypervisor.calls.count("create") == 1
+
+
+@story
 async def vdsm_dead_while_the_engine_is_healthy() -> None:
     """Nothing is known, nothing is done; when VDSM is back the VM is taken up again."""
     cluster = Cluster()
