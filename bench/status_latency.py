@@ -133,7 +133,7 @@ def measure(cluster: Cluster) -> list[Row]:
     cluster.wait_bystanders(owner)
     cluster.stop_watching()
     command = _command(cluster, owner)
-    with _echo_server() as echo_path, contextlib.ExitStack() as stack:
+    with echo_server() as echo_path, contextlib.ExitStack() as stack:
         status, echo = Caller(cluster.socket(owner)), Caller(echo_path)
         stack.callback(status.close)
         stack.callback(echo.close)
@@ -182,10 +182,12 @@ def _wall_seconds(arguments: list[str]) -> float:
 
 
 @contextlib.contextmanager
-def _echo_server() -> Iterator[Path]:
+def echo_server() -> Iterator[Path]:
+    """Run the bare echo server as a process; yield its socket's path when it answers."""
     with tempfile.TemporaryDirectory(prefix="ha-bench-echo-") as folder:
         path = Path(folder) / "echo.socket"
-        server = subprocess.Popen([sys.executable, "-m", "bench.echo_server", str(path)])
+        command = [sys.executable, "-m", "bench.echo_server", str(path)]
+        server = subprocess.Popen(command, cwd=Path(__file__).resolve().parents[1])
         try:
             ends_at = time.monotonic() + _DEADLINE_SECONDS
             while not _answers(path):

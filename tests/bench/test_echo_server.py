@@ -2,22 +2,16 @@
 from __future__ import annotations
 
 import socket
-import threading
 from pathlib import Path
 
 import pytest
 
 from bench.cluster import NotMeasured
-from bench.echo_server import serve
-from bench.status_latency import Caller
+from bench.status_latency import Caller, echo_server
 
 
-def test_each_call_gets_its_params_back(tmp_path: Path) -> None:
-    path = tmp_path / "s"
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
-        listener.bind(str(path))
-        listener.listen()
-        threading.Thread(target=serve, args=(listener,), daemon=True).start()
+def test_each_call_gets_its_params_back_on_one_connection_after_another() -> None:
+    with echo_server() as path:
         for _connection in range(2):
             caller = Caller(path)
             for number in range(3):
