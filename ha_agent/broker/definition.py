@@ -33,6 +33,7 @@ from ha_agent.ovfstore.ovf_parse import parse_ovf
 from ha_agent.ovfstore.translate import DomainXml, domain_xml
 from ha_agent.ovfstore.vmconf import vm_conf_text
 from ha_agent.vdsm.verbs import Vdsm
+from ha_agent.waiting import wait_for_event
 
 log = logging.getLogger(__name__)
 
@@ -98,16 +99,13 @@ class DefinitionKeeper:
         self._load_last_good()
         self._publish()
         while True:
+            self._wanted.clear()
             problem = await self.refresh()
             # Without any definition nothing can start: look again soon.
             interval_seconds = self._refresh_interval_seconds
             if problem:
                 interval_seconds = min(interval_seconds, 5.0 if self.current else 1.0)
-            self._wanted.clear()
-            try:
-                await asyncio.wait_for(self._wanted.wait(), interval_seconds)
-            except asyncio.TimeoutError:
-                continue
+            await wait_for_event(self._wanted, interval_seconds)
 
     def poke(self) -> None:
         """Look soon: VDSM has come back, or the engine says that something changed."""
@@ -117,9 +115,11 @@ class DefinitionKeeper:
         """Look at the store now. Returns "" or why the definition may not be the newest.
 
         Several callers share one look. With `read_again` an unchanged description is no
-        reason not to read.
+        reason not to read, and a look that began before the call does not count.
         """
         if read_again:
+            if self._refreshing is not None:
+                await asyncio.wait({self._refreshing})
             self._seen = None
         if self._refreshing is None or self._refreshing.done():
             self._refreshing = asyncio.ensure_future(self._refresh())
@@ -223,14 +223,8 @@ class DefinitionKeeper:
     def _keep(self, ovf: bytes, vm: VmDefinition) -> None:
         """Write the document where the next start of the broker finds it, and the file that a
         VDSM hook reads for `vmId=` (facts/ovf-and-volumes.md 2.3)."""
-        for path, content in (
-            (self._state_dir / LAST_GOOD, ovf),
-            (self._run_dir / VM_CONF, vm_conf_text(vm).encode()),
-        ):
-            try:
-                replace_file(path, content)
-            except OSError as error:
-                log.error("%s can't be written: %s", path, error)
+        _write(self._state_dir / LAST_GOOD, ovf)
+        _write(self._run_dir / VM_CONF, vm_conf_text(vm).encode())
 
     def _load_last_good(self) -> None:
         path = self._state_dir / LAST_GOOD
@@ -248,6 +242,9 @@ class DefinitionKeeper:
             )
         except BadInput as fault:
             log.error("the last good definition can't be used: %s", fault)
+            return
+        # The run folder does not outlive a reboot.
+        _write(self._run_dir / VM_CONF, vm_conf_text(self.current.vm).encode())
 
     def _publish(self) -> None:
         current = self.current
@@ -268,6 +265,13 @@ class DefinitionKeeper:
                 notes=_notes(current.domain.notes),
             )
         )
+
+
+def _write(path: Path, content: bytes) -> None:
+    try:
+        replace_file(path, content)
+    except OSError as error:
+        log.error("%s can't be written: %s", path, error)
 
 
 def _notes(notes: Sequence[str]) -> tuple[str, ...]:
