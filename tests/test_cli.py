@@ -18,22 +18,8 @@ import pytest
 from ha_agent.broker.snapshot import DefinitionEntry, HostEntry, LeaseEntry, Snapshot, to_wire
 from ha_agent.clock import SystemClock
 from ha_agent.instant import Instant
+from tests.small_config import write_config
 
-CONFIG = """\
-[host]
-id = 1
-run_dir = {folder}/run
-state_dir = {folder}/state
-[engine]
-vm_uuid = 00000000-0000-4000-8000-000000000001
-health_url = http://127.0.0.1:1/ovirt-engine/services/health
-[storage]
-domain_uuid = 00000000-0000-4000-8000-000000000002
-domain_path = {folder}/00000000-0000-4000-8000-000000000002
-domain_type = localfs
-status_image = 00000000-0000-4000-8000-000000000003
-status_volume = 00000000-0000-4000-8000-000000000004
-"""
 PICTURE = Snapshot(
     version=3,
     host_id=1,
@@ -88,7 +74,7 @@ class FakeBroker:
 @pytest.fixture
 def folder(short_path: Path) -> Path:
     (short_path / "run").mkdir()
-    (short_path / "ha-agent.conf").write_text(CONFIG.format(folder=short_path))
+    write_config(short_path)
     return short_path
 
 

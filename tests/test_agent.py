@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The agent as a process, with neither broker nor VDSM there: it waits, and says for what."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Callable
+
+import pytest
+
+from ha_agent import config
+from ha_agent.agent import policy_of
+from ha_agent.clock import SystemClock
+from ha_agent.fsm.policy import ScoreWeights
+from tests.small_config import write_config
+
+CLOCK = SystemClock()
+
+
+class Process:
+    def __init__(self, config_path: Path) -> None:
+        self.log = config_path.with_suffix(".log")
+        with self.log.open("ab") as log:
+            self.popen = subprocess.Popen(
+                [sys.executable, "-m", "ha_agent.cli", "--config", str(config_path), "run"],
+                stdout=log,
+                stderr=log,
+                env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            )
+
+    def says(self, text: str) -> None:
+        ends_at = CLOCK.now() + 20
+        while text not in self.log.read_text():
+            assert CLOCK.now() < ends_at, self.log.read_text()
+            assert self.popen.poll() is None, self.log.read_text()
+            CLOCK.block(0.05)
+
+    def end(self) -> int:
+        self.popen.send_signal(signal.SIGTERM)
+        return self.popen.wait(10)
+
+
+@pytest.fixture
+def start(short_path: Path) -> Iterator[Callable[[], Process]]:
+    started: list[Process] = []
+    path = write_config(short_path, "[agent]\ntick_interval_seconds = 0.1\n")
+
+    def one() -> Process:
+        started.append(Process(path))
+        return started[-1]
+
+    yield one
+    for process in started:
+        process.popen.kill()
+        process.popen.wait(10)
+
+
+def test_it_waits_for_broker_and_vdsm_and_stops_when_told(start: Callable[[], Process]) -> None:
+    process = start()
+    process.says("is ha-broker running?")
+    process.says("VDSM at 127.0.0.1:1")
+    assert process.end() == 0
+    assert "Traceback" not in process.log.read_text()
+
+
+def test_a_second_one_is_refused_and_a_killed_one_leaves_no_lock(
+    start: Callable[[], Process],
+) -> None:
+    first = start()
+    first.says("is ha-broker running?")
+    second = start()
+    assert second.popen.wait(20) == 1
+    assert f"runs already, pid {first.popen.pid}" in second.log.read_text()
+    first.popen.kill()
+    first.popen.wait(10)
+    third = start()
+    CLOCK.block(0.5)
+    assert third.popen.poll() is None
+
+
+def test_a_changed_configuration_is_taken_or_refused(
+    start: Callable[[], Process], short_path: Path
+) -> None:
+    process = start()
+    process.says("is ha-broker running?")
+    path = short_path / "ha-agent.conf"
+    good = path.read_text()
+    path.write_text(good + "[score]\nbasis = 1\n")
+    process.says("the old one stays")
+    path.write_text(good + "[score]\nbase = 3000\n")
+    process.says("are in use now")
+    assert process.end() == 0
+
+
+def test_the_policy_is_the_configurations(short_path: Path) -> None:
+    path = write_config(short_path, "[score]\nretry = 77\n[restart]\nbackoff_seconds = 0, 2\n")
+    settings = config.load([path], {})
+    policy = policy_of(settings)
+    assert policy.restart_backoff_seconds == (0.0, 2.0)
+    assert policy.takeover_step_seconds == settings.lease.takeover_step_seconds
+    assert policy.weights.retry == 77
+    for weight in dataclasses.fields(ScoreWeights):
+        assert getattr(policy.weights, weight.name) == getattr(settings.score, weight.name)
