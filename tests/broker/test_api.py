@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The verbs over a real board; lease, monitor and definition are played."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Optional, cast
+
+import pytest
+
+from ha_agent import maintenance_file
+from ha_agent.broker.api import Access, Api
+from ha_agent.broker.definition import DefinitionKeeper
+from ha_agent.broker.lease_cycle import LeaseKeeper, LeaseResult
+from ha_agent.broker.monitor import StatusMonitor
+from ha_agent.broker.rpc_server import Peer, RpcRefusal
+from ha_agent.broker.snapshot import DefinitionEntry, Report, Snapshot, from_wire, to_wire
+from ha_agent.broker.watch import Board
+from ha_agent.clock import SystemClock
+from ha_agent.errors import EnvironmentFault
+from ha_agent.instant import Instant
+from ha_agent.maintenance_file import LocalMaintenance
+
+ROOT = Peer(1, 0, 0)
+STRANGER = Peer(2, 12345, 12345)
+MEMBER = Peer(3, 12345, 12345, frozenset({36}))
+CHANGING = (
+    *("publish", "lease.take", "lease.release", "definition.domain"),
+    *("maintenance.set", "refresh", "lease.initialise"),
+)
+
+
+@dataclass
+class Parts:
+    """What stands behind the verbs, and what it was asked."""
+
+    folder: Path
+    asked: list[tuple[Any, ...]] = field(default_factory=list)
+    storage_fault: Optional[str] = None
+    current: Any = None
+
+    def __post_init__(self) -> None:
+        first = Snapshot(0, 1, "alpha", "vm", Instant(0.0))
+        self.board = Board(first, lambda: Instant(1.0), dict)
+
+    async def acquire(self, epoch: int, why: str) -> LeaseResult:
+        self.asked.append(("acquire", epoch, why))
+        return LeaseResult(False, "epoch is 5, not 4")
+
+    async def release(self, why: str) -> LeaseResult:
+        self.asked.append(("release", why))
+        return LeaseResult(True, "released epoch 4")
+
+    def report(self, report: Report) -> None:
+        self.asked.append(("report", report.score))
+
+    async def set_global_maintenance(self, enabled: bool) -> None:
+        if self.storage_fault:
+            raise EnvironmentFault(self.storage_fault)
+        self.asked.append(("global", enabled))
+
+    async def refresh(self, *, read_again: bool = False) -> str:
+        self.asked.append(("refresh", read_again))
+        return "the store can't be read"
+
+    async def initialise(self) -> tuple[bool, str]:
+        return False, "held by host 2"
+
+    async def call(self, verb: str, peer: Peer = ROOT, **params: Any) -> Any:
+        api = Api(
+            self.board,
+            cast(LeaseKeeper, self),
+            cast(StatusMonitor, self),
+            cast(DefinitionKeeper, self),
+            access=Access(os.getuid(), 36),
+            state_dir=self.folder,
+            clock=SystemClock(),
+            on_report=lambda report: self.asked.append(("on_report", report.watch_engine)),
+            initialise_lease=self.initialise,
+        )
+        return await api.handlers()[verb](params, peer)
+
+
+@pytest.fixture
+def parts(tmp_path: Path) -> Parts:
+    return Parts(tmp_path)
+
+
+async def refusal(parts: Parts, verb: str, peer: Peer = ROOT, **params: Any) -> RpcRefusal:
+    with pytest.raises(RpcRefusal) as caught:
+        await parts.call(verb, peer, **params)
+    return caught.value
+
+
+@pytest.mark.parametrize("verb", CHANGING)
+async def test_strangers_may_only_look(parts: Parts, verb: str) -> None:
+    assert (await refusal(parts, verb, STRANGER)).code == "denied"
+    assert parts.asked == []
+
+
+async def test_everybody_whom_the_socket_lets_in_may_look(parts: Parts) -> None:
+    assert (await parts.call("version", STRANGER))["api_version"] == 1
+    assert (
+        from_wire(Snapshot, await parts.call("status", STRANGER), where="x").host_name == "alpha"
+    )
+
+
+async def test_members_of_the_group_may_change(parts: Parts) -> None:
+    answer = await parts.call("refresh", MEMBER)
+    assert answer["problem"] == "the store can't be read"
+    assert parts.asked == [("refresh", True)]
+
+
+async def test_the_lease_is_asked_and_the_answer_has_the_picture(parts: Parts) -> None:
+    taken = await parts.call("lease.take", expected_epoch=4, why="free")
+    assert (taken["ok"], taken["detail"]) == (False, "epoch is 5, not 4")
+    assert taken["snapshot"]["host_id"] == 1
+    assert (await parts.call("lease.release", why="gone"))["ok"]
+    assert parts.asked == [("acquire", 4, "free"), ("release", "gone")]
+
+
+async def test_a_report_goes_to_the_monitor_and_the_service(parts: Parts) -> None:
+    report = Report(score=42, watch_engine=True, made_at=Instant(1.0))
+    assert await parts.call("publish", report=to_wire(report)) is True
+    assert parts.asked == [("report", 42), ("on_report", True)]
+
+
+@pytest.mark.parametrize(
+    ("verb", "params", "named"),
+    [
+        ("publish", {}, "report"),
+        ("publish", {"report": {"score": "many"}}, "report.score"),
+        ("lease.take", {}, "expected_epoch"),
+        ("lease.take", {"expected_epoch": True}, "expected_epoch"),
+        ("maintenance.set", {"scope": "local"}, "enabled"),
+        ("maintenance.set", {"scope": "solar", "enabled": True}, "scope"),
+        ("snapshot", {"wait_seconds": "long"}, "wait_seconds"),
+    ],
+)
+async def test_bad_arguments_are_named(
+    parts: Parts, verb: str, params: dict[str, Any], named: str
+) -> None:
+    caught = await refusal(parts, verb, **params)
+    assert caught.code == "bad_argument"
+    assert named in caught.message
+    assert parts.asked == []
+
+
+async def test_without_a_definition_there_is_no_domain(parts: Parts) -> None:
+    parts.board.update(definition=DefinitionEntry(problem="both copies are torn"))
+    caught = await refusal(parts, "definition.domain")
+    assert (caught.code, "both copies are torn" in caught.message) == ("not_ready", True)
+
+
+async def test_global_maintenance_goes_to_storage(parts: Parts) -> None:
+    await parts.call("maintenance.set", scope="global", enabled=True)
+    assert parts.asked == [("global", True)]
+    parts.storage_fault = "no answer within 5 s"
+    caught = await refusal(parts, "maintenance.set", scope="global", enabled=False)
+    assert (caught.code, "no answer within 5 s" in caught.message) == ("storage", True)
+
+
+async def test_local_maintenance_is_written_with_who_and_cleared_for_all(parts: Parts) -> None:
+    path = parts.folder / maintenance_file.FILE_NAME
+    await parts.call("maintenance.set", scope="local", enabled=True)
+    assert maintenance_file.read(path).who == "uid 0"
+    maintenance_file.write(path, LocalMaintenance(by_engine=True, by_operator=True))
+    await parts.call("maintenance.set", scope="local", enabled=False)
+    assert not maintenance_file.read(path).active
+
+
+async def test_local_maintenance_that_can_not_be_written_is_an_error(parts: Parts) -> None:
+    (parts.folder / maintenance_file.FILE_NAME).mkdir()
+    assert (await refusal(parts, "maintenance.set", scope="local", enabled=True)).code == "failed"
