@@ -82,16 +82,21 @@ def _engine_line(snapshot: Snapshot) -> str:
         # Right after a move the old host's block may be the older one; more than that is bad.
         return f"{name}: {' and '.join(_who(host) for host in live)} both say that it runs there"
     if live:
-        status = live[0].engine_status
+        status, reason = live[0].engine_status, live[0].engine_status.get("reason", "?")
+        if live[0].state == "EngineStarting":
+            return f"{name} starts on {_who(live[0])}; the engine does not answer yet: {reason}"
         where = f"{name} runs on {_who(live[0])}"
         if status.get("health") == "good":
             return f"{where}, healthy"
-        return f"{where}, but the engine does not answer: {status.get('reason', '?')}"
+        return f"{where}, but the engine does not answer: {reason}"
     silent = [h for h in snapshot.hosts if _is_live(h) and h.engine_status.get("vm") == "unknown"]
     if silent:
         return f"{name}: no live host runs it as far as known; {_who(silent[0])} can't tell"
     if up:
-        age = _age(snapshot.made_at, up[0].changed_at)
+        age, lease = _age(snapshot.made_at, up[0].changed_at), snapshot.lease
+        if lease.state == "held" and lease.host_id == up[0].host_id:
+            # A hung agent leaves its VM running; a dead host loses the lease in a moment.
+            return f"{name} was up on {_who(up[0])} {age}; that host still holds the lease"
         return f"{name} runs on no live host; it ran on {_who(up[0])}, last heard of {age}"
     return f"{name} runs on no live host"
 
@@ -167,7 +172,8 @@ def _engine_words(host: HostEntry) -> str:
         return "unknown, was up" if status.get("vm") == "up" else "unknown"
     if status.get("vm") == "up":
         return "up, healthy" if status.get("health") == "good" else "up, not healthy"
-    return status.get("vm", "?").replace("_", " ")
+    word = status.get("vm", "?")
+    return "not here" if word == "down_missing" else word.replace("_", " ")
 
 
 def _columns(rows: Sequence[Sequence[str]]) -> str:

@@ -85,10 +85,10 @@ def test_a_sound_cluster() -> None:
         "0.3 s ago",
         "Global maintenance: off",
         "",
-        "ID  HOST   LIVE  SCORE  STATE       ENGINE VM     MAINTENANCE  LAST CHANGE",
-        "*1  host1  yes   3400   EngineDown  down missing  -            1.5 s ago",
-        " 2  host2  yes   3400   EngineUp    up, healthy   -            1.5 s ago",
-        " 3  host3  yes   3400   EngineDown  down missing  local        1.5 s ago",
+        "ID  HOST   LIVE  SCORE  STATE       ENGINE VM    MAINTENANCE  LAST CHANGE",
+        "*1  host1  yes   3400   EngineDown  not here     -            1.5 s ago",
+        " 2  host2  yes   3400   EngineUp    up, healthy  -            1.5 s ago",
+        " 3  host3  yes   3400   EngineDown  not here     local        1.5 s ago",
         "",
         "This host: host1 (id 1) has been in EngineDown for 1 min 35 s",
         "  because: host2 runs the VM",
@@ -109,9 +109,20 @@ def line_of(text: str, name: str) -> list[str]:
 
 def test_a_dead_hosts_word_is_told_as_past() -> None:
     dead = with_host2(alive=False, engine_status=UP, state="EngineUp", changed_at=NOW - 3700)
+    dead = replace(dead, lease=LeaseEntry("expired", host_id=2, host_name="host2", epoch=7))
     text = status_text(dead)
     assert "runs on no live host; it ran on host2 (id 2), last heard of 1 h 1 min ago" in text
     assert line_of(text, "host2")[2:8] == ["no", "-", "was", "EngineUp", "unknown,", "was"]
+
+
+def test_a_silent_host_that_still_holds_the_lease_may_well_run_it() -> None:
+    text = status_text(with_host2(alive=False, engine_status=UP, changed_at=NOW - 40))
+    assert "was up on host2 (id 2) 40 s ago; that host still holds the lease" in text
+
+
+def test_an_engine_that_is_starting_is_not_called_broken() -> None:
+    text = status_text(with_host2(engine_status=SICK, state="EngineStarting"))
+    assert "starts on host2 (id 2); the engine does not answer yet: connection refused" in text
 
 
 def test_two_that_say_that_they_run_it() -> None:
