@@ -40,6 +40,7 @@ from ha_agent.broker.lease import (
     LeaseRecord,
     LeaseTimes,
 )
+from ha_agent.broker.lease_rhythm import RenewalRhythm
 from ha_agent.broker.lease_storage import Clock, HostIdHold, HostIdWatch, LeaseStorage, Swap
 from ha_agent.broker.snapshot import LeaseEntry
 from ha_agent.errors import EnvironmentFault
@@ -49,8 +50,6 @@ log = logging.getLogger(__name__)
 
 READ_INTERVAL_SECONDS = 1.0
 RETRY_SECONDS = 0.5
-LATE_LOOK_SECONDS = 0.1
-"""Between looks once a wait has ended and reads fail: expiry is noticed within 0.2 s."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +96,7 @@ class LeaseKeeper:
         self._read_interval_seconds = min(READ_INTERVAL_SECONDS, times.lease_expiry_seconds / 10)
         self._retry_seconds = min(RETRY_SECONDS, times.renew_interval_seconds / 3)
         self._observer = LeaseObserver(times)
+        self._rhythm = RenewalRhythm(times.renew_interval_seconds)
         self._owned: Optional[_Owned] = None
         self._given_up_epoch = 0
         self._release_note: Optional[str] = None
@@ -361,13 +361,14 @@ class LeaseKeeper:
         except EnvironmentFault as fault:
             self._error = str(fault)
         else:
-            self._observer.saw(record, sent, self._clock.now())
+            received = self._clock.now()
+            self._observer.saw(record, sent, received)
+            self._rhythm.looked(record, sent, received)
             self._last_success = sent
             self._error = "" if self._host_id.hold.held else self._host_id.hold.reason
 
     def _live(self) -> Optional[_Owned]:
-        owned = self._owned
-        return owned if owned is not None and self._clock.now() < owned.fence_at else None
+        return self._owned if self._owned and self._clock.now() < self._owned.fence_at else None
 
     def _lose(self, owned: _Owned, reason: str) -> None:
         self._owned = None
@@ -387,9 +388,8 @@ class LeaseKeeper:
             return self._read_interval_seconds
         # The first read that may prove the expiry goes out at that very moment.
         left_seconds = judged.expires_at - now
-        if left_seconds <= 0:
-            return min(LATE_LOOK_SECONDS, self._read_interval_seconds)
-        return min(self._read_interval_seconds, left_seconds)
+        pause_seconds = self._rhythm.pause_seconds(now)
+        return min(pause_seconds, left_seconds) if left_seconds > 0 else pause_seconds
 
     def _tell(self) -> None:
         view = self.view()
