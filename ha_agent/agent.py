@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The agent's process: build from configuration, loop, signals, stop.
 
-It touches no shared storage (the broker does) and waits for nothing without a deadline. Five
+It touches no shared storage (the broker does) and waits for nothing without a deadline. Four
 small tasks bring answers to the cycle, each waking the tick; the tick itself feeds systemd's
 watchdog, so a stuck loop is a dead agent to systemd, too.
 """
@@ -37,6 +37,7 @@ from ha_agent.readiness import Readiness
 from ha_agent.vdsm.client import VdsmClient, vdsm_ssl_context
 from ha_agent.vdsm.verbs import Vdsm
 from ha_agent.vdsm_port import VdsmHypervisor
+from ha_agent.waiting import wait_for_event
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +50,7 @@ _FACTS_INTERVAL_SECONDS = 15.0
 # none for some changes (facts/vdsm.md 1.4), so look more often.
 _RESTLESS_POLL_SECONDS = 1.0
 _STOP_DEADLINE_SECONDS = 3.0
+_SHORTEST_PAUSE_SECONDS = 0.001
 LOCK_NAME = "agent.lock"
 
 
@@ -175,10 +177,9 @@ class Agent:
             for task in tasks:
                 if task.done():
                     task.result()  # a bug in one of them ends the process, and systemd restarts it
-            try:
-                await asyncio.wait_for(self._wake.wait(), interval_seconds)
-            except asyncio.TimeoutError:
-                continue
+            # A clock that stands still for a moment must not make this a busy loop.
+            due_seconds = max(self.cycle.next_due_seconds, _SHORTEST_PAUSE_SECONDS)
+            await wait_for_event(self._wake, min(interval_seconds, due_seconds))
 
     async def _follow_broker(self) -> None:
         version = -1
@@ -215,15 +216,10 @@ class Agent:
                 log.warning("%s", vm.detail if silent else f"VDSM answers: the VM is {vm.detail}")
             self.cycle.on_vm(vm)
             settled = vm.condition in (VmCondition.ABSENT, VmCondition.DOWN, VmCondition.UP)
-            await self._pause(
-                self._config.vdsm.poll_interval_seconds if settled else _RESTLESS_POLL_SECONDS
+            await wait_for_event(
+                self._look_again,
+                self._config.vdsm.poll_interval_seconds if settled else _RESTLESS_POLL_SECONDS,
             )
-
-    async def _pause(self, seconds: float) -> None:
-        try:
-            await asyncio.wait_for(self._look_again.wait(), seconds)
-        except asyncio.TimeoutError:
-            return
 
     async def _follow_facts(self) -> None:
         while True:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
+import math
 from dataclasses import dataclass
 from typing import Callable, Optional
 
@@ -27,6 +28,7 @@ from ha_agent.fsm.memory import Memory
 from ha_agent.fsm.observation import HostFacts, Observation, Outcome, VmCondition, VmView
 from ha_agent.fsm.policy import Policy
 from ha_agent.fsm.state import State
+from ha_agent.fsm.takeover import turn_at
 from ha_agent.instant import Instant
 from ha_agent.log import fields
 from ha_agent.perform import Performer
@@ -81,6 +83,8 @@ class Cycle:
         self._published: Optional[Report] = None
         self._published_at: Optional[Instant] = None
         self._reason = State.START.meaning
+        self.next_due_seconds = math.inf
+        """Tick again after so long at the latest, whatever the interval; set by each tick."""
         self.state = State.START
         self.memory = Memory()
 
@@ -148,8 +152,21 @@ class Cycle:
                 self._wake()  # the next row may fire at once; without change of picture none does
         if decision.effect is not None:
             self._effect_task = asyncio.ensure_future(self._perform(decision.effect))
+        self.next_due_seconds = self._next_due_seconds(now, decision, observation)
         self._publish(now, decision, observation)
         return decision
+
+    def _next_due_seconds(
+        self, now: Instant, decision: Decision, observation: Observation
+    ) -> float:
+        """When time alone may change the decision next: our turn, or the end of a pause."""
+        memory = decision.memory
+        dues = [
+            turn_at(observation, decision.score.points, self._policy),
+            memory.not_before,
+            memory.last_at and memory.last_at + self._policy.retry_pause_seconds,
+        ]
+        return min((due - now for due in dues if due is not None and due > now), default=math.inf)
 
     async def finish(self, deadline_seconds: float) -> None:
         """Let a report under way end (so that peers see AgentStopped), and drop the rest."""

@@ -94,7 +94,7 @@ def peer_view(host: HostEntry) -> PeerView:
 
 
 def lease_view(snapshot: Snapshot, now: Instant) -> LeaseView:
-    """Return the lease as of `now`: a lease of ours past its fence is ours no more."""
+    """Return the lease as of `now`: of a lease of ours past its fence nothing is known."""
     entry = snapshot.lease
     condition = {
         "free": LeaseCondition.FREE,
@@ -102,9 +102,10 @@ def lease_view(snapshot: Snapshot, now: Instant) -> LeaseView:
         "expired": LeaseCondition.EXPIRED,
     }.get(entry.state, LeaseCondition.UNKNOWN)
     if entry.ours and condition is LeaseCondition.HELD:
-        condition = LeaseCondition.OURS
-        if entry.fence_at is None or now >= entry.fence_at:
-            condition = LeaseCondition.EXPIRED
+        # Past the fence the guard ends the VM, if the broker did not renew behind our back: this
+        # picture is too old to tell, and no reason to end a VM that may be quite in order.
+        in_force = entry.fence_at is not None and now < entry.fence_at
+        condition = LeaseCondition.OURS if in_force else LeaseCondition.UNKNOWN
     available = condition in (LeaseCondition.FREE, LeaseCondition.EXPIRED)
     return LeaseView(
         condition=condition,
@@ -149,6 +150,7 @@ def observation(
         plain,
         lease=lease_view(snapshot, now),
         peers=tuple(peer_view(host) for host in snapshot.hosts if host.host_id != host_id),
+        published_score=next((h.score for h in snapshot.hosts if h.host_id == host_id), None),
         definition=DefinitionView(
             available=definition.available,
             identity=definition.identity,

@@ -386,10 +386,10 @@ class LeaseKeeper:
         judged = self._observer.judge()
         if judged.state != "held" or judged.expires_at is None:
             return self._read_interval_seconds
-        # The first read that may prove the expiry goes out at that very moment.
+        # The first read that may prove the expiry goes out at that moment.
         left_seconds = judged.expires_at - now
         pause_seconds = self._rhythm.pause_seconds(now)
-        return min(pause_seconds, left_seconds) if left_seconds > 0 else pause_seconds
+        return min(pause_seconds, max(left_seconds, 0.001)) if left_seconds > 0 else pause_seconds
 
     def _tell(self) -> None:
         view = self.view()

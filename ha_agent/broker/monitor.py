@@ -2,9 +2,9 @@
 """The status blocks: writes ours, reads everybody's, judges who lives.
 
 A host lives while its block keeps changing, by our own clock: its timestamps are its own and
-are compared with nothing of ours. After a start nobody counts as alive until a change was
-seen, but a block that was never seen before counts as changed when first read: waiting a whole
-window before a first start would cost a minute, and the lease decides in any case.
+are compared with nothing of ours. What the first look finds may be a year old, so nobody lives
+until a change was seen, some seconds later; a block that appears after the first look is one.
+Nothing waits for that: whether the lease can be had is the lease's own matter.
 
 One host's bad block is that host's problem: it stays in the list with its last good content
 and the reason. When storage does not answer, everything stays as it was, with its age.
@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
-from typing import Callable, Protocol, Union
+from typing import Callable, Optional, Protocol, Union
 
 from ha_agent.broker.block_codec import (
     BlockError,
@@ -83,8 +83,13 @@ class StatusMonitor:
         self._entries: dict[int, HostEntry] = {}
         self._raw: dict[int, StatusBlock] = {}
         self._write_wanted = asyncio.Event()
-        self._failing = False
-        self.storage = StorageEntry()
+        self._looked = False
+        self._flag_set_at: Optional[Instant] = None
+        self._flag_problem = ""
+        self._read_problem = ""
+        self._write_problem = ""
+        self._read_at: Optional[Instant] = None
+        self._written_at: Optional[Instant] = None
 
     async def run(self) -> None:
         """Read for ever; see `run_writer` for the other half."""
@@ -92,9 +97,9 @@ class StatusMonitor:
             begun = self._clock.now()
             try:
                 self.take(await self._store.read_all())
-                self._recovered()
+                self._read_problem = self._tell(self._read_problem, "")
             except EnvironmentFault as fault:
-                self._failed(str(fault))
+                self._read_problem = self._tell(self._read_problem, f"not readable: {fault}")
             self._judge(self._clock.now())
             spent_seconds = self._clock.now() - begun
             await self._clock.sleep(self._times.read_interval_seconds - spent_seconds)
@@ -104,12 +109,22 @@ class StatusMonitor:
         while True:
             await self._write_wanted.wait()
             self._write_wanted.clear()
+            problem = ""
             try:
                 await self._write(self._board.read().agent)
-            except EnvironmentFault as fault:
-                self._failed(str(fault))
-            except BlockError as fault:
-                log.error("our status block can't be written: %s", fault)
+            except (EnvironmentFault, BlockError) as fault:
+                problem = f"our block can't be written: {fault}"
+            self._write_problem = self._tell(self._write_problem, problem)
+
+    @property
+    def storage(self) -> StorageEntry:
+        """How the status volume does."""
+        problems = (self._read_problem, self._write_problem, self._flag_problem)
+        return StorageEntry(
+            read_at=self._read_at,
+            written_at=self._written_at,
+            problem="; ".join(problem for problem in problems if problem),
+        )
 
     def report(self, report: Report) -> None:
         """Take the agent's report: onto the board, and on its way to storage."""
@@ -119,6 +134,9 @@ class StatusMonitor:
     async def set_global_maintenance(self, enabled: bool) -> None:
         """Set the flag; returns when storage, read back, says so. EnvironmentFault."""
         await self._store.write_global(enabled)
+        # A read that was sent before this and answers later must not bring the old flag back.
+        self._flag_set_at = self._clock.now()
+        self._flag_problem = ""
         self._board.update(global_maintenance=enabled)
 
     def take(self, volume: StatusVolume) -> None:
@@ -129,15 +147,22 @@ class StatusMonitor:
             # Only a scan looks at every slot; a used slot that reads as empty was cleaned.
             del self._entries[slot]
             self._raw.pop(slot, None)
-        parts = {}
-        if isinstance(volume.global_block, GlobalBlock):
-            parts["global_maintenance"] = volume.global_block.maintenance
-        elif volume.global_block is None:
-            parts["global_maintenance"] = False
-        else:
-            log.warning("global maintenance stays as it was: %s", volume.global_block.reason)
-        self.storage = dataclasses.replace(self.storage, read_at=volume.read_at)
-        self._board.update(**parts)
+        self._looked = True
+        self._read_at = volume.read_at
+        if self._flag_set_at is None or volume.read_at >= self._flag_set_at:
+            self._board.update(global_maintenance=self._flag(volume.global_block))
+
+    def _flag(self, block: Union[GlobalBlock, BlockProblem, None]) -> bool:
+        """A damaged slot 0 leaves the flag as it was, and off where it was never known: one bad
+        byte must not keep the whole cluster from starting its engine."""
+        if isinstance(block, BlockProblem):
+            known = self._board.read().global_maintenance
+            problem = f"global maintenance can't be read, taken as {'on' if known else 'off'}"
+            problem += f" (set it again to mend that): {block.reason}"
+            self._flag_problem = self._tell(self._flag_problem, problem)
+            return bool(known)
+        self._flag_problem = self._tell(self._flag_problem, "")
+        return block is not None and block.maintenance
 
     def _entry(
         self, slot: int, content: Union[StatusBlock, BlockProblem], read_at: Instant
@@ -148,7 +173,8 @@ class StatusMonitor:
                 return HostEntry(slot, problem=content.reason)
             return dataclasses.replace(known, problem=content.reason)
         changed_at = known.changed_at if known is not None else None
-        if self._raw.get(slot) != content or changed_at is None:
+        before = self._raw.get(slot)
+        if self._looked if before is None else before != content:
             changed_at = read_at
         self._raw[slot] = content
         state = next(
@@ -219,7 +245,7 @@ class StatusMonitor:
         if written is not None:
             self._entries[self._host_id] = self._entry(self._host_id, written, now)
             self._judge(now)
-        self.storage = dataclasses.replace(self.storage, written_at=now)
+        self._written_at = now
 
     def _definition_timestamp(self, now: Instant, wall: WallTime) -> int:
         """The predecessor puts its own monotonic second of the last definition here."""
@@ -229,14 +255,10 @@ class StatusMonitor:
         age_seconds = wall.unix_seconds - accepted_at
         return max(0, int(now.boottime_seconds - age_seconds))
 
-    def _failed(self, problem: str) -> None:
-        if not self._failing:
+    def _tell(self, before: str, problem: str) -> str:
+        """Log a problem that is new, or its end; return it."""
+        if problem and problem != before:
             log.warning("status volume: %s", problem)
-        self._failing = True
-        self.storage = dataclasses.replace(self.storage, problem=problem)
-
-    def _recovered(self) -> None:
-        if self._failing:
-            log.info("status volume: readable again")
-        self._failing = False
-        self.storage = dataclasses.replace(self.storage, problem="")
+        elif before and not problem:
+            log.info("status volume: fine again (was: %s)", before)
+        return problem

@@ -8,12 +8,12 @@ so that no answer waits for storage. Belongs to one event loop; never blocks.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import dataclasses
 from typing import Any, Callable
 
 from ha_agent.broker.snapshot import Snapshot
 from ha_agent.instant import Instant
+from ha_agent.waiting import wait_for_event
 
 
 class Board:
@@ -47,9 +47,7 @@ class Board:
     async def newer_than(self, version: int, wait_seconds: float) -> Snapshot:
         """Return the picture as soon as its version is not `version`, or after the wait."""
         if self._snapshot.version == version and wait_seconds > 0:
-            changed = self._changed
-            with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(changed.wait(), wait_seconds)
+            await wait_for_event(self._changed, wait_seconds)
         return self.read()
 
     def wake(self) -> None:

@@ -157,6 +157,11 @@ def lease_available(context: Context) -> bool:
     return condition in (LeaseCondition.FREE, LeaseCondition.EXPIRED)
 
 
+def lease_expired(context: Context) -> bool:
+    """the lease has expired"""
+    return context.observation.lease.condition is LeaseCondition.EXPIRED
+
+
 def lease_taken_away(context: Context) -> bool:
     """the lease is known to be expired or another host's"""
     condition = context.observation.lease.condition

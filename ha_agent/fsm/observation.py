@@ -183,3 +183,4 @@ class Observation:
     global_maintenance: Optional[bool] = None  # None: not known now
     stop_requested: bool = False
     outcomes: tuple[Outcome, ...] = ()
+    published_score: Optional[int] = None  # ours, as the peers' brokers can read it now

@@ -6,7 +6,7 @@ A row: from these states, when all guards hold, go to `target` (None: stay), ask
 note something, because `why`. A row with an effect waits while another effect is under way,
 and for a pause after the last one of its kind. Precedence is row order; one row fires a tick:
   1. the agent is stopping           2. global maintenance
-  3. the lease has been taken away from a running VM
+  3. the lease of a running VM has expired
   4. VDSM is silent                  5. local maintenance
   6. the normal edges, state by state.
 No row fires: nothing changes. The diagram in ARCHITECTURE.md is made from these rows.
@@ -62,8 +62,8 @@ _HEAD = (
     Row(
         (*_WITH_VM, S.ENGINE_STOP),
         S.ENGINE_FORCE_STOP,
-        (g.vm_running, g.lease_taken_away),
-        "the lease is no longer ours, so the VM must not go on here",
+        (g.vm_running, g.lease_expired),
+        "our lease has expired: the guard should have ended the VM, and others may start it now",
         notes=(because(StopReason.LEASE_LOST),),
     ),
     Row(
@@ -398,7 +398,8 @@ _RUNNING = (
         _RUNS,
         S.ENGINE_MIGRATING_HERE,
         (g.vm_running, g.lease_known, g.negate(g.lease_ours)),
-        "the VM runs here, but the lease was given up: take it again",
+        "the VM runs here, and with it the VM lease, so nobody else can start it: "
+        "take the lease again when it is free",
     ),
     Row(_RUNS, S.ENGINE_MIGRATING_AWAY, (g.vm_leaving,), "the VM is migrating away"),
     Row(

@@ -3,8 +3,10 @@
 
 At expiry the best host goes at once and each next one waits its rank times a step, so that
 contenders don't collide; where pictures differ (a peer's block is some seconds old) they may
-all the same, and then the lock decides. Ties go to the lower host id, so that hosts of equal
-score do not all start at once, as the predecessor's did.
+all the same, and then the lock decides. Every host compares scores as they stand in the status
+blocks, its own too: with its score of this moment against others of some seconds ago, two
+hosts whose scores fall together would each wait for the other. Ties go to the lower host id,
+so that hosts of equal score do not all start at once, as the predecessor's did.
 """
 
 from __future__ import annotations
@@ -35,5 +37,7 @@ def turn_at(observation: Observation, score: int, policy: Policy) -> Optional[In
     since = observation.lease.available_since
     if since is None:
         return None
-    place = rank(observation.host_id, score, contenders(observation))
+    known = observation.published_score
+    mine = score if known is None else known
+    place = rank(observation.host_id, mine, contenders(observation))
     return since + place * policy.takeover_step_seconds

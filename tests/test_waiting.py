@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from ha_agent.waiting import wait_for_event
+
+
+async def test_a_set_event_is_there_at_once() -> None:
+    event = asyncio.Event()
+    event.set()
+    assert await wait_for_event(event, 0.0)
+
+
+async def test_an_event_ends_the_wait() -> None:
+    event = asyncio.Event()
+    asyncio.get_running_loop().call_later(0.01, event.set)
+    assert await wait_for_event(event, 30.0)
+
+
+async def test_the_limit_ends_the_wait() -> None:
+    assert not await wait_for_event(asyncio.Event(), 0.01)
+
+
+async def test_a_cancellation_that_comes_with_the_event_is_not_lost() -> None:
+    event = asyncio.Event()
+
+    async def loop() -> None:
+        while True:
+            event.clear()
+            await wait_for_event(event, 30.0)
+
+    task = asyncio.ensure_future(loop())
+    await asyncio.sleep(0.01)
+    event.set()
+    task.cancel()
+    _done, left = await asyncio.wait({task}, timeout=5.0)
+    assert not left
+    assert task.cancelled()
+
+
+async def test_nothing_is_left_waiting() -> None:
+    before = asyncio.all_tasks()
+    await wait_for_event(asyncio.Event(), 0.01)
+    await asyncio.sleep(0)
+    assert asyncio.all_tasks() == before
+
+
+async def test_cancelling_the_waiter_ends_it() -> None:
+    task = asyncio.ensure_future(wait_for_event(asyncio.Event(), 30.0))
+    await asyncio.sleep(0.01)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
