@@ -150,9 +150,10 @@ class LeaseKeeper:
         own = record is not None and record.adoptable_by(self._identity, self._given_up_epoch)
         if own and state == "held" and self._owned is None:
             state = "unknown"  # "held, not ours" would have the agent end a VM that stays ours
+        elif state in ("free", "expired") and not self.host_id.held:
+            state = "unknown"  # not to be had by us: the agent would try again and again
         available_since = {"free": judged.since, "expired": judged.expires_at}.get(state)
-        # Of a free lease: who released it last; 0 is nobody.
-        holder = record if record is not None and record.host_id else None
+        holder = record if record is not None and record.host_id else None  # 0: nobody yet
         return LeaseEntry(
             state=state,
             host_id=holder.host_id if holder else None,
@@ -394,7 +395,6 @@ class LeaseKeeper:
     def _tell(self) -> None:
         view = self.view()
         face = (view.state, view.ours, view.host_id, view.epoch, view.detail)
-        if face != self._told:
-            self._told = face
-            if self._on_change is not None:
-                self._on_change(view)
+        if face != self._told and self._on_change is not None:
+            self._on_change(view)
+        self._told = face

@@ -445,6 +445,8 @@ async def test_a_second_agent_with_our_host_id_never_takes() -> None:
     assert not result.ok
     assert "host id 1 is in use by host 'alpha'" in result.reason
     assert "in use" in twin.view.detail
+    # Free or not: this host can't have it, and must not try again and again.
+    assert twin.view.state == "unknown"
     assert (await alpha.keeper.acquire(0)).ok
 
 
