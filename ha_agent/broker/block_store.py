@@ -133,6 +133,9 @@ class BlockStore:
         Raises BlockError, with nothing written, for a block that can't be encoded.
         """
         data = block_codec.encode(block, extra_lines)
+        # Before, for a read that is asked for while this is under way and done after it; and
+        # after, for a scan that was under way and did not find it yet.
+        self._used.add(block.host_id)
         await self._call("write_slot", slot=block.host_id, data=data)
         self._used.add(block.host_id)
 

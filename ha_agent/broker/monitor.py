@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
+from collections.abc import Sequence
 from typing import Callable, Optional, Protocol, Union
 
 from ha_agent.broker.block_codec import (
@@ -25,7 +26,7 @@ from ha_agent.broker.block_codec import (
     encode,
     human_lines,
 )
-from ha_agent.broker.block_store import BlockProblem, BlockStore, StatusVolume
+from ha_agent.broker.block_store import BlockProblem, StatusVolume
 from ha_agent.broker.snapshot import HostEntry, Report, StorageEntry
 from ha_agent.broker.watch import Board
 from ha_agent.errors import EnvironmentFault
@@ -46,6 +47,16 @@ class Clock(Protocol):
     async def sleep(self, duration_seconds: float) -> None: ...
 
 
+class Blocks(Protocol):
+    """What is needed of block_store.BlockStore."""
+
+    async def read_all(self) -> StatusVolume: ...
+
+    async def write(self, block: StatusBlock, extra_lines: Sequence[str] = ()) -> None: ...
+
+    async def write_global(self, maintenance: bool) -> None: ...
+
+
 @dataclasses.dataclass(frozen=True)
 class MonitorTimes:
     """Seconds."""
@@ -62,7 +73,7 @@ class StatusMonitor:
 
     def __init__(
         self,
-        store: BlockStore,
+        store: Blocks,
         board: Board,
         host_id: int,
         host_name: str,
