@@ -360,18 +360,18 @@ _STARTING = (
 
 _RUNNING = (
     Row(
-        _RUNS,
+        (*_RUNS, S.ENGINE_MIGRATING_AWAY),
         S.ENGINE_STOP,
         (g.vm_migrated,),
         "the VM has migrated away",
-        notes=(because(StopReason.MIGRATED),),
+        notes=(because(StopReason.MIGRATED), hold_back),
     ),
     Row(
         (S.ENGINE_MIGRATING_AWAY,),
         S.ENGINE_STOP,
         (g.vm_absent, g.lease_known),
         "the VM has migrated away, and the engine has cleared its record here",
-        notes=(because(StopReason.MIGRATED),),
+        notes=(because(StopReason.MIGRATED), hold_back),
     ),
     Row(
         (*_RUNS, S.ENGINE_MIGRATING_AWAY),

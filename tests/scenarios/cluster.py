@@ -1,31 +1,75 @@
 # SPDX-License-Identifier: Apache-2.0
 
 """A cluster in virtual time: the agent's own cycle and the broker's own lease keeper, over fake
-storage and fake hypervisors. Scenarios read `seconds_of` and `log`; a checker looks after every
-step that never two VMs run. Deterministic: no threads, no randomness, no real clock.
+storage and fake hypervisors. Scenarios read `seconds_of` and `log`. Deterministic: no threads, no
+randomness, no real clock.
+
+Checked in every story, all the time:
+- never two VMs run;
+- no start comes so far that only the VM lease refuses it (stories where it has to say so);
+- no agent stops a healthy engine, but in local maintenance or when its lease has expired.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import Optional
+import functools
+from collections.abc import Coroutine
+from typing import Any, Callable, Optional
 
 from ha_agent.broker.lease import LeaseIdentity, LeaseTimes
 from ha_agent.broker.lease_cycle import LeaseKeeper
 from ha_agent.broker.snapshot import DefinitionEntry, HealthEntry, HostEntry, Report, Snapshot
 from ha_agent.cycle import Cycle
 from ha_agent.errors import EnvironmentFault
+from ha_agent.fsm.effect import EffectKind
+from ha_agent.fsm.machine import Decision
 from ha_agent.fsm.observation import VmExit
 from ha_agent.fsm.policy import Policy
 from ha_agent.fsm.state import State
 from ha_agent.instant import WallTime
 from ha_agent.perform import Performer
 from ha_agent.ports import DomainDefinition, LeaseAnswer
-from tests.broker.lease_world import VM, Disk, FakeFence, FakeLeaseStorage, HostClock
+from tests.broker.lease_world import (
+    VM,
+    Disk,
+    FakeFence,
+    FakeLeaseStorage,
+    HostClock,
+    Weather,
+    run_virtual,
+)
 from tests.fakes import FakeHypervisor, VmLease
 
 ALIVE_SECONDS = 30.0
+LEASE_EXPIRY_SECONDS = LeaseTimes().lease_expiry_seconds
+FENCE_SECONDS = LeaseTimes().fence_after_seconds
+
+
+def story(told: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], None]:
+    """Make a test of a coroutine function: it is run in virtual time."""
+
+    @functools.wraps(told)
+    def test() -> None:
+        run_virtual(told())
+
+    return test
+
+
+class SimPath(Weather):
+    """A host's way to storage: while it is lost, calls hang, as with a hard NFS mount."""
+
+    def __init__(self) -> None:
+        self.there = asyncio.Event()
+        self.there.set()
+
+    @property
+    def lost(self) -> bool:
+        return not self.there.is_set()
+
+    async def travel(self, what: str) -> None:
+        await self.there.wait()
 
 
 class SimClock(HostClock):
@@ -41,7 +85,8 @@ class SimBroker:
     def __init__(self, host: SimHost) -> None:
         self.host = host
         self.version = 0
-        self.changed = asyncio.Event()
+        self.blocks: dict[int, tuple[Report, float]] = {}
+        """The status blocks as last read."""
 
     async def snapshot(self, since_version: int, wait_seconds: float) -> Snapshot:
         self._alive()
@@ -49,8 +94,9 @@ class SimBroker:
 
     async def publish(self, report: Report) -> None:
         self._alive()
-        now = asyncio.get_running_loop().time()
-        self.host.cluster.blocks[self.host.host_id] = (report, now)
+        if not self.host.storage.lost:
+            now = asyncio.get_running_loop().time()
+            self.host.cluster.blocks[self.host.host_id] = (report, now)
 
     async def take_lease(self, expected_epoch: int, why: str) -> LeaseAnswer:
         keeper = self._alive()
@@ -69,7 +115,12 @@ class SimBroker:
         cluster, host = self.host.cluster, self.host
         keeper = self._alive()
         self.version += 1
-        hosts = tuple(cluster.entry(host_id) for host_id in sorted(cluster.blocks))
+        lost = host.storage.lost
+        if not lost:
+            self.blocks = dict(cluster.blocks)
+        hosts = tuple(
+            _entry(host_id, *self.blocks[host_id], cluster.now) for host_id in sorted(self.blocks)
+        )
         return Snapshot(
             version=self.version,
             host_id=host.host_id,
@@ -79,14 +130,29 @@ class SimBroker:
             lease=keeper.view(),
             hosts=hosts,
             global_maintenance=cluster.global_maintenance,
-            definition=DefinitionEntry(available=cluster.definition, identity="d1"),
+            definition=DefinitionEntry(
+                available=cluster.definition and host.definition, identity="d1", stale=lost
+            ),
             health=host.health(),
         )
 
     def _alive(self) -> LeaseKeeper:
-        if self.host.keeper is None:
+        if self.host.keeper is None or not self.host.clock.running.is_set():
             raise EnvironmentFault("no broker answers")
         return self.host.keeper
+
+
+def _entry(host_id: int, report: Report, written_at: float, now: float) -> HostEntry:
+    return HostEntry(
+        host_id,
+        host_name=f"h{host_id}",
+        alive=now - written_at < ALIVE_SECONDS,
+        score=report.score,
+        engine_status=dict(report.engine_status),
+        state=report.state,
+        maintenance=report.local_maintenance,
+        stopped=report.stopped,
+    )
 
 
 class SimHost:
@@ -98,9 +164,12 @@ class SimHost:
         self.name = f"h{host_id}"
         self.clock = SimClock(offset_seconds=1000.0 * host_id)
         self.fence = FakeFence()
+        self.storage = SimPath()
+        self.definition = True
+        self.in_maintenance = False
         self.look_again = asyncio.Event()
         self.wake = asyncio.Event()
-        self.hypervisor = FakeHypervisor(cluster.vm_lease, on_event=self.look_again.set)
+        self.hypervisor = FakeHypervisor(cluster.vm_lease, on_event=self._vm_event)
         self.engine_hung = False
         self.keeper: Optional[LeaseKeeper] = None
         self.tasks: list[asyncio.Task[None]] = []
@@ -110,7 +179,7 @@ class SimHost:
 
     def start_broker(self) -> None:
         identity = LeaseIdentity(self.host_id, self.name, f"instance-{self.host_id}", VM)
-        storage = FakeLeaseStorage(self.cluster.disk, identity)
+        storage = FakeLeaseStorage(self.cluster.disk, identity, self.storage)
         self.keeper = LeaseKeeper(
             storage, LeaseTimes(), identity, clock=self.clock, fence=self.fence
         )
@@ -123,6 +192,30 @@ class SimHost:
         self.keeper._task.cancel()
         self.keeper = None
 
+    async def stop_broker(self) -> None:
+        """systemctl stop: the fence is disarmed, the record stays as it is."""
+        assert self.keeper is not None
+        keeper, self.keeper = self.keeper, None
+        await keeper.stop()
+
+    def hang_broker(self) -> None:
+        """SIGSTOP: it neither answers nor renews."""
+        self.clock.running.clear()
+
+    def resume_broker(self) -> None:
+        self.clock.running.set()
+
+    def lose_storage(self) -> None:
+        self.storage.there.clear()
+
+    def regain_storage(self) -> None:
+        self.storage.there.set()
+
+    def maintenance(self, enabled: bool) -> None:
+        """Set or clear local maintenance."""
+        self.in_maintenance = enabled
+        self.cycle.on_local_maintenance(enabled)
+
     def start_agent(self) -> None:
         self.broker = SimBroker(self)
         performer = Performer(self.broker, self.hypervisor)
@@ -134,6 +227,7 @@ class SimHost:
             performer,
             wake=self.wake.set,
         )
+        self.cycle.on_local_maintenance(self.in_maintenance)
         steps = (self._ticks(), self._follow_vm(), self._follow_broker())
         self.tasks = [asyncio.ensure_future(step) for step in steps]
 
@@ -164,6 +258,7 @@ class SimHost:
         while True:
             self.wake.clear()
             decision = self.cycle.tick()
+            self._check_cause(decision)
             if decision.changed or decision.effect is not None:
                 effect = f" [{decision.effect.kind.value}]" if decision.effect else ""
                 self.cluster.say(f"{self.name} {decision.state.value}{effect}")
@@ -175,6 +270,22 @@ class SimHost:
             timer = asyncio.get_running_loop().call_later(1.0, self.wake.set)
             await self.wake.wait()
             timer.cancel()
+
+    def _check_cause(self, decision: Decision) -> None:
+        kind = decision.effect.kind if decision.effect else None
+        if kind not in (EffectKind.SHUTDOWN_VM, EffectKind.DESTROY_VM):
+            return
+        if self.health().health != "good" or self.in_maintenance:
+            return
+        lease = self.keeper.view().state if self.keeper else "unknown"
+        assert lease == "expired", f"{self.name} stops a healthy engine:\n{self.cluster.story()}"
+
+    def _vm_event(self) -> None:
+        view = self.hypervisor.view
+        if view.exit is VmExit.LEASE_HELD_ELSEWHERE:
+            self.cluster.say(f"{self.name} refused by the VM lease")
+            self.cluster.refusals += 1
+        self.look_again.set()
 
     async def _follow_vm(self) -> None:
         while True:
@@ -204,8 +315,10 @@ class SimHost:
 class Cluster:
     """Hosts 1 to n over one storage. `log` has a line for each change: seconds, host, state."""
 
-    def __init__(self, hosts: int = 3, policy: Optional[Policy] = None) -> None:
-        self.policy = policy or Policy()
+    def __init__(self, hosts: int = 3, *, vm_lease_may_refuse: bool = False) -> None:
+        self.policy = Policy()
+        self.vm_lease_may_refuse = vm_lease_may_refuse
+        self.refusals = 0
         self.disk = Disk()
         self.vm_lease = VmLease()
         self.boot_seconds = 20.0
@@ -261,24 +374,11 @@ class Cluster:
     async def up_on(self, host_id: int) -> None:
         """Begin with the engine up on this host, all others down."""
         for other in self.hosts.values():
-            other.cycle.on_local_maintenance(other.host_id != host_id)
+            other.maintenance(other.host_id != host_id)
         await self.until(State.ENGINE_UP, host_id, seconds=60.0)
         for other in self.hosts.values():
-            other.cycle.on_local_maintenance(False)
+            other.maintenance(False)
         await self.pass_time(5.0)
-
-    def entry(self, host_id: int) -> HostEntry:
-        report, written_at = self.blocks[host_id]
-        return HostEntry(
-            host_id,
-            host_name=f"h{host_id}",
-            alive=self.now - written_at < ALIVE_SECONDS,
-            score=report.score,
-            engine_status=dict(report.engine_status),
-            state=report.state,
-            maintenance=report.local_maintenance,
-            stopped=report.stopped,
-        )
 
     def story(self) -> str:
         return "\n".join(self.log)
@@ -292,4 +392,6 @@ class Cluster:
     async def _check(self) -> None:
         while True:
             assert len(self.running) <= 1, f"two VMs, on {self.running}:\n{self.story()}"
+            refused = self.refusals and not self.vm_lease_may_refuse
+            assert not refused, f"only the VM lease forbade a second VM:\n{self.story()}"
             await asyncio.sleep(0.05)

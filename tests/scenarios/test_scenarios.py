@@ -3,29 +3,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
-from typing import Any, Callable
-
-import pytest
-
 from ha_agent.fsm.observation import VmCondition, VmExit, VmView
 from ha_agent.fsm.state import State
-from tests.broker.lease_world import run_virtual
 from tests.fakes import FakeHypervisor
-from tests.scenarios.cluster import Cluster
-
-Story = Callable[[], Coroutine[Any, Any, None]]
-STORIES: list[Story] = []
-LEASE_EXPIRY_SECONDS = 15.0
-
-
-def story(told: Story) -> Story:
-    STORIES.append(told)
-    return told
+from tests.scenarios.cluster import LEASE_EXPIRY_SECONDS, Cluster, story
 
 
 @story
-async def first_start() -> None:
+async def test_first_start() -> None:
     """Three hosts that know nothing of each other yet: all ask, the lease lets one through."""
     cluster = Cluster()
     await cluster.pass_time(40.0)
@@ -36,7 +21,7 @@ async def first_start() -> None:
 
 
 @story
-async def host_death() -> None:
+async def test_host_death() -> None:
     """VM.create goes out on the best host within lease_expiry + 1 s of the last renewal."""
     cluster = Cluster()
     await cluster.up_on(1)
@@ -52,7 +37,7 @@ async def host_death() -> None:
 
 
 @story
-async def qemu_crash_restarts_at_once() -> None:
+async def test_qemu_crash_restarts_at_once() -> None:
     cluster = Cluster()
     await cluster.up_on(1)
     killed_at = cluster.now
@@ -65,7 +50,7 @@ async def qemu_crash_restarts_at_once() -> None:
 
 
 @story
-async def crashes_are_held_back_then_another_host() -> None:
+async def test_crashes_are_held_back_then_another_host() -> None:
     """Starts 0, 1, 5 and 15 s after each failure; the fifth failure is another host's turn."""
     cluster = Cluster()
     await cluster.up_on(1)
@@ -88,7 +73,7 @@ async def crashes_are_held_back_then_another_host() -> None:
 
 
 @story
-async def last_host_keeps_trying() -> None:
+async def test_last_host_keeps_trying() -> None:
     cluster = Cluster(hosts=1)
     cluster[1].hypervisor.crashes_at_start = True
     await cluster.pass_time(1200.0)
@@ -99,31 +84,31 @@ async def last_host_keeps_trying() -> None:
 
 
 @story
-async def local_maintenance_moves_the_vm() -> None:
+async def test_local_maintenance_moves_the_vm() -> None:
     cluster = Cluster()
     await cluster.up_on(1)
-    cluster[1].cycle.on_local_maintenance(True)
+    cluster[1].maintenance(True)
     await cluster.until(State.ENGINE_UP, 2, seconds=60.0)
     assert cluster.state(1) is State.LOCAL_MAINTENANCE
     assert cluster[1].hypervisor.calls[-2:] == ["shutdown", "destroy"]
-    cluster[1].cycle.on_local_maintenance(False)
+    cluster[1].maintenance(False)
     await cluster.pass_time(30.0)
     assert cluster.state(1) is State.ENGINE_DOWN
     assert cluster.running == [2]
 
 
 @story
-async def local_maintenance_without_another_host_leaves_the_vm() -> None:
+async def test_local_maintenance_without_another_host_leaves_the_vm() -> None:
     cluster = Cluster(hosts=1)
     await cluster.up_on(1)
-    cluster[1].cycle.on_local_maintenance(True)
+    cluster[1].maintenance(True)
     await cluster.pass_time(300.0)
     assert cluster.state(1) is State.LOCAL_MAINTENANCE_MIGRATE_VM
     assert cluster.running == [1]
 
 
 @story
-async def global_maintenance_leaves_a_killed_vm_alone() -> None:
+async def test_global_maintenance_leaves_a_killed_vm_alone() -> None:
     cluster = Cluster()
     await cluster.up_on(1)
     cluster.global_maintenance = True
@@ -139,7 +124,7 @@ async def global_maintenance_leaves_a_killed_vm_alone() -> None:
 
 
 @story
-async def global_maintenance_outlives_a_restart_of_agent_and_broker() -> None:
+async def test_global_maintenance_outlives_a_restart_of_agent_and_broker() -> None:
     cluster = Cluster()
     cluster.global_maintenance = True
     await cluster.pass_time(30.0)
@@ -155,7 +140,7 @@ async def global_maintenance_outlives_a_restart_of_agent_and_broker() -> None:
 
 
 @story
-async def broker_dead_for_good() -> None:
+async def test_broker_dead_for_good() -> None:
     """The guard ends the VM at 11 s, another host starts it after 15 s."""
     cluster = Cluster()
     await cluster.up_on(1)
@@ -175,7 +160,7 @@ async def broker_dead_for_good() -> None:
 
 
 @story
-async def agent_restart_adopts_the_vm() -> None:
+async def test_agent_restart_adopts_the_vm() -> None:
     cluster = Cluster()
     await cluster.up_on(1)
     cluster[1].kill_agent()
@@ -187,7 +172,7 @@ async def agent_restart_adopts_the_vm() -> None:
 
 
 @story
-async def vdsm_dead_while_the_engine_is_healthy() -> None:
+async def test_vdsm_dead_while_the_engine_is_healthy() -> None:
     """Nothing is known, nothing is done; when VDSM is back the VM is taken up again."""
     cluster = Cluster()
     await cluster.up_on(1)
@@ -201,7 +186,7 @@ async def vdsm_dead_while_the_engine_is_healthy() -> None:
 
 
 @story
-async def vdsm_dead_and_engine_dead() -> None:
+async def test_vdsm_dead_and_engine_dead() -> None:
     """After a minute of silence others may try."""
     cluster = Cluster()
     await cluster.up_on(1)
@@ -211,10 +196,10 @@ async def vdsm_dead_and_engine_dead() -> None:
 
 
 @story
-async def vm_lease_held_elsewhere() -> None:
+async def test_vm_lease_held_elsewhere() -> None:
     """A VM that nobody's agent knows of: starts are refused, nobody counts them as crashes, and
     nobody hammers."""
-    cluster = Cluster()
+    cluster = Cluster(vm_lease_may_refuse=True)
     stranger = FakeHypervisor(cluster.vm_lease)
     cluster.vm_lease.holder = stranger
     await cluster.pass_time(120.0)
@@ -228,7 +213,7 @@ async def vm_lease_held_elsewhere() -> None:
 
 
 @story
-async def definition_missing() -> None:
+async def test_definition_missing() -> None:
     cluster = Cluster()
     cluster.definition = False
     await cluster.pass_time(60.0)
@@ -239,7 +224,7 @@ async def definition_missing() -> None:
 
 
 @story
-async def definition_lost_while_the_vm_runs() -> None:
+async def test_definition_lost_while_the_vm_runs() -> None:
     cluster = Cluster()
     await cluster.up_on(1)
     cluster.definition = False
@@ -249,7 +234,7 @@ async def definition_lost_while_the_vm_runs() -> None:
 
 
 @story
-async def two_equal_hosts_lose_the_owner() -> None:
+async def test_two_equal_hosts_lose_the_owner() -> None:
     """Ties go to the lower id; the other one does not even ask for the lease."""
     cluster = Cluster()
     await cluster.up_on(3)
@@ -259,7 +244,7 @@ async def two_equal_hosts_lose_the_owner() -> None:
 
 
 @story
-async def engine_migrates_the_vm() -> None:
+async def test_engine_migrates_the_vm() -> None:
     """The engine moves the VM from 1 to 2: nobody fights it, nobody starts a second one."""
     cluster = Cluster()
     await cluster.up_on(1)
@@ -280,8 +265,3 @@ async def engine_migrates_the_vm() -> None:
     assert cluster.running == [2]
     assert "create" not in target.calls
     assert not cluster[1].cycle.memory.failures
-
-
-@pytest.mark.parametrize("told", STORIES, ids=lambda told: told.__name__)
-def test_story(told: Story) -> None:
-    run_virtual(told())
