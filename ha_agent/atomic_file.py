@@ -8,21 +8,28 @@ import os
 from pathlib import Path
 
 
-def replace_file(path: Path, content: bytes, *, mode: int = 0o644) -> None:
-    """Write `content` to `path`: draft, fsync, rename, fsync of the folder. Raises OSError, and
-    then the old file is as it was."""
+def replace_file(path: Path, content: bytes, *, mode: int = 0o644, sync: bool = True) -> None:
+    """Write `content` to `path`: draft, fsync, rename, fsync of the folder.
+
+    `sync` False leaves the fsyncs out, for files that mean nothing after a power cut. The mode is
+    set whatever the umask says. Raises OSError, and then the old file is as it was.
+    """
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
         with os.fdopen(fd, "wb") as file:
             file.write(content)
+            os.fchmod(fd, mode)
             file.flush()
-            os.fsync(file.fileno())
+            if sync:
+                os.fsync(fd)
         os.replace(draft, path)
     except OSError:
         with contextlib.suppress(OSError):
             draft.unlink()
         raise
+    if not sync:
+        return
     folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(folder)

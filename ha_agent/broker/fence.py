@@ -39,7 +39,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Optional
 
-from ha_agent.broker import ofd_lock
+from ha_agent import ofd_lock
+from ha_agent.atomic_file import replace_file
 from ha_agent.broker.fence_deadline import (
     DEADLINE_NAME,
     LOCK_NAME,
@@ -47,7 +48,6 @@ from ha_agent.broker.fence_deadline import (
     FenceDeadline,
     encode_deadline,
     read_deadline,
-    replace_file,
 )
 from ha_agent.broker.identity import read_boot_id
 from ha_agent.broker.lease import GUARD_POLL_SECONDS
@@ -240,7 +240,8 @@ class Guard:
             "gone": gone,
         }
         try:
-            replace_file(self._run_dir / RESULT_NAME, json.dumps(values) + "\n")
+            text = json.dumps(values) + "\n"
+            replace_file(self._run_dir / RESULT_NAME, text.encode(), sync=False)
         except OSError as error:
             self._complain(f"can't write {RESULT_NAME}: {error}")  # ending the VM goes on
 

@@ -25,7 +25,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Optional, Protocol
 
-from ha_agent.broker import ofd_lock
+from ha_agent import ofd_lock
+from ha_agent.atomic_file import replace_file
 from ha_agent.errors import BadInput, EnvironmentFault
 from ha_agent.instant import Instant
 
@@ -78,25 +79,18 @@ def read_deadline(run_dir: Path) -> Optional[FenceDeadline]:
 
 
 def write_deadline(run_dir: Path, deadline: FenceDeadline) -> None:
-    """Arm: replace the file at once. Raises OSError."""
-    replace_file(run_dir / DEADLINE_NAME, encode_deadline(deadline))
+    """Arm: replace the file at once. Raises OSError.
+
+    Not synced: after a crash of the machine there is no VM left to fence, and the boot id has
+    changed.
+    """
+    replace_file(run_dir / DEADLINE_NAME, encode_deadline(deadline).encode(), sync=False)
 
 
 def encode_deadline(deadline: FenceDeadline) -> str:
     """Return the file's text."""
     values = {**asdict(deadline), "fence_at": deadline.fence_at.boottime_seconds}
     return json.dumps(values) + "\n"
-
-
-def replace_file(path: Path, text: str) -> None:
-    """Write a file so that a reader sees the old or the new one. Raises OSError.
-
-    Not synced: after a crash of the machine there is no VM left to fence, and the boot id has
-    changed.
-    """
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_text(text, "utf-8")
-    os.replace(draft, path)
 
 
 class GuardFence:

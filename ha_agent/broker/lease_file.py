@@ -27,7 +27,8 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Any, Callable
 
-from ha_agent.broker import directio, ofd_lock
+from ha_agent import ofd_lock
+from ha_agent.broker import directio
 from ha_agent.broker.lease import (
     BLOCK_SIZE_BYTES,
     LeaseFormatError,

@@ -27,6 +27,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Optional
 
+from ha_agent.atomic_file import replace_file
 from ha_agent.errors import BadInput, EnvironmentFault
 
 BLANK_UUID = "00000000-0000-0000-0000-000000000000"
@@ -279,13 +280,7 @@ def _read(path: Path) -> bytes:
 
 
 def _write(path: Path, data: bytes) -> None:
-    draft = path.with_name(f"{path.name}.new")
     try:
-        with draft.open("wb") as file:
-            os.chmod(file.fileno(), _OWNER_ONLY)
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(draft, path)
+        replace_file(path, data, mode=_OWNER_ONLY)
     except OSError as error:
         raise EnvironmentFault(f"{path}: {error.strerror}") from error

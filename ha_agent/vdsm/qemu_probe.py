@@ -20,6 +20,7 @@ import re
 import shutil
 from pathlib import Path
 
+from ha_agent.atomic_file import replace_file
 from ha_agent.errors import DeadlineExceeded, EnvironmentFault
 from ha_agent.vdsm.placement import QemuBinary
 
@@ -93,9 +94,8 @@ async def choose_accelerator(configured: str, qemu_path: str, run_dir: Path) -> 
         pass  # nothing known yet
     works, reason = await prove("kvm", qemu_path, run_dir)
     accelerator = "kvm" if works else "tcg"
-    draft = state.with_suffix(".new")
-    draft.write_text(json.dumps({"key": key, "accelerator": accelerator, "reason": reason}))
-    os.replace(draft, state)
+    found = json.dumps({"key": key, "accelerator": accelerator, "reason": reason})
+    replace_file(state, found.encode(), sync=False)
     return accelerator, reason
 
 

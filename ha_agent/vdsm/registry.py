@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
 
+from ha_agent.atomic_file import replace_file
 from ha_agent.errors import BadInput
 
 RECORD = "vm.json"
@@ -58,9 +59,9 @@ def save(run_dir: Path, record: VmRecord) -> None:
     """Write the record; a reader finds the old or the new one, whole."""
     directory = vm_dir(run_dir, record.uuid)
     directory.mkdir(mode=0o700, exist_ok=True)
-    draft = directory / f"{RECORD}.new"
-    draft.write_text(json.dumps(dataclasses.asdict(record)))
-    os.replace(draft, directory / RECORD)
+    content = json.dumps(dataclasses.asdict(record)).encode()
+    # Not synced: no VM outlives the machine.
+    replace_file(directory / RECORD, content, mode=0o600, sync=False)
 
 
 def forget(run_dir: Path, uuid: str) -> None:

@@ -16,17 +16,12 @@ The calls can hang with the storage: callers run them off the loop (deadline.py)
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import os
-import struct
 from pathlib import Path
 
+from ha_agent import ofd_lock
 from ha_agent.errors import EnvironmentFault
 
-F_OFD_SETLK = 37  # linux/fcntl.h; Python has no name for it before 3.9 and not on all systems
-# struct flock: l_type, l_whence, l_start, l_len, l_pid (which must be 0), with C's padding.
-_FLOCK = struct.Struct("hhqqi4x")
 _LOCKED_BYTES = 1
 
 
@@ -54,12 +49,9 @@ def take(path: Path) -> int:
 
 def lock(descriptor: int) -> None:
     """Lock an open lease file's description. Raises LeaseRefused, in the words of VDSM."""
-    request = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, _LOCKED_BYTES, 0)
     try:
-        fcntl.fcntl(descriptor, F_OFD_SETLK, request)
+        is_ours = ofd_lock.try_lock(descriptor, 0, _LOCKED_BYTES)
     except OSError as error:
-        if error.errno in (errno.EAGAIN, errno.EACCES):
-            raise LeaseRefused(
-                "resource busy: Failed to acquire lock: Lease is held by another host"
-            ) from error
         raise LeaseRefused(f"Failed to acquire lock: {error.strerror}") from error
+    if not is_ours:
+        raise LeaseRefused("resource busy: Failed to acquire lock: Lease is held by another host")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ha_agent.broker import ofd_lock
+from ha_agent import ofd_lock
 from ha_agent.broker.fence_deadline import (
     DEADLINE_NAME,
     LOCK_NAME,

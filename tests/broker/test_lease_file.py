@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from ha_agent.broker import lease_file, ofd_lock
+from ha_agent import ofd_lock
+from ha_agent.broker import lease_file
 from ha_agent.broker.directio import open_file
 from ha_agent.broker.lease import LeaseIdentity, decode, encode, initial_record
 from ha_agent.errors import BadInput, DeadlineExceeded

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ha_agent.broker import ofd_lock
+from ha_agent import ofd_lock
 
 
 @pytest.fixture
