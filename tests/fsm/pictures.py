@@ -91,6 +91,25 @@ def settled(memory: Memory, kind: EffectKind, code: OutcomeCode) -> tuple[Memory
     return memory, Outcome(serial, code)
 
 
+def ended(
+    kind: EffectKind, code: OutcomeCode, picture: Observation, memory: Optional[Memory] = None
+) -> tuple[Observation, Memory]:
+    """Return the picture that brings the end of an effect, and the memory that waits for it."""
+    memory, outcome = settled(memory or Memory(), kind, code)
+    return dataclasses.replace(picture, outcomes=(outcome,)), memory
+
+
+def stopping(reason: StopReason, **fields: Any) -> Memory:
+    """Return the memory of a host that stops the VM, or gives the lease up, for `reason`."""
+    return dataclasses.replace(Memory(stop_reason=reason), **fields)
+
+
+def failed(times: int, **fields: Any) -> Memory:
+    """Return the memory of a host where the VM failed so often, 10 s apart, last 10 s ago."""
+    failures = tuple(NOW - 10.0 * ago for ago in range(times, 0, -1))
+    return dataclasses.replace(Memory(failures=failures), **fields)
+
+
 def at(picture: Observation, now: Instant) -> Observation:
     """Return the same picture as taken at `now`, without outcomes."""
     health = dataclasses.replace(picture.health, taken_at=now)
