@@ -17,11 +17,12 @@ from dataclasses import dataclass
 from typing import Optional
 
 from ha_agent.broker.snapshot import Snapshot
-from ha_agent.errors import DeadlineExceeded, HaAgentError
+from ha_agent.broker_port import BrokerRefused
+from ha_agent.errors import BadInput, HaAgentError
 from ha_agent.fsm.effect import Effect, EffectKind
 from ha_agent.fsm.observation import Outcome, OutcomeCode, VmView
 from ha_agent.ports import Broker, Hypervisor
-from ha_agent.vdsm.errors import VdsmCallFailed, VdsmCode, VdsmError, VdsmUnreachable
+from ha_agent.vdsm.errors import VdsmCallFailed, VdsmCode
 from ha_agent.vdsm.vm_status import lost_lease_race
 
 log = logging.getLogger(__name__)
@@ -91,8 +92,7 @@ def _code(fault: HaAgentError) -> OutcomeCode:
             # The record is there already, as after an answer that was lost: a look tells more.
             return OutcomeCode.UNKNOWN
         return OutcomeCode.FAILED
-    if isinstance(fault, (DeadlineExceeded, VdsmUnreachable)):
-        return OutcomeCode.UNKNOWN
-    if isinstance(fault, VdsmError) and fault.may_have_executed:
-        return OutcomeCode.UNKNOWN
-    return OutcomeCode.FAILED
+    if isinstance(fault, (BrokerRefused, BadInput)):
+        # An answer, and it will hardly be another one the next time: let other hosts try.
+        return OutcomeCode.FAILED
+    return OutcomeCode.UNKNOWN
