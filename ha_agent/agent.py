@@ -13,12 +13,9 @@ import contextlib
 import fcntl
 import logging
 import os
-import random
 import signal
-import ssl
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Callable, Optional
 
 from ha_agent import config as configuration
 from ha_agent import maintenance_file
@@ -34,7 +31,7 @@ from ha_agent.fsm.policy import Policy, ScoreWeights
 from ha_agent.fsm.state import State
 from ha_agent.perform import Performer
 from ha_agent.readiness import Readiness
-from ha_agent.vdsm.client import VdsmClient, vdsm_ssl_context
+from ha_agent.vdsm.from_config import vdsm_client
 from ha_agent.vdsm.verbs import Vdsm
 from ha_agent.vdsm_port import VdsmHypervisor
 from ha_agent.waiting import wait_for_event
@@ -91,17 +88,7 @@ class Agent:
         self._wake = asyncio.Event()
         self._look_again = asyncio.Event()
         vdsm = config.vdsm
-        self._vdsm_client = VdsmClient(
-            vdsm.host,
-            vdsm.port,
-            clock=self._clock,
-            uniform=random.random,
-            ssl_context=_ssl_context(config),
-            on_connected=self._look_again.set,
-            connect_deadline_seconds=vdsm.connect_deadline_seconds,
-            call_deadline_seconds=vdsm.call_deadline_seconds,
-            heart_beat_ms=(round(vdsm.heart_beat_interval_seconds * 1000),) * 2,
-        )
+        self._vdsm_client = vdsm_client(config.vdsm, self._clock, self._look_again.set)
         self._hypervisor = VdsmHypervisor(
             Vdsm(self._vdsm_client),
             config.engine.vm_uuid,
@@ -253,13 +240,6 @@ class Agent:
             self.cycle.on_local_maintenance(maintenance_file.read(path).active)
         except (BadInput, EnvironmentFault) as fault:
             log.error("local maintenance stays as it was: %s", fault)
-
-
-def _ssl_context(config: Config) -> Optional[Callable[[], ssl.SSLContext]]:
-    vdsm = config.vdsm
-    if not vdsm.ssl:
-        return None
-    return lambda: vdsm_ssl_context(vdsm.key_file, vdsm.cert_file, vdsm.ca_file)
 
 
 def _make_folder(path: Path) -> None:

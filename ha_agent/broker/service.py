@@ -14,9 +14,7 @@ import dataclasses
 import grp
 import logging
 import os
-import random
 import signal
-import ssl
 import sys
 from collections.abc import Coroutine
 from pathlib import Path
@@ -59,7 +57,7 @@ from ha_agent.clock import SystemClock
 from ha_agent.config_schema import Config
 from ha_agent.errors import EnvironmentFault, HaAgentError
 from ha_agent.readiness import Readiness, listen_sockets
-from ha_agent.vdsm.client import VdsmClient, vdsm_ssl_context
+from ha_agent.vdsm.from_config import vdsm_client
 from ha_agent.vdsm.verbs import Vdsm
 
 log = logging.getLogger(__name__)
@@ -96,7 +94,7 @@ class Broker:
         self._board = Board(first, self._clock.now, self._live)
         self._lease = self._lease_keeper()
         self._monitor = self._status_monitor()
-        self._vdsm_client = self._make_vdsm_client()
+        self._vdsm_client = vdsm_client(config.vdsm, self._clock, lambda: self._definition.poke())
         vdsm = Vdsm(self._vdsm_client)
         self._definition = DefinitionKeeper(
             vdsm,
@@ -178,24 +176,6 @@ class Broker:
             clock=self._clock,
             times=times,
             may_write=lambda: self._lease.host_id.held,
-        )
-
-    def _make_vdsm_client(self) -> VdsmClient:
-        vdsm = self._config.vdsm
-
-        def context() -> ssl.SSLContext:
-            return vdsm_ssl_context(vdsm.key_file, vdsm.cert_file, vdsm.ca_file)
-
-        return VdsmClient(
-            vdsm.host,
-            vdsm.port,
-            clock=self._clock,
-            uniform=random.random,
-            ssl_context=context if vdsm.ssl else None,
-            on_connected=lambda: self._definition.poke(),
-            connect_deadline_seconds=vdsm.connect_deadline_seconds,
-            call_deadline_seconds=vdsm.call_deadline_seconds,
-            heart_beat_ms=(round(vdsm.heart_beat_interval_seconds * 1000),) * 2,
         )
 
     def _make_health_probe(self) -> ProbeLoop[engine_health.HealthResult]:
