@@ -9,6 +9,7 @@ from typing import Any, Optional
 from hypothesis import strategies as st
 
 from ha_agent.fsm.effect import Effect, EffectKind
+from ha_agent.fsm.guards import Context
 from ha_agent.fsm.memory import Memory, StopReason
 from ha_agent.fsm.observation import (
     DefinitionView,
@@ -25,6 +26,7 @@ from ha_agent.fsm.observation import (
     VmExit,
     VmView,
 )
+from ha_agent.fsm.policy import Policy
 from ha_agent.fsm.state import State
 from ha_agent.instant import Instant
 
@@ -108,6 +110,13 @@ def failed(times: int, **fields: Any) -> Memory:
     """Return the memory of a host where the VM failed so often, 10 s apart, last 10 s ago."""
     failures = tuple(NOW - 10.0 * ago for ago in range(times, 0, -1))
     return dataclasses.replace(Memory(failures=failures), **fields)
+
+
+def context(
+    picture: Observation, memory: Optional[Memory] = None, *, score: int = 3400
+) -> Context:
+    """Return what a guard looks at, with the default policy."""
+    return Context(memory or Memory(), picture, Policy(), score)
 
 
 def at(picture: Observation, now: Instant) -> Observation:

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The notes that rows leave in the memory."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from hypothesis import given
+
+from ha_agent.fsm.guards import Context
+from ha_agent.fsm.memory import Memory, StopReason
+from ha_agent.fsm.policy import Policy
+from ha_agent.fsm.row import because, failure, failures_forgiven, hold_back
+from ha_agent.fsm.state import State
+from tests.fsm.pictures import NOW, context, failed, seen, states_with_memory
+
+CONTEXT = context(seen())
+
+
+class TestFailure:
+    @pytest.mark.parametrize(
+        ("before", "delay_seconds"), [(0, 0.0), (1, 1.0), (2, 5.0), (3, 15.0), (4, 15.0), (9, 15)]
+    )
+    def test_each_one_holds_the_next_start_back_longer(
+        self, before: int, delay_seconds: float
+    ) -> None:
+        memory = failure(CONTEXT, failed(before))
+        assert memory.failures == (*failed(before).failures, NOW)
+        assert memory.not_before == NOW + delay_seconds
+
+    def test_without_back_off_the_next_start_is_at_once(self) -> None:
+        policy = dataclasses.replace(Policy(), restart_backoff_seconds=())
+        memory = failure(Context(Memory(), seen(), policy, 3400), Memory())
+        assert memory.failures == (NOW,)
+        assert memory.not_before == NOW
+
+    @given(states_with_memory())
+    def test_touches_nothing_else(self, stand: tuple[State, Memory]) -> None:
+        before = stand[1]
+        after = failure(CONTEXT, before)
+        again = dataclasses.replace(after, failures=before.failures, not_before=before.not_before)
+        assert again == before
+
+
+def test_forgiven_failures_hold_nothing_back() -> None:
+    memory = failed(3, not_before=NOW + 15.0, serial=4)
+    assert failures_forgiven(CONTEXT, memory) == Memory(serial=4)
+
+
+def test_holding_back_is_no_failure() -> None:
+    memory = hold_back(CONTEXT, failed(1))
+    assert memory == failed(1, not_before=NOW + Policy().lease_elsewhere_pause_seconds)
+
+
+@pytest.mark.parametrize("reason", StopReason)
+def test_because_remembers_the_reason_alone(reason: StopReason) -> None:
+    before = failed(2, stop_reason=StopReason.HUNG, shutdown_asked=True)
+    after = because(reason)(CONTEXT, before)
+    assert after == dataclasses.replace(before, stop_reason=reason)
