@@ -1,0 +1,442 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The cycle in hand-made time: answers in, ticks, effects and reports out. What is decided is
+tests/fsm's matter; here it is that the right picture is decided on, and what becomes of it."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+import math
+from typing import Any, Optional
+
+import pytest
+
+from ha_agent.broker.snapshot import (
+    DefinitionEntry,
+    HealthEntry,
+    HostEntry,
+    LeaseEntry,
+    Report,
+    Snapshot,
+)
+from ha_agent.cycle import Cycle, CycleTimes
+from ha_agent.errors import EnvironmentFault
+from ha_agent.fsm.effect import EffectKind
+from ha_agent.fsm.machine import Decision
+from ha_agent.fsm.observation import HostFacts, OutcomeCode, VmCondition, VmExit, VmView
+from ha_agent.fsm.policy import Policy
+from ha_agent.fsm.state import State
+from ha_agent.perform import Performer
+from ha_agent.ports import LeaseAnswer
+from tests.fakes import ABSENT, SILENT, FakeBroker, FakeClock, FakeHypervisor
+
+TIMES = CycleTimes(
+    snapshot_max_age_seconds=6.0,
+    vm_max_age_seconds=20.0,
+    vdsm_grace_seconds=3.0,
+    publish_interval_seconds=5.0,
+)
+UP = VmView(VmCondition.UP, detail="Up")
+
+
+class GatedBroker(FakeBroker):
+    """A broker whose answers to `take_lease` and `publish` wait for the test."""
+
+    def __init__(self, picture: Snapshot) -> None:
+        super().__init__(picture)
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    async def publish(self, report: Report) -> None:
+        await self.gate.wait()
+        await super().publish(report)
+
+    async def take_lease(self, expected_epoch: int, why: str) -> LeaseAnswer:
+        await self.gate.wait()
+        return await super().take_lease(expected_epoch, why)
+
+
+class World:
+    def __init__(self) -> None:
+        self.clock = FakeClock()
+        self.broker = GatedBroker(self.picture())
+        self.hypervisor = FakeHypervisor(start_seconds=0.0)
+        self.wakes = 0
+        self.cycle = Cycle(
+            1,
+            Policy(),
+            self.clock,
+            self.broker,
+            Performer(self.broker, self.hypervisor),
+            times=TIMES,
+            wake=self.woken,
+        )
+
+    def woken(self) -> None:
+        self.wakes += 1
+
+    def picture(self, **parts: Any) -> Snapshot:
+        now = self.clock.now()
+        values: dict[str, Any] = {
+            "lease": LeaseEntry("free", epoch=7, available_since=now - 100.0),
+            "global_maintenance": False,
+            "definition": DefinitionEntry(available=True, identity="d1", memory_mib=4096),
+        }
+        values.update(parts)
+        return Snapshot(1, 1, "h1", "vm", now, **values)
+
+    def ours(self, *, fence_after_seconds: float = 1000.0) -> LeaseEntry:
+        fence_at = self.clock.now() + fence_after_seconds
+        return LeaseEntry("held", ours=True, host_id=1, epoch=8, fence_at=fence_at)
+
+    def see(self, vm: Optional[VmView] = ABSENT, **parts: Any) -> None:
+        self.broker.picture = self.picture(**parts)
+        self.cycle.on_snapshot(self.broker.picture)
+        if vm is not None:
+            self.cycle.on_vm(vm)
+
+    async def tick(self, after_seconds: float = 0.0) -> Decision:
+        self.clock.time = self.clock.time + after_seconds
+        decision = self.cycle.tick()
+        await self.settle()
+        return decision
+
+    async def settle(self) -> None:
+        for _ in range(10):
+            await asyncio.sleep(0)
+
+    async def up(self) -> None:
+        """Come to EngineUp, by way of an engine that runs here already."""
+        health = HealthEntry("good", "", self.clock.now() + 1.0)
+        self.see(UP, lease=self.ours(), health=health)
+        await self.tick(1.0)
+        await self.tick()
+        assert self.cycle.state is State.ENGINE_UP
+
+    @property
+    def reports(self) -> list[Report]:
+        return self.broker.reports
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+class TestAnswers:
+    async def test_nothing_is_decided_before_everybody_has_answered(self, world: World) -> None:
+        assert (await world.tick()).state is State.START
+        world.cycle.on_vm(ABSENT)
+        assert (await world.tick()).state is State.START
+        world.cycle.on_snapshot(world.picture())
+        assert (await world.tick()).state is State.ENGINE_DOWN
+
+    async def test_every_answer_wakes_the_tick(self, world: World) -> None:
+        world.cycle.on_snapshot(world.picture())
+        world.cycle.on_vm(ABSENT)
+        world.cycle.on_vm(SILENT)
+        world.cycle.on_policy(Policy())
+        world.cycle.on_local_maintenance(True)
+        world.cycle.request_stop()
+        assert world.wakes == 6
+        world.cycle.on_local_maintenance(True)
+        world.cycle.on_facts(HostFacts())
+        assert world.wakes == 6, "no news, and measurements can wait for the next tick"
+
+    async def test_a_picture_older_than_the_one_at_hand_is_left_out(self, world: World) -> None:
+        old = world.picture(global_maintenance=True)
+        world.clock.time = world.clock.time + 0.1
+        world.see()
+        world.cycle.on_snapshot(old)
+        await world.tick()
+        assert world.cycle.memory.global_maintenance is False
+
+    async def test_an_old_picture_does_not_count(self, world: World) -> None:
+        """The broker may be hanging: what it said of the lease is not to be acted on."""
+        world.see()
+        decision = await world.tick(6.1)
+        assert decision.state is State.START
+        world.see()
+        assert (await world.tick(6.0)).state is State.ENGINE_DOWN
+
+    async def test_an_old_look_at_the_vm_does_not_count(self, world: World) -> None:
+        world.see()
+        world.clock.time = world.clock.time + 20.1
+        world.see(vm=None)
+        assert (await world.tick()).state is State.UNKNOWN_LOCAL_VM
+        world.see(ABSENT)
+        world.clock.time = world.clock.time + 20.0
+        world.see(vm=None)
+        assert (await world.tick()).state is State.ENGINE_DOWN
+
+    async def test_silence_of_vdsm_counts_when_it_has_lasted(self, world: World) -> None:
+        await world.up()
+        world.cycle.on_vm(SILENT)
+        world.clock.time = world.clock.time + 3.0
+        world.see(SILENT, lease=world.ours())
+        assert (await world.tick()).state is State.ENGINE_UP
+        assert (await world.tick(0.1)).state is State.UNKNOWN_LOCAL_VM
+
+    async def test_an_answer_ends_the_silence(self, world: World) -> None:
+        await world.up()
+        for _ in range(3):
+            world.cycle.on_vm(SILENT)
+            world.clock.time = world.clock.time + 2.0
+            world.see(UP, lease=world.ours())
+            assert (await world.tick()).state is not State.UNKNOWN_LOCAL_VM
+
+    async def test_facts_policy_and_maintenance_are_in_the_next_decision(
+        self, world: World
+    ) -> None:
+        world.see()
+        world.cycle.on_facts(HostFacts(bridge_up=False))
+        assert (await world.tick()).score.points == 2800
+        weights = dataclasses.replace(Policy().weights, bridge=1)
+        world.cycle.on_policy(dataclasses.replace(Policy(), weights=weights))
+        world.cycle.on_local_maintenance(True)
+        assert (await world.tick()).state is State.LOCAL_MAINTENANCE
+
+    async def test_a_stop_leaves_the_vm_alone(self, world: World) -> None:
+        await world.up()
+        world.cycle.request_stop()
+        decision = await world.tick()
+        assert (decision.state, decision.effect) == (State.AGENT_STOPPED, None)
+        assert world.hypervisor.calls == []
+        assert world.reports[-1].stopped
+
+
+class TestEffects:
+    async def test_the_outcome_comes_with_the_picture_it_made(self, world: World) -> None:
+        world.see()
+        await world.tick()
+        world.broker.gate.clear()
+        decision = await world.tick()
+        assert decision.effect is not None
+        assert decision.effect.kind is EffectKind.TAKE_LEASE
+        assert decision.effect.lease_epoch == 7
+        world.clock.time = world.clock.time + 0.1
+        world.broker.picture = world.picture(lease=world.ours())
+        await world.tick()
+        assert world.cycle.memory.pending == decision.effect
+        wakes = world.wakes
+        world.broker.gate.set()
+        await world.settle()
+        assert world.wakes > wakes
+        decision = await world.tick()
+        assert world.cycle.memory.settled is not None
+        assert world.cycle.memory.settled.code is OutcomeCode.OK
+        assert decision.effect is not None
+        assert decision.effect.kind is EffectKind.START_VM, "the lease is known to be ours at once"
+
+    async def test_an_outcome_is_told_once(self, world: World) -> None:
+        world.see()
+        world.broker.refusal = "epoch is 8, not 7"
+        await world.tick()
+        await world.tick()
+        await world.tick()
+        assert world.cycle.memory.settled is not None
+        assert world.cycle.memory.settled.detail == "epoch is 8, not 7"
+        await world.tick()
+        assert world.cycle.memory.settled is None
+
+    async def test_a_look_that_failed_after_an_effect_ends_what_was_seen_before(
+        self, world: World
+    ) -> None:
+        """The VM was absent, then came a start without an answer: it must not be started again
+        on the strength of the older look, whatever the grace for a silent VDSM."""
+        world.see(lease=world.ours())
+        await world.tick()
+        world.hypervisor.answers = False
+        decisions = [await world.tick(), await world.tick()]
+        assert [d.effect.kind for d in decisions if d.effect] == [EffectKind.START_VM]
+        decision = await world.tick(2.5)
+        assert decision.effect is None
+        assert world.hypervisor.calls == ["create"]
+
+    async def test_a_bug_in_an_effect_comes_out_in_the_next_tick(self, world: World) -> None:
+        world.see()
+        await world.tick()
+        world.broker.fault = ZeroDivisionError("bug")
+        await world.tick()
+        with pytest.raises(ZeroDivisionError, match="bug"):
+            await world.tick()
+
+    async def test_a_bug_in_a_report_comes_out_in_the_next_tick(self, world: World) -> None:
+        world.broker.fault = ZeroDivisionError("bug")
+        await world.tick()
+        with pytest.raises(ZeroDivisionError, match="bug"):
+            await world.tick()
+
+    async def test_a_change_without_an_effect_wakes_the_next_tick(self, world: World) -> None:
+        world.see()
+        wakes = world.wakes
+        decision = await world.tick()
+        assert decision.changed
+        assert world.wakes == wakes + 1
+        world.see(global_maintenance=True)
+        await world.tick()
+        wakes = world.wakes
+        assert not (await world.tick()).changed
+        assert world.wakes == wakes
+
+
+class TestNextDue:
+    async def test_nothing_is_due_by_time_alone(self, world: World) -> None:
+        world.see(lease=LeaseEntry("held", host_id=2, epoch=7))
+        await world.tick()
+        assert world.cycle.next_due_seconds == math.inf
+
+    async def test_our_turn_at_the_lease(self, world: World) -> None:
+        better = tuple(HostEntry(n, f"h{n}", alive=True, score=3401) for n in (2, 3))
+        now = world.clock.now()
+        world.see(lease=LeaseEntry("free", epoch=7, available_since=now), hosts=better)
+        await world.tick()
+        assert world.cycle.next_due_seconds == pytest.approx(2.0)
+        await world.tick(0.75)
+        assert world.cycle.next_due_seconds == pytest.approx(1.25)
+        decision = await world.tick(1.25)
+        assert decision.effect is not None
+        assert decision.effect.kind is EffectKind.TAKE_LEASE
+
+    async def test_the_end_of_a_pause_before_a_restart(self, world: World) -> None:
+        await world.up()
+        for pause_seconds in (0.0, 1.0):
+            world.see(VmView(VmCondition.DOWN, VmExit.CRASHED), lease=world.ours())
+            await world.tick(2.0)
+            due = world.cycle.next_due_seconds
+            assert due == (pytest.approx(pause_seconds) if pause_seconds else math.inf)
+            world.see(UP, lease=world.ours())
+            await world.tick()
+            await world.tick()
+
+    async def test_the_pause_between_two_tries_of_an_effect(self, world: World) -> None:
+        world.see(lease=world.ours(), definition=DefinitionEntry())
+        await world.tick()
+        decision = await world.tick()
+        assert decision.effect is not None
+        assert decision.effect.kind is EffectKind.RELEASE_LEASE
+        await world.tick(0.5)
+        assert world.cycle.next_due_seconds == pytest.approx(1.5)
+        assert (await world.tick(1.5)).effect is not None
+
+
+class TestReports:
+    async def test_a_report_says_what_was_decided_on_what(self, world: World) -> None:
+        world.cycle.on_facts(HostFacts(bridge_up=False))
+        await world.up()
+        report = world.reports[-1]
+        assert (report.state, report.state_meaning) == ("EngineUp", State.ENGINE_UP.meaning)
+        assert report.state_since == world.clock.now()
+        assert report.made_at == world.clock.now()
+        assert report.reason == "the engine is healthy"
+        assert report.score == 2800
+        assert [(p.name, p.points) for p in report.penalties] == [("bridge", 600)]
+        assert report.engine_status == {"vm": "up", "health": "good", "detail": "Up"}
+        assert report.watch_engine
+        assert not report.local_maintenance
+        assert not report.stopped
+
+    @pytest.mark.parametrize(
+        ("vm", "watched"),
+        [
+            (ABSENT, False),
+            (VmView(VmCondition.DOWN, VmExit.CRASHED), False),
+            (VmView(VmCondition.MIGRATING_HERE), False),
+            (VmView(VmCondition.STARTING), True),
+            (VmView(VmCondition.PAUSED), True),
+            (VmView(VmCondition.MIGRATING_AWAY), True),
+        ],
+    )
+    async def test_the_engine_is_watched_where_its_vm_is(
+        self, world: World, vm: VmView, watched: bool
+    ) -> None:
+        world.see(vm)
+        await world.tick()
+        assert world.reports[-1].watch_engine is watched
+
+    async def test_health_from_before_this_run_of_the_vm_is_not_published(
+        self, world: World
+    ) -> None:
+        good = HealthEntry("good", "", world.clock.now() - 1.0)
+        world.see(UP, lease=world.ours(), health=good)
+        await world.tick()
+        assert world.reports[-1].engine_status["health"] == "bad"
+
+    async def test_a_change_is_published_at_once_and_all_else_by_interval(
+        self, world: World
+    ) -> None:
+        world.see(global_maintenance=True)
+        for _ in range(4):
+            await world.tick()
+        sent = len(world.reports)
+        for _ in range(4):
+            world.see(global_maintenance=True)
+            await world.tick(1.0)
+        assert len(world.reports) == sent
+        await world.tick(1.0)
+        assert len(world.reports) == sent + 1
+        world.cycle.on_facts(HostFacts(bridge_up=False))
+        await world.tick()
+        assert len(world.reports) == sent + 2
+
+    async def test_a_report_that_was_not_taken_is_sent_again(
+        self, world: World, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        world.broker.fault = EnvironmentFault("is ha-broker running?")
+        await world.tick()
+        assert "is ha-broker running?" in caplog.text
+        world.broker.fault = None
+        await world.tick()
+        assert len(world.reports) == 1
+
+    async def test_a_slow_report_holds_up_no_tick_and_the_newest_follows(
+        self, world: World
+    ) -> None:
+        world.broker.gate.clear()
+        world.see(lease=LeaseEntry("held", host_id=2))
+        await world.tick()
+        for points in (600, 601):
+            weights = dataclasses.replace(Policy().weights, bridge=points)
+            world.cycle.on_policy(dataclasses.replace(Policy(), weights=weights))
+            world.cycle.on_facts(HostFacts(bridge_up=False))
+            assert (await world.tick(0.1)).score.points == 3400 - points
+        assert world.reports == []
+        world.broker.gate.set()
+        await world.settle()
+        await world.tick()
+        assert [report.score for report in world.reports] == [3400, 2799]
+
+
+class TestFinish:
+    async def test_a_report_under_way_gets_out(self, world: World) -> None:
+        world.broker.gate.clear()
+        world.see()
+        world.cycle.request_stop()
+        world.cycle.tick()
+        asyncio.get_running_loop().call_later(0.02, world.broker.gate.set)
+        await world.cycle.finish(5.0)
+        assert world.reports[-1].stopped
+
+    async def test_what_hangs_is_dropped_at_the_deadline(self, world: World) -> None:
+        world.broker.gate.clear()
+        await world.tick()
+        await world.cycle.finish(0.01)
+        world.broker.gate.set()
+        await world.settle()
+        assert world.reports == []
+
+    async def test_without_a_tick_there_is_nothing_to_finish(self, world: World) -> None:
+        await world.cycle.finish(0.01)
+
+
+async def test_changes_are_logged_with_their_reason(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.see()
+    with caplog.at_level(logging.INFO):
+        await world.tick()
+        await world.tick()
+        await world.tick()
+    assert "StartState -> EngineDown: first look done" in caplog.text
+    assert "(take lease)" in caplog.text
