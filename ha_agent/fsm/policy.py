@@ -33,8 +33,9 @@ class Policy:
     restart_backoff_seconds: tuple[float, ...] = (0.0, 1.0, 5.0, 15.0)
     restart_window_seconds: float = 600.0
     unexpected_down_seconds: float = 120.0
-    # After VDSM said that the VM lease is held elsewhere: long enough for that host's agent
-    # to take up the ownership that goes with it, short against the start timeout.
+    # After VDSM said that the VM lease is held elsewhere, or after this host gave the lease up:
+    # long enough for another host's agent to see it and take the ownership, short against the
+    # start timeout.
     lease_elsewhere_pause_seconds: float = 10.0
     # VDSM silent for so long while the engine is not healthy either: let others try. If the VM
     # does run here after all, its VM lease still forbids a second start.

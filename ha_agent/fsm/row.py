@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Callable, Optional
 
 from ha_agent.fsm.effect import EffectKind
-from ha_agent.fsm.guards import Context, Guard
+from ha_agent.fsm.guards import Context, Guard, other_host_able
 from ha_agent.fsm.memory import Memory, StopReason
 from ha_agent.fsm.state import State
 
@@ -43,6 +43,18 @@ def hold_back(context: Context, memory: Memory) -> Memory:
     """Give the host that holds the VM lease time to take up the ownership as well."""
     pause_seconds = context.policy.lease_elsewhere_pause_seconds
     return replace(memory, not_before=context.now + pause_seconds)
+
+
+def after_you(context: Context, memory: Memory) -> Memory:
+    """Let other hosts have the lease that is given up here, if there are any."""
+    # They see that it is free at their next look, which may be a renewal away: by then this
+    # host's own turn would have come.
+    if not other_host_able(context):
+        return memory
+    until = context.now + context.policy.lease_elsewhere_pause_seconds
+    if memory.not_before is not None and memory.not_before > until:
+        return memory
+    return replace(memory, not_before=until)
 
 
 def because(reason: StopReason) -> Note:

@@ -17,7 +17,7 @@ from __future__ import annotations
 from ha_agent.fsm import guards as g
 from ha_agent.fsm.effect import EffectKind
 from ha_agent.fsm.memory import StopReason
-from ha_agent.fsm.row import Row, because, failure, failures_forgiven, hold_back
+from ha_agent.fsm.row import Row, after_you, because, failure, failures_forgiven, hold_back
 from ha_agent.fsm.state import State
 
 S = State
@@ -482,6 +482,7 @@ _STOPPING = (
         (g.vm_absent, g.lease_ours),
         "the VM is gone from here: give the lease up",
         effect=E.RELEASE_LEASE,
+        notes=(after_you,),
     ),
     Row(
         (S.ENGINE_STOP, S.ENGINE_FORCE_STOP),

@@ -11,9 +11,9 @@ from hypothesis import given
 from ha_agent.fsm.guards import Context
 from ha_agent.fsm.memory import Memory, StopReason
 from ha_agent.fsm.policy import Policy
-from ha_agent.fsm.row import because, failure, failures_forgiven, hold_back
+from ha_agent.fsm.row import after_you, because, failure, failures_forgiven, hold_back
 from ha_agent.fsm.state import State
-from tests.fsm.pictures import NOW, context, failed, seen, states_with_memory
+from tests.fsm.pictures import NOW, context, failed, peer, seen, states_with_memory
 
 CONTEXT = context(seen())
 
@@ -51,6 +51,21 @@ def test_forgiven_failures_hold_nothing_back() -> None:
 def test_holding_back_is_no_failure() -> None:
     memory = hold_back(CONTEXT, failed(1))
     assert memory == failed(1, not_before=NOW + Policy().lease_elsewhere_pause_seconds)
+
+
+class TestAfterYou:
+    PAUSE_SECONDS = Policy().lease_elsewhere_pause_seconds
+
+    def test_another_host_has_the_first_turn(self) -> None:
+        memory = after_you(context(seen(peers=(peer(2),))), Memory())
+        assert memory == Memory(not_before=NOW + self.PAUSE_SECONDS)
+
+    def test_nobody_is_waited_for_in_vain(self) -> None:
+        assert after_you(context(seen(peers=(peer(2, score=0),))), Memory()) == Memory()
+
+    def test_a_longer_pause_stays(self) -> None:
+        before = failed(4, not_before=NOW + self.PAUSE_SECONDS + 5.0)
+        assert after_you(context(seen(peers=(peer(2),))), before) == before
 
 
 @pytest.mark.parametrize("reason", StopReason)
