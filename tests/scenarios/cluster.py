@@ -211,6 +211,12 @@ class SimHost:
     def regain_storage(self) -> None:
         self.storage.there.set()
 
+    @property
+    def lease_epoch(self) -> int:
+        """The epoch that this host holds; 0 for none."""
+        view = self.keeper.view() if self.keeper else None
+        return view.epoch if view is not None and view.ours else 0
+
     def maintenance(self, enabled: bool) -> None:
         """Set or clear local maintenance."""
         self.in_maintenance = enabled
@@ -315,8 +321,14 @@ class SimHost:
 class Cluster:
     """Hosts 1 to n over one storage. `log` has a line for each change: seconds, host, state."""
 
-    def __init__(self, hosts: int = 3, *, vm_lease_may_refuse: bool = False) -> None:
-        self.policy = Policy()
+    def __init__(
+        self,
+        hosts: int = 3,
+        *,
+        policy: Optional[Policy] = None,
+        vm_lease_may_refuse: bool = False,
+    ) -> None:
+        self.policy = policy or Policy()
         self.vm_lease_may_refuse = vm_lease_may_refuse
         self.refusals = 0
         self.disk = Disk()
@@ -356,6 +368,10 @@ class Cluster:
                 return at - after
         return None
 
+    def log_since(self, seconds: float) -> list[str]:
+        """Return what was said since then."""
+        return [line for at, line in self.times if at >= seconds]
+
     async def until(self, state: State, host_id: int, *, seconds: float) -> float:
         """Wait for a host to come to a state; return the seconds that it took."""
         begun = self.now
@@ -371,11 +387,11 @@ class Cluster:
             await asyncio.sleep(0.25)
             self._broken()
 
-    async def up_on(self, host_id: int) -> None:
-        """Begin with the engine up on this host, all others down."""
+    async def up_on(self, host_id: int, state: State = State.ENGINE_UP) -> None:
+        """Begin with the engine up on this host (or as far as `state`), all others down."""
         for other in self.hosts.values():
             other.maintenance(other.host_id != host_id)
-        await self.until(State.ENGINE_UP, host_id, seconds=60.0)
+        await self.until(state, host_id, seconds=60.0)
         for other in self.hosts.values():
             other.maintenance(False)
         await self.pass_time(5.0)
