@@ -181,6 +181,8 @@ def engine_status(vm: VmView, health: Health, detail: str) -> dict[str, str]:
         return {"vm": word, "health": "bad", "detail": "Down", "reason": vm.detail}
     if vm.condition is VmCondition.MIGRATING_HERE:
         return {"vm": "down", "health": "bad", "detail": vm.detail, "reason": "migrating here"}
+    if vm.condition is VmCondition.PAUSED:
+        return {"vm": "up", "health": "bad", "detail": vm.detail, "reason": "the VM is paused"}
     if health is Health.GOOD:
         return {"vm": "up", "health": "good", "detail": vm.detail}
     reason = detail or "the engine's health page has not answered yet"
