@@ -59,7 +59,8 @@ def score(state: State, failures: int, observation: Observation, policy: Policy)
         cause = observation.definition.problem or "the store could not be read lately"
         penalties.append(Penalty("stale definition", weights.stale_definition, cause))
     if failures:
-        cause = f"{failures} failures of the engine VM here lately"
+        word = "failure" if failures == 1 else "failures"
+        cause = f"{failures} {word} of the engine VM here lately"
         penalties.append(Penalty("retries", failures * weights.retry, cause))
     points = weights.base - sum(penalty.points for penalty in penalties)
     # 0 is for hosts that can't or must not: a bad host is still better than no host.
