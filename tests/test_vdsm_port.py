@@ -1,0 +1,318 @@
+# SPDX-License-Identifier: Apache-2.0
+"""ports.Hypervisor: one contract for the fake of tests/fakes.py and for VdsmHypervisor over the
+embedded VDSM with a real QEMU; then what only the adapter does, over a caller that is played."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+from collections.abc import AsyncIterator, Awaitable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Callable, Optional
+
+import pytest
+
+from ha_agent.clock import SystemClock
+from ha_agent.errors import DeadlineExceeded, EnvironmentFault
+from ha_agent.fsm.guards import RUNNING
+from ha_agent.fsm.observation import VmCondition, VmExit, VmView
+from ha_agent.ports import Hypervisor
+from ha_agent.vdsm.client import ClientState, VdsmClient
+from ha_agent.vdsm.errors import VdsmCallFailed, VdsmCode, VdsmUnreachable
+from ha_agent.vdsm.verbs import Vdsm
+from ha_agent.vdsm_port import VdsmHypervisor
+from tests.fakes import FakeHypervisor, VmLease
+from tests.vdsm.embedded import VM, Host, kill, make_domain, make_xml
+
+CLOCK = SystemClock()
+REAL = pytest.param(
+    "real",
+    marks=[
+        pytest.mark.qemu,
+        pytest.mark.skipif(not shutil.which("qemu-system-x86_64"), reason="needs QEMU"),
+    ],
+)
+
+
+def is_launched(view: VmView) -> bool:
+    return view.condition in RUNNING and view.detail != "WaitForLaunch"
+
+
+def is_down(view: VmView) -> bool:
+    return view.condition is VmCondition.DOWN
+
+
+@dataclass
+class OneHost:
+    """A hypervisor, and what a test does behind its back."""
+
+    hypervisor: Hypervisor
+    crash: Callable[[], None]
+    silence: Callable[[], Awaitable[None]]
+
+    async def until(self, wanted: Callable[[VmView], bool]) -> VmView:
+        ends_at = CLOCK.now() + 30.0
+        while True:
+            view = await self.hypervisor.look()
+            if wanted(view):
+                return view
+            assert CLOCK.now() < ends_at, view
+            await asyncio.sleep(0.02)
+
+
+def fake_hosts() -> list[OneHost]:
+    lease = VmLease()
+    made = [FakeHypervisor(lease, start_seconds=0.02, shutdown_seconds=0.1) for _ in range(2)]
+
+    def one(fake: FakeHypervisor) -> OneHost:
+        async def silence() -> None:
+            fake.answers = False
+
+        return OneHost(fake, lambda: fake.end(VmExit.CRASHED), silence)
+
+    return [one(fake) for fake in made]
+
+
+@contextlib.asynccontextmanager
+async def real_hosts(domain: Path) -> AsyncIterator[list[OneHost]]:
+    async with contextlib.AsyncExitStack() as stack:
+        yield [await real_host(domain, stack) for _ in range(2)]
+
+
+async def real_host(domain: Path, stack: contextlib.AsyncExitStack) -> OneHost:
+    host = Host(domain, networks={"ovirtmgmt": "user"})
+    stack.push_async_callback(host.clean_up)
+    (await host.start()).close()
+    assert host.vdsm is not None
+    ready = asyncio.Event()
+    client = VdsmClient(
+        "127.0.0.1",
+        host.vdsm.port,
+        clock=CLOCK,
+        uniform=lambda: 0.0,
+        on_connected=ready.set,
+    )
+    client.start()
+    stack.push_async_callback(client.close)
+    await asyncio.wait_for(ready.wait(), 20)
+
+    async def silence() -> None:
+        await host.stop()
+        while client.state is ClientState.READY:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+    hypervisor = VdsmHypervisor(
+        Vdsm(client), VM, bridge="ovirtmgmt", shutdown_timeout_seconds=60.0
+    )
+    return OneHost(hypervisor, lambda: kill(host.pid()), silence)
+
+
+@pytest.fixture(params=["fake", REAL])
+async def pair(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[list[OneHost]]:
+    if request.param == "fake":
+        yield fake_hosts()
+        return
+    async with real_hosts(make_domain(tmp_path)) as made:
+        yield made
+
+
+class TestContract:
+    async def test_no_vm_is_absent_and_nothing_to_end(self, pair: list[OneHost]) -> None:
+        hypervisor = pair[0].hypervisor
+        assert (await hypervisor.look()).condition is VmCondition.ABSENT
+        await hypervisor.destroy()
+        await hypervisor.shutdown()
+        assert (await hypervisor.look()).condition is VmCondition.ABSENT
+        facts = await hypervisor.facts()
+        assert facts.memory_free_mib is not None
+        assert facts.memory_free_mib > 0
+        assert facts.bridge_up is not False
+        assert facts.network_share_lost is None
+
+    async def test_a_vm_from_its_start_to_its_end(self, pair: list[OneHost]) -> None:
+        host = pair[0]
+        await host.hypervisor.create(make_xml())
+        assert (await host.hypervisor.look()).condition in RUNNING, "seen from the answer on"
+        with pytest.raises(VdsmCallFailed) as refused:
+            await host.hypervisor.create(make_xml())
+        assert refused.value.code == VdsmCode.VM_EXISTS
+        await host.until(is_launched)
+        await host.hypervisor.shutdown()
+        assert (await host.hypervisor.look()).condition is VmCondition.STOPPING
+        await host.hypervisor.destroy()
+        assert (await host.hypervisor.look()).condition is VmCondition.ABSENT
+
+    async def test_a_crash_leaves_a_record_that_is_in_the_way(self, pair: list[OneHost]) -> None:
+        host = pair[0]
+        await host.hypervisor.create(make_xml())
+        await host.until(is_launched)
+        host.crash()
+        view = await host.until(is_down)
+        assert view.exit is VmExit.CRASHED
+        with pytest.raises(VdsmCallFailed) as refused:
+            await host.hypervisor.create(make_xml())
+        assert refused.value.code == VdsmCode.VM_EXISTS
+        await host.hypervisor.shutdown()
+        assert (await host.hypervisor.look()).condition is VmCondition.DOWN
+        await host.hypervisor.destroy()
+        assert (await host.hypervisor.look()).condition is VmCondition.ABSENT
+
+    async def test_of_two_starts_one_gets_the_vm_lease(self, pair: list[OneHost]) -> None:
+        first, second = pair
+        await first.hypervisor.create(make_xml())
+        await first.until(is_launched)
+        await second.hypervisor.create(make_xml())
+        view = await second.until(is_down)
+        assert view.exit is VmExit.LEASE_HELD_ELSEWHERE
+        assert (await first.hypervisor.look()).condition in RUNNING
+        await second.hypervisor.destroy()
+        await first.hypervisor.destroy()
+        await second.hypervisor.create(make_xml())
+        await second.until(is_launched)
+
+    async def test_silence_is_unknown_to_a_look_and_a_fault_to_the_rest(
+        self, pair: list[OneHost]
+    ) -> None:
+        host = pair[0]
+        await host.silence()
+        view = await host.hypervisor.look()
+        assert view.condition is VmCondition.UNKNOWN
+        assert "can't be reached" in view.detail
+        calls = (
+            host.hypervisor.create(make_xml()),
+            host.hypervisor.shutdown(),
+            host.hypervisor.destroy(),
+            host.hypervisor.facts(),
+        )
+        for call in calls:
+            with pytest.raises(VdsmUnreachable):
+                await call
+
+
+# The adapter ------------------------------------------------------------------------------
+
+NOT_HERE = VdsmCallFailed("VM.getStats", VdsmCode.NO_SUCH_VM, "no such VM")
+HERE = [{"vmId": VM, "status": "WaitForLaunch"}]
+
+
+class PlayedVdsm:
+    """Answers each verb from what a test has set; a verb with a gate waits for it, with the
+    answer that was true when the call came."""
+
+    def __init__(self) -> None:
+        self.answers: dict[str, Any] = {"VM.create": {"vmId": VM}, "VM.destroy": True}
+        self.gates: dict[str, asyncio.Event] = {}
+        self.calls: list[str] = []
+        self.params: Mapping[str, Any] = {}
+
+    async def call(
+        self,
+        method: str,
+        params: Mapping[str, Any],
+        *,
+        deadline_seconds: Optional[float] = None,
+    ) -> Any:
+        self.calls.append(method)
+        self.params = params
+        answer = self.answers[method]
+        gate = self.gates.pop(method, None)
+        if gate is not None:
+            await gate.wait()
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+@pytest.fixture
+def vdsm() -> PlayedVdsm:
+    return PlayedVdsm()
+
+
+@pytest.fixture
+def hypervisor(vdsm: PlayedVdsm) -> VdsmHypervisor:
+    return VdsmHypervisor(Vdsm(vdsm), VM, bridge="ovirtmgmt", shutdown_timeout_seconds=0.4)
+
+
+@pytest.mark.parametrize("change", ["create", "destroy"])
+@pytest.mark.parametrize("fault", [None, DeadlineExceeded("the call", 30.0)])
+async def test_a_look_that_a_change_overtook_is_repeated(
+    vdsm: PlayedVdsm, hypervisor: VdsmHypervisor, change: str, fault: Optional[Exception]
+) -> None:
+    """VDSM answers out of order: "no such VM" from before a create would have it started twice,
+    also where the create itself got no answer."""
+    before, after = (NOT_HERE, HERE) if change == "create" else (HERE, NOT_HERE)
+    vdsm.answers["VM.getStats"] = before
+    gate = vdsm.gates["VM.getStats"] = asyncio.Event()
+    looking = asyncio.ensure_future(hypervisor.look())
+    await asyncio.sleep(0)
+    vdsm.answers["VM.getStats"] = after
+    if fault is not None:
+        vdsm.answers[f"VM.{change}"] = fault
+    with contextlib.suppress(DeadlineExceeded):
+        await (hypervisor.create("<domain/>") if change == "create" else hypervisor.destroy())
+    gate.set()
+    expected = VmCondition.STARTING if change == "create" else VmCondition.ABSENT
+    assert (await asyncio.wait_for(looking, 5)).condition is expected
+    assert vdsm.calls.count("VM.getStats") == 2
+
+
+async def test_a_look_that_nothing_overtook_asks_once(
+    vdsm: PlayedVdsm, hypervisor: VdsmHypervisor
+) -> None:
+    vdsm.answers["VM.getStats"] = HERE
+    await hypervisor.look()
+    assert vdsm.calls == ["VM.getStats"]
+
+
+@pytest.mark.parametrize(
+    "answer", [DeadlineExceeded("VM.getStats", 5.0), [], {"no": "list"}, EnvironmentFault("tls")]
+)
+async def test_no_answer_that_can_be_used_is_unknown(
+    vdsm: PlayedVdsm, hypervisor: VdsmHypervisor, answer: Any
+) -> None:
+    vdsm.answers["VM.getStats"] = answer
+    view = await hypervisor.look()
+    assert view.condition is VmCondition.UNKNOWN
+    assert view.detail
+
+
+async def test_a_shutdown_begins_at_once_and_has_our_time_as_whole_seconds(
+    vdsm: PlayedVdsm, hypervisor: VdsmHypervisor
+) -> None:
+    vdsm.answers["VM.shutdown"] = True
+    await hypervisor.shutdown()
+    assert vdsm.params["delay"] == 0
+    assert vdsm.params["timeout"] == 1
+
+
+async def test_load_is_the_mean_of_the_last_samples(
+    vdsm: PlayedVdsm, hypervisor: VdsmHypervisor
+) -> None:
+    vdsm.answers["Host.getStats"] = {"cpuIdle": "100"}
+    assert (await hypervisor.facts()).cpu_load == pytest.approx(0.0)
+    vdsm.answers["Host.getStats"] = {"cpuIdle": "0"}
+    assert (await hypervisor.facts()).cpu_load == pytest.approx(0.5)
+    for _ in range(20):
+        facts = await hypervisor.facts()
+    assert facts.cpu_load == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    ("network", "up"),
+    [
+        ({"ovirtmgmt": {"state": "up"}, "other": {"state": "down"}}, True),
+        ({"ovirtmgmt": {"state": "down"}, "other": {"state": "up"}}, False),
+        ({"other": {"state": "up"}}, None),
+        ({}, None),
+    ],
+)
+async def test_the_link_of_our_bridge_counts(
+    vdsm: PlayedVdsm, hypervisor: VdsmHypervisor, network: Any, up: Optional[bool]
+) -> None:
+    vdsm.answers["Host.getStats"] = {"network": network, "memFree": "1234"}
+    facts = await hypervisor.facts()
+    assert facts.bridge_up is up
+    assert facts.memory_free_mib == 1234
+    assert facts.cpu_load is None
