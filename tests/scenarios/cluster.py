@@ -16,6 +16,7 @@ import asyncio
 import contextlib
 import functools
 from collections.abc import Coroutine
+from dataclasses import replace
 from typing import Any, Callable, Optional
 
 from ha_agent.broker.lease import LeaseIdentity, LeaseTimes
@@ -25,10 +26,10 @@ from ha_agent.cycle import Cycle
 from ha_agent.errors import EnvironmentFault
 from ha_agent.fsm.effect import EffectKind
 from ha_agent.fsm.machine import Decision
-from ha_agent.fsm.observation import VmExit
+from ha_agent.fsm.observation import VmCondition, VmExit, VmView
 from ha_agent.fsm.policy import Policy
 from ha_agent.fsm.state import State
-from ha_agent.instant import WallTime
+from ha_agent.instant import Instant, WallTime
 from ha_agent.perform import Performer
 from ha_agent.ports import DomainDefinition, LeaseAnswer
 from tests.broker.lease_world import (
@@ -43,6 +44,7 @@ from tests.broker.lease_world import (
 from tests.fakes import FakeHypervisor, VmLease
 
 ALIVE_SECONDS = 30.0
+POLL_SECONDS = 0.2
 LEASE_EXPIRY_SECONDS = LeaseTimes().lease_expiry_seconds
 FENCE_SECONDS = LeaseTimes().fence_after_seconds
 
@@ -85,12 +87,17 @@ class SimBroker:
     def __init__(self, host: SimHost) -> None:
         self.host = host
         self.version = 0
+        self.face: Optional[Snapshot] = None
         self.blocks: dict[int, tuple[Report, float]] = {}
         """The status blocks as last read."""
 
     async def snapshot(self, since_version: int, wait_seconds: float) -> Snapshot:
-        self._alive()
-        return self.picture()
+        ends = self.host.cluster.now + wait_seconds
+        while True:
+            picture = self.picture()
+            if picture.version > since_version or self.host.cluster.now >= ends:
+                return picture
+            await asyncio.sleep(POLL_SECONDS)
 
     async def publish(self, report: Report) -> None:
         self._alive()
@@ -114,15 +121,14 @@ class SimBroker:
     def picture(self) -> Snapshot:
         cluster, host = self.host.cluster, self.host
         keeper = self._alive()
-        self.version += 1
         lost = host.storage.lost
         if not lost:
             self.blocks = dict(cluster.blocks)
         hosts = tuple(
             _entry(host_id, *self.blocks[host_id], cluster.now) for host_id in sorted(self.blocks)
         )
-        return Snapshot(
-            version=self.version,
+        picture = Snapshot(
+            version=0,
             host_id=host.host_id,
             host_name=host.name,
             vm_uuid=VM,
@@ -135,11 +141,22 @@ class SimBroker:
             ),
             health=host.health(),
         )
+        if _face(picture) != self.face:
+            self.face = _face(picture)
+            self.version += 1
+        return replace(picture, version=self.version)
 
     def _alive(self) -> LeaseKeeper:
         if self.host.keeper is None or not self.host.clock.running.is_set():
             raise EnvironmentFault("no broker answers")
         return self.host.keeper
+
+
+def _face(picture: Snapshot) -> Snapshot:
+    """Return the picture without the times that change while all stays as it is."""
+    lease = replace(picture.lease, expires_at=None, fence_at=None, last_success=None)
+    health = replace(picture.health, taken_at=None)
+    return replace(picture, made_at=Instant(0.0), lease=lease, health=health)
 
 
 def _entry(host_id: int, report: Report, written_at: float, now: float) -> HostEntry:
@@ -303,10 +320,15 @@ class SimHost:
             timer.cancel()
 
     async def _follow_broker(self) -> None:
+        version = -1
         while True:
             with contextlib.suppress(EnvironmentFault):  # as the agent: ask again in a moment
-                self.cycle.on_snapshot(await self.broker.snapshot(0, 0.0))
-            await asyncio.sleep(0.2)
+                snapshot = await self.broker.snapshot(version, 2.0)
+                version = snapshot.version
+                self.cycle.on_snapshot(snapshot)
+                continue
+            version = -1
+            await asyncio.sleep(POLL_SECONDS)
 
     async def _guard(self) -> None:
         while True:
@@ -395,6 +417,29 @@ class Cluster:
         for other in self.hosts.values():
             other.maintenance(False)
         await self.pass_time(5.0)
+
+    def begin_migration(self, source: int, target: int) -> None:
+        """The engine begins to move its VM; nobody asked the agents."""
+        self[source].hypervisor.view = VmView(
+            VmCondition.MIGRATING_AWAY, detail="Migration Source"
+        )
+        self[target].hypervisor.view = VmView(
+            VmCondition.MIGRATING_HERE, detail="Migration Destination"
+        )
+
+    def end_migration(self, source: int, target: int) -> None:
+        """The VM runs at the target now, with its VM lease."""
+        leaves, enters = self[source].hypervisor, self[target].hypervisor
+        since = leaves.running_since
+        leaves.end(VmExit.MIGRATED)
+        self.vm_lease.holder, enters.running_since = enters, since
+        enters.view = VmView(VmCondition.UP, detail="Up")
+
+    def fail_migration(self, source: int, target: int) -> None:
+        """The VM stays at the source, if that lives; the target is left with a Down record."""
+        if self[source].hypervisor.running_since is not None:
+            self[source].hypervisor.view = VmView(VmCondition.UP, detail="Up")
+        self[target].hypervisor.view = VmView(VmCondition.DOWN, VmExit.CRASHED, detail="Down")
 
     def story(self) -> str:
         return "\n".join(self.log)

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from ha_agent.fsm.observation import VmCondition, VmExit, VmView
+from ha_agent.fsm.observation import VmExit
 from ha_agent.fsm.state import State
 from tests.fakes import FakeHypervisor
 from tests.scenarios.cluster import LEASE_EXPIRY_SECONDS, Cluster, story
@@ -241,27 +241,3 @@ async def test_two_equal_hosts_lose_the_owner() -> None:
     cluster[3].kill()
     await cluster.until(State.ENGINE_UP, 1, seconds=60.0)
     assert not any(line.startswith("h2 EngineStart") for _, line in cluster.times)
-
-
-@story
-async def test_engine_migrates_the_vm() -> None:
-    """The engine moves the VM from 1 to 2: nobody fights it, nobody starts a second one."""
-    cluster = Cluster()
-    await cluster.up_on(1)
-    source, target = cluster[1].hypervisor, cluster[2].hypervisor
-    source.view = VmView(VmCondition.MIGRATING_AWAY, detail="Migration Source")
-    target.view = VmView(VmCondition.MIGRATING_HERE, detail="Migration Destination")
-    await cluster.pass_time(10.0)
-    assert cluster.state(1) is State.ENGINE_MIGRATING_AWAY
-    assert cluster.state(2) is State.ENGINE_MIGRATING_HERE
-    started_at = source.running_since
-    source.end(VmExit.MIGRATED)
-    cluster.vm_lease.holder = target
-    target.running_since = started_at
-    target.view = VmView(VmCondition.UP, detail="Up")
-    await cluster.until(State.ENGINE_UP, 2, seconds=20.0)
-    await cluster.pass_time(30.0)
-    assert cluster.state(1) is State.ENGINE_DOWN
-    assert cluster.running == [2]
-    assert "create" not in target.calls
-    assert not cluster[1].cycle.memory.failures

@@ -107,8 +107,10 @@ async def test_a_lease_that_comes_late_to_a_host_in_local_maintenance() -> None:
     assert keeper is not None
     assert (await keeper.acquire(keeper.view().epoch, "late")).ok
     cluster.definition = True
-    await cluster.until(State.ENGINE_UP, 2, seconds=40.0)
+    await cluster.pass_time(40.0)
+    (owner,) = cluster.running
+    assert owner in (2, 3)
+    assert cluster.state(owner) is State.ENGINE_UP
     assert cluster.seconds_of("h1 LocalMaintenance [release lease]") is not None
     assert cluster.state(1) is State.LOCAL_MAINTENANCE
     assert not cluster[1].hypervisor.calls
-    assert not cluster[3].hypervisor.calls
