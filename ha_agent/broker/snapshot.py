@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Optional, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -189,7 +190,9 @@ def _read(hint: Any, value: Any, where: str) -> Any:
         hint = next(kind for kind in get_args(hint) if kind is not type(None))
     origin = get_origin(hint)
     if hint is Instant or hint is float:
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
+        # A time that is not finite would never be too old: no comparison with it holds.
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not number or not math.isfinite(value):
             raise BadInput(f"expected a number, got {value!r:.60}", where=where)
         return Instant(float(value)) if hint is Instant else float(value)
     if origin is tuple:
