@@ -343,7 +343,7 @@ async def test_nobody_there(short_path: Path) -> None:
 
 async def test_a_hung_broker_ends_at_the_deadline(short_path: Path) -> None:
     async def hang(_params: Mapping[str, Any], _peer: Peer) -> Any:
-        await asyncio.sleep(30)
+        await asyncio.Event().wait()
 
     async with serving(short_path, {"publish": hang}, call_deadline_seconds=0.05) as broker:
         with pytest.raises(DeadlineExceeded):
