@@ -14,7 +14,9 @@ from ha_agent.waiting import wait_for_event
 
 
 async def test_it_talks_to_the_vdsm_of_the_configuration(short_path: Path) -> None:
-    server = EmbeddedVdsm(ServerSettings(run_dir=short_path, domain_paths=(), listen_port=0))
+    server = EmbeddedVdsm(
+        ServerSettings(run_dir=short_path, domain_paths=(), listen_port=0, accelerator="tcg")
+    )
     await server.start()
     connected = asyncio.Event()
     config = VdsmConfig(host="127.0.0.1", port=server.port, ssl=False)
