@@ -476,6 +476,29 @@ class TestMemory:
         assert decision.memory.pending == memory.pending
         assert not decision.memory.failures
 
+    def test_the_time_since_the_vm_runs_is_that_of_this_run(self) -> None:
+        """Kept while VDSM is silent, forgotten when the VM is gone: a page of the run before
+        would count for the next one."""
+        memory = Memory(running_since=NOW - 500.0)
+        for vm, expected in (
+            (VmCondition.UP, NOW - 500.0),
+            (VmCondition.UNKNOWN, NOW - 500.0),
+            (VmCondition.ABSENT, None),
+            (VmCondition.DOWN, None),
+            (VmCondition.MIGRATING_HERE, None),
+        ):
+            decision = FSM.step(State.ENGINE_UP, memory, seen(vm, LeaseCondition.OURS), POLICY)
+            assert decision.memory.running_since == expected
+        started = FSM.step(State.ENGINE_UP, Memory(), seen(VmCondition.UP), POLICY)
+        assert started.memory.running_since == NOW
+
+    def test_the_time_of_vdsms_silence_is_that_of_this_silence(self) -> None:
+        memory = Memory(vm_unknown_since=NOW - 500.0)
+        for vm in VmCondition:
+            decision = FSM.step(State.ENGINE_UP, memory, seen(vm, LeaseCondition.OURS), POLICY)
+            expected = NOW - 500.0 if vm is VmCondition.UNKNOWN else None
+            assert decision.memory.vm_unknown_since == expected
+
 
 class TestMigration:
     def test_gone_after_migrating_away_means_migrated(self) -> None:
@@ -500,6 +523,16 @@ def test_the_score_of_an_unable_host_does_not_hide_behind_a_state() -> None:
     decision = FSM.step(State.ENGINE_DOWN, Memory(), picture, POLICY)
     assert decision.score.points == 0
     assert decision.score.penalties[0].cause == "no definition of the engine VM: torn"
+
+
+def test_the_score_is_that_of_the_state_and_the_failures_after_the_step() -> None:
+    """It is published together with the new state."""
+    picture = seen(VmCondition.ABSENT, LeaseCondition.HELD)
+    decision = FSM.step(State.START, Memory(), picture, POLICY)
+    assert (decision.state, decision.score.points) == (State.ENGINE_DOWN, 3400)
+    crashed = seen(VmCondition.DOWN, LeaseCondition.OURS)
+    decision = FSM.step(State.ENGINE_UP, Memory(), crashed, POLICY)
+    assert (decision.state, decision.score.points) == (State.ENGINE_START, 3350)
 
 
 def test_peers_and_ties() -> None:
