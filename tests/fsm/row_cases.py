@@ -630,6 +630,17 @@ _STOPPING = (
     ),
     Case(
         STOPS,
+        None,
+        "the VM is gone from here: give the lease up",
+        "vm_absent, lease_ours",
+        seen(V.ABSENT, L.OURS, peers=(peer(),)),
+        stopping(R.HUNG),
+        effect=E.RELEASE_LEASE,
+        reason=R.HUNG,
+        pause_seconds=10.0,
+    ),
+    Case(
+        STOPS,
         S.ENGINE_UNEXPECTEDLY_DOWN,
         "leave the VM to other hosts for a while",
         "vm_absent, lease_known, not lease_ours, gave_up_here, idle",

@@ -67,6 +67,11 @@ class TestAfterYou:
         before = failed(4, not_before=NOW + self.PAUSE_SECONDS + 5.0)
         assert after_you(context(seen(peers=(peer(2),))), before) == before
 
+    def test_a_shorter_pause_grows(self) -> None:
+        before = failed(1, not_before=NOW + self.PAUSE_SECONDS - 5.0)
+        memory = after_you(context(seen(peers=(peer(2),))), before)
+        assert memory == failed(1, not_before=NOW + self.PAUSE_SECONDS)
+
 
 @pytest.mark.parametrize("reason", StopReason)
 def test_because_remembers_the_reason_alone(reason: StopReason) -> None:

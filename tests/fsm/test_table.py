@@ -67,7 +67,7 @@ class TestCases:
         covered = {state for case in cases_of(row) for state in case.sources}
         assert covered == set(row.sources), f"row_cases.py lacks a case for: {row.why}"
 
-    @pytest.mark.parametrize("case", CASES, ids=lambda case: case.why)
+    @pytest.mark.parametrize("case", CASES, ids=lambda case: case.why[:60])
     def test_each_case_means_one_row_and_names_its_guards(self, case: Case) -> None:
         [row] = case.rows
         assert case.guards == [guard.__name__ for guard in row.when]
@@ -95,6 +95,17 @@ class TestRows:
                 assert len(memory.failures) == case.failures
                 pause_seconds = memory.not_before - NOW if memory.not_before else None
                 assert pause_seconds == case.pause_seconds
+
+    @every_row
+    def test_each_note_shows_in_some_case(self, row: Row) -> None:
+        for note in row.notes:
+            without = dataclasses.replace(row, notes=tuple(n for n in row.notes if n is not note))
+            assert any(
+                Fsm((without,)).step(state, case.memory, case.picture, POLICY).memory
+                != FSM.step(state, case.memory, case.picture, POLICY).memory
+                for case in cases_of(row)
+                for state in case.sources
+            )
 
     @settings(max_examples=200, deadline=None)
     @given(stand=states_with_memory(), observation=observations)
