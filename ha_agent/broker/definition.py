@@ -54,6 +54,7 @@ class Definition:
     """One accepted version: the document, what it means, and what VDSM is to be given."""
 
     identity: str
+    document: bytes
     vm: VmDefinition
     domain: DomainXml
     source: str
@@ -89,6 +90,7 @@ class DefinitionKeeper:
         self._refresh_interval_seconds = refresh_interval_seconds
         self._on_change = on_change
         self._seen: Optional[tuple[StoreCopy, ...]] = None
+        self._passed_over: list[str] = []
         self._wanted = asyncio.Event()
         self._refreshing: Optional[asyncio.Task[str]] = None
         self._problem = "the store has not been read yet"
@@ -144,7 +146,8 @@ class DefinitionKeeper:
             return f"storage domain {self._domain_uuid} has no OVF_STORE volume"
         if self._seen == copies and self.current is not None:
             return ""
-        faults = []
+        faults: list[str] = []
+        all_read, known = True, False
         for ranked in order_copies(copies, storage_domain_uuid=self._domain_uuid):
             if not ranked.usable:
                 faults.append(ranked.reason)
@@ -153,13 +156,29 @@ class DefinitionKeeper:
                 definition = await self._read(ranked)
             except (EnvironmentFault, BadInput) as fault:
                 faults.append(str(fault))
+                all_read = False
+                known = known or self._is_current(ranked)
                 continue
+            if known and self.current and self.current.identity != definition.identity:
+                # What stands in the other copy is older: no way back.
+                return "what was read before stays in use: " + "; ".join(faults)
             self._accept(definition)
-            self._seen = copies
-            for reason in faults:
-                log.warning("definition taken from the other copy: %s", reason)
+            # What could not be read, perhaps just now, is tried again with the next look.
+            self._seen = copies if all_read else None
+            if faults != self._passed_over:
+                for reason in faults:
+                    log.warning("definition taken from the other copy: %s", reason)
+            self._passed_over = faults
             return ""
         return "no copy of the OVF_STORE can be used: " + "; ".join(faults)
+
+    def _is_current(self, ranked: RankedCopy) -> bool:
+        """Whether `current` was read from this copy, and the copy was not written since."""
+        current, description = self.current, ranked.description
+        if current is None or description is None:
+            return False
+        written = (_source(ranked.copy), description.last_updated_text or "")
+        return (current.source, current.last_updated) == written
 
     async def _copies(self) -> tuple[StoreCopy, ...]:
         """All OVF_STORE volumes of the domain, by their descriptions, from VDSM."""
@@ -189,7 +208,7 @@ class DefinitionKeeper:
         return self._definition(
             bytes(answer["data"]),
             where,
-            source=f"volume {copy.volume_uuid}",
+            source=_source(copy),
             last_updated=description.last_updated_text or "",
             accepted_at=self._clock.wall(),
         )
@@ -203,9 +222,7 @@ class DefinitionKeeper:
         known = self.current
         if known is not None and known.identity == identity:
             accepted_at = known.accepted_at if known.source == source else accepted_at
-        elif source != LAST_GOOD:
-            self._keep(ovf, vm)
-        return Definition(identity, vm, xml, source, last_updated, accepted_at)
+        return Definition(identity, ovf, vm, xml, source, last_updated, accepted_at)
 
     def _accept(self, definition: Definition) -> None:
         known = self.current
@@ -216,6 +233,7 @@ class DefinitionKeeper:
                 definition.vm.name,
                 definition.source,
             )
+            self._keep(definition.document, definition.vm)
         self.current = definition
 
     # The last good one on this host ------------------------------------------------------
@@ -265,6 +283,10 @@ class DefinitionKeeper:
                 notes=_notes(current.domain.notes),
             )
         )
+
+
+def _source(copy: StoreCopy) -> str:
+    return f"volume {copy.volume_uuid}"
 
 
 def _write(path: Path, content: bytes) -> None:

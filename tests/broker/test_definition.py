@@ -144,6 +144,92 @@ async def test_a_torn_copy_gives_way(store: Store, tmp_path: Path) -> None:
     assert kept.entries[-1].memory_mib == 1024
 
 
+async def test_a_newer_copy_that_could_not_be_read_is_tried_again(
+    store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A slow moment of the storage must not leave the older copy in use for ever."""
+    newer = list(COPIES)[1]
+    store.write(newer, ovf_of(2048), at=60.0)
+    whole = store.data[newer]
+    store.data[newer] = whole[:1000]
+    kept = Kept(store, tmp_path)
+    for _ in range(3):
+        assert await kept.keeper.refresh() == ""
+    assert kept.entries[-1].memory_mib == 1024
+    assert len([r for r in caplog.records if "other copy" in r.message]) == 1
+    store.data[newer] = whole
+    await kept.keeper.refresh()
+    assert kept.entries[-1].memory_mib == 2048
+    reads = store.reads
+    await kept.keeper.refresh()
+    assert store.reads == reads
+
+
+async def test_no_way_back_to_the_older_copy(store: Store, tmp_path: Path) -> None:
+    newer = list(COPIES)[1]
+    store.write(newer, ovf_of(2048), at=60.0)
+    kept = Kept(store, tmp_path)
+    await kept.keeper.refresh()
+    whole, store.data[newer] = store.data[newer], b""
+    assert newer in await kept.keeper.refresh(read_again=True)
+    entry = kept.entries[-1]
+    assert (entry.memory_mib, entry.stale) == (2048, True)
+    assert (tmp_path / "state" / LAST_GOOD).read_bytes() == ovf_of(2048)
+    store.data[newer] = whole
+    assert await kept.keeper.refresh() == ""
+    assert not kept.entries[-1].stale
+
+
+async def test_an_equal_copy_is_as_good(store: Store, tmp_path: Path) -> None:
+    kept = Kept(store, tmp_path)
+    await kept.keeper.refresh()
+    for image in reversed(COPIES):
+        whole, store.data[image] = store.data[image], b""
+        assert await kept.keeper.refresh(read_again=True) == ""
+        entry = kept.entries[-1]
+        assert (entry.available, entry.stale) == (True, False)
+        assert entry.source == f"volume {COPIES[next(i for i in COPIES if i != image)]}"
+        store.data[image] = whole
+
+
+async def test_what_the_engine_writes_is_seen_by_its_description(
+    store: Store, tmp_path: Path
+) -> None:
+    kept = Kept(store, tmp_path)
+    await kept.keeper.refresh()
+    first = kept.entries[-1]
+    for image in COPIES:
+        store.write(image, ovf_of(2048), at=60.0)
+    await kept.keeper.refresh()
+    second = kept.entries[-1]
+    assert (second.memory_mib, second.stale) == (2048, False)
+    assert second.identity != first.identity
+    assert (tmp_path / "state" / LAST_GOOD).read_bytes() == ovf_of(2048)
+
+
+async def test_a_damaged_last_good_one_is_no_hindrance(store: Store, tmp_path: Path) -> None:
+    kept = Kept(store, tmp_path)
+    (tmp_path / "state" / LAST_GOOD).write_bytes(b"<ovf")
+    running = asyncio.ensure_future(kept.keeper.run())
+    await asyncio.wait_for(store.asked.wait(), 5)
+    await kept.keeper.refresh()
+    running.cancel()
+    assert (kept.entries[-1].available, kept.entries[-1].stale) == (True, False)
+    assert (tmp_path / "state" / LAST_GOOD).read_bytes() == ovf_of(1024)
+
+
+async def test_a_poke_is_a_look_at_once(store: Store, tmp_path: Path) -> None:
+    kept = Kept(store, tmp_path)
+    running = asyncio.ensure_future(kept.keeper.run())
+    await asyncio.wait_for(store.began.wait(), 5)
+    await kept.keeper.refresh()
+    await asyncio.sleep(0.01)
+    store.asked.clear()
+    kept.keeper.poke()
+    await asyncio.wait_for(store.asked.wait(), 5)
+    running.cancel()
+
+
 async def test_what_was_good_stays_when_nothing_can_be_read(store: Store, tmp_path: Path) -> None:
     kept = Kept(store, tmp_path)
     await kept.keeper.refresh()
