@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Optional, cast
 
 import pytest
@@ -40,18 +42,25 @@ class Parts:
     asked: list[tuple[Any, ...]] = field(default_factory=list)
     storage_fault: Optional[str] = None
     current: Any = None
+    gate: Optional[asyncio.Event] = None
 
     def __post_init__(self) -> None:
         first = Snapshot(0, 1, "alpha", "vm", Instant(0.0))
         self.board = Board(first, lambda: Instant(1.0), dict)
 
     async def acquire(self, epoch: int, why: str) -> LeaseResult:
+        await self._write()
         self.asked.append(("acquire", epoch, why))
         return LeaseResult(False, "epoch is 5, not 4")
 
     async def release(self, why: str) -> LeaseResult:
+        await self._write()
         self.asked.append(("release", why))
         return LeaseResult(True, "released epoch 4")
+
+    async def _write(self) -> None:
+        if self.gate is not None:
+            await self.gate.wait()
 
     def report(self, report: Report) -> None:
         self.asked.append(("report", report.score))
@@ -119,6 +128,48 @@ async def test_the_lease_is_asked_and_the_answer_has_the_picture(parts: Parts) -
     assert taken["snapshot"]["host_id"] == 1
     assert (await parts.call("lease.release", why="gone"))["ok"]
     assert parts.asked == [("acquire", 4, "free"), ("release", "gone")]
+
+
+@pytest.mark.parametrize(
+    ("verb", "params", "asked"),
+    [
+        ("lease.take", {"expected_epoch": 4, "why": "free"}, ("acquire", 4, "free")),
+        ("lease.release", {"why": "gone"}, ("release", "gone")),
+    ],
+)
+async def test_a_caller_that_leaves_does_not_cut_a_lease_call_in_half(
+    parts: Parts, verb: str, params: dict[str, Any], asked: tuple[Any, ...]
+) -> None:
+    parts.gate = asyncio.Event()
+    call = asyncio.ensure_future(parts.call(verb, **params))
+    await asyncio.sleep(0)
+    call.cancel()
+    await asyncio.wait({call})
+    assert call.cancelled()
+    parts.gate.set()
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert parts.asked == [asked]
+
+
+async def test_a_wait_for_news_ends_with_them(parts: Parts) -> None:
+    call = asyncio.ensure_future(parts.call("snapshot", since_version=0, wait_seconds=1e9))
+    await asyncio.sleep(0.01)
+    assert not call.done()
+    parts.board.update(global_maintenance=True)
+    assert (await asyncio.wait_for(call, 5))["version"] == 1
+
+
+async def test_a_definition_is_given_with_its_remarks(parts: Parts) -> None:
+    domain = SimpleNamespace(xml="<domain/>", notes=("no sound card",))
+    parts.current = SimpleNamespace(identity="d1", domain=domain)
+    expected = {"identity": "d1", "xml": "<domain/>", "notes": ["no sound card"]}
+    assert await parts.call("definition.domain") == expected
+
+
+async def test_a_lock_file_in_use_is_not_made_anew(parts: Parts) -> None:
+    caught = await refusal(parts, "lease.initialise")
+    assert (caught.code, "held by host 2" in caught.message) == ("refused", True)
 
 
 async def test_a_report_goes_to_the_monitor_and_the_service(parts: Parts) -> None:
