@@ -240,6 +240,18 @@ class TestEffects:
         await world.tick()
         assert world.cycle.memory.settled is None
 
+    async def test_an_outcome_without_a_picture_wakes_the_tick_too(self, world: World) -> None:
+        world.see()
+        await world.tick()
+        world.broker.fault = EnvironmentFault("is ha-broker running?")
+        world.cycle.tick()
+        wakes = world.wakes
+        await world.settle()
+        assert world.wakes == wakes + 1
+        await world.tick()
+        assert world.cycle.memory.settled is not None
+        assert world.cycle.memory.settled.code is OutcomeCode.UNKNOWN
+
     async def test_a_look_that_failed_after_an_effect_ends_what_was_seen_before(
         self, world: World
     ) -> None:
