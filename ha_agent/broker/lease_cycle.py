@@ -14,9 +14,9 @@ The order that makes it safe, and its duties towards fence_deadline.py:
 5. Giving up is one way: after `release` was asked for, or a deadline passed, that epoch is never
    ours again. The agent asks for a release only when the VM is confirmed gone; so the fence is
    disarmed when the release is on storage.
-6. An orderly stop of the broker disarms a live deadline and leaves the record as it is: stopping
-   our units never stops the engine VM. Until the next start adopts the lease, or another host
-   takes it at its expiry, only the VM lease forbids a second start of the VM.
+6. An orderly stop of the broker disarms the deadline, unless renewals fail, and leaves the record:
+   stopping our units does not stop a VM that is in order. Until the next start adopts the lease,
+   or another host takes it at its expiry, only the VM lease forbids a second start.
 
 A broker that comes back on the same boot finds a record with its own instance and adopts it:
 it renews it like any other, within the deadline that its predecessor armed. A take that was
@@ -112,17 +112,17 @@ class LeaseKeeper:
         self._task = asyncio.get_running_loop().create_task(self._run(), name="lease keeper")
 
     async def stop(self) -> None:
-        """Orderly end: the VM stays, a live deadline is disarmed, the record stays ours.
+        """Orderly end: the record stays ours, the deadline is disarmed unless renewals fail.
 
-        Raises EnvironmentFault when the deadline can't be disarmed.
+        Raises EnvironmentFault when it can't be disarmed.
         """
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait({self._task})
             self._task = None
         owned, self._owned = self._owned, None
-        # A passed deadline is in force: the guard may be ending the VM this very moment.
-        if owned is not None and self._clock.now() < owned.fence_at:
+        due_seconds = 2 * self._times.renew_interval_seconds  # one may be under way
+        if owned is not None and self._clock.now() < owned.renewed_at + due_seconds:
             self._fence.disarm()
 
     @property

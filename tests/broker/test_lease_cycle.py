@@ -397,6 +397,16 @@ async def test_an_orderly_stop_disarms_and_the_next_start_adopts() -> None:
 
 
 @virtual
+async def test_an_orderly_stop_while_renewals_fail_does_not_call_off_the_fence() -> None:
+    alpha = await owner(Disk())
+    alpha.weather.hang = "there"
+    await asyncio.sleep(8.0)
+    assert alpha.view.ours
+    await alpha.keeper.stop()
+    assert alpha.fence.deadline is not None
+
+
+@virtual
 async def test_an_orderly_stop_after_the_deadline_does_not_call_off_the_fence() -> None:
     alpha = await owner(Disk())
     alpha.weather.hang = "there"
