@@ -120,7 +120,7 @@ class World:
 
 
 @pytest.fixture
-def world() -> World:
+async def world() -> World:
     return World()
 
 

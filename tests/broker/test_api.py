@@ -93,7 +93,7 @@ class Parts:
 
 
 @pytest.fixture
-def parts(tmp_path: Path) -> Parts:
+async def parts(tmp_path: Path) -> Parts:
     return Parts(tmp_path)
 
 
