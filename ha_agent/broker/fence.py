@@ -32,12 +32,13 @@ import argparse
 import contextlib
 import json
 import os
+import queue
 import select
 import signal
 import sys
-from collections.abc import Iterator
+import threading
 from pathlib import Path
-from typing import Optional
+from typing import Callable, Optional
 
 from ha_agent import ofd_lock
 from ha_agent.atomic_file import replace_file
@@ -59,35 +60,62 @@ SETTLE_SECONDS = 10.0
 _SCAN_SECONDS = 2.0
 _PURSUE_SECONDS = 0.02
 _PURSUE_FOR_SECONDS = 2.0
+_MAX_SCANNERS = 16
 _PROC = Path("/proc")
 
 
 class VmProcesses:
     """The processes on this host that run one VM, each held by a pidfd, which can't be reused.
 
-    They are looked for ahead of the deadline: reading another process's command line can hang
-    in the kernel while that process waits for storage, and then at least the known ones end.
+    They are looked for ahead of the deadline, and in threads: reading another process's command
+    line can hang in the kernel while that process waits for storage, just when the VM has to be
+    ended. The guard goes on without such a thread, and the next one passes that process over.
     """
 
-    def __init__(self, vm_uuid: str, qemu_marker: str) -> None:
+    def __init__(self, vm_uuid: str, qemu_marker: str, proc: Path = _PROC) -> None:
         self._vm_uuid = vm_uuid.lower().encode()
         self._marker = qemu_marker.encode()
+        self._proc = proc
         self._pidfds: dict[int, int] = {}
+        self._found: queue.SimpleQueue[tuple[int, int]] = queue.SimpleQueue()
+        self._scanners: list[_Scanner] = []
 
     def scan(self) -> None:
-        """Find the VM's processes; those known already stay known until they have ended."""
-        for pid in _pids():
-            if pid in self._pidfds or not self._matches(pid):
-                continue
-            try:
-                pidfd = os.pidfd_open(pid)
-            except ProcessLookupError:
-                continue
-            # Looked at again through a handle that pins it: the pid may have changed hands.
-            if self._matches(pid):
-                self._pidfds[pid] = pidfd
-            else:
+        """Find the VM's processes; those known already stay known until they have ended.
+
+        Takes GUARD_POLL_SECONDS at most; what is found later counts at the next scan. Raises
+        OSError.
+        """
+        self._scanners = [scanner for scanner in self._scanners if scanner.is_alive()]
+        if len(self._scanners) < _MAX_SCANNERS:
+            hung = {scanner.pid for scanner in self._scanners}
+            scanner = _Scanner(self._proc, self._pin, {*self._pidfds, *hung})
+            self._scanners.append(scanner)
+            scanner.start()
+        scanner = self._scanners[-1]
+        scanner.join(GUARD_POLL_SECONDS)
+        while not self._found.empty():
+            pid, pidfd = self._found.get()
+            if pid in self._pidfds:
                 os.close(pidfd)
+            else:
+                self._pidfds[pid] = pidfd
+        if scanner.error is not None:
+            raise scanner.error
+
+    def _pin(self, pid: int) -> None:
+        """Open a process of the VM; called in a scanner's thread."""
+        if not self._matches(pid):
+            return
+        try:
+            pidfd = os.pidfd_open(pid)
+        except ProcessLookupError:
+            return
+        # Looked at again through a handle that pins it: the pid may have changed hands.
+        if self._matches(pid):
+            self._found.put((pid, pidfd))
+        else:
+            os.close(pidfd)
 
     def kill(self) -> str:
         """Send SIGKILL to all that are known; return why one was refused, "" for none."""
@@ -123,7 +151,7 @@ class VmProcesses:
 
     def _matches(self, pid: int) -> bool:
         try:
-            arguments = (_PROC / str(pid) / "cmdline").read_bytes().split(b"\0")
+            arguments = (self._proc / str(pid) / "cmdline").read_bytes().split(b"\0")
         except (FileNotFoundError, ProcessLookupError, PermissionError):
             return False
         has_uuid = any(
@@ -133,13 +161,35 @@ class VmProcesses:
         return has_uuid and any(self._marker in argument for argument in arguments)
 
 
+class _Scanner(threading.Thread):
+    """One walk through all processes; `pid` is the one that is being looked at."""
+
+    def __init__(self, proc: Path, look_at: Callable[[int], None], skip: set[int]) -> None:
+        super().__init__(daemon=True)
+        self.pid = 0
+        self.error: Optional[OSError] = None
+        self._proc = proc
+        self._look_at = look_at
+        self._skip = {*skip, os.getpid()}
+
+    def run(self) -> None:
+        try:
+            for name in os.listdir(self._proc):
+                if name.isdigit() and int(name) not in self._skip:
+                    self.pid = int(name)
+                    self._look_at(self.pid)
+        except OSError as error:
+            self.error = error
+
+
 class Guard:
     """Holds one run folder's VM to its deadline; `look` is one poll."""
 
-    def __init__(self, run_dir: Path, boot_id: str, qemu_marker: str) -> None:
+    def __init__(self, run_dir: Path, boot_id: str, qemu_marker: str, proc: Path = _PROC) -> None:
         self._run_dir = run_dir
         self._boot_id = boot_id
         self._marker = qemu_marker
+        self._proc = proc
         self._deadline: Optional[FenceDeadline] = None
         self._processes: Optional[VmProcesses] = None
         self._scanned_at: Optional[Instant] = None
@@ -169,7 +219,7 @@ class Guard:
         return self._enforce(deadline, self._processes, now)
 
     def _enforce(self, deadline: FenceDeadline, processes: VmProcesses, now: Instant) -> float:
-        processes.kill()  # the known ones, before a scan that may hang
+        processes.kill()  # the known ones, before a scan that may take its time
         processes.scan()
         self._complain(processes.kill())
         new = [pid for pid in processes.known() if pid not in self._ended]
@@ -213,7 +263,7 @@ class Guard:
         old = self._deadline
         if self._processes is None or old is None or old.vm_uuid != deadline.vm_uuid:
             self._forget()
-            self._processes = VmProcesses(deadline.vm_uuid, self._marker)
+            self._processes = VmProcesses(deadline.vm_uuid, self._marker, self._proc)
         self._deadline = deadline
         self._last_alive = None
         self._ended = []
@@ -260,13 +310,6 @@ class Guard:
             return
         except OSError as error:
             self._complain(f"can't remove {DEADLINE_NAME}: {error}")
-
-
-def _pids() -> Iterator[int]:
-    own = os.getpid()
-    for name in os.listdir(_PROC):
-        if name.isdigit() and int(name) != own:
-            yield int(name)
 
 
 def _say(line: str) -> None:

@@ -101,6 +101,31 @@ def test_the_vm_lives_until_the_deadline_and_not_longer(
     assert (done["ended_pids"], done["epoch"], done["vm_uuid"]) == ([vm.pid], 7, vm_uuid)
 
 
+@pytest.mark.parametrize("hangs_first", [True, False])
+def test_a_process_that_can_not_be_looked_at_spares_no_vm(
+    tmp_path: Path, vm_uuid: str, start_vm: StartVm, hangs_first: bool
+) -> None:
+    """Reading /proc/<pid>/cmdline hangs while that process waits for storage with its memory's
+    lock taken; a FIFO without a writer hangs alike."""
+    vm = start_vm()
+    proc = tmp_path / "proc"
+    for pid in ("1", "2"):
+        (proc / pid).mkdir(parents=True)
+        os.mkfifo(proc / pid / "cmdline")
+    if not hangs_first:
+        (proc / str(vm.pid)).symlink_to(f"/proc/{vm.pid}")
+    arm(tmp_path, vm_uuid, 100.0)
+    guard = Guard(tmp_path, BOOT_ID, "", proc)
+    guard.look(Instant(90.0))
+    if hangs_first:
+        (proc / str(vm.pid)).symlink_to(f"/proc/{vm.pid}")
+    seconds = iter(range(100, 1000))
+    wait_for(lambda: guard.look(Instant(float(next(seconds)))) and vm.poll() is not None)
+    assert vm.returncode == -signal.SIGKILL
+    for pid in ("1", "2"):  # let the threads end
+        os.close(os.open(proc / pid / "cmdline", os.O_RDWR))
+
+
 def test_a_renewed_deadline_spares_the_vm(tmp_path: Path, vm_uuid: str, start_vm: StartVm) -> None:
     vm = start_vm()
     guard = Guard(tmp_path, BOOT_ID, "")
