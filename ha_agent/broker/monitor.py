@@ -201,7 +201,7 @@ class StatusMonitor:
             host_id=slot,
             host_name=content.host_name,
             score=content.score,
-            engine_status={k: str(v) for k, v in status.items()}
+            engine_status={_sendable(k): _sendable(str(v)) for k, v in status.items()}
             if isinstance(status, dict)
             else {},
             state=state,
@@ -273,3 +273,8 @@ class StatusMonitor:
         elif before and not problem:
             log.info("status volume: fine again (was: %s)", before)
         return problem
+
+
+def _sendable(text: str) -> str:
+    """A lone surrogate is sound JSON, but one in a picture that can't be sent blinds everybody."""
+    return text.encode("utf-8", "replace").decode("utf-8")

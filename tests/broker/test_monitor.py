@@ -15,7 +15,9 @@ import pytest
 from ha_agent.broker.block_codec import BlockError, GlobalBlock, StatusBlock, encode, human_lines
 from ha_agent.broker.block_store import BlockProblem, BlockStore
 from ha_agent.broker.monitor import MonitorTimes, StatusMonitor
-from ha_agent.broker.snapshot import DefinitionEntry, HostEntry, Report, Snapshot
+from ha_agent.broker.rpc_codec import Response
+from ha_agent.broker.rpc_codec import encode as encode_message
+from ha_agent.broker.snapshot import DefinitionEntry, HostEntry, Report, Snapshot, to_wire
 from ha_agent.broker.storage_lane import StorageLane
 from ha_agent.broker.watch import Board
 from ha_agent.clock import SystemClock
@@ -324,6 +326,14 @@ class TestBlocks:
         assert (never_good.problem, never_good.score) == ("slot 4, byte 0: not UTF-8", 0)
         assert world.alive == [3]
         assert world.monitor.storage.problem == ""
+
+    async def test_no_block_makes_a_picture_that_can_not_be_sent(self, world: World) -> None:
+        """Half a character, escaped, is sound JSON, but MessagePack has no bytes for it."""
+        status = {"vm": "up", "detail": "a\ud800b", "\udc00": "c"}
+        world.put(StatusBlock(2, "h2.example", 1, 3400, status))
+        await world.first_look()
+        encode_message(Response(1, result=to_wire(world.board.read())))
+        assert world.host(2).engine_status == {"vm": "up", "detail": "a?b", "?": "c"}
 
     async def test_a_block_that_is_whole_again_has_no_problem(self, world: World) -> None:
         world.put(block_of(2))
