@@ -82,6 +82,7 @@ class Cycle:
         self._publish_task: Optional[asyncio.Task[None]] = None
         self._published: Optional[Report] = None
         self._published_at: Optional[Instant] = None
+        self._unheard = False
         self._reason = State.START.meaning
         self.next_due_seconds = math.inf
         """Tick again after so long at the latest, whatever the interval; set by each tick."""
@@ -263,5 +264,8 @@ class Cycle:
         try:
             await self._broker.publish(report)
         except EnvironmentFault as fault:
-            log.warning("the broker did not take the report: %s", fault)
-            self._published = None
+            if not self._unheard:
+                log.warning("the broker did not take the report: %s", fault)
+            self._unheard, self._published = True, None
+        else:
+            self._unheard = False

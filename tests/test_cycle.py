@@ -395,12 +395,16 @@ class TestReports:
     async def test_a_report_that_was_not_taken_is_sent_again(
         self, world: World, caplog: pytest.LogCaptureFixture
     ) -> None:
-        world.broker.fault = EnvironmentFault("is ha-broker running?")
-        await world.tick()
-        assert "is ha-broker running?" in caplog.text
-        world.broker.fault = None
-        await world.tick()
-        assert len(world.reports) == 1
+        for _time in range(2):
+            world.broker.fault = EnvironmentFault("is ha-broker running?")
+            caplog.clear()
+            for _tick in range(3):
+                await world.tick()
+            assert caplog.text.count("is ha-broker running?") == 1  # not at every tick
+            world.broker.fault = None
+            sent = len(world.reports)
+            await world.tick()
+            assert len(world.reports) == sent + 1
 
     async def test_a_slow_report_holds_up_no_tick_and_the_newest_follows(
         self, world: World

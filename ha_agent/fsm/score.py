@@ -64,7 +64,7 @@ def score(state: State, failures: int, observation: Observation, policy: Policy)
         penalties.append(Penalty("retries", failures * weights.retry, cause))
     points = weights.base - sum(penalty.points for penalty in penalties)
     # 0 is for hosts that can't or must not: a bad host is still better than no host.
-    return Score(max(1, points), tuple(penalties))
+    return Score(max(1, points), tuple(p for p in penalties if p.points))
 
 
 def _measured(facts: HostFacts, weights: ScoreWeights) -> list[Penalty]:
@@ -78,7 +78,7 @@ def _measured(facts: HostFacts, weights: ScoreWeights) -> list[Penalty]:
     if facts.cpu_load is not None and facts.cpu_load > weights.cpu_load_low:
         span = weights.cpu_load_high - weights.cpu_load_low
         share = min(1.0, (facts.cpu_load - weights.cpu_load_low) / span)
-        cause = f"CPU load {facts.cpu_load:.0%}"
+        cause = f"{facts.cpu_load:.0%} of all CPUs in use"
         penalties.append(Penalty("CPU load", round(weights.cpu_load * share), cause))
     return penalties
 

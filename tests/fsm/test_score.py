@@ -120,10 +120,10 @@ class TestCpuLoad:
         [(0.41, 20), (0.5, 200), (0.65, 500), (0.9, 1000), (0.95, 1000), (1.0, 1000)],
     )
     def test_costs_from_40_to_90_percent(self, load: float, points: int) -> None:
-        expected = Penalty("CPU load", points, f"CPU load {load:.0%}")
+        expected = Penalty("CPU load", points, f"{load:.0%} of all CPUs in use")
         assert loss(measured(cpu_load=load)) == expected
 
-    @pytest.mark.parametrize("load", [None, 0.0, 0.39, 0.4])
+    @pytest.mark.parametrize("load", [None, 0.0, 0.39, 0.4, 0.4001])
     def test_a_usual_load_costs_nothing(self, load: Optional[float]) -> None:
         assert loss(measured(cpu_load=load)) is None
 
