@@ -398,8 +398,8 @@ class TestReports:
         for _time in range(2):
             world.broker.fault = EnvironmentFault("is ha-broker running?")
             caplog.clear()
-            for _tick in range(3):
-                await world.tick()
+            for _tick in range(6):
+                await world.tick(1.0)
             assert caplog.text.count("is ha-broker running?") == 1  # not at every tick
             world.broker.fault = None
             sent = len(world.reports)
