@@ -9,16 +9,17 @@ Seconds since the owner's last renewal that succeeded began, with the default ti
 
     0   the owner reads its clock (T), then sends the renewal
     0+  the renewal is on disk; the owner rewrites its fence deadline: T + 11
-    1   another host's read shows the new counter; it reads its clock when the reply is
-        in (R, never before T) and counts from there
+    0.2 another host's read shows the new counter (lease_rhythm.py); it reads its clock when
+        the reply is in (R, never before T) and counts from there
     3   the next renewal was due                              renew_interval_seconds
     7   a renewal that hung would have been given up          renew_interval + renew_deadline
     9   the third renewal in a row was due                    3 * renew_interval
     11  fence: the owner's host ends its VM                   fence_after_seconds
     15  R + 15 passes at the others; a read that is *sent*    lease_expiry_seconds
         after it and still shows the same record proves that the lease has expired
-    16  the best host has taken it; each next host in rank    takeover_step_seconds
-        waits one step longer, so that they don't all try at once
+    16  the best host has long taken it, about 0.2 s after    takeover_step_seconds
+        R + 15; each next host in rank waits one step longer,
+        so that they don't all try at once
 
 Why it is safe:
 - The owner counts from before it sent (T), everybody else from after they received (R). The
