@@ -144,13 +144,17 @@ class QemuProcess:
         if client is None:
             raise EnvironmentFault(f"QMP {command}: not connected")
         try:
-            return await asyncio.wait_for(
+            answer = await asyncio.wait_for(
                 client.execute(command, arguments), COMMAND_DEADLINE_SECONDS
             )
         except asyncio.TimeoutError:
             raise DeadlineExceeded(f"QMP {command}", COMMAND_DEADLINE_SECONDS) from None
         except QMPError as error:
             raise EnvironmentFault(f"QMP {command}: {error}") from error
+        # The pidfd may overtake the last answer; who goes on with it must not miss the end.
+        if self.exited.is_set():
+            raise EnvironmentFault(f"QMP {command}: QEMU has ended")
+        return answer
 
     async def hold(self, descriptor: int, name: str) -> None:
         """Hand QEMU an open file, which it keeps until its end. Raises EnvironmentFault."""

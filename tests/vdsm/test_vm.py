@@ -7,6 +7,7 @@ import contextlib
 import os
 import shutil
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -114,6 +115,42 @@ async def test_the_image_lock_guards_a_vm_without_lease(tmp_path: Path) -> None:
         await two.create(make_xml(lease=False))
         fields = await two.event("Down")
         assert "Is another process using the image" in fields["exitMessage"]
+
+
+# A QEMU that dies with its answer to query-status, the last thing that a start asks.
+_DIES_ONCE_STARTED = """#!{python}
+import json, os, socket, sys
+if "-pidfile" not in sys.argv:
+    os.execv({qemu!r}, sys.argv)
+qmp, _ = socket.socket(fileno=3).accept()
+qmp.sendall(b'{{"QMP": {{"version": {{"qemu": {{"major": 8, "minor": 0, "micro": 0}},'
+            b' "package": ""}}, "capabilities": []}}}}\\r\\n')
+data = b""
+while True:
+    data += qmp.recv(65536)
+    try:
+        request = json.loads(data)
+    except ValueError:
+        continue
+    data = b""
+    answer = {{"return": {{"running": True, "status": "running"}}}}
+    answer.update((key, value) for key, value in request.items() if key == "id")
+    qmp.sendall(json.dumps(answer).encode() + b"\\r\\n")
+    if request["execute"] == "query-status":
+        os.kill(os.getpid(), 9)
+"""
+
+
+async def test_a_qemu_that_ends_with_its_last_answer_is_down(tmp_path: Path) -> None:
+    script = tmp_path / "qemu"
+    real = shutil.which("qemu-system-x86_64")
+    script.write_text(_DIES_ONCE_STARTED.format(python=sys.executable, qemu=real))
+    script.chmod(0o755)
+    async with hosts(Host(make_domain(tmp_path), qemu_binary=str(script))) as [client]:
+        for _ in range(8):  # which of the two comes first is chance
+            await client.create(make_xml())
+            assert (await client.event("Down"))["exitCode"] == 1
+            await client.call("VM.destroy", vmID=VM)
 
 
 async def test_pause_and_cont(tmp_path: Path) -> None:
