@@ -19,8 +19,8 @@ stands in `<run_dir>/fence.result`:
 
 One guard runs in a run folder (a lock on fence.lock). It ignores SIGTERM, and leaves by itself
 when its broker is gone and nothing is armed. It must not be ended with the broker: a session
-of its own here, KillMode=process in the unit. Under an orderly stop of the broker the deadline
-is disarmed and the VM goes on: then only the VM lease forbids a second start.
+of its own here, KillMode=process in the unit. An orderly stop of the broker, unless renewals
+fail, disarms the deadline and the VM goes on: then only the VM lease forbids a second start.
 
 What it can't do: end a process that is stuck in the kernel (state D). Such a VM runs no guest
 code, and the VM lease is held until it is gone.
