@@ -202,7 +202,7 @@ def _here(snapshot: Snapshot) -> str:
             for p in agent.penalties
         ]
     health = snapshot.health
-    if health.health != "unknown":
+    if health.health != "unknown" or health.detail:
         taken = _age(now, health.taken_at)
         lines.append(f"  engine's health page: {health.health}, {taken}: {health.detail}")
     definition = snapshot.definition

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """One look at the engine's health page: is the engine in the VM answering and well?
 
-It must not raise, retry or judge: one request, one result; how many bad ones in a row matter is
-the state machine's business. The page is the engine's own and unchanged for years:
+It must not retry or judge: one request, one result; how many bad ones in a row matter is the
+state machine's business. A fault of this host's own, before the engine could be asked, is no
+result: an engine that is quite well would be stopped for it. The page is the engine's own and
+unchanged for years:
 
     GET /ovirt-engine/services/health  ->  200, "DB Up!Welcome to Health Status!"
 
@@ -14,6 +16,7 @@ drips bytes can't hold a probe; headers and body are bounded.
 from __future__ import annotations
 
 import asyncio
+import errno
 import ssl
 from dataclasses import dataclass, field
 from typing import Optional, Protocol
@@ -22,7 +25,7 @@ from urllib.parse import urlsplit
 import h11
 
 from ha_agent.broker.probes import network_fault
-from ha_agent.errors import BadInput
+from ha_agent.errors import BadInput, EnvironmentFault
 from ha_agent.instant import Instant
 
 HEALTHY_TEXT = b"DB Up"
@@ -30,6 +33,7 @@ MAX_BODY_BYTES = 64 * 1024
 _MAX_HEADER_BYTES = 16 * 1024
 _READ_BYTES = 16 * 1024
 _EXCERPT_BYTES = 60
+_OUR_OWN_ERRNOS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -92,7 +96,7 @@ async def probe(
     clock: Clock,
     ca_file: Optional[str] = None,
 ) -> HealthResult:
-    """Ask for the health page once. Never raises but for cancellation.
+    """Ask for the health page once. Raises EnvironmentFault when this host can't ask.
 
     https without `ca_file` is not verified: the engine's certificate is from its own CA, which
     a host need not have, and nothing secret is sent. With it, chain and host name are.
@@ -110,6 +114,8 @@ async def probe(
         detail = f"the answer is not sound HTTP: {error}"
     except (OSError, UnicodeError) as error:  # UnicodeError: a name that IDNA can't express
         detail = network_fault.describe(error)
+        if isinstance(error, OSError) and error.errno in _OUR_OWN_ERRNOS:
+            raise EnvironmentFault(detail) from error
     return HealthResult(healthy, detail, clock.now() - begun)
 
 
@@ -134,7 +140,7 @@ def _tls_context(ca_file: Optional[str]) -> ssl.SSLContext:
     try:
         context.load_verify_locations(ca_file)
     except OSError as error:
-        raise _Unhealthy(f"the CA file {ca_file} can't be used: {error}") from error
+        raise EnvironmentFault(f"the CA file {ca_file} can't be used: {error}") from error
     return context
 
 

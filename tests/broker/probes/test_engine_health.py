@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
+import resource
 import shutil
 import socket
 import ssl
@@ -24,7 +26,7 @@ from ha_agent.broker.probes.engine_health import (
     probe,
 )
 from ha_agent.clock import SystemClock
-from ha_agent.errors import BadInput
+from ha_agent.errors import BadInput, EnvironmentFault
 
 _PAGE = b"DB Up!Welcome to Health Status!"
 _GOOD = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(_PAGE), _PAGE)
@@ -267,9 +269,20 @@ async def test_https_with_a_ca_is_verified(
         assert not wrong_name.healthy
         assert "certificate is not accepted" in wrong_name.detail
         for unusable in (tmp_path / "absent.pem", key):
-            result = await _probe(port, scheme="https", ca_file=unusable)
-            assert not result.healthy
-            assert f"the CA file {unusable} can't be used" in result.detail
+            with pytest.raises(EnvironmentFault, match=f"the CA file {unusable} can't be used"):
+                await _probe(port, scheme="https", ca_file=unusable)
+
+
+async def test_want_of_descriptors_is_no_word_about_the_engine() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest_free = os.dup(0)
+    os.close(lowest_free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, hard))
+    try:
+        with pytest.raises(EnvironmentFault, match="too many open files"):
+            await _probe(1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 async def test_https_to_a_plain_server() -> None:

@@ -22,11 +22,11 @@ def samples_of(*answers: Optional[bool]) -> list[NetworkSample]:
     return [Sample(ProbeResult(ok, f"said {ok}"), "", AT) for ok in answers]
 
 
-def test_health_is_what_the_page_said_and_a_failed_look_is_bad() -> None:
+def test_health_is_what_the_page_said_and_a_look_that_failed_here_tells_nothing() -> None:
     good: HealthSample = Sample(HealthResult(True, "the engine says 'DB Up!'", 0.1), "", AT)
     assert health_entry(good) == HealthEntry("good", "the engine says 'DB Up!'", AT)
     late: HealthSample = Sample(None, "no answer within 6 s", AT)
-    assert health_entry(late) == HealthEntry("bad", "no answer within 6 s", AT)
+    assert health_entry(late) == HealthEntry("unknown", "no answer within 6 s", AT)
 
 
 def test_the_share_lost_is_of_the_samples_that_tell() -> None:
