@@ -74,7 +74,7 @@ def read_deadline(run_dir: Path) -> Optional[FenceDeadline]:
         return None
     except OSError as error:
         raise EnvironmentFault(f"{path}: {error}") from error
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
         raise BadInput(f"not a fence deadline: {error!r}", where=str(path)) from None
 
 

@@ -28,8 +28,12 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == [DEADLINE_NAME]
 
 
+NO_EPOCH = '{"vm_uuid": "x", "boot_id": "b", "fence_at": 1, "epoch": 1e999}'
+
+
 @pytest.mark.parametrize(
-    "text", ["", "{", "[]", "7", "null", '{"vm_uuid": "x"}', "\xff", "x" * 9999]
+    "text",
+    ["", "{", "[]", "7", "null", '{"vm_uuid": "x"}', "\xff", "x" * 9999, "[" * 4000, NO_EPOCH],
 )
 def test_a_file_that_is_no_deadline_is_named(tmp_path: Path, text: str) -> None:
     (tmp_path / DEADLINE_NAME).write_text(text, "latin-1")
