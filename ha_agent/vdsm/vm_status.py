@@ -90,6 +90,7 @@ class LockFailure(enum.Enum):
     HELD_ON_THIS_HOST = "another process on this host holds the VM lease"
     IMAGE_IN_USE = "another process uses the disk image"
     LOCKSPACE_NOT_JOINED = "this host has not joined the lockspace"
+    OUT_OF_REACH = "this host can't use the VM lease's file"
     OTHER = "the lock manager refused the VM lease"
 
 
@@ -99,6 +100,14 @@ _LOCK_FAILURES: tuple[tuple[re.Pattern[str], LockFailure, str], ...] = (
         re.compile(r"Failed to acquire lock: .*(Lease lockspace|No such file|No space left)"),
         LockFailure.LOCKSPACE_NOT_JOINED,
         "sanlock client.c: the lockspace is missing, stale or not joined: not a lost race",
+    ),
+    (
+        re.compile(
+            r"Failed to acquire lock: (Permission denied|Read-only file system"
+            r"|Input/output error|Stale file handle|No locks available)"
+        ),
+        LockFailure.OUT_OF_REACH,
+        "strerror(3), by the embedded VDSM and by libvirt: a fault of this host or its mount",
     ),
     (
         re.compile(r"Failed to acquire lock: (Lease is held by another host|.*error -243)"),
@@ -145,10 +154,10 @@ def lost_lease_race(exit_message: str) -> bool:
     """Tell whether the VM did not start because it runs, or starts, somewhere else.
 
     True too for a refusal in words that we don't know: to count it as a crash of the VM would
-    be the worse mistake. False for a lockspace that this host has not joined.
+    be the worse mistake. False for what this host alone can't lock.
     """
-    failure = lock_failure(exit_message)
-    return failure is not None and failure is not LockFailure.LOCKSPACE_NOT_JOINED
+    ours = (None, LockFailure.LOCKSPACE_NOT_JOINED, LockFailure.OUT_OF_REACH)
+    return lock_failure(exit_message) not in ours
 
 
 def parse_vm_stats(value: Any, *, vm_id: str = "", notify_time: Any = None) -> VmStats:

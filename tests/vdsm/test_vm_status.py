@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import errno
+import os
 from typing import Any
 
 import pytest
@@ -186,6 +188,15 @@ def test_lost_races(message: str, failure: LockFailure) -> None:
 )
 def test_a_missing_lockspace_is_no_lost_race(message: str) -> None:
     assert lock_failure(message) is LockFailure.LOCKSPACE_NOT_JOINED
+    assert not lost_lease_race(message)
+
+
+@pytest.mark.parametrize(
+    "number", [errno.EACCES, errno.EROFS, errno.EIO, errno.ESTALE, errno.ENOLCK]
+)
+def test_a_lease_file_out_of_reach_is_no_lost_race(number: int) -> None:
+    message = f"Failed to acquire lock: {os.strerror(number)} (/a.lease)"
+    assert lock_failure(message) is LockFailure.OUT_OF_REACH
     assert not lost_lease_race(message)
 
 
