@@ -76,7 +76,11 @@ class AgentWatch:
             return False
         note = f"the agent has been silent for {silent_seconds:.0f} s and {why}"
         log.warning("lease given up: %s", note)
-        return (await self._release(note)).ok
+        try:
+            return (await self._release(note)).ok
+        except EnvironmentFault as fault:
+            log.warning("lease not given up, tried again: %s", fault)
+            return False
 
     async def _why_not_here(self, snapshot: Snapshot) -> str:
         try:

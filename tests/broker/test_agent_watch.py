@@ -100,6 +100,22 @@ async def test_a_new_broker_gives_its_agent_the_whole_time() -> None:
     assert await world.look_at(160.0)
 
 
+async def test_a_release_that_fails_ends_nothing() -> None:
+    world = World(None)
+
+    async def fail(note: str) -> LeaseResult:
+        world.notes.append(note)
+        raise EnvironmentFault("fence can't be disarmed")
+
+    watch = AgentWatch(
+        lambda: world.snapshot, world.vm_stats, fail, clock=world, limit_seconds=60.0
+    )
+    world.time = Instant(160.0)
+    assert not await watch.look()
+    assert not await watch.look()
+    assert len(world.notes) == 2
+
+
 async def test_it_looks_again_and_again() -> None:
     world = World(None)
 
