@@ -8,6 +8,7 @@ over a sample that breaks it. To change a rule, change DESIGN.md, then the lists
 from __future__ import annotations
 
 import ast
+import gc
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -128,7 +129,13 @@ class Source:
 
     @cached_property
     def tree(self) -> ast.Module:
-        return ast.parse(self.text, self.path, feature_version=(3, 9))
+        # Python 3.11 before 3.11.5 (Debian 12 has 3.11.2) fails when a garbage collection in the
+        # middle of this logs a traceback, which parses, too (python/cpython issue 106905).
+        gc.disable()
+        try:
+            return ast.parse(self.text, self.path, feature_version=(3, 9))
+        finally:
+            gc.enable()
 
     @property
     def module(self) -> str:
