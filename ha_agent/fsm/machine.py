@@ -101,7 +101,7 @@ class Fsm:
         effect = None
         if row is not None and row.effect is not None:
             effect, memory = _request(row, row.effect, context, memory)
-        if new_state is not state or row is not None:
+        if row is not None:
             points = score(new_state, len(memory.failures), observation, policy)
         return Decision(new_state, state, memory, effect, points, row)
 
