@@ -81,8 +81,8 @@ def test_it_remembers_two_at_once(watcher: DiskWatcher, opens: Opener) -> None:
     for process in (one, two):
         process.communicate(timeout=10)
     wait_until(lambda: watcher.openers() == {})
+    # Both may be gone by the second look of a slow machine: how many there were tells nothing.
     assert watcher.most_at_once == 2
-    assert watcher.looks > 2
 
 
 def test_other_programs_do_not_count(watcher: DiskWatcher, disk: Path) -> None:
