@@ -24,7 +24,7 @@ from typing import Callable, Optional, Protocol
 
 from ha_agent.atomic_file import replace_file
 from ha_agent.broker.snapshot import DefinitionEntry
-from ha_agent.broker.storage_lane import StorageLane
+from ha_agent.broker.store_reader import StoreReader
 from ha_agent.errors import BadInput, EnvironmentFault
 from ha_agent.instant import Instant, WallTime
 from ha_agent.ovfstore.locate import RankedCopy, StoreCopy, order_copies
@@ -32,7 +32,6 @@ from ha_agent.ovfstore.model import VmDefinition
 from ha_agent.ovfstore.ovf_parse import parse_ovf
 from ha_agent.ovfstore.translate import DomainXml, domain_xml
 from ha_agent.ovfstore.vmconf import vm_conf_text
-from ha_agent.vdsm.verbs import Vdsm
 from ha_agent.waiting import wait_for_event
 
 log = logging.getLogger(__name__)
@@ -67,26 +66,20 @@ class DefinitionKeeper:
 
     def __init__(
         self,
-        vdsm: Vdsm,
-        lane: StorageLane,
+        reader: StoreReader,
         *,
-        vm_uuid: str,
-        domain_uuid: str,
         state_dir: Path,
         run_dir: Path,
         clock: Clock,
-        read_deadline_seconds: float,
         refresh_interval_seconds: float,
         on_change: Callable[[DefinitionEntry], None],
     ) -> None:
-        self._vdsm = vdsm
-        self._lane = lane
-        self._vm_uuid = vm_uuid
-        self._domain_uuid = domain_uuid
+        self._reader = reader
+        self._vm_uuid = reader.vm_uuid
+        self._domain_uuid = reader.domain_uuid
         self._state_dir = state_dir
         self._run_dir = run_dir
         self._clock = clock
-        self._read_deadline_seconds = read_deadline_seconds
         self._refresh_interval_seconds = refresh_interval_seconds
         self._on_change = on_change
         self._seen: Optional[tuple[StoreCopy, ...]] = None
@@ -141,7 +134,7 @@ class DefinitionKeeper:
         return self._problem
 
     async def _look(self) -> str:
-        copies = await self._copies()
+        copies = await self._reader.copies()
         if not copies:
             return f"storage domain {self._domain_uuid} has no OVF_STORE volume"
         if self._seen == copies and self.current is not None:
@@ -180,36 +173,13 @@ class DefinitionKeeper:
         written = (_source(ranked.copy), description.last_updated_text or "")
         return (current.source, current.last_updated) == written
 
-    async def _copies(self) -> tuple[StoreCopy, ...]:
-        """All OVF_STORE volumes of the domain, by their descriptions, from VDSM."""
-        copies = []
-        for image_id in await self._vdsm.domain_images(self._domain_uuid):
-            for volume_id in await self._vdsm.image_volumes(self._domain_uuid, image_id):
-                info = await self._vdsm.volume_info(self._domain_uuid, image_id, volume_id)
-                if info is not None and "OVF_STORE" in info.description:
-                    copies.append(StoreCopy(image_id, volume_id, info.description))
-        return tuple(sorted(copies, key=lambda copy: copy.volume_uuid))
-
     async def _read(self, ranked: RankedCopy) -> Definition:
-        copy, description = ranked.copy, ranked.description
-        assert description is not None  # a usable copy has one
-        path = await self._vdsm.prepare_image(self._domain_uuid, copy.image_uuid, copy.volume_uuid)
-        answer = await self._lane.call(
-            "read_member",
-            self._read_deadline_seconds,
-            path=path,
-            size_bytes=description.size_bytes,
-            name=f"{self._vm_uuid}.ovf",
-        )
-        info = await self._vdsm.volume_info(self._domain_uuid, copy.image_uuid, copy.volume_uuid)
-        if info is None or info.description != copy.description:
-            raise BadInput("it was written while we read it", where=f"volume {copy.volume_uuid}")
-        where = f"volume {copy.volume_uuid}, {self._vm_uuid}.ovf"
+        stored = await self._reader.read(ranked)
         return self._definition(
-            bytes(answer["data"]),
-            where,
-            source=_source(copy),
-            last_updated=description.last_updated_text or "",
+            stored.document,
+            f"volume {stored.copy.volume_uuid}, {self._vm_uuid}.ovf",
+            source=_source(stored.copy),
+            last_updated=stored.last_updated,
             accepted_at=self._clock.wall(),
         )
 

@@ -52,6 +52,7 @@ from ha_agent.broker.snapshot import (
     Snapshot,
 )
 from ha_agent.broker.storage_lane import StorageLane
+from ha_agent.broker.store_reader import StoreReader
 from ha_agent.broker.watch import Board
 from ha_agent.clock import SystemClock
 from ha_agent.config_schema import Config
@@ -96,15 +97,18 @@ class Broker:
         self._monitor = self._status_monitor()
         self._vdsm_client = vdsm_client(config.vdsm, self._clock, lambda: self._definition.poke())
         vdsm = Vdsm(self._vdsm_client)
-        self._definition = DefinitionKeeper(
+        self._store_reader = StoreReader(
             vdsm,
             self._lanes["definition"],
             vm_uuid=config.engine.vm_uuid,
             domain_uuid=config.storage.domain_uuid,
+            read_deadline_seconds=config.storage.ovf_deadline_seconds,
+        )
+        self._definition = DefinitionKeeper(
+            self._store_reader,
             state_dir=state_dir,
             run_dir=run_dir,
             clock=self._clock,
-            read_deadline_seconds=config.storage.ovf_deadline_seconds,
             refresh_interval_seconds=config.definition.refresh_interval_seconds,
             on_change=self._definition_changed,
         )

@@ -174,23 +174,25 @@ class _ChunkReader:
         return b"".join(pieces)
 
 
-def read_member(path: str, size_bytes: Optional[int], name: str) -> dict[str, Any]:
-    """Take one member, such as `<vm>.ovf`, out of an OVF_STORE volume.
+def read_members(path: str, size_bytes: Optional[int], names: list[str]) -> dict[str, Any]:
+    """Read members out of the archive in an OVF_STORE volume.
 
-    `size_bytes` is the `Size` of the volume's description, None where that is unknown.
-    Returns {"direct": bool, "data": bytes}. Raises OSError and tar_volume's BadInput.
+    `size_bytes` is `Size` from the volume's description: the archive must end there. None:
+    there is no description, the archive says itself where it ends. Returns
+    {"direct": bool, "members": {name: bytes}}; a name that the archive lacks is left out.
+    Raises OSError and tar_volume's BadInput.
     """
     from ha_agent.ovfstore import tar_volume
 
     with directio.open_file(path) as file:
-        data = tar_volume.read_member(
+        members = tar_volume.read_members(
             _ChunkReader(file),
             file.size_bytes(),
-            name,
+            names,
             where=path,
             described_size_bytes=size_bytes,
         )
-        return {"direct": file.direct, "data": data}
+        return {"direct": file.direct, "members": members}
 
 
 OPERATIONS: Mapping[str, Callable[..., Any]] = {
@@ -198,7 +200,7 @@ OPERATIONS: Mapping[str, Callable[..., Any]] = {
     "read_slots": read_slots,
     "scan_slots": scan_slots,
     "write_slot": write_slot,
-    "read_member": read_member,
+    "read_members": read_members,
     **lease_file.OPERATIONS,
 }
 

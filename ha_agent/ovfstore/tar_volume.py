@@ -98,6 +98,47 @@ def list_members(
     return tuple(members)
 
 
+def read_members(
+    read_at: ReadAt,
+    size_bytes: int,
+    names: Sequence[str],
+    *,
+    where: str,
+    described_size_bytes: Optional[int] = None,
+    first_member: Optional[str] = INFO_NAME,
+) -> dict[str, bytes]:
+    """Return the contents of the members with these names; other arguments as `list_members`.
+
+    The last member of a name counts; a name that the archive lacks is left out. The whole
+    archive is walked first, so bytes of a damaged archive are never returned. Raises BadInput
+    when it is damaged or when a wanted member is over 8 MiB.
+    """
+    members = list_members(
+        read_at,
+        size_bytes,
+        where=where,
+        described_size_bytes=described_size_bytes,
+        first_member=first_member,
+    )
+    last = {member.name: member for member in members}
+    contents = {}
+    for name in names:
+        member = last.get(name)
+        if member is None:
+            continue
+        if member.size_bytes > MEMBER_LIMIT_BYTES:
+            raise BadInput(
+                f"member {name!r} is {member.size_bytes} bytes long,"
+                f" more than {MEMBER_LIMIT_BYTES}",
+                where=where,
+                offset=member.header_offset_bytes,
+            )
+        contents[name] = _read_exactly(
+            read_at, member.data_offset_bytes, member.size_bytes, where, repr(name)
+        )
+    return contents
+
+
 def read_member(
     read_at: ReadAt,
     size_bytes: int,
@@ -107,29 +148,18 @@ def read_member(
     described_size_bytes: Optional[int] = None,
     first_member: Optional[str] = INFO_NAME,
 ) -> bytes:
-    """Return the content of the last member called `name`; other arguments as `list_members`.
-
-    The whole archive is walked first, so bytes of a damaged archive are never returned.
-    Raises BadInput when it is damaged, when there is no such member or it is over 8 MiB.
-    """
-    members = list_members(
+    """Return the content of one member, as `read_members`; BadInput when there is none."""
+    found = read_members(
         read_at,
         size_bytes,
+        [name],
         where=where,
         described_size_bytes=described_size_bytes,
         first_member=first_member,
     )
-    wanted = [member for member in members if member.name == name]
-    if not wanted:
-        raise BadInput(f"no member {name!r} among {len(members)} in the archive", where=where)
-    member = wanted[-1]
-    if member.size_bytes > MEMBER_LIMIT_BYTES:
-        raise BadInput(
-            f"member {name!r} is {member.size_bytes} bytes long, more than {MEMBER_LIMIT_BYTES}",
-            where=where,
-            offset=member.header_offset_bytes,
-        )
-    return _read_exactly(read_at, member.data_offset_bytes, member.size_bytes, where, repr(name))
+    if name not in found:
+        raise BadInput(f"no member {name!r} in the archive", where=where)
+    return found[name]
 
 
 def build_archive(

@@ -16,11 +16,12 @@ from demo.domain import engine_vm
 from ha_agent.broker.definition import LAST_GOOD, VM_CONF, DefinitionKeeper
 from ha_agent.broker.snapshot import DefinitionEntry
 from ha_agent.broker.storage_lane import StorageLane
+from ha_agent.broker.store_reader import StoreReader
 from ha_agent.clock import SystemClock
 from ha_agent.errors import EnvironmentFault
 from ha_agent.ovfstore.locate import format_description, java_date_text
 from ha_agent.ovfstore.ovf_build import build_ovf
-from ha_agent.ovfstore.tar_volume import build_archive, read_member
+from ha_agent.ovfstore.tar_volume import build_archive, read_members
 from ha_agent.vdsm.answers import VolumeInfo
 from ha_agent.vdsm.verbs import Vdsm
 
@@ -73,9 +74,9 @@ class Store:
         return image
 
     async def call(
-        self, operation: str, _deadline: float, *, path: str, size_bytes: int, name: str
+        self, operation: str, _deadline: float, *, path: str, size_bytes: int, names: list[str]
     ) -> Any:
-        assert operation == "read_member"
+        assert operation == "read_members"
         self.reads += 1
         self.began.set()
         data = self.data[path]
@@ -85,7 +86,7 @@ class Store:
         def read_at(offset: int, length_bytes: int) -> bytes:
             return data[offset : offset + length_bytes]
 
-        return {"data": read_member(read_at, size_bytes, name, where=path)}
+        return {"members": read_members(read_at, size_bytes, names, where=path)}
 
 
 @pytest.fixture
@@ -102,14 +103,16 @@ class Kept:
         for name in ("state", "run"):
             (folder / name).mkdir(exist_ok=True)
         self.keeper = DefinitionKeeper(
-            cast(Vdsm, store),
-            cast(StorageLane, store),
-            vm_uuid=VM,
-            domain_uuid=DOMAIN,
+            StoreReader(
+                cast(Vdsm, store),
+                cast(StorageLane, store),
+                vm_uuid=VM,
+                domain_uuid=DOMAIN,
+                read_deadline_seconds=5,
+            ),
             state_dir=folder / "state",
             run_dir=folder / "run",
             clock=CLOCK,
-            read_deadline_seconds=5,
             refresh_interval_seconds=60,
             on_change=self.entries.append,
         )

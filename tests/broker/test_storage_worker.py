@@ -131,19 +131,19 @@ class TestMember:
             add_member(archive, "last.ovf", b"")
             size_bytes = archive.offset + 1024
         os.truncate(path, size_bytes)  # the engine's writer pads to 512 bytes, not to 10 KiB
-        answer = storage_worker.read_member(str(path), None, "wanted.ovf")
-        assert answer["data"] == wanted
+        answer = storage_worker.read_members(str(path), None, ["wanted.ovf", "absent.ovf"])
+        assert answer["members"] == {"wanted.ovf": wanted}
         with path.open("ab") as file:
             file.write(os.urandom(70_000))  # an old, longer archive's tail, as on block devices
-        answer = storage_worker.read_member(str(path), size_bytes, "wanted.ovf")
-        assert answer["data"] == wanted
+        answer = storage_worker.read_members(str(path), size_bytes, ["wanted.ovf"])
+        assert answer["members"] == {"wanted.ovf": wanted}
 
-    def test_no_such_member_names_the_volume(self, tmp_path: pathlib.Path) -> None:
+    def test_a_damaged_archive_names_the_volume(self, tmp_path: pathlib.Path) -> None:
         path = tmp_path / "store"
         with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as archive:
             add_member(archive, "info.json", b"{}")
         with pytest.raises(BadInput, match="store"):
-            storage_worker.read_member(str(path), None, "wanted.ovf")
+            storage_worker.read_members(str(path), 512, ["wanted.ovf"])
 
 
 class TestAnswer:
