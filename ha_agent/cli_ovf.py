@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`ha-agent ovf`: look into a definition of the engine VM, translate it, and its history here.
+
+explain and translate need no broker unless they read what is in use; the others ask it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable
+
+from ha_agent import cli_documents as documents
+from ha_agent.cli_command import DONE, Command, Verbs
+from ha_agent.errors import BadInput
+from ha_agent.instant import WallTime
+
+FORMATS = ("xml", "json", "vmconf", "ovf")
+# A put writes both copies and reads them again; storage may be slow, but not for ever.
+PUT_SECONDS = 180.0
+
+
+def add(verbs: Verbs) -> None:
+    """Add `ovf` with its verbs."""
+    ovf = verbs.group("ovf", "look into the engine VM's definition, and its history on this host")
+    explain = ovf.add("explain", "every element of an OVF: used for what, or why not", _explain)
+    documents.add_source(explain)
+    explain.add_argument("--only", choices=("used", "ignored", "unknown"), help="no others")
+    explain.add_argument("--json", action="store_true", help="a list of objects")
+    translate = ovf.add("translate", "what VDSM is given for an OVF, and other forms", _translate)
+    documents.add_source(translate)
+    translate.add_argument("--to", choices=FORMATS, required=True, help="the form wanted")
+    translate.add_argument("--domain", metavar="UUID", help="storage domain, where no disk tells")
+    history = ovf.asking("history", "the versions that this host has accepted", _history)
+    history.add_argument("--json", action="store_true", help="a list of objects")
+    diff = ovf.asking("diff", "what changed between two definitions, by meaning", _diff)
+    for name in ("old", "new"):
+        diff.add_argument(name, help="a version's number, 'current', or a file")
+    rollback = ovf.asking(
+        "rollback",
+        "put an earlier version into the store again",
+        _rollback,
+        timeout_seconds=PUT_SECONDS,
+    )
+    rollback.add_argument("number", type=int, help="of `ha-agent ovf history`")
+    add_force(rollback)
+    accept = ovf.asking(
+        "accept", "use a definition that the guard holds back, on this host", _accept
+    )
+    accept.add_argument("identity", help="as `ha-agent status` prints it")
+    add_force(accept)
+
+
+def add_force(parser: argparse.ArgumentParser) -> None:
+    """Add --force, which overrides the guard where a person may."""
+    parser.add_argument(
+        "--force", action="store_true", help="insist, where the guard lets a person insist"
+    )
+
+
+def _explain(command: Command) -> int:
+    from ha_agent.ovfstore.ovf_explain import explain_ovf
+
+    document = documents.chosen(command)
+    if document.is_vm_conf:
+        raise BadInput(
+            "not an OVF but a vm.conf; translate it with --to ovf", where=document.where
+        )
+    only = command.arguments.only
+    rows = [
+        row
+        for row in explain_ovf(document.data, where=document.where)
+        if only is None or row.verdict == only
+    ]
+    if command.arguments.json:
+        keys = ("path", "line", "value", "verdict", "why")
+        print(json.dumps([{key: getattr(row, key) for key in keys} for row in rows], indent=2))
+        return DONE
+    for row in rows:
+        value = f" = {row.value}" if row.value else ""
+        print(printable(f"{row.verdict:8} {row.path}{value}"))
+        print(printable(f"{'':8}   {row.why}"))
+    return DONE
+
+
+def _translate(command: Command) -> int:
+    from ha_agent.ovfstore.definition_json import definition_text
+    from ha_agent.ovfstore.ovf_build import build_ovf
+    from ha_agent.ovfstore.translate import domain_xml, with_engine_xml
+    from ha_agent.ovfstore.vmconf import vm_conf_text
+
+    wanted, given = command.arguments.to, command.arguments.domain
+    document = documents.chosen(command)
+    meaning = documents.understood(document, given)
+    vm = meaning.vm
+    _say(meaning.invented)
+    if wanted == "json":
+        _write(definition_text(vm))
+    elif wanted == "ovf" and not document.is_vm_conf:
+        _write(document.data.decode("utf-8", "replace"))
+    else:
+        domain_uuid = documents.domain_of(meaning, given)
+        if wanted == "ovf":
+            if vm.engine_xml is None:
+                vm, notes = with_engine_xml(vm, storage_domain_uuid=domain_uuid)
+                _say(notes)
+            _write(build_ovf(vm).decode())
+        else:
+            domain = domain_xml(vm, storage_domain_uuid=domain_uuid)
+            _say(domain.notes)
+            _write(domain.xml if wanted == "xml" else vm_conf_text(vm, domain.xml))
+    return DONE
+
+
+def _history(command: Command) -> int:
+    answer = command.ask_map("ovf.history")
+    versions, problems = answer.get("versions"), answer.get("problems")
+    if not isinstance(versions, list) or not isinstance(problems, list):
+        raise BadInput("no list of versions", where="broker.ovf.history")
+    if command.arguments.json:
+        print(json.dumps(versions, indent=2))
+        return DONE
+    print(f"{'version':>7}  {'accepted':20}  {'identity':12}  {'how':8}  {'memory':>10}  from")
+    for version in versions:
+        when = WallTime(float(version["accepted_at_unix_seconds"])).iso()
+        forced = f", forced past {', '.join(version['codes'])}" if version["codes"] else ""
+        print(
+            printable(
+                f"{version['number']:>7}  {when:20}  {version['identity']:12}  {version['how']:8}"
+                f"  {version['memory_mib']:>6} MiB  {version['source']}{forced}"
+            )
+        )
+    _say(str(problem) for problem in problems)
+    return DONE
+
+
+def _diff(command: Command) -> int:
+    from ha_agent.ovfstore.difference import differences
+
+    old, new = (
+        documents.understood(documents.named(command, name)).vm
+        for name in (command.arguments.old, command.arguments.new)
+    )
+    sentences = differences(old, new)
+    for sentence in sentences:
+        print(printable(sentence))
+    if not sentences:
+        print("no difference in meaning")
+    return DONE
+
+
+def _rollback(command: Command) -> int:
+    document = documents.version(command, command.arguments.number)
+    return put(command, document.data, "rollback")
+
+
+def put(command: Command, document: bytes, how: str) -> int:
+    """Store a document and tell what changed. The broker says so when the guard refuses."""
+    answer = command.ask_map(
+        "ovf.put", {"document": document, "force": command.arguments.force, "how": how}
+    )
+    for sentence in answer.get("differences", ()):
+        print(printable(sentence))
+    for copy in answer.get("copies", ()):
+        print(
+            f"copy {copy['volume_uuid']}: {copy['written_bytes']} bytes written,"
+            f" archive of {copy['size_bytes']} bytes, durable"
+        )
+    _say(f"forced: {code}" for code in answer.get("codes", ()))
+    print(
+        f"definition {answer.get('identity')} is in the store; it applies at the VM's next start"
+    )
+    return DONE
+
+
+def _accept(command: Command) -> int:
+    answer = command.ask_map(
+        "ovf.accept",
+        {"identity": command.arguments.identity, "force": command.arguments.force},
+    )
+    print(f"definition {answer.get('identity')} is in use on this host")
+    return DONE
+
+
+def _say(sentences: Iterable[str]) -> None:
+    """Tell what is no part of the output proper."""
+    for sentence in sentences:
+        print(printable(f"ha-agent: note: {sentence}"), file=sys.stderr)
+
+
+def _write(text: str) -> None:
+    sys.stdout.write(text if text.endswith("\n") else text + "\n")
+
+
+def printable(text: str) -> str:
+    """Return the text without what could steer a terminal: it is from another machine."""
+    return "".join(c if c.isprintable() else "?" for c in text)
