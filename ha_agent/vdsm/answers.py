@@ -77,6 +77,58 @@ class VolumeInfo:
     apparent_size_bytes: Optional[int]
     true_size_bytes: Optional[int]
     ctime_unix_seconds: Optional[int]
+    disk_type: str = ""
+
+
+@dataclass(frozen=True)
+class HostCapabilities:
+    """From Host.getCapabilities. None or empty: not said.
+
+    `memory_mib` is all of the host's memory; `emulated_machines` are QEMU's machine types by
+    name, aliases such as "q35" included; `cpu_flags` has kernel flags and "model_..." names.
+    """
+
+    memory_mib: Optional[int]
+    cpu_threads: Optional[int]
+    emulated_machines: frozenset[str]
+    cpu_model: str
+    cpu_flags: frozenset[str]
+
+
+@dataclass(frozen=True)
+class SpmStatus:
+    """From StoragePool.getSpmStatus: the role of this host, and the host id of the SPM.
+
+    `role` is "SPM", "Free" or "Contend"; `spm_id` None when no host is SPM.
+    """
+
+    role: str
+    spm_id: Optional[int]
+
+    @property
+    def is_spm(self) -> bool:
+        """Tell whether this host is the pool's manager."""
+        return self.role == "SPM"
+
+
+@dataclass(frozen=True)
+class TaskStatus:
+    """From Task.getStatus. `code` and `message` tell of a failure, 0 and "" otherwise."""
+
+    state: str
+    result: str
+    code: int
+    message: str
+
+    @property
+    def has_ended(self) -> bool:
+        """Tell whether the task changes nothing any more."""
+        return self.state == "finished"
+
+    @property
+    def has_succeeded(self) -> bool:
+        """Tell whether the task did what it was for; a rolled back one has not."""
+        return self.has_ended and self.result == "success"
 
 
 def read_host_stats(answer: Any) -> HostStats:
@@ -138,6 +190,57 @@ def read_volume_info(answer: Any) -> VolumeInfo:
         apparent_size_bytes=_integer(info.get("apparentsize")),
         true_size_bytes=_integer(info.get("truesize")),
         ctime_unix_seconds=_integer(info.get("ctime")),
+        disk_type=_text(info.get("disktype")),
+    )
+
+
+def read_host_capabilities(answer: Any) -> HostCapabilities:
+    """Read Host.getCapabilities: memSize is MiB as text, cpuThreads a text, cpuFlags a list
+    with commas, emulatedMachines a list (vdsm's host/caps.py).
+    """
+    capabilities = as_object(answer)
+    machines = capabilities.get("emulatedMachines")
+    return HostCapabilities(
+        memory_mib=_integer(capabilities.get("memSize")),
+        cpu_threads=_integer(capabilities.get("cpuThreads")),
+        emulated_machines=frozenset(
+            machine
+            for machine in (machines if isinstance(machines, list) else ())
+            if isinstance(machine, str)
+        ),
+        cpu_model=_text(capabilities.get("cpuModel")),
+        cpu_flags=frozenset(filter(None, _text(capabilities.get("cpuFlags")).split(","))),
+    )
+
+
+def read_spm_status(answer: Any) -> SpmStatus:
+    """Read StoragePool.getSpmStatus. An spmId below 1 is no host's."""
+    status = as_object(answer)
+    role = _text(status.get("spmStatus"))
+    if not role:
+        raise BadInput("no spmStatus")
+    spm_id = _integer(status.get("spmId"))
+    return SpmStatus(role, spm_id if spm_id is not None and spm_id > 0 else None)
+
+
+def read_task_id(answer: Any) -> str:
+    """Read the answer of a verb that begins a task."""
+    if not isinstance(answer, str) or not answer:
+        raise BadInput("no task id")
+    return answer
+
+
+def read_task_status(answer: Any) -> TaskStatus:
+    """Read Task.getStatus."""
+    status = as_object(answer)
+    state = _text(status.get("taskState"))
+    if not state:
+        raise BadInput("no taskState")
+    return TaskStatus(
+        state=state,
+        result=_text(status.get("taskResult")),
+        code=_integer(status.get("code")) or 0,
+        message=_text(status.get("message")),
     )
 
 

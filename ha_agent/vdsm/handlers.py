@@ -198,9 +198,7 @@ class Handlers:
         }
 
     def _capabilities(self) -> dict[str, Any]:
-        return capabilities(
-            self._host.networks, self._host.qemu.cpu_models, self._host.accelerator == "kvm"
-        )
+        return capabilities(self._host.networks, self._host.qemu, self._host.accelerator == "kvm")
 
     def _vm_list(self, _full: Any, wanted: Optional[list[Any]], _only: Any) -> list[Any]:
         vms = self._vms.all()

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from ha_agent.instant import WallTime
+from ha_agent.vdsm.placement import QemuBinary
 
 _MEMORY_KEYS = ("MemFree", "Cached", "Buffers", "SReclaimable")
 
@@ -129,9 +130,16 @@ def host_stats(cpu: CpuUse, networks: Mapping[str, str], wall: WallTime) -> dict
     }
 
 
-def capabilities(
-    networks: Mapping[str, str], cpu_models: frozenset[str], kvm: bool
-) -> dict[str, Any]:
+def cpu_model(cpuinfo: str) -> str:
+    """Return the name of the first CPU that /proc/cpuinfo tells of, "" when it tells of none."""
+    for line in cpuinfo.splitlines():
+        name, _, value = line.partition(":")
+        if name.strip() == "model name":
+            return value.strip()
+    return ""
+
+
+def capabilities(networks: Mapping[str, str], qemu: QemuBinary, kvm: bool) -> dict[str, Any]:
     """Return the part of Host.getCapabilities that this VDSM can answer truly."""
     memory = memory_kib(Path("/proc/meminfo").read_text())
     host_id = _read(Path("/etc/machine-id"))
@@ -141,7 +149,9 @@ def capabilities(
         "kvmEnabled": "true" if kvm else "false",
         "memSize": str(memory.get("MemTotal", 0) // 1024),
         "cpuThreads": str(os.cpu_count() or 1),
-        "cpuFlags": ",".join(f"model_{model}" for model in sorted(cpu_models)),
+        "cpuModel": cpu_model(Path("/proc/cpuinfo").read_text()),
+        "cpuFlags": ",".join(f"model_{model}" for model in sorted(qemu.cpu_models)),
+        "emulatedMachines": sorted(qemu.machines),
         "networks": {
             network: {"iface": network, "bridged": value.startswith("bridge"), "addr": ""}
             for network, value in networks.items()

@@ -12,65 +12,31 @@ Every method raises `VdsmUnreachable`, `VdsmConnectionLost`, `DeadlineExceeded` 
 
 from __future__ import annotations
 
-import enum
 import functools
-from collections.abc import Mapping, Sequence
-from typing import Any, Callable, Optional, Protocol, TypeVar
+from collections.abc import Mapping
+from typing import Any, Optional
 
 from ha_agent.errors import BadInput
 from ha_agent.vdsm import answers
-from ha_agent.vdsm.errors import VdsmBadAnswer, VdsmCallFailed, VdsmCode
+from ha_agent.vdsm.errors import VdsmCallFailed, VdsmCode
+from ha_agent.vdsm.verb_calls import MEMORY_DEADLINE_SECONDS
+from ha_agent.vdsm.verbs_storage import NO_POOL, Allocation, DomainType, StorageCalls
 from ha_agent.vdsm.vm_status import VmStats, parse_vm_stats
 
-# VDSM's own word for "no pool": paths are then under /run/vdsm/storage.
-NO_POOL = "00000000-0000-0000-0000-000000000000"
+__all__ = ["NO_POOL", "Allocation", "DomainType", "Vdsm"]
 
-# Seconds. Usual times on a real VDSM are in facts 4; storage may take its time.
-_MEMORY_DEADLINE_SECONDS = 5.0  # answered from VDSM's memory
+# Seconds. Usual times on a real VDSM are in facts 4.
 _HOST_STATS_DEADLINE_SECONDS = 10.0
+_CAPABILITIES_DEADLINE_SECONDS = 30.0  # 2 s on an idle host: it asks libvirt, rpm and more
 _VM_DEADLINE_SECONDS = 30.0  # libvirt, and the disks' preparation
-_STORAGE_DEADLINE_SECONDS = 60.0
-_CONNECT_STORAGE_DEADLINE_SECONDS = 180.0  # a mount or an iSCSI login that has to time out
-
-_Answer = TypeVar("_Answer")
-
-_NOT_THERE = frozenset((VdsmCode.VOLUME_DOES_NOT_EXIST, VdsmCode.IMAGE_PATH_ERROR))
 
 
-class DomainType(enum.IntEnum):
-    """Storage domain types as they travel (vdsm's storage/sd.py); a name gives code 451."""
-
-    NFS = 1
-    FCP = 2
-    ISCSI = 3
-    LOCALFS = 4
-    CIFS = 5
-    POSIXFS = 6
-    GLUSTERFS = 7
-
-
-class Caller(Protocol):
-    """What is needed of client.VdsmClient."""
-
-    async def call(
-        self,
-        method: str,
-        params: Mapping[str, Any],
-        *,
-        deadline_seconds: Optional[float] = None,
-    ) -> Any:
-        """Call a verb once and return its result."""
-
-
-class Vdsm:
+class Vdsm(StorageCalls):
     """VDSM's verbs over a client."""
-
-    def __init__(self, client: Caller) -> None:
-        self._client = client
 
     async def ping2(self) -> None:
         """Host.ping2: return when VDSM answers requests at all."""
-        await self._call("Host.ping2", {}, _MEMORY_DEADLINE_SECONDS)
+        await self._call("Host.ping2", {}, MEMORY_DEADLINE_SECONDS)
 
     # VMs.
 
@@ -78,7 +44,7 @@ class Vdsm:
         """VM.getStats: the VM's status; None when VDSM has no record of it (code 1)."""
         read = functools.partial(_only_vm, vm_id)
         try:
-            return await self._ask("VM.getStats", {"vmID": vm_id}, _MEMORY_DEADLINE_SECONDS, read)
+            return await self._ask("VM.getStats", {"vmID": vm_id}, MEMORY_DEADLINE_SECONDS, read)
         except VdsmCallFailed as error:
             if error.code == VdsmCode.NO_SUCH_VM:
                 return None
@@ -86,7 +52,7 @@ class Vdsm:
 
     async def vm_list(self) -> list[VmStats]:
         """Host.getVMList: id and libvirt's raw status of every VM, Down records too."""
-        return await self._ask("Host.getVMList", {}, _MEMORY_DEADLINE_SECONDS, _all_vms)
+        return await self._ask("Host.getVMList", {}, MEMORY_DEADLINE_SECONDS, _all_vms)
 
     async def create_vm(self, vm_id: str, domain_xml: str) -> VmStats:
         """VM.create: define and start. Changes. Returns the record, status WaitForLaunch.
@@ -147,144 +113,14 @@ class Vdsm:
             "Host.getStats", {}, _HOST_STATS_DEADLINE_SECONDS, answers.read_host_stats
         )
 
-    # Storage.
-
-    async def connect_storage_server(
-        self, domain_type: DomainType, connections: Sequence[Mapping[str, Any]]
-    ) -> None:
-        """StoragePool.connectStorageServer: mount or log in. Changes; harmless to repeat.
-
-        `connections` are VDSM's connection objects: "id", and by type "connection", "port",
-        "iqn", "mnt_options", ... (facts 2). VDSM reports each connection's failure inside its
-        answer; the first one is raised here as VdsmCallFailed with that status as its code.
-        """
-        verb = "StoragePool.connectStorageServer"
-        params = {
-            "storagepoolID": NO_POOL,
-            "domainType": int(domain_type),
-            "connectionParams": [dict(connection) for connection in connections],
-        }
-        statuses = await self._ask(
-            verb, params, _CONNECT_STORAGE_DEADLINE_SECONDS, answers.read_connection_statuses
-        )
-        for connection_id, status in statuses:
-            if status != 0:
-                raise VdsmCallFailed(verb, status, f"connection {connection_id} failed")
-
-    async def start_monitoring_domain(self, domain_id: str, host_id: int) -> None:
-        """Host.startMonitoringDomain: watch the domain and acquire our sanlock host id there.
-
-        Returns at once; `storage_vitals` shows `acquired` after 30 to 40 s the first time. No
-        effect when monitored already, even under another host id. A restart of vdsmd forgets it.
-        """
-        params = {"sdUUID": domain_id, "hostID": host_id}
-        await self._call("Host.startMonitoringDomain", params, _STORAGE_DEADLINE_SECONDS)
-
-    async def stop_monitoring_domain(self, domain_id: str) -> bool:
-        """Host.stopMonitoringDomain: release the host id. Changes.
-
-        False: the engine has attached the domain to a pool (code 900), and VDSM keeps it.
-        """
-        verb = "Host.stopMonitoringDomain"
-        try:
-            await self._call(verb, {"sdUUID": domain_id}, _STORAGE_DEADLINE_SECONDS)
-        except VdsmCallFailed as error:
-            if error.code == VdsmCode.DOMAIN_IS_MEMBER_OF_POOL:
-                return False
-            raise
-        return True
-
-    async def storage_vitals(
-        self, domain_ids: Sequence[str] = ()
-    ) -> dict[str, answers.DomainVitals]:
-        """Host.getStorageRepoStats: monitored domains, of `domain_ids` when there are any.
-
-        A domain that is not monitored is missing in the result.
-        """
-        params = {"domains": list(domain_ids)} if domain_ids else {}
+    async def host_capabilities(self) -> answers.HostCapabilities:
+        """Host.getCapabilities: memory, CPUs and machine types. Heavy for VDSM: ask seldom."""
         return await self._ask(
-            "Host.getStorageRepoStats",
-            params,
-            _MEMORY_DEADLINE_SECONDS,
-            answers.read_storage_vitals,
+            "Host.getCapabilities",
+            {},
+            _CAPABILITIES_DEADLINE_SECONDS,
+            answers.read_host_capabilities,
         )
-
-    async def domain_info(self, domain_id: str) -> answers.StorageDomainInfo:
-        """StorageDomain.getInfo. Code 358: no such domain is visible here."""
-        params = {"storagedomainID": domain_id}
-        return await self._ask(
-            "StorageDomain.getInfo", params, _STORAGE_DEADLINE_SECONDS, answers.read_domain_info
-        )
-
-    async def domain_images(self, domain_id: str) -> list[str]:
-        """StorageDomain.getImages: the ids of all images on the domain."""
-        params = {"storagedomainID": domain_id}
-        return await self._ask(
-            "StorageDomain.getImages", params, _STORAGE_DEADLINE_SECONDS, answers.read_ids
-        )
-
-    async def image_volumes(
-        self, domain_id: str, image_id: str, *, pool_id: str = NO_POOL
-    ) -> list[str]:
-        """StorageDomain.getVolumes: the ids of an image's volumes."""
-        params = _image_params(pool_id, domain_id, image_id)
-        return await self._ask(
-            "StorageDomain.getVolumes", params, _STORAGE_DEADLINE_SECONDS, answers.read_ids
-        )
-
-    async def volume_info(
-        self, domain_id: str, image_id: str, volume_id: str, *, pool_id: str = NO_POOL
-    ) -> Optional[answers.VolumeInfo]:
-        """Volume.getInfo; None when volume or image is not there (codes 201, 254)."""
-        params = {**_image_params(pool_id, domain_id, image_id), "volumeID": volume_id}
-        try:
-            return await self._ask(
-                "Volume.getInfo", params, _STORAGE_DEADLINE_SECONDS, answers.read_volume_info
-            )
-        except VdsmCallFailed as error:
-            if error.code in _NOT_THERE:
-                return None
-            raise
-
-    async def prepare_image(
-        self, domain_id: str, image_id: str, volume_id: str, *, pool_id: str = NO_POOL
-    ) -> str:
-        """Image.prepare: make a volume readable on this host and return its path.
-
-        Without a pool the path is /run/vdsm/storage/<domain>/<image>/<volume>. Changes; harmless
-        to repeat. Codes 201 and 254: no such volume, no such image.
-        """
-        params = {**_image_params(pool_id, domain_id, image_id), "volumeID": volume_id}
-        return await self._ask(
-            "Image.prepare", params, _STORAGE_DEADLINE_SECONDS, answers.read_path
-        )
-
-    async def teardown_image(
-        self, domain_id: str, image_id: str, volume_id: str = "", *, pool_id: str = NO_POOL
-    ) -> None:
-        """Image.teardown: undo `prepare_image`. Changes; harmless to repeat."""
-        params = _image_params(pool_id, domain_id, image_id)
-        if volume_id:
-            params["volumeID"] = volume_id
-        await self._call("Image.teardown", params, _STORAGE_DEADLINE_SECONDS)
-
-    # Calling.
-
-    async def _call(self, verb: str, params: Mapping[str, Any], deadline_seconds: float) -> Any:
-        return await self._client.call(verb, params, deadline_seconds=deadline_seconds)
-
-    async def _ask(
-        self,
-        verb: str,
-        params: Mapping[str, Any],
-        deadline_seconds: float,
-        read: Callable[[Any], _Answer],
-    ) -> _Answer:
-        answer = await self._call(verb, params, deadline_seconds)
-        try:
-            return read(answer)
-        except BadInput as error:
-            raise VdsmBadAnswer(verb, str(error)) from error
 
     async def _call_on_vm(self, verb: str, params: Mapping[str, Any]) -> bool:
         try:
@@ -294,10 +130,6 @@ class Vdsm:
                 return False
             raise
         return True
-
-
-def _image_params(pool_id: str, domain_id: str, image_id: str) -> dict[str, str]:
-    return {"storagepoolID": pool_id, "storagedomainID": domain_id, "imageID": image_id}
 
 
 def _all_vms(answer: Any) -> list[VmStats]:

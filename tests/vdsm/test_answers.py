@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Callable
 
 import pytest
 from hypothesis import given, settings
@@ -10,12 +10,18 @@ from hypothesis import strategies as st
 from ha_agent.errors import BadInput
 from ha_agent.vdsm.answers import (
     DomainVitals,
+    HostCapabilities,
     HostStats,
+    SpmStatus,
     StorageDomainInfo,
     VolumeInfo,
     read_domain_info,
+    read_host_capabilities,
     read_host_stats,
+    read_spm_status,
     read_storage_vitals,
+    read_task_id,
+    read_task_status,
     read_volume_info,
 )
 
@@ -121,6 +127,7 @@ def test_volume_info() -> None:
         "apparentsize": "134217728",
         "truesize": "16384",
         "ctime": "1493889435",
+        "disktype": "OVFS",
     }
     assert read_volume_info(answer) == VolumeInfo(
         volume_id="vol",
@@ -132,7 +139,47 @@ def test_volume_info() -> None:
         apparent_size_bytes=134217728,
         true_size_bytes=16384,
         ctime_unix_seconds=1493889435,
+        disk_type="OVFS",
     )
+
+
+def test_host_capabilities() -> None:
+    answer = {
+        "memSize": "64155",
+        "cpuThreads": "16",
+        "cpuModel": "Intel(R) Xeon(R)",
+        "cpuFlags": "fpu,vme,model_Nehalem,",
+        "emulatedMachines": ["pc-q35-rhel8.6.0", "q35", 7],
+    }
+    assert read_host_capabilities(answer) == HostCapabilities(
+        memory_mib=64155,
+        cpu_threads=16,
+        emulated_machines=frozenset(("pc-q35-rhel8.6.0", "q35")),
+        cpu_model="Intel(R) Xeon(R)",
+        cpu_flags=frozenset(("fpu", "vme", "model_Nehalem")),
+    )
+    nothing = HostCapabilities(None, None, frozenset(), "", frozenset())
+    assert read_host_capabilities({"emulatedMachines": "q35"}) == nothing
+
+
+def test_spm_status() -> None:
+    spm = read_spm_status({"spmStatus": "SPM", "spmLver": 40, "spmId": 2})
+    assert (spm, spm.is_spm) == (SpmStatus("SPM", 2), True)
+    other = read_spm_status({"spmStatus": "Free", "spmLver": "-1", "spmId": "-1"})
+    assert (other, other.is_spm) == (SpmStatus("Free", None), False)
+
+
+def test_a_task_succeeds_only_with_that_result() -> None:
+    running = read_task_status({"taskState": "running", "taskResult": "", "code": 0})
+    assert (running.has_ended, running.has_succeeded) == (False, False)
+    done = read_task_status({"taskState": "finished", "taskResult": "success", "code": 0})
+    assert (done.has_ended, done.has_succeeded) == (True, True)
+    undone = read_task_status(
+        {"taskState": "finished", "taskResult": "cleanSuccess", "code": 200, "message": "full"}
+    )
+    assert (undone.has_ended, undone.has_succeeded) == (True, False)
+    assert (undone.code, undone.message) == (200, "full")
+    assert read_task_id("a") == "a"
 
 
 @pytest.mark.parametrize("bad", ["nan", "inf", "1e999", "", "x", None, True, [], 10**400])
@@ -144,7 +191,16 @@ def test_numbers_that_are_none(bad: Any) -> None:
 @settings(deadline=None)
 @given(json_values)
 def test_any_answer_is_read_or_refused(answer: Any) -> None:
-    for read in (read_host_stats, read_storage_vitals, read_domain_info, read_volume_info):
+    readers: tuple[Callable[[Any], object], ...] = (
+        read_host_stats,
+        read_storage_vitals,
+        read_domain_info,
+        read_volume_info,
+        read_host_capabilities,
+        read_spm_status,
+        read_task_status,
+    )
+    for read in readers:
         try:
             read(answer)
         except BadInput:

@@ -82,6 +82,12 @@ async def test_host_stats_have_vdsms_shapes(client: Client) -> None:
     capabilities = await client.call("Host.getCapabilities")
     assert capabilities["kvmEnabled"] == "false"
     assert set(capabilities["networks"]) == {"ovirtmgmt"}
+    assert isinstance(capabilities["emulatedMachines"], list)
+    assert {"q35", "pc"} < set(capabilities["emulatedMachines"])
+    assert (capabilities["memSize"].isdecimal(), capabilities["cpuThreads"].isdecimal()) == (
+        True,
+        True,
+    )
 
 
 async def test_a_notification_and_a_batch_do_not_make_it_deaf(client: Client) -> None:

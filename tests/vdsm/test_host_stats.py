@@ -5,12 +5,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ha_agent.vdsm.host_stats import CpuUse, memory_kib, network_stats
+from ha_agent.vdsm.host_stats import CpuUse, cpu_model, memory_kib, network_stats
 
 
 def test_memory() -> None:
     text = "MemTotal:       16384 kB\nMemFree:  1024 kB\nHugePages_Total:   0\nnonsense\n"
     assert memory_kib(text) == {"MemTotal": 16384, "MemFree": 1024, "HugePages_Total": 0}
+
+
+def test_cpu_model() -> None:
+    assert cpu_model("processor\t: 0\nmodel name\t: A: B\n\nmodel name\t: C\n") == "A: B"
+    assert cpu_model("processor\t: 0\n") == ""
 
 
 def test_cpu_use_is_between_two_readings() -> None:

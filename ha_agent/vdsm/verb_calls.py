@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One call of a VDSM verb: sent once, with its deadline, its answer read or refused.
+
+What verbs.py and verbs_storage.py share. It knows no verb.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Callable, Optional, Protocol, TypeVar
+
+from ha_agent.errors import BadInput
+from ha_agent.vdsm.errors import VdsmBadAnswer
+
+# Seconds. Usual times on a real VDSM are in facts 4.
+MEMORY_DEADLINE_SECONDS = 5.0  # answered from VDSM's memory
+
+Answer = TypeVar("Answer")
+
+
+class Caller(Protocol):
+    """What is needed of client.VdsmClient."""
+
+    async def call(
+        self,
+        method: str,
+        params: Mapping[str, Any],
+        *,
+        deadline_seconds: Optional[float] = None,
+    ) -> Any:
+        """Call a verb once and return its result."""
+
+
+class VerbCalls:
+    """Calls verbs over a client."""
+
+    def __init__(self, client: Caller) -> None:
+        self._client = client
+
+    async def _call(self, verb: str, params: Mapping[str, Any], deadline_seconds: float) -> Any:
+        return await self._client.call(verb, params, deadline_seconds=deadline_seconds)
+
+    async def _ask(
+        self,
+        verb: str,
+        params: Mapping[str, Any],
+        deadline_seconds: float,
+        read: Callable[[Any], Answer],
+    ) -> Answer:
+        answer = await self._call(verb, params, deadline_seconds)
+        try:
+            return read(answer)
+        except BadInput as error:
+            raise VdsmBadAnswer(verb, str(error)) from error

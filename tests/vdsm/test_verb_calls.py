@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ha_agent.errors import BadInput
+from ha_agent.vdsm.errors import VdsmBadAnswer
+from ha_agent.vdsm.verb_calls import VerbCalls
+from tests.vdsm.recording_caller import RecordingCaller, refused
+
+
+class Verbs(VerbCalls):
+    """One verb, read by the function that is passed."""
+
+    async def size(self) -> int:
+        return await self._ask("Thing.getSize", {"id": "a"}, 3.0, _size)
+
+
+def _size(answer: Any) -> int:
+    if not isinstance(answer, int):
+        raise BadInput("no number")
+    return answer
+
+
+async def test_a_call_has_its_deadline_and_its_answer_is_read() -> None:
+    caller = RecordingCaller(7)
+    assert await Verbs(caller).size() == 7
+    assert (caller.method, caller.params) == ("Thing.getSize", {"id": "a"})
+    assert caller.deadline_seconds == 3.0
+
+
+async def test_an_answer_that_cannot_be_read_names_the_verb() -> None:
+    with pytest.raises(VdsmBadAnswer, match=r"answer to Thing\.getSize can't be used: no number"):
+        await Verbs(RecordingCaller("seven")).size()
+
+
+async def test_a_refusal_goes_through() -> None:
+    error = refused(4)
+    with pytest.raises(type(error)) as caught:
+        await Verbs(RecordingCaller(error)).size()
+    assert caught.value is error
