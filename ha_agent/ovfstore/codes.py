@@ -160,6 +160,40 @@ class Origin(enum.IntEnum):
         return self in (Origin.HOSTED_ENGINE, Origin.MANAGED_HOSTED_ENGINE)
 
 
+class SerialNumberPolicy(enum.IntEnum):
+    """`SerialNumberPolicy`: where the serial number in the guest's SMBIOS comes from."""
+
+    HOST_ID = 0
+    VM_ID = 1
+    CUSTOM = 2
+
+
+class CpuPinningPolicy(enum.IntEnum):
+    """`CpuPinningPolicy`: who decides on which CPUs of the host virtual CPUs run."""
+
+    NONE = 0
+    MANUAL = 1
+    RESIZE_AND_PIN_NUMA = 2
+    DEDICATED = 3
+    ISOLATE_THREADS = 4
+
+
+class MigrationSupport(enum.IntEnum):
+    """`MigrationSupport`: whether the VM may migrate."""
+
+    MIGRATABLE = 0
+    IMPLICITLY_NON_MIGRATABLE = 1
+    PINNED_TO_HOST = 2
+
+
+class ResumeBehavior(enum.Enum):
+    """`ResumeBehavior`: what to do with a VM that storage paused, as the OVF spells it."""
+
+    AUTO_RESUME = "AUTO_RESUME"
+    LEAVE_PAUSED = "LEAVE_PAUSED"
+    KILL = "KILL"
+
+
 # `Disk@volume-format` to the `type` of libvirt's `<driver>` (engine: VolumeFormat).
 DRIVER_TYPES = {"RAW": "raw", "COW": "qcow2", "Unassigned": "raw"}
 

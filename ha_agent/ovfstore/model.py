@@ -8,13 +8,34 @@ of the document, so that a document is kept whole; the properties of `VmDefiniti
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Optional
 
-from ha_agent.ovfstore.codes import BiosType, DiskInterface, DisplayType, NicModel, Origin
+from ha_agent.ovfstore.codes import (
+    BiosType,
+    CpuPinningPolicy,
+    DiskInterface,
+    DisplayType,
+    MigrationSupport,
+    NicModel,
+    Origin,
+    ResumeBehavior,
+    SerialNumberPolicy,
+)
 
 Pairs = tuple[tuple[str, str], ...]
 """Names with values, in order; an address's pairs are sorted, because Java's map order is none."""
+
+
+@dataclass(frozen=True)
+class LunConnection:
+    """A way to a direct LUN: None for what the OVF does not say."""
+
+    address: Optional[str] = None
+    iqn: Optional[str] = None
+    port: Optional[str] = None
+    storage_type: Optional[str] = None
+    portal: Optional[str] = None
 
 
 @dataclass(frozen=True)
@@ -22,7 +43,10 @@ class Disk:
     """A disk: an image's leaf volume, or a direct LUN when `lun_id` is set.
 
     For a LUN, `image_uuid` is the disk's uuid, and there is no volume. `boot_order` counts
-    from 1; 0 means that the VM does not boot from it.
+    from 1; 0 means that the VM does not boot from it. `parent_uuid` is the volume that the
+    leaf is based on; `older_volumes` are the rest of its chain, which the VM does not name
+    when it starts: they are kept so that a document is written again whole.
+    `interface_text` is the document's interface when `interface` is a stand-in for it.
     """
 
     image_uuid: str
@@ -48,11 +72,31 @@ class Disk:
     description: str = ""
     device_alias: str = ""
     address: Pairs = ()
+    connections: tuple[LunConnection, ...] = ()
+    uses_scsi_reservation: bool = False
+    has_incremental_backup: bool = False
+    storage_type: Optional[str] = None
+    cinder_volume_type: Optional[str] = None
+    file_description: str = ""
+    interface_text: Optional[str] = None
+    parent_uuid: Optional[str] = None
+    older_volumes: tuple[Disk, ...] = ()
+    spec_params: Pairs = ()
+    custom_properties: Pairs = ()
+    extra_attributes: Pairs = ()
+    extra_fields: Pairs = ()
+
+    def spec(self, name: str) -> Optional[str]:
+        """Return a spec parameter, such as pinToIoThread, or None."""
+        return dict(self.spec_params).get(name)
 
 
 @dataclass(frozen=True)
 class Nic:
-    """A network interface. `network` is None for "no network", `mac` when the OVF has none."""
+    """A network interface. `network` is None for "no network", `mac` when the OVF has none.
+
+    `model_text` is the document's model when `model` is a stand-in for it.
+    """
 
     device_uuid: str
     name: str
@@ -66,14 +110,20 @@ class Nic:
     boot_order: int = 0
     device_alias: str = ""
     address: Pairs = ()
+    device: str = "bridge"
+    model_text: Optional[str] = None
+    is_read_only: bool = False
+    spec_params: Pairs = ()
+    custom_properties: Pairs = ()
+    extra_fields: Pairs = ()
 
 
 @dataclass(frozen=True)
 class Device:
     """Any other device: `kind` is the OVF's `Type` (controller, rng, ...), `device` its `Device`.
 
-    `monitors` is the `VirtualQuantity` of a video device. A nested spec parameter has a name
-    with slashes: `vendor/id`.
+    `monitors` is the `VirtualQuantity` of a video device, which always has one. A nested spec
+    parameter has a name with slashes: `vendor/id`. `device_uuid` is empty when the OVF has none.
     """
 
     device_uuid: str
@@ -87,6 +137,8 @@ class Device:
     device_alias: str = ""
     address: Pairs = ()
     spec_params: Pairs = ()
+    custom_properties: Pairs = ()
+    extra_fields: Pairs = ()
 
     def spec(self, name: str) -> Optional[str]:
         """Return a spec parameter, or None."""
@@ -106,12 +158,39 @@ class NumaNode:
 
 
 @dataclass(frozen=True)
+class Snapshot:
+    """A snapshot of the VM, kept as it is: a start needs no more than the active one's uuid."""
+
+    uuid: str
+    kind: str
+    description: str = ""
+    created: str = ""
+    extra_fields: Pairs = ()
+
+
+@dataclass(frozen=True)
+class User:
+    """A person with rights on the VM, `name@domain`, kept as it is."""
+
+    name: str
+    roles: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class VmDefinition:
     """A VM as its OVF defines it for the next start.
 
     `max_vcpus` may be more than sockets * cores * threads: the rest is for hot plug. None
     stands for what the OVF does not say. `engine_xml` is the engine's own domain XML, as text.
-    `extra_fields` are the simple elements of `Content` that nothing here interprets.
+    `virtio_scsi_queues` is -1 for "as many as virtual CPUs". `external_data` are the TPM's and
+    the firmware's stored bytes, by kind (tpm, nvram), in base64. `extra_fields` are the simple
+    elements of `Content` that nothing here interprets, or whose value could not be read;
+    they win over a field of their name when the document is written again.
+
+    `notes` tell what could not be read and is not needed for a start. `unreadable` tells what
+    a start from these fields needs and that has a stand-in here: with a sound `engine_xml` the
+    VM starts all the same, without one it must not. Both are about the document that was
+    read, so they don't count when definitions are compared.
     """
 
     uuid: str
@@ -151,6 +230,29 @@ class VmDefinition:
     compat_version: Optional[str] = None
     custom_compat_version: Optional[str] = None
     extra_fields: Pairs = ()
+    serial_number_policy: Optional[SerialNumberPolicy] = None
+    custom_serial_number: Optional[str] = None
+    has_smartcard: bool = False
+    has_boot_menu: bool = False
+    kernel_path: Optional[str] = None
+    initrd_path: Optional[str] = None
+    kernel_arguments: Optional[str] = None
+    resume_behavior: Optional[ResumeBehavior] = None
+    has_multi_queues: bool = False
+    virtio_scsi_queues: int = 0
+    lease_domain_uuid: Optional[str] = None
+    cpu_pinning_policy: Optional[CpuPinningPolicy] = None
+    migration_support: Optional[MigrationSupport] = None
+    dedicated_host_uuids: tuple[str, ...] = ()
+    external_data: Pairs = ()
+    first_boot: Pairs = ()
+    users: tuple[User, ...] = ()
+    affinity_groups: tuple[str, ...] = ()
+    affinity_labels: tuple[str, ...] = ()
+    guest_applications: tuple[str, ...] = ()
+    snapshots: tuple[Snapshot, ...] = ()
+    notes: tuple[str, ...] = field(default=(), compare=False)
+    unreadable: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def vcpus(self) -> int:
@@ -196,7 +298,7 @@ class VmDefinition:
 
     @property
     def custom_properties(self) -> dict[str, str]:
-        """Predefined and user-defined properties together."""
+        """Predefined and user-defined properties together; the user's win."""
         return dict(self.predefined_properties + self.user_properties)
 
     def _of_kind(self, kind: str) -> tuple[Device, ...]:
