@@ -42,7 +42,8 @@ class LeaseEntry:
 @dataclass(frozen=True)
 class HostEntry:
     """One host's status block. `problem` says why a block can't be used; the rest is its
-    last good content then. `changed_at` is when its content last changed, by our clock."""
+    last good content then. `changed_at` is when its content last changed, by our clock.
+    `memory_mib` and `cpu_threads` are what the host has; None where it does not tell."""
 
     host_id: int
     host_name: str = ""
@@ -57,6 +58,8 @@ class HostEntry:
     local_conf_timestamp_seconds: int = 0
     crc32: str = ""
     extra: str = ""
+    memory_mib: Optional[int] = None
+    cpu_threads: Optional[int] = None
     changed_at: Optional[Instant] = None
     problem: str = ""
 
