@@ -4,17 +4,27 @@
 It neither chooses a definition nor writes. Everything is asked anew each time: paths are not
 kept, since on the host that is SPM each update of the engine takes the prepared path away
 (facts/ovf-and-volumes.md, 1.3).
+
+An OVF_STORE volume is one of VDSM's disk type OVFS; of a domain from before that type, one whose
+description is the engine's JSON with "Disk Description":"OVF_STORE". A volume that VDSM can't
+tell about is a problem of its own and hides no other.
 """
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Optional
 
 from ha_agent.broker.storage_lane import StorageLane
-from ha_agent.errors import BadInput
+from ha_agent.errors import BadInput, EnvironmentFault
 from ha_agent.ovfstore.locate import OVF_STORE, RankedCopy, StoreCopy
+from ha_agent.vdsm.answers import VolumeInfo
+from ha_agent.vdsm.errors import VdsmBadAnswer, VdsmCallFailed
 from ha_agent.vdsm.verbs import Vdsm
+
+OVFS = "OVFS"
+"""VDSM's disk type of an OVF_STORE volume."""
 
 
 @dataclass(frozen=True)
@@ -44,18 +54,37 @@ class StoreReader:
         self.vm_uuid = vm_uuid
         self.domain_uuid = domain_uuid
         self._read_deadline_seconds = read_deadline_seconds
+        self.problems: tuple[str, ...] = ()
 
     async def copies(self) -> tuple[StoreCopy, ...]:
-        """Return all OVF_STORE volumes of the domain, by their descriptions.
+        """Return all OVF_STORE volumes of the domain, in the order of their ids.
 
-        Raises EnvironmentFault when VDSM does not tell.
+        `problems` says afterwards which volumes VDSM could not tell about, a sentence each.
+        Raises EnvironmentFault when VDSM does not answer, or when such problems may hide all of
+        the copies.
         """
-        copies = []
+        copies: list[StoreCopy] = []
+        problems: list[str] = []
         for image_id in await self._vdsm.domain_images(self.domain_uuid):
-            for volume_id in await self._vdsm.image_volumes(self.domain_uuid, image_id):
-                info = await self._vdsm.volume_info(self.domain_uuid, image_id, volume_id)
-                if info is not None and OVF_STORE in info.description:
+            try:
+                volumes = await self._vdsm.image_volumes(self.domain_uuid, image_id)
+            except (VdsmCallFailed, VdsmBadAnswer) as error:
+                problems.append(f"image {image_id}: {error}")
+                continue
+            for volume_id in volumes:
+                try:
+                    info = await self._vdsm.volume_info(self.domain_uuid, image_id, volume_id)
+                except (VdsmCallFailed, VdsmBadAnswer) as error:
+                    problems.append(f"volume {volume_id}: {error}")
+                    continue
+                if info is not None and _is_store(info):
                     copies.append(StoreCopy(image_id, volume_id, info.description))
+        self.problems = tuple(problems)
+        if problems and not copies:
+            raise EnvironmentFault(
+                f"no OVF_STORE found on storage domain {self.domain_uuid}, but VDSM could not"
+                f" tell about all of its volumes: {'; '.join(problems)}"
+            )
         return tuple(sorted(copies, key=lambda copy: copy.volume_uuid))
 
     async def read(self, ranked: RankedCopy) -> StoredOvf:
@@ -88,6 +117,17 @@ class StoreReader:
             None if approval is None else bytes(approval),
             description.last_updated_text or "",
         )
+
+
+def _is_store(info: VolumeInfo) -> bool:
+    if info.disk_type == OVFS:
+        return True
+    # A user's disk may be called OVF_STORE something: its description has other keys.
+    try:
+        value = json.loads(info.description)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(value, dict) and value.get("Disk Description") == OVF_STORE
 
 
 def member_names(vm_uuid: str) -> tuple[str, str]:

@@ -1,0 +1,282 @@
+# SPDX-License-Identifier: Apache-2.0
+"""For the tests of the store: a storage domain in a folder, and hosts that VDSM serves there.
+
+Volumes are files; descriptions, pool and tasks are in memory. A host's VDSM answers JSON-RPC
+verbs in the real shapes, and its storage lane runs the real worker operations on the files. Each
+call that changes something is a step at which a host can be killed.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Callable, Optional, cast
+
+from ha_agent.broker import storage_worker
+from ha_agent.broker.storage_lane import StorageFault, StorageLane
+from ha_agent.broker.store_reader import StoreReader
+from ha_agent.clock import SystemClock
+from ha_agent.ovfstore.locate import format_description, java_date_text
+from ha_agent.ovfstore.tar_volume import build_archive
+from ha_agent.vdsm.errors import VdsmCallFailed
+from ha_agent.vdsm.verbs import Vdsm
+
+DOMAIN, VM = (str(uuid.UUID(int=number)) for number in (1, 2))
+FIRST, SECOND, THIRD = (str(uuid.UUID(int=number)) for number in (20, 21, 22))
+POOL = str(uuid.UUID(int=99))
+CAPACITY_BYTES = 1 << 20
+CLOCK = SystemClock()
+_BLOCK_BYTES = 4096
+
+
+@dataclass
+class Volume:
+    """One volume; its image has the same number, plus 10."""
+
+    path: Path
+    description: str
+    disk_type: str = "OVFS"
+    capacity_bytes: int = CAPACITY_BYTES
+
+
+class Killed(BaseException):
+    """The process of this host has ended here."""
+
+
+@dataclass
+class World:
+    """The storage. `pool` is the domain's pool, of which `spm_id` is the SPM's host id."""
+
+    folder: Path
+    volumes: dict[str, Volume] = field(default_factory=dict)
+    unreadable: set[str] = field(default_factory=set)
+    pool: str = ""
+    spm_id: int = -1
+    description_limit_chars: int = 210
+
+    def add(self, volume: str, description: str, data: bytes = b"", **fields: Any) -> Volume:
+        path = self.folder / volume
+        path.write_bytes(data)
+        made = self.volumes[volume] = Volume(path, description, **fields)
+        with path.open("r+b") as file:
+            file.truncate(max(made.capacity_bytes, len(data)))
+        return made
+
+    def write(
+        self, volume: str, ovf: bytes, *, at: float = 0.0, others: int = 0, vm: str = VM
+    ) -> None:
+        """Put a whole archive there as the engine does, dated `at` seconds from now."""
+        wall = CLOCK.wall() + at
+        text = java_date_text(wall)
+        vms = [(vm, ovf)] + [(str(uuid.UUID(int=n)), b"<o/>") for n in range(1000, 1000 + others)]
+        data = build_archive(DOMAIN, vms, last_updated_text=text, written_at=wall)
+        self.add(volume, good(text, len(data)), data)
+
+
+def good(text: str, size_bytes: int) -> str:
+    """Return the description of a whole copy."""
+    return format_description(
+        storage_domain_uuid=DOMAIN, updated=True, last_updated_text=text, size_bytes=size_bytes
+    )
+
+
+def unfinished(text: Optional[str]) -> str:
+    """Return the description of a copy that is being written, or never was."""
+    return format_description(storage_domain_uuid=DOMAIN, updated=False, last_updated_text=text)
+
+
+class Host:
+    """A host's VDSM (a client.Caller) and storage lane.
+
+    `kill_at` is the number of the step that it does not survive; `kill` says what becomes of the
+    step: "before" it is nothing, "after" all of it, "torn" the first half of the blocks, and
+    "torn end" the other half.
+    """
+
+    def __init__(
+        self, world: World, *, host_id: int = 1, kill_at: int = -1, kill: str = "before"
+    ) -> None:
+        self.world = world
+        self.host_id = host_id
+        self.steps: list[str] = []
+        self.calls: list[tuple[str, Mapping[str, Any]]] = []
+        self.tasks: dict[str, int] = {}
+        self.on_step: Callable[[str], None] = lambda step: None
+        self._kill_at = kill_at
+        self._kill = kill
+
+    def reader(self) -> StoreReader:
+        return StoreReader(
+            Vdsm(self), self.lane(), vm_uuid=VM, domain_uuid=DOMAIN, read_deadline_seconds=5
+        )
+
+    def lane(self) -> StorageLane:
+        return cast(StorageLane, _Lane(self))
+
+    async def call(
+        self, method: str, params: Mapping[str, Any], *, deadline_seconds: Optional[float] = None
+    ) -> Any:
+        """Answer a verb, as client.Caller."""
+        assert deadline_seconds is not None
+        self.calls.append((method, params))
+        answer = getattr(self, f"_{method.partition('.')[2]}")
+        return answer(**params)
+
+    def step(self, name: str, take_effect: Callable[[], Any]) -> Any:
+        """Do what changes something, unless this is where the host dies."""
+        self.on_step(name)
+        number = len(self.steps)
+        self.steps.append(name)
+        if number != self._kill_at:
+            return take_effect()
+        if self._kill != "before":
+            take_effect()
+        raise Killed(name)
+
+    def write(self, path: Path, name: str, take_effect: Callable[[], Any]) -> Any:
+        """Do a write to a volume, of which a part may reach it."""
+        if len(self.steps) != self._kill_at or not self._kill.startswith("torn"):
+            return self.step(name, take_effect)
+        old = path.read_bytes()
+        take_effect()
+        new = path.read_bytes().ljust(len(old), b"\0")
+        changed = [
+            at
+            for at in range(0, len(new), _BLOCK_BYTES)
+            if new[at : at + _BLOCK_BYTES] != old[at : at + _BLOCK_BYTES]
+        ]
+        half = (len(changed) + 1) // 2
+        kept = changed[:half] if self._kill == "torn" else changed[half:]
+        mixed = bytearray(old.ljust(len(new), b"\0"))
+        for at in kept:
+            mixed[at : at + _BLOCK_BYTES] = new[at : at + _BLOCK_BYTES]
+        path.write_bytes(mixed)
+        raise Killed(name)
+
+    # The verbs. Parameter names are VDSM's.
+
+    def _getInfo(self, storagedomainID: str, **volume: str) -> dict[str, Any]:
+        assert storagedomainID == DOMAIN
+        if not volume:
+            return {"uuid": DOMAIN, "type": "NFS", "pool": [self.world.pool or BLANK]}
+        found = self._volume(volume["volumeID"], volume["imageID"])
+        if volume["volumeID"] in self.world.unreadable:
+            raise VdsmCallFailed("Volume.getInfo", 200, "metadata is damaged")
+        return {
+            "uuid": volume["volumeID"],
+            "image": volume["imageID"],
+            "description": found.description,
+            "disktype": found.disk_type,
+            "capacity": str(found.capacity_bytes),
+            "apparentsize": str(found.path.stat().st_size),
+            "format": "RAW",
+        }
+
+    def _getImages(self, storagedomainID: str) -> list[str]:
+        assert storagedomainID == DOMAIN
+        return [image_of(volume) for volume in self.world.volumes]
+
+    def _getVolumes(self, imageID: str, **_domain: str) -> list[str]:
+        return [volume for volume in self.world.volumes if image_of(volume) == imageID]
+
+    def _prepare(self, volumeID: str, imageID: str, **_domain: str) -> dict[str, str]:
+        return {"path": str(self._volume(volumeID, imageID).path)}
+
+    def _getSpmStatus(self, storagepoolID: str) -> dict[str, Any]:
+        if storagepoolID != self.world.pool:
+            raise VdsmCallFailed("StoragePool.getSpmStatus", 309, "not connected")
+        is_spm = self.world.spm_id == self.host_id
+        return {
+            "spmStatus": "SPM" if is_spm else "Free",
+            "spmId": self.world.spm_id,
+            "spmLver": 1,
+        }
+
+    def _setDescription(
+        self, storagepoolID: str, volumeID: str, imageID: str, description: str, **_domain: str
+    ) -> bool:
+        self._check_pool("Volume.setDescription", storagepoolID)
+        volume = self._volume(volumeID, imageID)
+
+        def take_effect() -> bool:
+            volume.description = description[: self.world.description_limit_chars]
+            return True
+
+        return cast(bool, self.step(f"describe {volumeID[-2:]}", take_effect))
+
+    def _create(
+        self, storagepoolID: str, volumeID: str, imageID: str, size: str, **fields: Any
+    ) -> str:
+        self._check_pool("Volume.create", storagepoolID)
+        assert (fields["volFormat"], fields["srcVolUUID"]) == (5, BLANK)
+
+        def take_effect() -> str:
+            self.world.add(
+                volumeID,
+                fields["desc"],
+                disk_type=fields["diskType"],
+                capacity_bytes=int(size),
+            )
+            _IMAGES[volumeID] = imageID
+            task = str(uuid.uuid4())
+            self.tasks[task] = 2
+            return task
+
+        return cast(str, self.step("create", take_effect))
+
+    def _getStatus(self, taskID: str) -> dict[str, Any]:
+        self.tasks[taskID] -= 1
+        running = self.tasks[taskID] > 0
+        return {
+            "taskState": "running" if running else "finished",
+            "taskResult": "" if running else "success",
+            "code": 0,
+            "message": "",
+            "taskID": taskID,
+        }
+
+    def _clear(self, taskID: str) -> bool:
+        del self.tasks[taskID]
+        return True
+
+    def _check_pool(self, verb: str, pool: str) -> None:
+        if pool != (self.world.pool or BLANK):
+            raise VdsmCallFailed(verb, 309, "Unknown pool id, pool not connected")
+        if self.world.pool and self.world.spm_id != self.host_id:
+            raise VdsmCallFailed(verb, 654, "Not SPM")
+
+    def _volume(self, volume: str, image: str) -> Volume:
+        if image != image_of(volume) or volume not in self.world.volumes:
+            raise VdsmCallFailed("a verb", 201, "Volume does not exist")
+        return self.world.volumes[volume]
+
+
+BLANK = "00000000-0000-0000-0000-000000000000"
+_IMAGES: dict[str, str] = {}
+
+
+def image_of(volume: str) -> str:
+    """Return the image of a volume."""
+    return _IMAGES.get(volume) or str(uuid.UUID(int=uuid.UUID(volume).int + 10))
+
+
+class _Lane:
+    """Runs worker operations here and now, with storage_lane's errors."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+
+    async def call(self, operation: str, deadline_seconds: float, **args: Any) -> Any:
+        assert deadline_seconds > 0
+
+        def run() -> Any:
+            try:
+                return storage_worker.OPERATIONS[operation](**args)
+            except OSError as error:
+                raise StorageFault("EIO", operation, args["path"], str(error)) from error
+
+        if operation in ("change_members", "write_archive"):
+            return self._host.write(Path(args["path"]), operation, run)
+        return run()
