@@ -136,3 +136,15 @@ def test_config_show_has_every_value_with_its_origin(folder: Path) -> None:
     done = ha_agent(folder, "config", "show")
     assert done.returncode == 0
     assert "ha-agent.conf:2" in done.stdout
+
+
+def test_can_do_tells_by_text_and_exit_code(folder: Path, broker: FakeBroker) -> None:
+    verdict = {"allowed": False, "code": "engine_disk", "sentence": "it is the engine VM's disk"}
+    broker.answers["can_do"] = (None, verdict)
+    done = ha_agent(folder, "can-do", "disk.remove", "disk=0001")
+    assert (done.returncode, done.stdout) == (1, "no (engine_disk): it is the engine VM's disk\n")
+    assert broker.asked == [("can_do", {"action": "disk.remove", "object": {"disk": "0001"}})]
+    broker.answers["can_do"] = (None, {"allowed": True, "code": "unrelated", "sentence": "fine"})
+    done = ha_agent(folder, "can-do", "disk.remove", "disk=0001", "--json")
+    assert (done.returncode, json.loads(done.stdout)["allowed"]) == (0, True)
+    assert ha_agent(folder, "can-do", "disk.remove", "0001").returncode == 2

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where a definition is read from: a file, stdin, a volume, the store."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ha_agent.instant import WallTime
+from ha_agent.ovfstore.tar_volume import build_archive
+from tests.fake_broker import FakeBroker, ha_agent
+from tests.small_config import VM, write_config
+
+OVF = Path(__file__).parent / "data" / "engine_vm.ovf"
+
+
+@pytest.fixture
+def folder(short_path: Path) -> Path:
+    (short_path / "run").mkdir()
+    write_config(short_path)
+    return short_path
+
+
+def name_in(output: str) -> bool:
+    return '"name": "Engine' in output
+
+
+def test_a_file_needs_no_configuration(tmp_path: Path) -> None:
+    done = ha_agent(tmp_path, "ovf", "translate", str(OVF), "--to", "json")
+    assert done.returncode == 0
+    assert name_in(done.stdout)
+
+
+def test_stdin(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "ha_agent.cli", "ovf", "translate", "-", "--to", "json"],
+        input=OVF.read_bytes(),
+        capture_output=True,
+        timeout=30,
+        check=True,
+    )
+    assert name_in(done.stdout.decode())
+
+
+def test_a_volume_is_read_by_its_member(folder: Path) -> None:
+    volume = folder / "volume"
+    text = "Sun Nov 22 05:16:23 UTC 2026"
+    archive = build_archive(
+        VM, [(VM, OVF.read_bytes())], last_updated_text=text, written_at=WallTime(1e9)
+    )
+    volume.write_bytes(archive)
+    done = ha_agent(folder, "ovf", "translate", "--volume", str(volume), "--to", "json")
+    assert done.returncode == 0
+    assert name_in(done.stdout)
+    other = "00000000-0000-4000-8000-0000000000ff"
+    done = ha_agent(
+        folder, "ovf", "translate", "--volume", str(volume), "--vm", other, "--to", "json"
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"no member '{other}.ovf'" in done.stderr
+
+
+def test_a_volume_that_is_none(folder: Path) -> None:
+    missing = folder / "nothing"
+    done = ha_agent(folder, "ovf", "explain", "--volume", str(missing))
+    assert done.returncode == 1
+    assert str(missing) in done.stderr
+    missing.write_bytes(b"no archive" * 200)
+    done = ha_agent(folder, "ovf", "explain", "--volume", str(missing))
+    assert done.returncode == 1
+    assert "not an archive header" in done.stderr
+
+
+def test_what_the_broker_uses(folder: Path) -> None:
+    broker = FakeBroker(folder / "run" / "broker.socket")
+    try:
+        broker.answers["ovf.get"] = (None, {"document": OVF.read_bytes()})
+        done = ha_agent(folder, "ovf", "translate", "--store", "--to", "json")
+        assert name_in(done.stdout)
+        broker.answers["ovf.get"] = (None, {"document": "text"})
+        done = ha_agent(folder, "ovf", "translate", "--store", "--to", "json")
+        assert done.returncode == 1
+        assert "broker.ovf.get" in done.stderr
+    finally:
+        broker.close()
+
+
+def test_a_file_that_is_not_there_or_too_long(tmp_path: Path) -> None:
+    done = ha_agent(tmp_path, "ovf", "explain", str(tmp_path / "none.ovf"))
+    assert done.returncode == 1
+    assert "none.ovf: No such file" in done.stderr
+    long = tmp_path / "volume"
+    with long.open("wb") as file:
+        file.truncate(128 * 1024 * 1024)
+    done = ha_agent(tmp_path, "ovf", "explain", str(long))
+    assert done.returncode == 1
+    assert "--volume" in done.stderr
+
+
+def test_one_source_is_wanted(tmp_path: Path) -> None:
+    assert ha_agent(tmp_path, "ovf", "explain").returncode == 2
+    assert ha_agent(tmp_path, "ovf", "explain", str(OVF), "--store").returncode == 2

@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`ha-agent ovf` as a process, on files and on a broker whose answers a test writes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from ha_agent.ovfstore.ovf_build import build_ovf
+from ha_agent.ovfstore.ovf_parse import parse_ovf
+from ha_agent.ovfstore.xml_input import parse_xml
+from tests.fake_broker import FakeBroker, ha_agent
+from tests.small_config import write_config
+
+OVF = Path(__file__).parent / "data" / "engine_vm.ovf"
+VM_CONF = """\
+vmId=82a24281-8a25-4772-b9c9-45971e811cb3
+memSize=4096
+vmName=HostedEngine
+smp=2
+emulatedMachine=pc-q35-rhel8.4.0
+display=vnc
+devices={index:2,iface:ide,specParams:{},readonly:true,deviceId:55aab7ab-7ad7-4b8b-be58-a17295d00782,path:,device:cdrom,shared:false,type:disk}
+devices={index:0,iface:virtio,format:raw,poolID:00000000-0000-0000-0000-000000000000,volumeID:19cc3c17-5c81-4750-b807-09db88a67ad5,imageID:f270b541-a113-4815-b72e-b0ec3e1ed6b6,specParams:{},readonly:false,domainID:2164faa8-b18b-4036-b686-5a6eec95081b,optional:false,deviceId:f270b541-a113-4815-b72e-b0ec3e1ed6b6,device:disk,shared:exclusive,propagateErrors:off,type:disk,bootOrder:1}
+devices={nicModel:pv,macAddr:00:16:3e:35:83:68,linkActive:true,network:ovirtmgmt,specParams:{},deviceId:7dceb6c4-f555-4da0-a0b5-26ce9ef66c73,device:bridge,type:interface}
+"""
+
+
+@pytest.fixture
+def folder(short_path: Path) -> Path:
+    (short_path / "run").mkdir()
+    write_config(short_path)
+    return short_path
+
+
+@pytest.fixture
+def broker(folder: Path) -> Iterator[FakeBroker]:
+    made = FakeBroker(folder / "run" / "broker.socket")
+    yield made
+    made.close()
+
+
+def test_explain_tells_every_element(folder: Path) -> None:
+    done = ha_agent(folder, "ovf", "explain", str(OVF))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "MACAddress" in done.stdout
+    rows = json.loads(ha_agent(folder, "ovf", "explain", str(OVF), "--json").stdout)
+    elements = sum(1 for _ in parse_xml(OVF.read_bytes(), where="OVF").iter())
+    assert sum("@" not in row["path"].rpartition("/")[2] for row in rows) == elements
+    assert {row["verdict"] for row in rows} >= {"used", "ignored"}
+    ignored = json.loads(
+        ha_agent(folder, "ovf", "explain", str(OVF), "--json", "--only", "ignored").stdout
+    )
+    assert ignored == [row for row in rows if row["verdict"] == "ignored"]
+
+
+def test_explain_shows_an_element_that_nobody_knows(folder: Path) -> None:
+    odd = folder / "odd.ovf"
+    odd.write_bytes(OVF.read_bytes().replace(b"<TimeZone>", b"<Brand>new\x9b</Brand><TimeZone>"))
+    odd.write_bytes(
+        OVF.read_bytes().replace(b"<TimeZone>", "<Brand>new\x9b2J</Brand><TimeZone>".encode())
+    )
+    done = ha_agent(folder, "ovf", "explain", str(odd), "--only", "unknown")
+    assert "Content/Brand" in done.stdout
+    assert "\x9b" not in done.stdout
+
+
+def test_translate_to_each_form(folder: Path) -> None:
+    xml = ha_agent(folder, "ovf", "translate", str(OVF), "--to", "xml")
+    assert xml.returncode == 0
+    assert parse_xml(xml.stdout.encode(), where="xml").tag == "domain"
+    conf = ha_agent(folder, "ovf", "translate", str(OVF), "--to", "vmconf")
+    assert conf.stdout.startswith("vmId=")
+    ovf = ha_agent(folder, "ovf", "translate", str(OVF), "--to", "ovf")
+    assert ovf.stdout.encode().strip() == OVF.read_bytes().strip()
+
+
+def test_an_old_vm_conf_becomes_an_ovf_with_what_was_invented_told(folder: Path) -> None:
+    path = folder / "vm.conf"
+    path.write_text(VM_CONF)
+    done = ha_agent(folder, "ovf", "translate", str(path), "--to", "ovf")
+    assert done.returncode == 0
+    vm = parse_ovf(done.stdout.encode(), where="out")
+    assert (vm.name, vm.memory_mib, vm.vcpus) == ("HostedEngine", 4096, 2)
+    assert vm.engine_xml is not None
+    assert "<lease>" in vm.engine_xml
+    assert "note:" in done.stderr
+    # An IDE CD-ROM can't be on a q35 machine.
+    assert "bus='ide'" not in vm.engine_xml.replace('"', "'")
+
+
+def test_a_damaged_document_is_told_with_file_and_line(folder: Path) -> None:
+    path = folder / "bad.ovf"
+    path.write_text("<a>\n<b>\n</a>")
+    for verb in (("explain",), ("translate", "--to", "xml")):
+        done = ha_agent(folder, "ovf", verb[0], str(path), *verb[1:])
+        assert (done.returncode, done.stdout) == (1, "")
+        assert "bad.ovf, line 3" in done.stderr
+
+
+def test_diff_of_two_files_is_by_meaning(folder: Path) -> None:
+    vm = parse_ovf(OVF.read_bytes(), where="OVF")
+    other = folder / "other.ovf"
+    other.write_bytes(build_ovf(replace(vm, memory_mib=4096)))
+    done = ha_agent(folder, "ovf", "diff", str(OVF), str(other))
+    assert done.returncode == 0
+    assert "memory 2048 -> 4096 MiB" in done.stdout
+    assert "no difference" in ha_agent(folder, "ovf", "diff", str(OVF), str(OVF)).stdout
+
+
+def test_history_and_its_problems(folder: Path, broker: FakeBroker) -> None:
+    version = {
+        "number": 3,
+        "identity": "0123456789ab",
+        "accepted_at_unix_seconds": 1.0,
+        "how": "read",
+        "memory_mib": 4096,
+        "source": "volume x\x1b",
+        "codes": ["no_nic"],
+    }
+    answer = {"versions": [version], "problems": ["000002.json: damaged"]}
+    broker.answers["ovf.history"] = (None, answer)
+    done = ha_agent(folder, "ovf", "history")
+    assert done.returncode == 0
+    assert "1970-01-01T00:00:01Z" in done.stdout
+    assert "no_nic" in done.stdout
+    assert "\x1b" not in done.stdout
+    assert "000002.json: damaged" in done.stderr
+    as_json = ha_agent(folder, "ovf", "history", "--json")
+    assert json.loads(as_json.stdout) == [version]
+
+
+def test_rollback_puts_an_old_version(folder: Path, broker: FakeBroker) -> None:
+    broker.answers["ovf.version"] = (None, {"document": b"<old/>"})
+    stored = {"identity": "0123456789ab", "differences": ["memory 2 -> 1 MiB"], "copies": []}
+    broker.answers["ovf.put"] = (None, stored)
+    done = ha_agent(folder, "ovf", "rollback", "3")
+    assert done.returncode == 0
+    assert "memory 2 -> 1 MiB" in done.stdout
+    assert broker.asked == [
+        ("ovf.version", {"number": 3}),
+        ("ovf.put", {"document": b"<old/>", "force": False, "how": "rollback"}),
+    ]
+
+
+def test_accept_passes_on_what_a_person_insists_on(folder: Path, broker: FakeBroker) -> None:
+    broker.answers["ovf.accept"] = (None, {"identity": "0123456789ab"})
+    assert ha_agent(folder, "ovf", "accept", "0123456789ab", "--force").returncode == 0
+    assert broker.asked == [("ovf.accept", {"identity": "0123456789ab", "force": True})]
+
+
+def test_a_refusal_of_the_guard_is_told(folder: Path, broker: FakeBroker) -> None:
+    broker.answers["ovf.version"] = (None, {"document": b"<old/>"})
+    refusal = {"code": "guard", "message": "no_nic: the VM has no NIC left", "details": {}}
+    broker.answers["ovf.put"] = (refusal, None)
+    done = ha_agent(folder, "ovf", "rollback", "3")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "no NIC left" in done.stderr
