@@ -6,7 +6,9 @@ Pure: bytes to values and back. No files, no clock; times come formatted.
 The status volume is an array of 4096-byte slots. Slot n is host n's, slot 0 is global.
 
     slot n   0    status block: UTF-8 text, filled with NUL to 512 bytes
-             512  lines "key=value\\n" for people (the predecessor's "extra"), NUL to 4096
+             512  lines "key=value\\n" for people (the predecessor's "extra"), NUL to 4096.
+                  Ours, after the predecessor's: reason; memory_mib and cpu_threads, what the
+                  host has, which other hosts read: missing or odd means unknown
 
     status block, tokens joined by '|'
       0 parse version     1; a reader that knows less must not go on
@@ -220,6 +222,16 @@ def human_lines(
     }
     lines.update(more or {})
     return [f"{_one_line(key)}={_one_line(value)}" for key, value in lines.items()]
+
+
+def line_values(extra: str) -> dict[str, str]:
+    """Return the "key=value" lines for people as a map. Of a repeated key the first counts."""
+    values: dict[str, str] = {}
+    for line in extra.split("\n"):
+        key, found, value = line.partition("=")
+        if found:
+            values.setdefault(key, value)
+    return values
 
 
 def _one_line(text: str) -> str:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
+import re
 from collections.abc import Sequence
 from typing import Callable, Optional, Protocol, Union
 
@@ -25,16 +26,19 @@ from ha_agent.broker.block_codec import (
     decode,
     encode,
     human_lines,
+    line_values,
 )
 from ha_agent.broker.block_store import BlockProblem, StatusVolume
 from ha_agent.broker.snapshot import HostEntry, Report, StorageEntry
 from ha_agent.broker.watch import Board
 from ha_agent.errors import EnvironmentFault
 from ha_agent.instant import Instant, WallTime
+from ha_agent.vdsm.answers import HostCapabilities
 
 log = logging.getLogger(__name__)
 
-_STATE_LINE = "state="
+# What a peer says it has; nothing absurd is believed.
+_COUNT = re.compile(r"[1-9][0-9]{0,9}")
 
 
 class Clock(Protocol):
@@ -81,9 +85,10 @@ class StatusMonitor:
         clock: Clock,
         times: MonitorTimes,
         may_write: Callable[[], bool],
+        capacity: Callable[[], Optional[HostCapabilities]] = lambda: None,
     ) -> None:
         """`may_write`: whether our host id is ours; a second agent with the same id must not
-        write into the slot of the first."""
+        write into the slot of the first. `capacity`: what this host has, as far as known."""
         self._store = store
         self._board = board
         self._host_id = host_id
@@ -91,6 +96,7 @@ class StatusMonitor:
         self._clock = clock
         self._times = times
         self._may_write = may_write
+        self._capacity = capacity
         self._entries: dict[int, HostEntry] = {}
         self._raw: dict[int, StatusBlock] = {}
         self._write_wanted = asyncio.Event()
@@ -188,14 +194,7 @@ class StatusMonitor:
         if self._looked if before is None else before != content:
             changed_at = read_at
         self._raw[slot] = content
-        state = next(
-            (
-                line[len(_STATE_LINE) :]
-                for line in content.extra.splitlines()
-                if line.startswith(_STATE_LINE)
-            ),
-            "",
-        )
+        lines = line_values(content.extra)
         status = content.engine_status
         return HostEntry(
             host_id=slot,
@@ -204,7 +203,7 @@ class StatusMonitor:
             engine_status={_sendable(k): _sendable(str(v)) for k, v in status.items()}
             if isinstance(status, dict)
             else {},
-            state=state,
+            state=lines.get("state", ""),
             maintenance=bool(content.maintenance),
             stopped=bool(content.stopped),
             timestamp_seconds=content.timestamp_seconds,
@@ -212,6 +211,8 @@ class StatusMonitor:
             local_conf_timestamp_seconds=content.local_conf_timestamp or 0,
             crc32=content.crc32 or "",
             extra=content.extra,
+            memory_mib=_count(lines.get("memory_mib", "")),
+            cpu_threads=_count(lines.get("cpu_threads", "")),
             changed_at=changed_at,
         )
 
@@ -248,7 +249,7 @@ class StatusMonitor:
             state=report.state,
             timestamp_text=wall.ctime(),
             conf_refresh_text=WallTime(definition.accepted_at_unix_seconds).ctime(),
-            more={"reason": report.reason} if report.reason else None,
+            more=self._lines_of_ours(report),
         )
         await self._store.write(block, lines)
         # What is on storage now is known without reading it back, and sooner.
@@ -257,6 +258,15 @@ class StatusMonitor:
             self._entries[self._host_id] = self._entry(self._host_id, written, now)
             self._judge(now)
         self._written_at = now
+
+    def _lines_of_ours(self, report: Report) -> dict[str, str]:
+        lines = {"reason": report.reason} if report.reason else {}
+        capacity = self._capacity()
+        if capacity is not None and capacity.memory_mib is not None:
+            lines["memory_mib"] = str(capacity.memory_mib)
+        if capacity is not None and capacity.cpu_threads is not None:
+            lines["cpu_threads"] = str(capacity.cpu_threads)
+        return lines
 
     def _definition_timestamp(self, now: Instant, wall: WallTime) -> int:
         """The predecessor puts its own monotonic second of the last definition here."""
@@ -273,6 +283,10 @@ class StatusMonitor:
         elif before and not problem:
             log.info("status volume: fine again (was: %s)", before)
         return problem
+
+
+def _count(text: str) -> Optional[int]:
+    return int(text) if _COUNT.fullmatch(text) else None
 
 
 def _sendable(text: str) -> str:

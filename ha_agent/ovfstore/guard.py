@@ -217,7 +217,7 @@ def _judge_rest_of_current(
 
 
 def _has_vm_lease(vm: VmDefinition, domain: _DomainFacts) -> bool:
-    named = dict(vm.extra_fields).get("LeaseDomainId", "").strip()
+    named = vm.lease_domain_uuid or dict(vm.extra_fields).get("LeaseDomainId", "").strip()
     return bool(named) or any(key == domain.uuid for key, _ in domain.leases)
 
 

@@ -23,6 +23,7 @@ from ha_agent.broker.block_codec import (
     encode,
     encode_global,
     human_lines,
+    line_values,
 )
 
 SAMPLES = pathlib.Path(__file__).resolve().parents[3] / "shared" / "data" / "volumes"
@@ -277,6 +278,22 @@ class TestEncode:
             more={"why": "score=3400\nbest", "timeout": "c"},
         )
         assert lines[-2:] == ["why=score:3400 best", "timeout=c"]
+
+    def test_lines_come_back_as_a_map(self) -> None:
+        lines = human_lines(
+            host_block(1),
+            state="EngineUp",
+            timestamp_text="a",
+            conf_refresh_text="b",
+            more={"memory_mib": "4096"},
+        )
+        values = line_values("\n".join(lines))
+        assert (values["state"], values["memory_mib"]) == ("EngineUp", "4096")
+        assert len(values) == len(lines)
+
+    def test_odd_lines_are_passed_over(self) -> None:
+        assert line_values("") == {}
+        assert line_values("a\nb=1\n\nb=2\nc=x=y\n") == {"b": "1", "c": "x=y"}
 
     @given(
         host_id=st.integers(1, 2000),

@@ -8,11 +8,18 @@ import dataclasses
 import logging
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any, Callable, Union
+from typing import Any, Callable, Optional, Union
 
 import pytest
 
-from ha_agent.broker.block_codec import BlockError, GlobalBlock, StatusBlock, encode, human_lines
+from ha_agent.broker.block_codec import (
+    BlockError,
+    GlobalBlock,
+    StatusBlock,
+    encode,
+    human_lines,
+    line_values,
+)
 from ha_agent.broker.block_store import BlockProblem, BlockStore
 from ha_agent.broker.monitor import MonitorTimes, StatusMonitor
 from ha_agent.broker.rpc_codec import Response
@@ -22,6 +29,7 @@ from ha_agent.broker.storage_lane import StorageLane
 from ha_agent.broker.watch import Board
 from ha_agent.clock import SystemClock
 from ha_agent.errors import EnvironmentFault
+from ha_agent.vdsm.answers import HostCapabilities
 from tests.broker.fake_blocks import FakeBlocks
 from tests.fakes import FakeClock
 
@@ -166,6 +174,7 @@ class World:
         first = Snapshot(0, OURS, "h1.example", "vm", self.clock.now())
         self.board = Board(first, self.clock.now, dict)
         self.id_is_ours = True
+        self.capacity: Optional[HostCapabilities] = None
         self.monitor = StatusMonitor(
             self.blocks,
             self.board,
@@ -174,6 +183,7 @@ class World:
             clock=self.clock,
             times=MonitorTimes(1.0, ALIVE_SECONDS, REPORT_SECONDS),
             may_write=lambda: self.id_is_ours,
+            capacity=lambda: self.capacity,
         )
         self.tasks: list[asyncio.Task[None]] = []
 
@@ -308,6 +318,51 @@ class TestBlocks:
         assert (entry.timestamp_seconds, entry.local_conf_timestamp_seconds) == (77, 70)
         assert entry.engine_status == {"vm": "down", "health": "bad", "detail": "unknown"}
         assert len(entry.crc32) == 8
+
+    @pytest.mark.parametrize(
+        ("text", "memory_mib", "cpu_threads"),
+        [
+            ("memory_mib=16384\ncpu_threads=8\n", 16384, 8),
+            ("memory_mib=16384\nmemory_mib=1\n", 16384, None),
+            ("memory_mib=\ncpu_threads=0\n", None, None),
+            ("memory_mib=-5\ncpu_threads=08\n", None, None),
+            ("memory_mib=99999999999\ncpu_threads=\u0668\n", None, None),
+            ("reason=memory_mib=1\nmemory_mib", None, None),
+            ("", None, None),
+        ],
+    )
+    async def test_what_a_peer_has_is_read_or_unknown(
+        self, world: World, text: str, memory_mib: Optional[int], cpu_threads: Optional[int]
+    ) -> None:
+        data = bytearray(encode(block_of(2)))
+        data[512 : 512 + len(text.encode())] = text.encode()
+        world.blocks.slots[2] = bytes(data)
+        await world.first_look()
+        entry = world.host(2)
+        assert (entry.memory_mib, entry.cpu_threads, entry.problem) == (
+            memory_mib,
+            cpu_threads,
+            "",
+        )
+
+    @pytest.mark.parametrize(("memory_mib", "cpu_threads"), [(16384, 8), (None, 8), (16384, None)])
+    async def test_what_this_host_has_stands_in_its_block(
+        self, world: World, memory_mib: Optional[int], cpu_threads: Optional[int]
+    ) -> None:
+        await world.first_look()
+        await world.report(world.now_report(reason="r"))
+        without = world.blocks.slots[OURS]
+        entry = world.host(OURS)
+        assert (entry.memory_mib, entry.cpu_threads) == (None, None)
+        assert not {"memory_mib", "cpu_threads"} & set(line_values(entry.extra))
+        machines = frozenset({"q35"})
+        world.capacity = HostCapabilities(memory_mib, cpu_threads, machines, "", frozenset())
+        await world.report(world.now_report(reason="r"))
+        entry = world.host(OURS)
+        assert (entry.memory_mib, entry.cpu_threads) == (memory_mib, cpu_threads)
+        # The predecessor's part is the same to the byte, and so are its lines for people.
+        assert world.blocks.slots[OURS][:512] == without[:512]
+        assert world.blocks.slots[OURS][512:].startswith(without[512:].rstrip(b"\0"))
 
     async def test_a_bad_block_is_one_hosts_problem(self, world: World) -> None:
         for host_id in (2, 3):
