@@ -16,23 +16,24 @@ domains of version 5 (CAP in bytes; before, SIZE in blocks of 512):
     VOLTYPE=LEAF         EOF
 
 All calls here block and may hang with the storage: callers run them off the loop. Files are
-written once, whole, beside their name and then renamed.
+written whole, beside their name and then renamed, since other hosts may read and write them too.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Optional
 
-from ha_agent.atomic_file import replace_file
 from ha_agent.errors import BadInput, EnvironmentFault
 
 BLANK_UUID = "00000000-0000-0000-0000-000000000000"
 MAX_METADATA_BYTES = 64 * 1024
-MAX_DESCRIPTION_CHARS = 500  # VDSM cuts what is longer, to keep the metadata in one block
+MAX_DESCRIPTION_CHARS = 210  # VDSM cuts what is longer, to keep the metadata in one block
 DISK_TYPES = {"DATA", "OVFS", "MEMD", "MEMM", "ISOF", "HEVD", "HESD", "HEMD", "HECI", "SCRD"}
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _VOLUME_KEYS = (
@@ -138,6 +139,25 @@ def read_volume_metadata(volume_path: Path) -> dict[str, str]:
     return parse_volume_metadata(_read(path), str(path))
 
 
+def cut_description(text: str) -> str:
+    """Return a description as VDSM keeps it. Raises BadInput for one with line ends."""
+    if "\n" in text or "\r" in text:
+        raise BadInput("has line ends", where="DESCRIPTION")
+    return text[:MAX_DESCRIPTION_CHARS]
+
+
+def write_description(volume_path: Path, description: str) -> None:
+    """Replace the description in a volume's metadata, cut as VDSM cuts it, and nothing else.
+
+    Durable at return. Raises NoSuchVolume, BadInput, EnvironmentFault.
+    """
+    path = volume_path.with_name(f"{volume_path.name}.meta")
+    values = parse_metadata(_read(path), str(path))
+    values["DESCRIPTION"] = cut_description(description)
+    lines = "".join(f"{key}={value}\n" for key, value in values.items())
+    _write(path, lines.encode() + b"EOF\n")
+
+
 def read_domain_metadata(domain_path: Path) -> dict[str, str]:
     """Read the domain's own metadata. Raises NoSuchVolume, BadInput."""
     path = domain_path / "dom_md" / "metadata"
@@ -221,11 +241,13 @@ def create_volume(
     *,
     created_at_seconds: int,
     source: Optional[Path] = None,
+    type: str = "SPARSE",
 ) -> Path:
-    """Make a raw sparse volume with its metadata and lease file; return the volume's path.
+    """Make a raw volume with its metadata and lease file; return the volume's path.
 
-    `source` is a file that is copied into it, at most `size_bytes` long. The metadata comes last:
-    a volume without is no volume yet. Raises BadInput, EnvironmentFault.
+    `type` is SPARSE or PREALLOCATED, which takes the space now. `source` is a file that is copied
+    into it, at most `size_bytes` long. The metadata comes last: a volume without is no volume yet.
+    Raises BadInput, EnvironmentFault.
     """
     if not is_uuid(image) or not is_uuid(volume):
         raise BadInput(f"{image[:60]!r}, {volume[:60]!r} are no UUIDs", where="image, volume")
@@ -236,6 +258,7 @@ def create_volume(
         description=description,
         disktype=disktype,
         created_at_seconds=created_at_seconds,
+        type=type,
     )
     path = domain_path / "images" / image / volume
     try:
@@ -245,6 +268,8 @@ def create_volume(
             if source is not None:
                 _copy(source, file.fileno(), size_bytes)
             file.truncate(size_bytes)
+            if type == "PREALLOCATED" and size_bytes:
+                os.posix_fallocate(file.fileno(), 0, size_bytes)
             os.fsync(file.fileno())
         path.with_name(f"{volume}.lease").touch(mode=_OWNER_ONLY)
     except OSError as error:
@@ -280,7 +305,22 @@ def _read(path: Path) -> bytes:
 
 
 def _write(path: Path, data: bytes) -> None:
+    # Not atomic_file.replace_file: its draft is named by the process's id, which another host's
+    # process may have as well.
+    draft = path.with_name(f".{path.name}.{uuid.uuid4()}")
     try:
-        replace_file(path, data, mode=_OWNER_ONLY)
+        with draft.open("xb") as file:
+            os.fchmod(file.fileno(), _OWNER_ONLY)
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(draft, path)
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
     except OSError as error:
+        with contextlib.suppress(OSError):
+            draft.unlink()
         raise EnvironmentFault(f"{path}: {error.strerror}") from error

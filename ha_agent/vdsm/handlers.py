@@ -24,9 +24,11 @@ from ha_agent.vdsm.jsonrpc import Params
 from ha_agent.vdsm.monitors import Monitors
 from ha_agent.vdsm.refusal import Refusal, general
 from ha_agent.vdsm.storage_verbs import StorageVerbs
+from ha_agent.vdsm.tasks import Tasks
 from ha_agent.vdsm.vm_start import VmHost
 from ha_agent.vdsm.vm_status import VmStatus
 from ha_agent.vdsm.vms import Vms
+from ha_agent.vdsm.volume_verbs import VolumeVerbs
 
 log = logging.getLogger(__name__)
 
@@ -38,10 +40,10 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
     "object": (dict,),
 }
 
-# VDSM has these only on a host whose pool is connected, which a hosted-engine host's need not be.
+# VDSM has these only on a host whose pool is connected; the HA agent has no use for them.
 _POOL_VERBS = {
-    "Volume.create", "Volume.delete", "Volume.setDescription", "Volume.getSize", "Image.delete",
-    "Lease.create", "Lease.delete", "Lease.info", "Lease.status",
+    "Volume.delete", "Volume.getSize", "Image.delete", "Lease.create", "Lease.delete",
+    "Lease.info", "Lease.status",
 }  # fmt: skip
 _SPM_VERBS = {"Host.getAllTasksStatuses", "Host.getAllTasksInfo"}
 
@@ -92,16 +94,20 @@ class Handlers:
         host: VmHost,
         storage: StorageVerbs,
         monitors: Monitors,
+        tasks: Tasks,
         wall: Callable[[], WallTime],
     ) -> None:
         self.is_recovering = True
         self._vms = vms
         self._host = host
         self._storage = storage
+        self._volumes = VolumeVerbs(storage, tasks)
+        self._tasks = tasks
         self._monitors = monitors
         self._wall = wall
         self._cpu = CpuUse()
         self._verbs = {**self._host_verbs(), **self._vm_verbs(), **self._storage_verbs()}
+        self._verbs.update(self._writing_verbs())
 
     def _host_verbs(self) -> dict[str, _Verb]:
         return {
@@ -153,6 +159,20 @@ class Handlers:
             "Volume.getInfo": _Verb(storage.volume_info, f"volumeID:text {volume}"),
             "StoragePool.connectStorageServer": _Verb(storage.connect_servers, servers),
             "StoragePool.disconnectStorageServer": _Verb(storage.disconnect_servers, servers),
+        }
+
+    def _writing_verbs(self) -> dict[str, _Verb]:
+        volume = "volumeID:text storagepoolID:text storagedomainID:text imageID:text"
+        made_of = "size:text volFormat:number preallocate:number diskType:text desc:text"
+        sources = "srcImgUUID?:text srcVolUUID?:text"
+        return {
+            "Volume.create": _Verb(self._create_volume, f"{volume} {made_of} {sources}"),
+            "Volume.setDescription": _Verb(
+                self._volumes.set_description, f"{volume} description:text"
+            ),
+            "StoragePool.getSpmStatus": _Verb(self._volumes.spm_status, "storagepoolID:text"),
+            "Task.getStatus": _Verb(self._tasks.status, "taskID:text"),
+            "Task.clear": _Verb(self._tasks.clear, "taskID:text"),
         }
 
     async def call(self, method: str, params: Params) -> Any:
@@ -212,6 +232,9 @@ class Handlers:
 
     def _start_monitor(self, domain: str, _host_id: int) -> None:
         self._monitors.start(domain)
+
+    async def _create_volume(self, *arguments: Any) -> str:
+        return await self._volumes.create(*arguments, wall=self._wall())
 
     # VMs
 

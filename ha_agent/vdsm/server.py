@@ -39,6 +39,7 @@ from ha_agent.vdsm.qemu_probe import choose_accelerator, read_qemu
 from ha_agent.vdsm.refusal import Refusal
 from ha_agent.vdsm.stomp_server import EVENTS, StompServer
 from ha_agent.vdsm.storage_verbs import StorageVerbs
+from ha_agent.vdsm.tasks import Tasks
 from ha_agent.vdsm.vm import vdsm_clock_ms
 from ha_agent.vdsm.vm_start import VmHost
 from ha_agent.vdsm.vms import Vms
@@ -86,6 +87,7 @@ class EmbeddedVdsm:
         self._handlers: Optional[Handlers] = None
         self._vms: Optional[Vms] = None
         self._monitors: Optional[Monitors] = None
+        self._tasks = Tasks()
 
     @property
     def port(self) -> int:
@@ -126,13 +128,16 @@ class EmbeddedVdsm:
             interval_seconds=settings.monitor_interval_seconds,
             deadline_seconds=settings.storage_deadline_seconds,
         )
-        self._handlers = Handlers(self._vms, host, storage, self._monitors, self._clock.wall)
+        self._handlers = Handlers(
+            self._vms, host, storage, self._monitors, self._tasks, self._clock.wall
+        )
         await self._vms.recover()
         self._handlers.is_recovering = False
 
     async def stop(self) -> None:
         """End the connections and let go of the VMs, which go on."""
         await self._stomp.close()
+        await self._tasks.stop()
         if self._monitors is not None:
             await self._monitors.stop()
         if self._vms is not None:

@@ -24,7 +24,6 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _LOCALFS = 4
-_NO_CONNECTIONS = 1000  # VDSM's InvalidParameterException
 _FILE_TYPES = {1, _LOCALFS, 6, 7}  # NFS, LOCALFS, POSIXFS, GLUSTERFS (vdsm's storage/sd.py)
 
 
@@ -43,9 +42,12 @@ class StorageVerbs:
         """Return where to look for domains: configured paths, then connected ones."""
         return (*self._configured, *self._connected.values())
 
-    async def _run(self, what: str, call: Callable[[], T]) -> T:
+    async def run(self, what: str, call: Callable[[], T]) -> T:
+        """Run a call in a thread, with the deadline, and give its errors VDSM's codes."""
         try:
             return await self._threads.run(what, self._deadline_seconds, call)
+        except Refusal:
+            raise
         except file_domain.NoSuchVolume as error:
             raise Refusal(
                 VdsmCode.VOLUME_DOES_NOT_EXIST, f"Volume does not exist: {(str(error),)!r}"
@@ -74,7 +76,7 @@ class StorageVerbs:
             path = file_domain.find_domain(self.paths(), domain)
             return str(file_domain.find_volume(path, image, volume))
 
-        return {"path": await self._run("Image.prepare", find)}
+        return {"path": await self.run("Image.prepare", find)}
 
     async def tear_down_image(
         self, pool: str, domain: str, image: str, _volume: Optional[str]
@@ -85,7 +87,7 @@ class StorageVerbs:
         def find() -> None:
             file_domain.find_image(file_domain.find_domain(self.paths(), domain), image)
 
-        await self._run("Image.teardown", find)
+        await self.run("Image.teardown", find)
 
     async def domain_info(self, domain: str) -> dict[str, Any]:
         """StorageDomain.getInfo."""
@@ -106,7 +108,7 @@ class StorageVerbs:
                 "remotePath": values.get("REMOTE_PATH", str(path.parent)),
             }
 
-        return await self._run("StorageDomain.getInfo", read)
+        return await self.run("StorageDomain.getInfo", read)
 
     async def domain_stats(self, domain: str) -> dict[str, Any]:
         """StorageDomain.getStats: bytes as text."""
@@ -122,7 +124,7 @@ class StorageVerbs:
                 "mdathreshold": True,
             }
 
-        return await self._run("StorageDomain.getStats", read)
+        return await self.run("StorageDomain.getStats", read)
 
     async def images(self, domain: str) -> list[str]:
         """StorageDomain.getImages."""
@@ -130,7 +132,7 @@ class StorageVerbs:
         def read() -> list[str]:
             return file_domain.list_images(file_domain.find_domain(self.paths(), domain))
 
-        return await self._run("StorageDomain.getImages", read)
+        return await self.run("StorageDomain.getImages", read)
 
     async def volumes(self, domain: str, _pool: str, image: str) -> list[str]:
         """StorageDomain.getVolumes."""
@@ -138,7 +140,7 @@ class StorageVerbs:
         def read() -> list[str]:
             return file_domain.list_volumes(file_domain.find_domain(self.paths(), domain), image)
 
-        return await self._run("StorageDomain.getVolumes", read)
+        return await self.run("StorageDomain.getVolumes", read)
 
     async def image_volumes(self, image: str, pool: str, domain: str) -> list[str]:
         """Image.getVolumes, the same in another order of arguments."""
@@ -177,7 +179,7 @@ class StorageVerbs:
                 "lease": {"path": f"{path}.lease", "offset": 0, "owners": [], "version": None},
             }
 
-        return await self._run("Volume.getInfo", read)
+        return await self.run("Volume.getInfo", read)
 
     async def domains(self) -> list[str]:
         """Host.getStorageDomains."""
@@ -194,19 +196,19 @@ class StorageVerbs:
                     found.add(name)
             return sorted(found)
 
-        return await self._run("Host.getStorageDomains", read)
+        return await self.run("Host.getStorageDomains", read)
 
     async def connect_servers(
         self, _pool: str, kind: int, connections: list[Any]
     ) -> list[dict[str, Any]]:
         """StoragePool.connectStorageServer: one status for each connection, 0 is good."""
         if not connections:
-            raise Refusal(_NO_CONNECTIONS, "connectionParams is empty")
+            raise Refusal(VdsmCode.INVALID_PARAMETER, "connectionParams is empty")
         answer = []
         for connection in connections:
             fields: Mapping[str, Any] = connection if isinstance(connection, Mapping) else {}
             source = str(fields.get("connection", ""))
-            where = await self._run("connection", functools.partial(_mounted_at, kind, source))
+            where = await self.run("connection", functools.partial(_mounted_at, kind, source))
             if where is None:
                 log.warning("storage server %s is not mounted on this host", source)
                 status = VdsmCode.MOUNT_ERROR

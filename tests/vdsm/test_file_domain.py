@@ -111,3 +111,30 @@ def test_what_is_missing_is_told_apart(tmp_path: Path) -> None:
         file_domain.list_volumes(path, "..")
     with pytest.raises(file_domain.NoSuchVolume):
         file_domain.find_volume(path, IMAGE, IMAGE)
+
+
+def test_a_description_is_replaced_and_nothing_else(tmp_path: Path) -> None:
+    path = make_domain(tmp_path)
+    volume = file_domain.find_volume(path, IMAGE, VOLUME)
+    meta = volume.with_name(f"{VOLUME}.meta")
+    before = meta.read_text()
+    file_domain.write_description(volume, "a=b " + "x" * 300)
+    assert meta.read_text() == before.replace("=disk\n", f"=a=b {'x' * 206}\n")
+    assert meta.stat().st_mode & 0o777 == 0o660
+    with pytest.raises(BadInput, match="line ends"):
+        file_domain.write_description(volume, "a\nVOLTYPE=LEAF")
+    assert sorted(file.name for file in volume.parent.iterdir()) == [
+        VOLUME,
+        f"{VOLUME}.lease",
+        f"{VOLUME}.meta",
+    ]
+
+
+def test_a_preallocated_volume_has_its_space(tmp_path: Path) -> None:
+    path = make_domain(tmp_path)
+    other = "55555555-5555-4555-8555-555555555555"
+    volume = file_domain.create_volume(
+        path, IMAGE, other, 1 << 20, "", "OVFS", created_at_seconds=1, type="PREALLOCATED"
+    )
+    assert file_domain.read_volume_metadata(volume)["TYPE"] == "PREALLOCATED"
+    assert volume.stat().st_blocks * 512 >= 1 << 20

@@ -48,7 +48,7 @@ async def test_ping_and_unknown_verbs(client: Client) -> None:
     assert await client.call("Host.ping2") is True
     assert await code(client, "Volume.getPath") == -32601
     assert await code(client, "Host.ping2.__class__") == -32601
-    assert await code(client, "Volume.create") == 309
+    assert await code(client, "Volume.delete") == 309
     assert await code(client, "Host.getAllTasksStatuses") == 654
 
 
