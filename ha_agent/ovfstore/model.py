@@ -46,7 +46,8 @@ class Disk:
     from 1; 0 means that the VM does not boot from it. `parent_uuid` is the volume that the
     leaf is based on; `older_volumes` are the rest of its chain, which the VM does not name
     when it starts: they are kept so that a document is written again whole.
-    `interface_text` is the document's interface when `interface` is a stand-in for it.
+    `extra_attributes` (of the Disk element) and `extra_fields` (of its Item) are what nothing
+    here interprets, and what could not be read: they win over a field when written again.
     """
 
     image_uuid: str
@@ -78,7 +79,6 @@ class Disk:
     storage_type: Optional[str] = None
     cinder_volume_type: Optional[str] = None
     file_description: str = ""
-    interface_text: Optional[str] = None
     parent_uuid: Optional[str] = None
     older_volumes: tuple[Disk, ...] = ()
     spec_params: Pairs = ()
@@ -93,10 +93,7 @@ class Disk:
 
 @dataclass(frozen=True)
 class Nic:
-    """A network interface. `network` is None for "no network", `mac` when the OVF has none.
-
-    `model_text` is the document's model when `model` is a stand-in for it.
-    """
+    """A network interface. `network` is None for "no network", `mac` when the OVF has none."""
 
     device_uuid: str
     name: str
@@ -111,7 +108,6 @@ class Nic:
     device_alias: str = ""
     address: Pairs = ()
     device: str = "bridge"
-    model_text: Optional[str] = None
     is_read_only: bool = False
     spec_params: Pairs = ()
     custom_properties: Pairs = ()

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reading single values of an OVF: texts, numbers, truths, uuids, addresses, with their place.
 
-Nothing here knows what a value is for. Every error names file, element and line.
+Nothing here knows what a value is for. Every error names file, element and line. Every read is
+recorded, so that what `ovf explain` says was used is what was used, and so that nothing of a
+document disappears unseen: what nobody read is found with `rest`.
 """
 
 from __future__ import annotations
@@ -9,97 +11,213 @@ from __future__ import annotations
 import enum
 import re
 from collections.abc import Iterator
-from typing import Optional, TypeVar
+from typing import Callable, Optional, TypeVar
 
 from lxml import etree
 
-from ha_agent.ovfstore.codes import OVF_NAMESPACES, XSI_NAMESPACE
+from ha_agent.ovfstore.codes import (
+    OVF_NAMESPACES,
+    RASD_NAMESPACE,
+    VSSD_NAMESPACE,
+    XSI_NAMESPACE,
+)
 from ha_agent.ovfstore.model import Pairs
 from ha_agent.ovfstore.xml_input import OvfError, line_of
 
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _NUMBER = re.compile(r"-?[0-9]{1,18}")
 _SPEC_DEPTH_LIMIT = 8
+_PREFIXES = {RASD_NAMESPACE: "rasd:", VSSD_NAMESPACE: "vssd:", "": ""}
 EnumT = TypeVar("EnumT", bound=enum.IntEnum)
+T = TypeVar("T")
+Place = tuple[etree._Element, str]
+"""An element with "" for itself, or with the full name of one of its attributes."""
+
+
+class Bad(enum.Enum):
+    """What a value that can't be read means.
+
+    RAISE: the definition makes no sense without it. DOUBT: a start from the OVF's fields needs
+    it, a start from EngineXml does not: an error without EngineXml, else a stand-in that is
+    listed as unreadable. NOTE: no start needs it: the text is kept, and a note says so.
+    """
+
+    RAISE = "raise"
+    DOUBT = "doubt"
+    NOTE = "note"
+
+
+class Reading:
+    """What was read of one document, what for, and what could not be read.
+
+    `used` took part in the definition that a start uses, `kept` is only written again,
+    `derived` is made anew by the writer from something else (captions, lists of networks).
+    """
+
+    def __init__(self, where: str) -> None:
+        self.where = where
+        self.has_engine_xml = False
+        self.used: set[Place] = set()
+        self.kept: set[Place] = set()
+        self.derived: set[Place] = set()
+        self.failed: set[Place] = set()
+        self.notes: list[str] = []
+        self.unreadable: list[str] = []
+
+    def is_read(self, place: Place) -> bool:
+        """Return whether a place was read for any purpose."""
+        return place in self.used or place in self.kept or place in self.derived
 
 
 class Fields:
-    """The children of one element by local name, the last one of a name winning, with typed reads.
+    """The children of one element by local name, with typed reads; the first of a name counts.
 
-    rasd: and plain names never mean different things in the engine's OVF, so the namespace of
-    a child is not looked at. A missing or empty child reads as the default.
+    The first, because the engine's reader takes that one; but an empty one does not hide a
+    later one. rasd: and plain names never mean different things in the engine's OVF, so the
+    namespace of a child is not looked at. A missing or empty child reads as the default.
     """
 
-    def __init__(self, element: etree._Element, where: str) -> None:
+    def __init__(
+        self, element: etree._Element, reading: Reading, *, is_keeping: bool = False
+    ) -> None:
         self.element = element
-        self.where = where
+        self.reading = reading
+        self.is_keeping = is_keeping
+        self._seen = reading.kept if is_keeping else reading.used
+        self._seen.add((element, ""))
         self._children: dict[str, etree._Element] = {}
         for child in element:
-            self._children[local_name(child)] = child
+            name = local_name(child)
+            first = self._children.get(name)
+            if first is None or not (len(first) or (first.text or "").strip()):
+                self._children[name] = child
+
+    @property
+    def keeping(self) -> Fields:
+        """The same element, read only to be written again."""
+        return Fields(self.element, self.reading, is_keeping=True)
 
     def bad(self, what: str, name: Optional[str] = None) -> OvfError:
         """Return an error that names the element (or its child `name`) and its line."""
         child = self._children.get(name) if name is not None else None
         at = self.element if child is None else child
         path = local_name(self.element) if name is None else f"{local_name(self.element)}/{name}"
-        return OvfError(f"{path}: {what}", where=self.where, offset=line_of(at), unit="line")
+        return OvfError(
+            f"{path}: {what}", where=self.reading.where, offset=line_of(at), unit="line"
+        )
 
     def child(self, name: str) -> Optional[etree._Element]:
         """Return a child element, or None."""
-        return self._children.get(name)
+        child = self._children.get(name)
+        if child is not None:
+            self._seen.add((child, ""))
+        return child
+
+    def sub(self, name: str) -> Optional[Fields]:
+        """Return a child as fields of its own, read for the same purpose, or None."""
+        child = self._children.get(name)
+        return None if child is None else self.of(child)
+
+    def of(self, element: etree._Element) -> Fields:
+        """Return another element as fields, read for the same purpose."""
+        return Fields(element, self.reading, is_keeping=self.is_keeping)
+
+    def all(self, name: str) -> list[Fields]:
+        """Return each child of a name as fields, in order."""
+        return [self.of(child) for child in self.element if local_name(child) == name]
+
+    def texts(self, name: str) -> tuple[str, ...]:
+        """Return the texts of all children of a name that have one, without blanks around."""
+        found = [(item.element.text or "").strip() for item in self.all(name)]
+        return tuple(text for text in found if text)
 
     def raw(self, name: str) -> Optional[str]:
         """Return a child's text exactly as it is, or None when there is no such child."""
-        child = self._children.get(name)
+        child = self.child(name)
         return None if child is None else (child.text or "")
 
     def text(self, name: str) -> Optional[str]:
         """Return a child's text without blanks around it, or None when it is absent or empty."""
         return (self.raw(name) or "").strip() or None
 
-    def flag(self, name: str, default: bool) -> bool:
-        """Return a truth; errors on anything but true and false."""
-        return self.flag_of(self.text(name), default, name)
+    def flag(self, name: str, default: bool, bad: Bad = Bad.RAISE) -> bool:
+        """Return a truth; bad is anything but true and false."""
+        text = self.text(name)
+        return self.attempt(name, bad, default, lambda: self.flag_of(text, default, name))
 
     def number(self, name: str) -> Optional[int]:
         """Return a whole number, or None."""
         return self.number_of(self.text(name), name)
 
-    def count(self, name: str, *, lowest: int = 0) -> Optional[int]:
+    def count(self, name: str, *, lowest: int = 0, bad: Bad = Bad.RAISE) -> Optional[int]:
         """Return a whole number of at least `lowest`, or None."""
-        value = self.number(name)
-        if value is not None and value < lowest:
-            raise self.bad(f"{value} is less than {lowest}", name)
-        return value
+        text = self.text(name)
+        return self.attempt(name, bad, None, lambda: self.count_of(text, name, lowest))
 
-    def code(self, name: str, codes: type[EnumT]) -> Optional[EnumT]:
-        """Return a member of an enum of numbers, or None; errors on a number that it lacks."""
-        value = self.number(name)
-        if value is None:
-            return None
+    def code(self, name: str, codes: type[EnumT], bad: Bad = Bad.RAISE) -> Optional[EnumT]:
+        """Return a member of an enum of numbers, or None; bad is a number that it lacks."""
+        text = self.text(name)
+        return self.attempt(name, bad, None, lambda: self._code_of(text, name, codes))
+
+    def attempt(self, name: str, bad: Bad, stand_in: T, read: Callable[[], T]) -> T:
+        """Return what `read` returns; when it raises OvfError, what `bad` says.
+
+        `name` is a child's name, or `@` and an attribute's.
+        """
         try:
-            return codes(value)
-        except ValueError:
-            raise self.bad(f"{value} is no known {codes.__name__}", name) from None
+            return read()
+        except OvfError as error:
+            if bad is Bad.RAISE or (bad is Bad.DOUBT and not self.reading.has_engine_xml):
+                raise
+            said = self.reading.unreadable if bad is Bad.DOUBT else self.reading.notes
+            said.append(str(error))
+            place = self._place(name)
+            if place is not None:
+                self.reading.used.discard(place)
+                self.reading.kept.add(place)
+                self.reading.failed.add(place)
+            return stand_in
+
+    def _place(self, name: str) -> Optional[Place]:
+        if name.startswith("@"):
+            full = self._attribute_name(name[1:])
+            return None if full is None else (self.element, full)
+        child = self._children.get(name)
+        return None if child is None else (child, "")
+
+    def _attribute_name(self, name: str) -> Optional[str]:
+        for namespace in (*OVF_NAMESPACES, XSI_NAMESPACE):
+            full = f"{{{namespace}}}{name}"
+            if full in self.element.attrib:
+                return full
+        return name if name in self.element.attrib else None
 
     def attribute(self, name: str) -> Optional[str]:
-        """Return an attribute of the element in either OVF namespace or in none."""
-        for namespace in OVF_NAMESPACES:
-            value = self.element.get(f"{{{namespace}}}{name}")
-            if value is not None:
-                return value
-        return self.element.get(name)
+        """Return an attribute of the element: of either OVF namespace, of xsi, or of none."""
+        full = self._attribute_name(name)
+        if full is None:
+            return None
+        self._seen.add((self.element, full))
+        return self.element.get(full)
 
-    def attribute_flag(self, name: str, default: bool) -> bool:
+    def attribute_flag(self, name: str, default: bool, bad: Bad = Bad.NOTE) -> bool:
         """Return an attribute as a truth."""
-        return self.flag_of((self.attribute(name) or "").strip() or None, default, f"@{name}")
+        text = (self.attribute(name) or "").strip() or None
+        return self.attempt(
+            f"@{name}", bad, default, lambda: self.flag_of(text, default, f"@{name}")
+        )
 
-    def attribute_number(self, name: str) -> Optional[int]:
+    def attribute_count(self, name: str, bad: Bad = Bad.NOTE) -> Optional[int]:
         """Return an attribute as a whole number, not negative, or None."""
-        value = self.number_of((self.attribute(name) or "").strip() or None, f"@{name}")
-        if value is not None and value < 0:
-            raise self.bad(f"{value} is less than 0", f"@{name}")
-        return value
+        text = (self.attribute(name) or "").strip() or None
+        return self.attempt(f"@{name}", bad, None, lambda: self.count_of(text, f"@{name}", 0))
+
+    def attribute_uuid(self, name: str, bad: Bad = Bad.NOTE) -> Optional[str]:
+        """Return an attribute as a uuid, or None."""
+        text = (self.attribute(name) or "").strip()
+        if not text:
+            return None
+        return self.attempt(f"@{name}", bad, None, lambda: self.uuid_of(text, f"@{name}"))
 
     def flag_of(self, text: Optional[str], default: bool, name: str) -> bool:
         """Decode true or false, in any case."""
@@ -117,6 +235,22 @@ class Fields:
             raise self.bad(f"{text[:40]!r} is not a number", name)
         return int(text)
 
+    def count_of(self, text: Optional[str], name: str, lowest: int) -> Optional[int]:
+        """Decode a whole number of at least `lowest`."""
+        value = self.number_of(text, name)
+        if value is not None and value < lowest:
+            raise self.bad(f"{value} is less than {lowest}", name)
+        return value
+
+    def _code_of(self, text: Optional[str], name: str, codes: type[EnumT]) -> Optional[EnumT]:
+        value = self.number_of(text, name)
+        if value is None:
+            return None
+        try:
+            return codes(value)
+        except ValueError:
+            raise self.bad(f"{value} is no known {codes.__name__}", name) from None
+
     def uuid_of(self, text: str, name: str) -> str:
         """Check a uuid and return it in lower case."""
         lower = text.strip().lower()
@@ -125,8 +259,14 @@ class Fields:
         return lower
 
     def address(self) -> Pairs:
-        """Decode `{type=pci, slot=0x03, ...}`, a Java map: pairs sorted by name, or empty."""
+        """Decode `{type=pci, slot=0x03, ...}`, a Java map: pairs sorted by name, or empty.
+
+        A bad one is noted: VDSM gives a device without address another one.
+        """
         text = self.text("Address")
+        return self.attempt("Address", Bad.NOTE, (), lambda: self._address_of(text))
+
+    def _address_of(self, text: Optional[str]) -> Pairs:
         if text is None:
             return ()
         if not (text.startswith("{") and text.endswith("}")):
@@ -141,6 +281,21 @@ class Fields:
             pairs[name] = value
         return tuple(sorted(pairs.items()))
 
+    def properties(self, name: str, bad: Bad = Bad.DOUBT) -> Pairs:
+        """Decode custom properties, `k=v;k2=v2`, in order."""
+        text = self.text(name) or ""
+        return self.attempt(name, bad, (), lambda: self._properties_of(text, name))
+
+    def _properties_of(self, text: str, name: str) -> Pairs:
+        pairs = []
+        for part in text.split(";"):
+            if part:
+                key, equals, value = part.partition("=")
+                if not equals or not key:
+                    raise self.bad(f"{part[:60]!r} is not name=value", name)
+                pairs.append((key, value))
+        return tuple(pairs)
+
     def spec_params(self) -> Pairs:
         """Return the leaves of SpecParams; a nested one is named by its path, with slashes."""
         element = self.child("SpecParams")
@@ -152,11 +307,65 @@ class Fields:
         if depth > _SPEC_DEPTH_LIMIT:
             raise self.bad("nested too deep", "SpecParams")
         for child in element:
+            self._seen.add((child, ""))
             name = prefix + local_name(child)
             if len(child):
                 yield from self._leaves(child, name + "/", depth + 1)
             else:
                 yield name, child.text or ""
+
+    def derive(self, *names: str) -> None:
+        """Mark children, with all that is in them, and `@` attributes as made by the writer."""
+        for name in names:
+            if name.startswith("@"):
+                full = self._attribute_name(name[1:])
+                if full is not None:
+                    self.reading.derived.add((self.element, full))
+                continue
+            for child in self.element:
+                if local_name(child) == name:
+                    self.reading.derived.update(_places(child))
+
+    def rest(self) -> Pairs:
+        """Return the simple children that nobody read, or could read, with their texts.
+
+        A name has its prefix, rasd: or vssd:. A second element of a name that was read is not
+        among them: it would be taken for the first one when it is written again.
+        """
+        asked = {
+            name for name, first in self._children.items() if self.reading.is_read((first, ""))
+        }
+        pairs = []
+        for child in self.element:
+            name, place = local_name(child), (child, "")
+            prefix = _PREFIXES.get(etree.QName(child).namespace or "")
+            if len(child) or prefix is None or name.endswith("Section"):
+                continue
+            if place in self.reading.failed:
+                pairs.append((prefix + name, child.text or ""))
+            elif not self.reading.is_read(place) and name not in asked:
+                self.reading.kept.add(place)
+                pairs.append((prefix + name, child.text or ""))
+        return tuple(pairs)
+
+    def rest_attributes(self) -> Pairs:
+        """Return the attributes that nobody read, or could read; xsi's have their prefix."""
+        pairs = []
+        for full, value in self.element.attrib.items():
+            place = (self.element, str(full))
+            if place in self.reading.failed or not self.reading.is_read(place):
+                self.reading.kept.add(place)
+                name = etree.QName(str(full))
+                prefix = "xsi:" if name.namespace == XSI_NAMESPACE else ""
+                pairs.append((prefix + name.localname, str(value)))
+        return tuple(pairs)
+
+
+def _places(element: etree._Element) -> Iterator[Place]:
+    for item in element.iter():
+        yield item, ""
+        for full in item.attrib:
+            yield item, str(full)
 
 
 def local_name(element: etree._Element) -> str:
@@ -172,15 +381,3 @@ def section_kind(element: etree._Element) -> str:
     kind = element.get(f"{{{XSI_NAMESPACE}}}type", "")
     kind = kind.rpartition(":")[2]
     return kind[: -len("_Type")] if kind.endswith("_Type") else kind
-
-
-def pairs_of_properties(fields: Fields, name: str) -> Pairs:
-    """Decode custom properties, `k=v;k2=v2`, in order."""
-    pairs = []
-    for part in (fields.text(name) or "").split(";"):
-        if part:
-            key, equals, value = part.partition("=")
-            if not equals or not key:
-                raise fields.bad(f"{part[:60]!r} is not name=value", name)
-            pairs.append((key, value))
-    return tuple(pairs)

@@ -4,12 +4,13 @@
 A disk stands in two or three places: `References/File` (id = volume), `Disk` (diskId = volume,
 fileRef = image/volume) and an Item of type 17 (InstanceId = volume). A disk with snapshots has
 all of that once for each volume of its chain; only the leaf is the disk that the VM runs on.
-A direct LUN has a `Disk` with `lun_id`, and no Item.
+A direct LUN has a `File` of type LUN, a `Disk` with `lun_id`, and no Item.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Optional
 
 from ha_agent.ovfstore.codes import (
@@ -20,8 +21,8 @@ from ha_agent.ovfstore.codes import (
     NicModel,
     ResourceType,
 )
-from ha_agent.ovfstore.model import Device, Disk, Nic, NumaNode
-from ha_agent.ovfstore.ovf_fields import Fields, local_name
+from ha_agent.ovfstore.model import Device, Disk, LunConnection, Nic, NumaNode
+from ha_agent.ovfstore.ovf_fields import Bad, Fields
 
 # Items without a `Type` element of their own (old engines) are of these kinds.
 _KIND_OF_TYPE = {
@@ -30,6 +31,27 @@ _KIND_OF_TYPE = {
     ResourceType.GRAPHICS: "graphics",
 }
 _INTERFACES = {interface.value.lower(): interface for interface in DiskInterface}
+# What the writer makes from the rest of an Item; no reader needs it.
+_CAPTIONS = ("Caption", "Description")
+
+
+@dataclass(frozen=True)
+class _Volume:
+    """The places of one volume: its Disk element, and what belongs to it elsewhere."""
+
+    element: Fields
+    image: str
+    uuid: str
+    file: Optional[Fields]
+    item: Optional[Fields]
+
+    @property
+    def parent(self) -> Optional[str]:
+        """The volume that this one is based on; the Item says it, in old documents the Disk."""
+        parent = (self.item.text("Parent") or "").lower() if self.item is not None else ""
+        if not parent or parent == BLANK_UUID:
+            parent = (self.element.attribute("parentRef") or "").lower().rpartition("/")[2]
+        return parent if parent and parent != BLANK_UUID else None
 
 
 def read_disks(
@@ -39,168 +61,240 @@ def read_disks(
     active_snapshot: Optional[str],
 ) -> tuple[Disk, ...]:
     """Return the VM's disks in the order of the Disk elements, one for each chain."""
-    sizes = {file.attribute("id"): file.attribute_number("size") for file in files}
+    files_by_id = {(file.attribute("id") or "").lower(): file for file in files}
     items_by_volume = {(item.text("InstanceId") or "").lower(): item for item in items}
-    chains: dict[str, list[Fields]] = {}
+    chains: dict[str, list[_Volume]] = {}
     for element in disks:
-        image = _file_ref(element)[0]
-        chains.setdefault(image, []).append(element)
-    result = []
-    for image, chain in chains.items():
-        leaf = (
-            chain[0] if len(chain) == 1 else _leaf(image, chain, items_by_volume, active_snapshot)
-        )
-        if leaf.attribute("lun_id"):
-            result.append(_lun(leaf, image))
-            continue
-        volume = leaf.uuid_of(leaf.attribute("diskId") or "", "@diskId")
-        item = items_by_volume.get(volume)
-        disk = _image_disk(leaf, image, volume, item, sizes.get(leaf.attribute("diskId")))
-        result.append(disk)
-    return tuple(result)
+        image = _image(element)
+        uuid = (element.attribute("diskId") or "").lower()
+        volume = _Volume(element, image, uuid, files_by_id.get(uuid), items_by_volume.get(uuid))
+        chains.setdefault(image, []).append(volume)
+    return tuple(_disk(chain, active_snapshot) for chain in chains.values())
 
 
-def _file_ref(element: Fields) -> tuple[str, Optional[str]]:
-    """Return image and volume of `fileRef`; a LUN has its disk's uuid alone there."""
+def _image(element: Fields) -> str:
+    """Return the image of `fileRef`; a LUN has its disk's uuid alone there."""
     reference = element.attribute("fileRef") or element.attribute("diskId") or ""
-    image, slash, volume = reference.partition("/")
-    image = element.uuid_of(image, "@fileRef")
-    return image, element.uuid_of(volume, "@fileRef") if slash else None
+    return element.uuid_of(reference.partition("/")[0], "@fileRef")
 
 
-def _leaf(
-    image: str,
-    chain: Sequence[Fields],
-    items_by_volume: dict[str, Fields],
-    active_snapshot: Optional[str],
-) -> Fields:
+def _disk(chain: Sequence[_Volume], active_snapshot: Optional[str]) -> Disk:
+    leaf = chain[0] if len(chain) == 1 else _leaf(chain, active_snapshot)
+    kind = None if leaf.file is None else leaf.file.attribute("disk_storage_type")
+    if leaf.element.attribute("lun_id") or kind == "LUN":
+        return _lun(leaf)
+    older = [
+        _image_disk(
+            _Volume(
+                volume.element.keeping,
+                volume.image,
+                volume.uuid,
+                None if volume.file is None else volume.file.keeping,
+                None if volume.item is None else volume.item.keeping,
+            ),
+            (),
+        )
+        for volume in chain
+        if volume is not leaf
+    ]
+    return _image_disk(leaf, tuple(older))
+
+
+def _leaf(chain: Sequence[_Volume], active_snapshot: Optional[str]) -> _Volume:
     """Return the volume of a chain that no other volume is based on."""
-    parents = set()
-    for element in chain:
-        volume = (element.attribute("diskId") or "").lower()
-        parent = (element.attribute("parentRef") or "").lower().rpartition("/")[2]
-        item = items_by_volume.get(volume)
-        if not parent and item is not None:
-            parent = (item.text("Parent") or "").lower()
-        if parent and parent != BLANK_UUID:
-            parents.add(parent)
-    leaves = [item for item in chain if (item.attribute("diskId") or "").lower() not in parents]
+    parents = {volume.parent for volume in chain}
+    leaves = [volume for volume in chain if volume.uuid not in parents]
     if len(leaves) != 1 and active_snapshot:
         active = [
-            item
-            for item in chain
-            if (item.attribute("vm_snapshot_id") or "").lower() == active_snapshot
+            volume
+            for volume in chain
+            if (volume.element.attribute("vm_snapshot_id") or "").lower() == active_snapshot
         ]
         leaves = active or leaves
     if len(leaves) != 1:
-        raise chain[0].bad(
-            f"image {image} has {len(chain)} volumes and {len(leaves)} of them are leaves;"
-            " it is not clear which one the VM runs on"
+        raise chain[0].element.bad(
+            f"image {chain[0].image} has {len(chain)} volumes and {len(leaves)} of them are"
+            " leaves; it is not clear which one the VM runs on"
         )
     return leaves[0]
 
 
 def _interface(element: Fields) -> DiskInterface:
     text = element.attribute("disk-interface")
-    if text is None:
-        return DiskInterface.VIRTIO
-    interface = _INTERFACES.get(text.lower())
-    if interface is None:
-        raise element.bad(f"{text[:40]!r} is no known disk interface", "@disk-interface")
-    return interface
+
+    def read() -> DiskInterface:
+        # What the engine's reader takes a document without it for (OvfReader).
+        interface = _INTERFACES.get(text.lower()) if text else DiskInterface.IDE
+        if interface is None:
+            raise element.bad(f"{str(text)[:40]!r} is no known disk interface", "@disk-interface")
+        return interface
+
+    return element.attempt("@disk-interface", Bad.DOUBT, DiskInterface.VIRTIO, read)
 
 
-def _image_disk(
-    element: Fields,
-    image: str,
-    volume: str,
-    item: Optional[Fields],
-    file_size_bytes: Optional[int],
-) -> Disk:
-    volume_format = element.attribute("volume-format") or "RAW"
-    if volume_format not in DRIVER_TYPES:
-        raise element.bad(f"{volume_format[:40]!r} is no known format", "@volume-format")
-    snapshot = element.attribute("vm_snapshot_id")
-    domains: list[str] = []
-    pool = None
-    if item is not None:
-        for child in item.element:
-            if local_name(child) == "StorageId" and (child.text or "").strip():
-                domains.append(item.uuid_of(child.text or "", "StorageId"))
-        pool = item.text("StoragePoolId")
-    return Disk(
-        image_uuid=image,
-        volume_uuid=volume,
-        storage_domain_uuids=tuple(domains),
-        storage_pool_uuid=None
-        if pool is None or item is None
-        else item.uuid_of(pool, "StoragePoolId"),
-        snapshot_uuid=element.uuid_of(snapshot, "@vm_snapshot_id") if snapshot else None,
-        size_gib=element.attribute_number("size"),
-        actual_size_gib=element.attribute_number("actual_size"),
-        file_size_bytes=file_size_bytes,
-        volume_format=volume_format,
-        volume_type=element.attribute("volume-type") or "Preallocated",
+def _volume_format(element: Fields) -> str:
+    text = element.attribute("volume-format") or "Unassigned"
+
+    def read() -> str:
+        if text not in DRIVER_TYPES:
+            raise element.bad(f"{text[:40]!r} is no known format", "@volume-format")
+        return text
+
+    return element.attempt("@volume-format", Bad.DOUBT, "Unassigned", read)
+
+
+def _image_disk(volume: _Volume, older: tuple[Disk, ...]) -> Disk:
+    element = volume.element
+    element.derive("@format", "@fileRef", "@parentRef")
+    disk = Disk(
+        image_uuid=volume.image,
+        volume_uuid=element.uuid_of(volume.uuid, "@diskId"),
+        snapshot_uuid=element.attribute_uuid("vm_snapshot_id"),
+        size_gib=element.keeping.attribute_count("size"),
+        actual_size_gib=element.keeping.attribute_count("actual_size"),
+        volume_format=_volume_format(element),
+        volume_type=element.attribute("volume-type") or "Unassigned",
         interface=_interface(element),
         is_boot=element.attribute_flag("boot", False),
-        boot_order=0 if item is None else item.count("BootOrder") or 0,
-        is_plugged=True if item is None else item.flag("IsPlugged", True),
-        is_read_only=element.attribute_flag("read-only", False),
-        is_shareable=element.attribute_flag("shareable", False),
+        is_read_only=element.attribute_flag("read-only", False, Bad.DOUBT),
+        is_shareable=element.attribute_flag("shareable", False, Bad.DOUBT),
         passes_discard=element.attribute_flag("pass-discard", False),
-        wipes_after_delete=element.attribute_flag("wipe-after-delete", False),
-        alias=element.attribute("disk-alias") or "",
-        description=element.attribute("disk-description") or "",
-        device_alias="" if item is None else item.raw("Alias") or "",
-        address=() if item is None else item.address(),
+        wipes_after_delete=element.keeping.attribute_flag("wipe-after-delete", False),
+        has_incremental_backup=element.keeping.attribute_flag("incremental-backup", False),
+        alias=element.keeping.attribute("disk-alias") or "",
+        description=element.keeping.attribute("disk-description") or "",
+        parent_uuid=volume.parent,
+        older_volumes=older,
+    )
+    if volume.file is not None:
+        disk = _with_file(disk, volume.file)
+    if volume.item is not None:
+        disk = _with_item(disk, volume.item)
+    return replace(disk, extra_attributes=element.rest_attributes())
+
+
+def _with_file(disk: Disk, file: Fields) -> Disk:
+    file.derive("@href")
+    return replace(
+        disk,
+        file_size_bytes=file.keeping.attribute_count("size"),
+        file_description=file.keeping.attribute("description") or "",
+        storage_type=file.attribute("disk_storage_type") or None,
+        cinder_volume_type=file.keeping.attribute("cinder_volume_type"),
     )
 
 
-def _lun(element: Fields, disk_uuid: str) -> Disk:
-    return Disk(
-        image_uuid=disk_uuid,
-        lun_id=element.attribute("lun_id"),
-        size_gib=element.attribute_number("device_size"),
+def _with_item(disk: Disk, item: Fields) -> Disk:
+    domains = item.texts("StorageId")
+    pool = item.text("StoragePoolId")
+    item.derive(*_CAPTIONS, "HostResource", "Type", "Device", "IsReadOnly")
+    item.keeping.child("ResourceType")
+    return replace(
+        disk,
+        storage_domain_uuids=item.attempt(
+            "StorageId",
+            Bad.DOUBT,
+            (),
+            lambda: tuple(item.uuid_of(domain, "StorageId") for domain in domains),
+        ),
+        storage_pool_uuid=item.attempt(
+            "StoragePoolId",
+            Bad.NOTE,
+            None,
+            lambda: None if pool is None else item.uuid_of(pool, "StoragePoolId"),
+        ),
+        boot_order=item.count("BootOrder", bad=Bad.DOUBT) or 0,
+        is_plugged=item.flag("IsPlugged", True, Bad.DOUBT),
+        device_alias=item.raw("Alias") or "",
+        address=item.address(),
+        spec_params=item.spec_params(),
+        custom_properties=item.properties("CustomProperties"),
+        extra_fields=item.rest(),
+    )
+
+
+def _lun(volume: _Volume) -> Disk:
+    element = volume.element
+    element.derive("@fileRef")
+    disk = Disk(
+        image_uuid=volume.image,
+        lun_id=element.attribute("lun_id") or "",
+        size_gib=element.keeping.attribute_count("device_size"),
+        volume_format="Unassigned",
+        volume_type="Unassigned",
         interface=_interface(element),
         is_boot=element.attribute_flag("boot", False),
-        is_plugged=element.attribute_flag("plugged", True),
-        is_read_only=element.attribute_flag("read-only", False),
-        is_shareable=element.attribute_flag("shareable", False),
+        is_plugged=element.attribute_flag("plugged", True, Bad.DOUBT),
+        is_read_only=element.attribute_flag("read-only", False, Bad.DOUBT),
+        is_shareable=element.attribute_flag("shareable", False, Bad.DOUBT),
         passes_discard=element.attribute_flag("pass-discard", False),
-        alias=element.attribute("disk-alias") or "",
-        description=element.attribute("disk-description") or "",
+        uses_scsi_reservation=element.attribute_flag("scsi_reservation", False, Bad.DOUBT),
+        alias=element.keeping.attribute("disk-alias") or "",
+        description=element.keeping.attribute("disk-description") or "",
+        connections=tuple(_connection(way) for way in element.all("Connection")),
+        extra_attributes=element.rest_attributes(),
     )
+    if volume.file is not None:
+        disk = _with_file(disk, volume.file)
+    return disk
+
+
+def _connection(element: Fields) -> LunConnection:
+    return LunConnection(
+        address=element.attribute("connection"),
+        iqn=element.attribute("iqn"),
+        port=element.attribute("port"),
+        storage_type=element.attribute("storage_type"),
+        portal=element.attribute("portal"),
+    )
+
+
+def _nic_model(item: Fields) -> NicModel:
+    text = item.text("ResourceSubType")
+
+    def read() -> NicModel:
+        if text is None:
+            return NicModel.PV
+        if text.isascii() and text.isdigit():
+            model = item.code("ResourceSubType", NicModel)
+        else:
+            model = NIC_MODEL_NAMES.get(text.lower())
+        if model is None:
+            raise item.bad(f"{text[:40]!r} is no known NIC type", "ResourceSubType")
+        return model
+
+    return item.attempt("ResourceSubType", Bad.DOUBT, NicModel.PV, read)
 
 
 def read_nic(item: Fields) -> Nic:
     """Return the network interface of an Item of type 10."""
-    text = item.text("ResourceSubType")
-    if text is None:
-        model: Optional[NicModel] = NicModel.PV
-    elif text.isascii() and text.isdigit():
-        model = item.code("ResourceSubType", NicModel)
-    else:
-        model = NIC_MODEL_NAMES.get(text.lower())
-    if model is None:
-        raise item.bad(f"{text!r} is no known NIC type", "ResourceSubType")
+    item.derive(*_CAPTIONS, "Type", "ElementName")
+    model = _nic_model(item)
+    device = "hostdev" if model is NicModel.PCI_PASSTHROUGH else "bridge"
     return Nic(
         device_uuid=item.text("InstanceId") or "",
         name=item.raw("Name") or "",
         model=model,
         network=item.text("Connection"),
-        profile=item.text("OtherResourceType"),
+        profile=item.keeping.text("OtherResourceType"),
         mac=item.text("MACAddress"),
-        is_linked=item.flag("Linked", True),
-        is_plugged=item.flag("IsPlugged", True),
-        speed_mbit=item.count("speed"),
-        boot_order=item.count("BootOrder") or 0,
+        is_linked=item.flag("Linked", True, Bad.NOTE),
+        is_plugged=item.flag("IsPlugged", True, Bad.DOUBT),
+        speed_mbit=item.keeping.count("speed", bad=Bad.NOTE),
+        boot_order=item.count("BootOrder", bad=Bad.DOUBT) or 0,
         device_alias=item.raw("Alias") or "",
         address=item.address(),
+        device=item.text("Device") or device,
+        is_read_only=item.keeping.flag("IsReadOnly", False, Bad.NOTE),
+        spec_params=item.spec_params(),
+        custom_properties=item.properties("CustomProperties"),
+        extra_fields=item.rest(),
     )
 
 
 def read_device(item: Fields, resource_type: int) -> Device:
     """Return any other device. `resource_type` is the Item's, already read."""
+    item.derive(*_CAPTIONS)
     kind = item.text("Type")
     if kind is None:
         known = resource_type in _KIND_OF_TYPE
@@ -208,18 +302,23 @@ def read_device(item: Fields, resource_type: int) -> Device:
     device = item.text("Device")
     if device is None:
         device = "cdrom" if resource_type == ResourceType.CDROM else ""
+    monitors = item.count("VirtualQuantity", bad=Bad.NOTE)
+    if resource_type == ResourceType.VIDEO and monitors is None:
+        monitors = 1
     return Device(
         device_uuid=item.text("InstanceId") or "",
         resource_type=resource_type,
         kind=kind,
         device=device,
-        monitors=item.count("VirtualQuantity"),
-        boot_order=item.count("BootOrder") or 0,
-        is_plugged=item.flag("IsPlugged", True),
-        is_read_only=item.flag("IsReadOnly", False),
+        monitors=monitors,
+        boot_order=item.count("BootOrder", bad=Bad.DOUBT) or 0,
+        is_plugged=item.flag("IsPlugged", True, Bad.DOUBT),
+        is_read_only=item.flag("IsReadOnly", False, Bad.NOTE),
         device_alias=item.raw("Alias") or "",
         address=item.address(),
         spec_params=item.spec_params(),
+        custom_properties=item.properties("CustomProperties"),
+        extra_fields=item.rest(),
     )
 
 
@@ -228,21 +327,20 @@ def read_numa_node(node: Fields) -> NumaNode:
     index, memory_mib = node.count("Index"), node.count("MemTotal", lowest=1)
     if index is None or memory_mib is None:
         raise node.bad("without Index or MemTotal")
-    node_uuid = node.text("id")
     return NumaNode(
         index=index,
         cpus=_numbers(node, "cpuIdList"),
         memory_mib=memory_mib,
         tune_mode=node.text("NumaTuneMode"),
         host_nodes=_numbers(node, "vdsNumaNodeList"),
-        node_uuid=node_uuid,
+        node_uuid=node.keeping.text("id"),
     )
 
 
 def _numbers(fields: Fields, name: str) -> tuple[int, ...]:
     values = []
     for part in (fields.text(name) or "").split(","):
-        value = fields.number_of(part.strip() or None, name)
+        value = fields.count_of(part.strip() or None, name, 0)
         if value is not None:
             values.append(value)
     return tuple(values)

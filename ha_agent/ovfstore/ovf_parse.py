@@ -2,7 +2,13 @@
 """An OVF document as the engine writes it to a VmDefinition.
 
 It must not guess: what a start needs and the document lacks is an error that names file,
-element and line; what it merely leaves out is the model's default.
+element and line; what it merely leaves out is the model's default. A value that can't be read
+and that no start needs, or that a start from EngineXml does not need, stops nothing: the text
+is kept, and `notes` or `unreadable` of the definition say so (ovf_fields.Bad).
+
+Always needed: VM UUID, name, memory, number of CPUs, each disk's image and volume. Needed only
+without EngineXml: firmware, CPU flags, a NIC's model, a disk's bus, format and place, boot
+orders, what is plugged, custom properties, NUMA. Everything else is never needed.
 
 The document (facts/ovf-and-volumes.md, section 2.1; only the root and attributes are in the
 ovf namespace, in one of two spellings):
@@ -14,59 +20,42 @@ ovf namespace, in one of two spellings):
       Content
         Name, Origin, ... EngineXml              simple elements
         Section OperatingSystemSection ovf:id    the VM's uuid
-        Section VirtualHardwareSection / Item*   and, nested in it or beside it,
-        Section NumaNodeSection, Section SnapshotsSection
+        Section VirtualHardwareSection / Item*
+        Section SnapshotsSection, NumaNodeSection, ... (the engine: beside the hardware;
+                                                 some documents: nested in it)
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Optional
 
 from lxml import etree
 
-from ha_agent.ovfstore.codes import OVF_NAMESPACES, BiosType, DisplayType, Origin, ResourceType
-from ha_agent.ovfstore.model import Device, Disk, Nic, NumaNode, Pairs, VmDefinition
-from ha_agent.ovfstore.ovf_fields import (
-    Fields,
-    local_name,
-    pairs_of_properties,
-    section_kind,
+from ha_agent.ovfstore.codes import OVF_NAMESPACES, ResourceType
+from ha_agent.ovfstore.model import Device, Disk, Nic, NumaNode, Snapshot, VmDefinition
+from ha_agent.ovfstore.ovf_fields import Bad, Fields, Reading, local_name, section_kind
+from ha_agent.ovfstore.ovf_general import (
+    active_snapshot,
+    read_external_data,
+    read_general,
+    read_guest_applications,
+    read_names,
+    read_snapshots,
+    read_users,
 )
 from ha_agent.ovfstore.ovf_items import read_device, read_disks, read_nic, read_numa_node
-from ha_agent.ovfstore.xml_input import OvfError, parse_xml
+from ha_agent.ovfstore.xml_input import OvfError, line_of, parse_xml
 
-# Simple elements of Content that become fields of the model; all others are `extra_fields`.
-INTERPRETED = frozenset(
-    {
-        "Name",
-        "Description",
-        "Origin",
-        "TimeZone",
-        "DeleteProtected",
-        "BalloonEnabled",
-        "IsRunAndPause",
-        "NumOfIoThreads",
-        "default_boot_sequence",
-        "ClusterCompatibilityVersion",
-        "CustomCompatibilityVersion",
-        "MinAllocatedMem",
-        "MaxMemorySizeMb",
-        "CustomEmulatedMachine",
-        "BiosType",
-        "CustomCpuName",
-        "UseHostCpu",
-        "DefaultDisplayType",
-        "VncKeyboardLayout",
-        "PredefinedProperties",
-        "UserDefinedProperties",
-        "CpuPinning",
-        "EngineXml",
-    }
-)
 _MIB_OF_UNIT = {"MegaBytes": 1, "GigaBytes": 1024}
+# What the engine numbers or says once more; no reader needs it.
+_CAPTIONS = ("Caption", "Description", "InstanceId")
 # Far above any host; a bound keeps arithmetic and output honest.
 _VCPU_LIMIT = 4096
 _MEMORY_LIMIT_MIB = 1 << 30
+# A document may be written to have any number of faults; a reader wants the first ones.
+_NOTES_LIMIT = 100
 
 
 def parse_ovf(data: bytes, *, where: str, expect_uuid: Optional[str] = None) -> VmDefinition:
@@ -75,40 +64,76 @@ def parse_ovf(data: bytes, *, where: str, expect_uuid: Optional[str] = None) -> 
     `where` names the file or volume in errors. With `expect_uuid` a document of another VM is
     refused. Raises OvfError (a BadInput) with element and line.
     """
-    root = parse_xml(data, where=where)
+    return read_ovf(parse_xml(data, where=where), where=where, expect_uuid=expect_uuid)[0]
+
+
+def read_ovf(
+    root: etree._Element, *, where: str, expect_uuid: Optional[str] = None
+) -> tuple[VmDefinition, Reading]:
+    """Return the VM of a parsed document, and the record of what was read for it."""
     name = etree.QName(root)
     if name.localname != "Envelope" or name.namespace not in OVF_NAMESPACES:
         raise OvfError(f"not an OVF: the root element is {root.tag!r}", where=where)
-    envelope = Fields(root, where)
-    content_element = envelope.child("Content")
-    if content_element is None:
+    reading = Reading(where)
+    envelope = Fields(root, reading)
+    content = envelope.sub("Content")
+    if content is None:
         raise envelope.bad("no Content element; only the engine's own dialect of OVF is read")
-    content = Fields(content_element, where)
-    sections = _sections(root, content_element, where)
+    content.derive("@id", "@type")
+    reading.has_engine_xml = content.text("EngineXml") is not None
+    sections = _sections(envelope, content)
     uuid = _vm_uuid(content, sections.get("OperatingSystemSection"))
     if expect_uuid is not None and uuid != expect_uuid.lower():
         raise content.bad(f"the OVF is of VM {uuid}, not of {expect_uuid}")
     hardware = sections.get("VirtualHardwareSection")
     if hardware is None:
         raise content.bad("no VirtualHardwareSection")
-    return _definition(envelope, content, sections, hardware, uuid)
+    vm = _definition(envelope, content, sections, hardware, uuid)
+    notes = [*reading.notes, *_unknown(root, reading)]
+    vm = replace(
+        vm,
+        notes=tuple(notes[:_NOTES_LIMIT]),
+        unreadable=tuple(reading.unreadable[:_NOTES_LIMIT]),
+    )
+    return vm, reading
 
 
-def _sections(root: etree._Element, content: etree._Element, where: str) -> dict[str, Fields]:
-    """Return sections by kind, from all the places where they occur."""
+def _unknown(root: etree._Element, reading: Reading) -> Iterator[str]:
+    """Yield a note for each element that is neither used nor kept, without its children."""
+    passed: set[etree._Element] = set()
+    for element in root.iter():
+        if element.getparent() in passed:
+            passed.add(element)
+        elif not reading.is_read((element, "")):
+            passed.add(element)
+            yield str(
+                OvfError(
+                    f"{local_name(element)}: not understood, and not kept",
+                    where=reading.where,
+                    offset=line_of(element),
+                    unit="line",
+                )
+            )
+
+
+def _sections(envelope: Fields, content: Fields) -> dict[str, Fields]:
+    """Return sections by kind, from all the places where they occur; the first one counts."""
     sections: dict[str, Fields] = {}
-    hardware: Optional[etree._Element] = None
-    for parent in (root, content):
-        for child in parent:
+    for parent in (envelope, content):
+        for child in parent.element:
             kind = section_kind(child)
-            if kind.endswith("Section"):
-                sections[kind] = Fields(child, where)
-                if kind == "VirtualHardwareSection":
-                    hardware = child
-    if hardware is not None:
-        for child in hardware:
-            if local_name(child) == "Section":
-                sections[section_kind(child)] = Fields(child, where)
+            if kind.endswith("Section") and kind != "ProductSection" and kind not in sections:
+                sections[kind] = Fields(child, envelope.reading)
+                sections[kind].derive("@type", "Info", "@required")
+    hardware = sections.get("VirtualHardwareSection")
+    for child in () if hardware is None else hardware.element:
+        kind = section_kind(child)
+        if local_name(child) == "Section" and kind not in sections:
+            sections[kind] = Fields(child, envelope.reading)
+            sections[kind].derive("@type")
+    networks = sections.get("NetworkSection")
+    if networks is not None:
+        networks.derive("Network")
     return sections
 
 
@@ -131,18 +156,16 @@ def _definition(
     name = content.raw("Name")
     if not name or not name.strip():
         raise content.bad("no VM name", "Name")
-    in_order = [(_resource_type(item), item) for item in _children(hardware, "Item")]
+    hardware.derive("Info", "System")
+    in_order = [(_resource_type(item), item) for item in hardware.all("Item")]
     items: dict[int, list[Fields]] = {}
     for resource_type, item in in_order:
         items.setdefault(resource_type, []).append(item)
     memory_mib = _memory_mib(hardware, items)
     sockets, cores, threads, max_vcpus = _cpus(hardware, items)
-    usb = items.get(ResourceType.USB, [])
-    system = sections["OperatingSystemSection"]
     nics, devices = _nics_and_devices(in_order)
-    numa = sections.get("NumaNodeSection")
-    origin = content.code("Origin", Origin)
-    return VmDefinition(
+    snapshots = read_snapshots(sections.get("SnapshotsSection"))
+    vm = VmDefinition(
         uuid=uuid,
         name=name,
         memory_mib=memory_mib,
@@ -150,43 +173,22 @@ def _definition(
         cores_per_socket=cores,
         threads_per_core=threads,
         max_vcpus=max_vcpus,
-        max_memory_mib=content.count("MaxMemorySizeMb"),
-        min_memory_mib=content.count("MinAllocatedMem"),
-        cpu_model=content.text("CustomCpuName"),
-        uses_host_cpu=content.flag("UseHostCpu", False),
-        emulated_machine=content.text("CustomEmulatedMachine"),
-        bios_type=content.code("BiosType", BiosType) or BiosType.I440FX_SEA_BIOS,
-        display_type=content.code("DefaultDisplayType", DisplayType),
-        os_type=system.text("Description") or "other",
-        origin=origin,
-        description=content.raw("Description") or "",
-        time_zone=content.text("TimeZone"),
-        vnc_keyboard_layout=content.text("VncKeyboardLayout"),
-        is_delete_protected=content.flag("DeleteProtected", False),
-        has_balloon=content.flag("BalloonEnabled", True),
-        starts_paused=content.flag("IsRunAndPause", False),
-        io_threads=content.count("NumOfIoThreads") or 0,
-        boot_sequence=content.count("default_boot_sequence"),
-        usb_policy=usb[0].text("UsbPolicy") if usb else None,
-        cpu_pinning=content.text("CpuPinning"),
-        predefined_properties=pairs_of_properties(content, "PredefinedProperties"),
-        user_properties=pairs_of_properties(content, "UserDefinedProperties"),
-        disks=_disks(envelope, sections, items),
+        os_type=sections["OperatingSystemSection"].text("Description") or "other",
+        usb_policy=_usb_policy(items.get(ResourceType.USB, [])),
+        disks=_disks(envelope, sections, items, snapshots),
         nics=nics,
         devices=devices,
-        numa_nodes=() if numa is None else _numa_nodes(numa),
+        numa_nodes=_numa_nodes(sections.get("NumaNodeSection")),
         engine_xml=content.text("EngineXml"),
-        ovf_version=envelope.attribute("version"),
-        compat_version=content.text("ClusterCompatibilityVersion"),
-        custom_compat_version=content.text("CustomCompatibilityVersion"),
-        extra_fields=_extra_fields(content),
+        ovf_version=envelope.attribute("version") or None,
+        external_data=read_external_data(sections.get("VmExternalDataSection")),
+        users=read_users(sections.get("UserDomainsSection")),
+        affinity_groups=read_names(sections.get("AffinityGroupsSection"), "AffinityGroup"),
+        affinity_labels=read_names(sections.get("AffinityLabelsSection"), "AffinityLabel"),
+        guest_applications=read_guest_applications(content),
+        snapshots=snapshots,
     )
-
-
-def _children(fields: Optional[Fields], name: str) -> list[Fields]:
-    if fields is None:
-        return []
-    return [Fields(child, fields.where) for child in fields.element if local_name(child) == name]
+    return read_general(content, vm)
 
 
 def _resource_type(item: Fields) -> int:
@@ -205,6 +207,7 @@ def _only(hardware: Fields, items: dict[int, list[Fields]], kind: ResourceType) 
 
 def _memory_mib(hardware: Fields, items: dict[int, list[Fields]]) -> int:
     item = _only(hardware, items, ResourceType.MEMORY)
+    item.derive(*_CAPTIONS)
     quantity = item.count("VirtualQuantity", lowest=1)
     if quantity is None:
         raise item.bad("memory without VirtualQuantity")
@@ -219,9 +222,11 @@ def _memory_mib(hardware: Fields, items: dict[int, list[Fields]]) -> int:
 
 def _cpus(hardware: Fields, items: dict[int, list[Fields]]) -> tuple[int, int, int, int]:
     item = _only(hardware, items, ResourceType.CPU)
-    sockets = item.count("num_of_sockets", lowest=1)
+    # Documents of before 2.2 have the quantity alone (engine: OvfReader.readCpuItem).
+    sockets = item.count("num_of_sockets", lowest=1) or item.count("VirtualQuantity", lowest=1)
     if sockets is None:
         raise item.bad("CPUs without num_of_sockets")
+    item.derive(*_CAPTIONS, "VirtualQuantity")
     # Engines before 4.0 write neither threads nor a maximum: both then mean "no more than this".
     cores = item.count("cpu_per_socket", lowest=1) or 1
     threads = item.count("threads_per_cpu", lowest=1) or 1
@@ -232,17 +237,25 @@ def _cpus(hardware: Fields, items: dict[int, list[Fields]]) -> tuple[int, int, i
     return sockets, cores, threads, max(vcpus, max_vcpus)
 
 
+def _usb_policy(items: list[Fields]) -> Optional[str]:
+    for item in items:
+        item.derive(*_CAPTIONS)
+    return items[0].text("UsbPolicy") if items else None
+
+
 def _disks(
-    envelope: Fields, sections: dict[str, Fields], items: dict[int, list[Fields]]
+    envelope: Fields,
+    sections: dict[str, Fields],
+    items: dict[int, list[Fields]],
+    snapshots: tuple[Snapshot, ...],
 ) -> tuple[Disk, ...]:
-    references = envelope.child("References")
-    files = [] if references is None else _children(Fields(references, envelope.where), "File")
-    active = None
-    for snapshot in _children(sections.get("SnapshotsSection"), "Snapshot"):
-        if snapshot.text("Type") == "ACTIVE":
-            active = (snapshot.attribute("id") or "").lower()
-    elements = _children(sections.get("DiskSection"), "Disk")
-    return read_disks(elements, files, items.get(ResourceType.DISK, []), active)
+    references, section = envelope.sub("References"), sections.get("DiskSection")
+    return read_disks(
+        [] if section is None else section.all("Disk"),
+        [] if references is None else references.all("File"),
+        items.get(ResourceType.DISK, []),
+        active_snapshot(snapshots),
+    )
 
 
 def _nics_and_devices(
@@ -258,16 +271,13 @@ def _nics_and_devices(
     return tuple(nics), tuple(devices)
 
 
-def _numa_nodes(section: Fields) -> tuple[NumaNode, ...]:
-    nodes = [read_numa_node(node) for node in _children(section, "NumaNode")]
-    return tuple(sorted(nodes, key=lambda node: node.index))
+def _numa_nodes(section: Optional[Fields]) -> tuple[NumaNode, ...]:
+    if section is None:
+        return ()
+    nothing: tuple[NumaNode, ...] = ()
 
+    def read() -> tuple[NumaNode, ...]:
+        nodes = [read_numa_node(node) for node in section.all("NumaNode")]
+        return tuple(sorted(nodes, key=lambda node: node.index))
 
-def _extra_fields(content: Fields) -> Pairs:
-    """Return the texts that nothing interprets, so that they can be shown and written again."""
-    pairs = []
-    for child in content.element:
-        name = local_name(child)
-        if name not in INTERPRETED and not len(child) and not name.endswith("Section"):
-            pairs.append((name, child.text or ""))
-    return tuple(pairs)
+    return section.attempt("NumaNode", Bad.DOUBT, nothing, read)

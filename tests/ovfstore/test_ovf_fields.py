@@ -8,16 +8,20 @@ from collections.abc import Callable
 import pytest
 
 from ha_agent.ovfstore.codes import BiosType
-from ha_agent.ovfstore.ovf_fields import Fields, pairs_of_properties, section_kind
+from ha_agent.ovfstore.ovf_fields import Bad, Fields, Reading, section_kind
 from ha_agent.ovfstore.xml_input import OvfError, parse_xml
 
 DOCUMENT = b"""<e:Item xmlns:e="http://schemas.dmtf.org/ovf/envelope/1" xmlns:r="r" e:id="7" p="8">
 <r:Text> two words </r:Text><Empty/><Truth>TRUE</Truth><Number>-12</Number><Code>2</Code>
-<Twice>1</Twice><Twice>2</Twice><Uuid>0000ABCD-1111-4222-8333-00000000eccb</Uuid>
+<Twice></Twice><Twice>1</Twice><Twice>2</Twice><Uuid>0000ABCD-1111-4222-8333-00000000eccb</Uuid>
 <Address>{unit=0, type=drive,bus=1}</Address><Properties>a=1;b=x=y;</Properties>
 <SpecParams><model>m</model><deep><er>1</er><est>2</est></deep></SpecParams>
 </e:Item>"""
-ITEM = Fields(parse_xml(DOCUMENT, where="F"), "F")
+ITEM = Fields(parse_xml(DOCUMENT, where="F"), Reading("F"))
+
+
+def fields(text: str) -> Fields:
+    return Fields(parse_xml(text.encode(), where="F"), Reading("F"))
 
 
 def test_reads() -> None:
@@ -29,14 +33,14 @@ def test_reads() -> None:
     assert ITEM.number("Number") == -12
     assert ITEM.code("Code", BiosType) is BiosType.Q35_OVMF
     assert ITEM.code("Absent", BiosType) is None
-    assert ITEM.text("Twice") == "2"
+    assert ITEM.text("Twice") == "1"
     assert (ITEM.attribute("id"), ITEM.attribute("p")) == ("7", "8")
-    assert ITEM.attribute_number("id") == 7
+    assert ITEM.attribute_count("id") == 7
     assert ITEM.uuid_of(ITEM.text("Uuid") or "", "Uuid").startswith("0000abcd-")
     assert ITEM.address() == (("bus", "1"), ("type", "drive"), ("unit", "0"))
     assert ITEM.spec_params() == (("model", "m"), ("deep/er", "1"), ("deep/est", "2"))
-    assert pairs_of_properties(ITEM, "Properties") == (("a", "1"), ("b", "x=y"))
-    assert pairs_of_properties(ITEM, "Absent") == ()
+    assert ITEM.properties("Properties") == (("a", "1"), ("b", "x=y"))
+    assert ITEM.properties("Absent") == ()
 
 
 @pytest.mark.parametrize(
@@ -47,7 +51,7 @@ def test_reads() -> None:
         (lambda: ITEM.count("Number"), "F, line 2: Item/Number: -12 is less than 0"),
         (lambda: ITEM.code("Number", BiosType), "Item/Number: -12 is no known BiosType"),
         (lambda: ITEM.uuid_of("x", "Uuid"), "F, line 3: Item/Uuid: 'x' is not a UUID"),
-        (lambda: pairs_of_properties(ITEM, "Text"), "Item/Text: 'two words' is not name=value"),
+        (lambda: ITEM.properties("Text"), "Item/Text: 'two words' is not name=value"),
     ],
 )
 def test_errors_name_element_and_line(read: Callable[[], object], message: str) -> None:
@@ -59,7 +63,7 @@ def test_errors_name_element_and_line(read: Callable[[], object], message: str) 
 def test_parameters_nested_too_deep() -> None:
     data = b"<i><SpecParams>" + b"<a>" * 12 + b"</a>" * 12 + b"</SpecParams></i>"
     with pytest.raises(OvfError, match="nested too deep"):
-        Fields(parse_xml(data, where="F"), "F").spec_params()
+        fields(data.decode()).spec_params()
 
 
 @pytest.mark.parametrize(
@@ -76,3 +80,41 @@ def test_parameters_nested_too_deep() -> None:
 )
 def test_section_kinds(text: str, kind: str) -> None:
     assert section_kind(parse_xml(text.encode(), where="F")) == kind
+
+
+def test_what_nobody_read_is_the_rest() -> None:
+    item = fields(
+        '<i xmlns:rasd="http://schemas.dmtf.org/wbem/wscim/1/cim-schema/2/'
+        'CIM_ResourceAllocationSettingData" a="1" b="2"><Read>1</Read><rasd:Unread>2</rasd:Unread>'
+        "<Made>3</Made><Bad>x</Bad><Kept>4</Kept><Read>5</Read><Deep><er/></Deep></i>"
+    )
+    item.derive("Made")
+    assert item.text("Read") == "1"
+    assert item.keeping.text("Kept") == "4"
+    assert item.count("Bad", bad=Bad.NOTE) is None
+    assert item.attribute("a") == "1"
+    assert item.rest() == (("rasd:Unread", "2"), ("Bad", "x"))
+    assert item.rest_attributes() == (("b", "2"),)
+    assert item.reading.notes == ["F, line 1: i/Bad: 'x' is not a number"]
+
+
+def test_every_read_is_recorded_with_its_purpose() -> None:
+    item = fields('<i a="1"><Used>1</Used><Kept/><SpecParams><x><y/></x></SpecParams><Not/></i>')
+    item.text("Used")
+    item.keeping.text("Kept")
+    item.attribute("a")
+    item.spec_params()
+    named = {element.tag + name for element, name in item.reading.used}
+    assert named == {"i", "ia", "Used", "SpecParams", "x", "y"}
+    assert {element.tag for element, _ in item.reading.kept} == {"i", "Kept"}
+
+
+def test_what_a_bad_value_means() -> None:
+    item = fields("<i><n>x</n></i>")
+    with pytest.raises(OvfError):
+        item.count("n", bad=Bad.DOUBT)
+    item.reading.has_engine_xml = True
+    assert item.count("n", bad=Bad.DOUBT) is None
+    assert item.reading.unreadable == ["F, line 1: i/n: 'x' is not a number"]
+    with pytest.raises(OvfError):
+        item.count("n")
