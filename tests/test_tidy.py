@@ -19,7 +19,7 @@ from typing import Callable, Union
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-FOLDERS = ("ha_agent", "demo", "bench", "tests")
+FOLDERS = ("ha_agent", "demo", "bench", "fuzz", "tests")
 
 MAX_FUNCTION_LINES = 70
 MAX_MODULE_LINES = 400
@@ -36,6 +36,7 @@ PURE = (
     "ha_agent.vdsm.qemu_args",
     "ha_agent.observe",
     # Values and arithmetic that those are built on.
+    "ha_agent.broker.can_do",
     "ha_agent.broker.snapshot",
     "ha_agent.vdsm.vm_status",
     "ha_agent.vdsm.domain_model",

@@ -68,7 +68,7 @@ _BYTES_OF_UNIT = {
     "tib": 2**40,
 }
 _DIGITS_LIMIT = 20
-_NO_ORDER = 1 << 30
+NO_BOOT_ORDER = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,9 @@ class GuardFacts:
 
 
 @dataclass(frozen=True)
-class _DiskFacts:
+class DomainDisk:
+    """A disk of a domain XML that VDSM prepares. `boot_order` is `NO_BOOT_ORDER` without one."""
+
     image_uuid: str
     volume_uuid: str
     storage_domain_uuid: str
@@ -116,7 +118,7 @@ class _DomainFacts:
     pairs of key and lockspace; None stands for what the XML leaves to libvirt."""
 
     uuid: str
-    disks: tuple[_DiskFacts, ...]
+    disks: tuple[DomainDisk, ...]
     leases: frozenset[tuple[str, str]]
     has_network: bool
     is_uefi: bool
@@ -125,7 +127,7 @@ class _DomainFacts:
     machine: Optional[str]
 
     @property
-    def boot(self) -> _DiskFacts:
+    def boot(self) -> DomainDisk:
         return self.disks[0]
 
 
@@ -184,7 +186,7 @@ def _judge_boot_disk(
             yield Refusal("boot_disk_gone", f"{sentence} {boot.image_uuid}", True)
             return
         # Without orders in either the first disk in the document is but a guess.
-        ordered = max(boot.boot_order, old.boot_order) < _NO_ORDER
+        ordered = max(boot.boot_order, old.boot_order) < NO_BOOT_ORDER
         if ordered and boot.image_uuid != old.image_uuid:
             sentence = f"it would boot from disk {boot.image_uuid}, not from {old.image_uuid}"
             yield Refusal("boot_disk_changed", sentence, True)
@@ -261,6 +263,14 @@ def _judge_machine(
         yield Refusal("unknown_machine_type", sentence, True)
 
 
+def domain_disks(domain: DomainXml) -> tuple[DomainDisk, ...]:
+    """Return the disks that VDSM prepares, the one that the VM boots from first, at least one.
+
+    Raises OvfError.
+    """
+    return _read(domain.xml, "domain XML").disks
+
+
 # Reading the domain XML -----------------------------------------------------------------
 
 
@@ -291,7 +301,7 @@ def _read(xml: str, where: str) -> _DomainFacts:
     )
 
 
-def _disks(root: etree._Element, devices: etree._Element) -> list[_DiskFacts]:
+def _disks(root: etree._Element, devices: etree._Element) -> list[DomainDisk]:
     """Return the disks that VDSM prepares, in boot order, then in the order of the document."""
     blocks = root.findall(f"metadata/{{{VM_NAMESPACE}}}vm")
     by_name = {
@@ -314,7 +324,7 @@ def _disks(root: etree._Element, devices: etree._Element) -> list[_DiskFacts]:
         order = None if boot is None else _number(boot.get("order"))
         exclusive = ids.get("shared") == "exclusive"
         found.append(
-            _DiskFacts(image, volume, domain, exclusive, _NO_ORDER if order is None else order)
+            DomainDisk(image, volume, domain, exclusive, NO_BOOT_ORDER if order is None else order)
         )
     return sorted(found, key=lambda item: item.boot_order)
 
