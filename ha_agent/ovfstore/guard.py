@@ -219,8 +219,7 @@ def _judge_rest_of_current(
 
 
 def _has_vm_lease(vm: VmDefinition, domain: _DomainFacts) -> bool:
-    named = vm.lease_domain_uuid or dict(vm.extra_fields).get("LeaseDomainId", "").strip()
-    return bool(named) or any(key == domain.uuid for key, _ in domain.leases)
+    return vm.lease_domain_uuid is not None or any(key == domain.uuid for key, _ in domain.leases)
 
 
 def _judge_network(wanted: _DomainFacts, known: Optional[_DomainFacts]) -> Iterator[Refusal]:
