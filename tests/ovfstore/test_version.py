@@ -63,7 +63,7 @@ def test_another_document_is_none_of_the_version() -> None:
         *[("accepted_at", value) for value in (float("nan"), float("inf"))],
         *[("how", value) for value in (None, "", "magic", ["read"])],
         *[("source", value) for value in (None, 1, "a\nb", "\x9b2J", "\ud800", "a" * 5000)],
-        *[("vm_name", value) for value in (None, {}, "\0")],
+        *[("vm_name", value) for value in (None, 7, "\0")],
         *[("memory_mib", value) for value in (None, 1.5, -5)],
         *[("last_updated", value) for value in (None, 0)],
         *[("approved", value) for value in (None, "code", [1], [None], ["a\0"])],
