@@ -17,6 +17,7 @@ from ha_agent.broker.can_do import CanDoFacts, Verdict, can_do, can_do_facts
 from ha_agent.broker.snapshot import HostEntry, LeaseEntry, Snapshot
 from ha_agent.instant import Instant
 from ha_agent.ovfstore.locate import StoreCopy
+from ha_agent.ovfstore.model import VmDefinition
 from ha_agent.ovfstore.translate import domain_xml
 from ha_agent.ovfstore.xml_input import OvfError
 from tests.ovfstore.built_domain import DOMAIN, VM
@@ -27,8 +28,8 @@ BOOT_IMAGE = "d2000000-0000-4000-8000-000000000001"
 BOOT_VOLUME = "d2000000-0000-4000-8000-00000000000b"
 DATA_IMAGE = "d1000000-0000-4000-8000-000000000001"
 LUN = "d3000000-0000-4000-8000-000000000001"
-STATUS_IMAGE = "57000000-0000-4000-8000-000000000001"
-STATUS_VOLUME = "57000000-0000-4000-8000-000000000002"
+STATUS_IMAGE = "5a57a705-0000-4000-8000-000000000001"
+STATUS_VOLUME = "5a57a705-0000-4000-8000-000000000002"
 STORE = StoreCopy(
     "0F000000-0000-4000-8000-000000000001", "0f000000-0000-4000-8000-000000000002", "{}"
 )
@@ -45,6 +46,7 @@ ACTIONS = {
 def facts(
     *hosts: HostEntry,
     lease: Optional[LeaseEntry] = None,
+    vm: VmDefinition = VM,
     defined: bool = True,
     listed: bool = True,
 ) -> CanDoFacts:
@@ -59,8 +61,8 @@ def facts(
     )
     return can_do_facts(
         snapshot,
-        VM if defined else None,
-        domain_xml(VM, storage_domain_uuid=DOMAIN) if defined else None,
+        vm if defined else None,
+        domain_xml(vm, storage_domain_uuid=DOMAIN) if defined else None,
         storage_domain_uuid=DOMAIN.upper(),
         volumes=VOLUMES,
         store_copies=(STORE,) if listed else None,
@@ -92,6 +94,14 @@ def test_storage_domains(verb: str) -> None:
     undefined = facts(ALPHA, BETA, defined=False)
     assert ask(action, undefined, storage_domain=OTHER) == "unknown_state"
     assert ask(action, undefined, storage_domain=DOMAIN) == "hosted_engine_domain"
+
+
+def test_a_disk_that_is_not_plugged_is_on_its_domain_all_the_same() -> None:
+    disks = [dataclasses.replace(disk, is_plugged=disk.is_boot) for disk in VM.disks]
+    vm = dataclasses.replace(VM, disks=tuple(disks))
+    known = facts(ALPHA, BETA, vm=vm)
+    assert ask("storage_domain.detach", known, storage_domain=DATA_DOMAIN) == "engine_vm_disk"
+    assert ask("disk.remove", known, disk=DATA_IMAGE) == "engine_vm_disk"
 
 
 def test_the_engine_vm() -> None:

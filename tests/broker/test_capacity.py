@@ -45,21 +45,25 @@ def in_virtual_time(main: Coroutine[Any, Any, None]) -> None:
     run_virtual(main)
 
 
-def test_vdsm_is_asked_once_a_connection() -> None:
+def test_vdsm_is_asked_once_a_connection(caplog: pytest.LogCaptureFixture) -> None:
     async def main() -> None:
-        vdsm = FakeVdsm(TOLD, MORE)
+        vdsm = FakeVdsm(TOLD, TOLD, MORE)
         await asyncio.sleep(3600)
         assert (vdsm.keeper.current, vdsm.asked_at) == (None, [])
         vdsm.keeper.connected()
         await asyncio.sleep(3600)
         assert vdsm.keeper.current == TOLD
         assert len(vdsm.asked_at) == 1
-        vdsm.keeper.connected()
-        await asyncio.sleep(3600)
+        for _ in range(2):
+            vdsm.keeper.connected()
+            await asyncio.sleep(3600)
         assert vdsm.keeper.current == MORE
-        assert len(vdsm.asked_at) == 2
+        assert len(vdsm.asked_at) == 3
 
-    in_virtual_time(main())
+    with caplog.at_level(logging.INFO):
+        in_virtual_time(main())
+    said = [record.getMessage() for record in caplog.records]
+    assert said == [f"this host has {size} MiB, 8 CPU threads" for size in (16384, 32768)]
 
 
 def test_a_failure_is_tried_again_after_longer_and_longer_pauses(
@@ -83,11 +87,12 @@ def test_a_new_connection_ends_the_pause() -> None:
         vdsm = FakeVdsm(*[AWAY] * 7, TOLD)
         vdsm.keeper.connected()
         await asyncio.sleep(400)
-        assert vdsm.keeper.current is None
-        vdsm.answers = [AWAY, TOLD]
+        vdsm.answers, vdsm.asked_at = [AWAY, AWAY, TOLD], []
         vdsm.keeper.connected()
-        await asyncio.sleep(6)
+        await asyncio.sleep(16)
         assert vdsm.keeper.current == TOLD
+        pauses = [after - at for at, after in zip(vdsm.asked_at, vdsm.asked_at[1:])]
+        assert pauses == pytest.approx([5, 10])
 
     in_virtual_time(main())
 
@@ -113,7 +118,7 @@ def picture(*hosts: HostEntry) -> Snapshot:
 
 def test_the_guard_looks_at_live_hosts() -> None:
     snapshot = picture(
-        HostEntry(1, "alpha", alive=False, memory_mib=1, cpu_threads=1),
+        HostEntry(1, "alpha", alive=True, memory_mib=1, cpu_threads=1),
         HostEntry(2, "beta", alive=True, memory_mib=4096, cpu_threads=2),
         HostEntry(3, "gamma", alive=False, memory_mib=8192, cpu_threads=4),
         HostEntry(4, "delta", alive=True),

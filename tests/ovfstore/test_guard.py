@@ -16,7 +16,7 @@ from ha_agent.errors import BadInput
 from ha_agent.ovfstore import guard
 from ha_agent.ovfstore.codes import BiosType, DiskInterface, NicModel
 from ha_agent.ovfstore.domain_build import build_domain_xml
-from ha_agent.ovfstore.guard import GuardFacts, HostCapacity, Refusal, judge
+from ha_agent.ovfstore.guard import GuardFacts, HostCapacity, Refusal, domain_disks, judge
 from ha_agent.ovfstore.model import Disk, Nic, VmDefinition
 from ha_agent.ovfstore.ovf_parse import parse_ovf
 from ha_agent.ovfstore.translate import DomainXml, domain_xml
@@ -193,6 +193,65 @@ def test_several_refusals_come_together_and_name_what_and_where() -> None:
     )
 
 
+# Disks and firmware as they stand in the engine's domain XML -------------------------------
+
+
+def engine_domain(*disks: tuple[str, Optional[int]], system: str = "") -> DomainXml:
+    """A domain with these disks: image, and boot order."""
+    devices, metadata = "", ""
+    for number, (image, order) in enumerate(disks):
+        boot = "" if order is None else f'<boot order="{order}"/>'
+        devices += f'<disk device="disk"><target dev="vd{number}"/>{boot}</disk>'
+        metadata += f'<ovirt-vm:device devtype="disk" name="vd{number}">'
+        metadata += f"<imageID>{image}</imageID><volumeID>{image}</volumeID>" if image else ""
+        metadata += f"<domainID>{DOMAIN}</domainID><shared>exclusive</shared></ovirt-vm:device>"
+        devices += f"<lease><key>{image}</key><lockspace>{DOMAIN}</lockspace></lease>"
+    return DomainXml(
+        f'<domain xmlns:ovirt-vm="http://ovirt.org/vm/1.0"><uuid>{VM.uuid}</uuid>{system}<devices>'
+        f'{devices}<interface type="user"/></devices>'
+        f"<metadata><ovirt-vm:vm>{metadata}</ovirt-vm:vm></metadata></domain>",
+        "engine_xml",
+    )
+
+
+@pytest.mark.parametrize(
+    ("domain", "expected"),
+    [
+        (engine_domain((BOOT_DISK, 1), (DATA_DISK, None)), []),
+        (engine_domain((DATA_DISK, 2), (BOOT_DISK, 1)), []),
+        (engine_domain((DATA_DISK, None), (BOOT_DISK, 1)), []),
+        (engine_domain((DATA_DISK, None), (BOOT_DISK, None)), []),
+        (engine_domain((DATA_DISK, 1), (BOOT_DISK, 2)), ["boot_disk_changed"]),
+        (engine_domain((DATA_DISK, 1), (BOOT_DISK, None)), ["boot_disk_changed"]),
+        (engine_domain((DATA_DISK, 1)), ["boot_disk_gone"]),
+        (engine_domain(("", 1), (BOOT_DISK, 2)), []),
+        (engine_domain(("", 1)), ["bad_domain_xml"]),
+    ],
+)
+def test_which_disk_boots(domain: DomainXml, expected: list[str]) -> None:
+    current = change(bios_type=BiosType.Q35_SEA_BIOS)
+    assert [refusal.code for refusal in judge(VM, domain, current, FACTS)] == expected
+
+
+def test_a_cdrom_is_no_disk() -> None:
+    domain = engine_domain((DATA_DISK, 1), (BOOT_DISK, 2))
+    cdrom = DomainXml(domain.xml.replace('device="disk"', 'device="cdrom"', 1), "engine_xml")
+    current = change(bios_type=BiosType.Q35_SEA_BIOS)
+    assert judge(VM, cdrom, current, FACTS) == ()
+    assert [disk.image_uuid for disk in domain_disks(cdrom)] == [BOOT_DISK]
+
+
+@pytest.mark.parametrize(
+    "system", ['<os firmware="efi"/>', '<os><loader type="pflash">/x</loader></os>']
+)
+def test_firmware_as_libvirt_has_it(system: str) -> None:
+    domain = engine_domain((BOOT_DISK, 1), system=system)
+    assert judge(VM, domain, VM, FACTS) == ()
+    bios = change(bios_type=BiosType.Q35_SEA_BIOS)
+    (refusal,) = judge(VM, domain, bios, FACTS)
+    assert (refusal.code, "UEFI, not BIOS" in refusal.sentence) == ("firmware_changed", True)
+
+
 # NICs ------------------------------------------------------------------------------------
 
 
@@ -213,6 +272,7 @@ def test_nics_that_reach_nobody_are_none(values: dict[str, Any]) -> None:
             '<interface type="bridge"><source bridge="b"/><link state="down"/></interface>',
             ["no_nic"],
         ),
+        ('<interface type="bridge"><source bridge=";vdsmdummy;"/></interface>', ["no_nic"]),
         ('<interface type="bridge"/>', ["no_nic"]),
         ('<hostdev mode="subsystem"/>', ["no_nic"]),
     ],
@@ -260,6 +320,7 @@ def test_an_edit_gets_through_while_the_bigger_host_is_away() -> None:
         ('<memory unit="b">8589934593</memory>', ["memory_beyond_hosts"]),
         (f"<memory>{'9' * 5000}</memory>", ["memory_beyond_hosts"]),
         (f"<memory>{'0' * 50}1</memory>", []),
+        (f"<memory>{'0' * 50}8388609</memory>", ["memory_beyond_hosts"]),
         ("<memory>-1</memory>", []),
         ('<memory unit="acre">9999999999</memory>', []),
         ("<memory/>", []),
@@ -290,6 +351,8 @@ def test_another_vm_is_never_accepted() -> None:
     (refusal,) = judge(VM, smuggled, VM, FACTS)
     assert (refusal.code, refusal.may_force) == ("other_vm", False)
     assert OTHER_VM in refusal.sentence
+    (refusal,) = judge(other, domain_xml(VM, storage_domain_uuid=DOMAIN), VM, FACTS)
+    assert (refusal.code, refusal.may_force) == ("other_vm", False)
 
 
 @pytest.mark.parametrize(
