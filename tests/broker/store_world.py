@@ -8,17 +8,24 @@ call that changes something is a step at which a host can be killed.
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import uuid
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Callable, Optional, cast
 
+from demo.domain import engine_vm
 from ha_agent.broker import storage_worker
 from ha_agent.broker.storage_lane import StorageFault, StorageLane
+from ha_agent.broker.store_claim import Clock
 from ha_agent.broker.store_reader import StoreReader
+from ha_agent.broker.store_writer import StoreWriter, WriterDeadlines
 from ha_agent.clock import SystemClock
+from ha_agent.instant import Instant, WallTime
 from ha_agent.ovfstore.locate import format_description, java_date_text
+from ha_agent.ovfstore.ovf_build import build_ovf
 from ha_agent.ovfstore.tar_volume import build_archive
 from ha_agent.vdsm.errors import VdsmCallFailed
 from ha_agent.vdsm.verbs import Vdsm
@@ -28,6 +35,7 @@ FIRST, SECOND, THIRD = (str(uuid.UUID(int=number)) for number in (20, 21, 22))
 POOL = str(uuid.UUID(int=99))
 CAPACITY_BYTES = 1 << 20
 CLOCK = SystemClock()
+GRACE_SECONDS = 90.0
 _BLOCK_BYTES = 4096
 
 
@@ -52,6 +60,11 @@ class World:
     folder: Path
     volumes: dict[str, Volume] = field(default_factory=dict)
     unreadable: set[str] = field(default_factory=set)
+    failing: set[str] = field(default_factory=set)
+    domain_type: str = "NFS"
+    is_connected: bool = True
+    task_looks: int = 2
+    task_error: int = 0
     pool: str = ""
     spm_id: int = -1
     description_limit_chars: int = 210
@@ -75,6 +88,15 @@ class World:
         self.add(volume, good(text, len(data)), data)
 
 
+@functools.cache  # its network card has a new UUID each time
+def ovf_of(memory_mib: int) -> bytes:
+    """Return an OVF of the engine VM."""
+    vm = dataclasses.replace(
+        engine_vm(DOMAIN, FIRST, SECOND, VM), memory_mib=memory_mib, engine_xml=None
+    )
+    return build_ovf(vm)
+
+
 def good(text: str, size_bytes: int) -> str:
     """Return the description of a whole copy."""
     return format_description(
@@ -85,6 +107,22 @@ def good(text: str, size_bytes: int) -> str:
 def unfinished(text: Optional[str]) -> str:
     """Return the description of a copy that is being written, or never was."""
     return format_description(storage_domain_uuid=DOMAIN, updated=False, last_updated_text=text)
+
+
+class JumpingClock:
+    """A clock on which sleeping takes no time; `slept` tells for how long."""
+
+    def __init__(self) -> None:
+        self.slept: list[float] = []
+
+    def now(self) -> Instant:
+        return Instant(sum(self.slept))
+
+    def wall(self) -> WallTime:
+        return CLOCK.wall()
+
+    async def sleep(self, duration_seconds: float) -> None:
+        self.slept.append(duration_seconds)
 
 
 class Host:
@@ -104,12 +142,24 @@ class Host:
         self.calls: list[tuple[str, Mapping[str, Any]]] = []
         self.tasks: dict[str, int] = {}
         self.on_step: Callable[[str], None] = lambda step: None
+        self.pause: Callable[[], Awaitable[None]] = _no_pause
         self._kill_at = kill_at
         self._kill = kill
 
     def reader(self) -> StoreReader:
         return StoreReader(
             Vdsm(self), self.lane(), vm_uuid=VM, domain_uuid=DOMAIN, read_deadline_seconds=5
+        )
+
+    def writer(self, clock: Optional[Clock] = None) -> StoreWriter:
+        self.clock = clock or JumpingClock()
+        return StoreWriter(
+            Vdsm(self),
+            self.lane(),
+            self.reader(),
+            host_id=self.host_id,
+            clock=self.clock,
+            deadlines=WriterDeadlines(grace_seconds=GRACE_SECONDS),
         )
 
     def lane(self) -> StorageLane:
@@ -120,6 +170,7 @@ class Host:
     ) -> Any:
         """Answer a verb, as client.Caller."""
         assert deadline_seconds is not None
+        await self.pause()
         self.calls.append((method, params))
         answer = getattr(self, f"_{method.partition('.')[2]}")
         return answer(**params)
@@ -160,7 +211,11 @@ class Host:
     def _getInfo(self, storagedomainID: str, **volume: str) -> dict[str, Any]:
         assert storagedomainID == DOMAIN
         if not volume:
-            return {"uuid": DOMAIN, "type": "NFS", "pool": [self.world.pool or BLANK]}
+            return {
+                "uuid": DOMAIN,
+                "type": self.world.domain_type,
+                "pool": [self.world.pool or BLANK],
+            }
         found = self._volume(volume["volumeID"], volume["imageID"])
         if volume["volumeID"] in self.world.unreadable:
             raise VdsmCallFailed("Volume.getInfo", 200, "metadata is damaged")
@@ -185,7 +240,7 @@ class Host:
         return {"path": str(self._volume(volumeID, imageID).path)}
 
     def _getSpmStatus(self, storagepoolID: str) -> dict[str, Any]:
-        if storagepoolID != self.world.pool:
+        if storagepoolID != self.world.pool or not self.world.is_connected:
             raise VdsmCallFailed("StoragePool.getSpmStatus", 309, "not connected")
         is_spm = self.world.spm_id == self.host_id
         return {
@@ -221,18 +276,18 @@ class Host:
             )
             _IMAGES[volumeID] = imageID
             task = str(uuid.uuid4())
-            self.tasks[task] = 2
+            self.tasks[task] = self.world.task_looks
             return task
 
         return cast(str, self.step("create", take_effect))
 
     def _getStatus(self, taskID: str) -> dict[str, Any]:
         self.tasks[taskID] -= 1
-        running = self.tasks[taskID] > 0
+        running, code = self.tasks[taskID] > 0, self.world.task_error
         return {
             "taskState": "running" if running else "finished",
-            "taskResult": "" if running else "success",
-            "code": 0,
+            "taskResult": "" if running else "cleanSuccess" if code else "success",
+            "code": 0 if running else code,
             "message": "",
             "taskID": taskID,
         }
@@ -253,6 +308,10 @@ class Host:
         return self.world.volumes[volume]
 
 
+async def _no_pause() -> None:
+    """Be served at once."""
+
+
 BLANK = "00000000-0000-0000-0000-000000000000"
 _IMAGES: dict[str, str] = {}
 
@@ -270,6 +329,9 @@ class _Lane:
 
     async def call(self, operation: str, deadline_seconds: float, **args: Any) -> Any:
         assert deadline_seconds > 0
+        await self._host.pause()
+        if Path(args["path"]).name in self._host.world.failing:
+            raise StorageFault("EIO", operation, args["path"], "Input/output error")
 
         def run() -> Any:
             try:

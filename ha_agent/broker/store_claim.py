@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who may write the OVF_STORE's copies, and one writer at a time for each.
+
+VDSM lets the pool's manager (SPM) alone change a volume's description. Where the domain belongs
+to a pool, a host that is not SPM is refused, with a sentence that says where to go. Where it
+belongs to no pool (only the embedded VDSM writes there) any host may, and several may try.
+
+A writer marks a copy before it touches it, with the engine's own words and one more key, which
+the engine and its readers do not look at (they take their keys out of a JSON object by name):
+
+    {"Updated":false,"Last Updated":<the OLD date>,...,"Disk Description":"OVF_STORE",
+     "Writer":"<host id>-<random>"}
+
+Another's mark, or none, is another's copy. In a domain without a pool two hosts may mark at once:
+
+    read: as listed ── mark ── settle ── read: my mark? then it is mine
+    `<──── at most settle ───>`
+
+Whoever marks after me has read before my mark, so its mark comes within the settle time of mine,
+and I read it; who takes longer than that gives up. A copy that somebody marked, or that the
+engine is writing, is left alone until its description has not changed for the grace time: no
+live writer leaves it longer. Marks of this very host are from a life before this one.
+
+This narrows races, it can't end all: VDSM's `dd` on behalf of the engine asks nobody. That is
+why our mark is read again before a copy is called good, and why the other copy is good meanwhile.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from dataclasses import dataclass
+from typing import Optional, Protocol, Union
+
+from ha_agent.errors import EnvironmentFault
+from ha_agent.instant import Instant, WallTime
+from ha_agent.ovfstore.locate import StoreCopy, StoreDescription, format_description
+from ha_agent.vdsm.answers import VolumeInfo
+from ha_agent.vdsm.errors import VdsmCode
+from ha_agent.vdsm.verbs import NO_POOL, Vdsm
+
+NOT_ALLOWED_CODES = (VdsmCode.POOL_NOT_CONNECTED, VdsmCode.NOT_SPM)
+_WRITER = "Writer"
+
+
+class Clock(Protocol):
+    """What is needed of ports.Clock."""
+
+    def now(self) -> Instant: ...
+
+    def wall(self) -> WallTime: ...
+
+    async def sleep(self, duration_seconds: float) -> None: ...
+
+
+@dataclass(frozen=True)
+class StoreRefusal:
+    """Why this host does not write, for a program (`code`) and for people (`sentence`).
+
+    Codes: not_spm, pool_not_connected, no_store, one_copy, no_whole_copy.
+    """
+
+    code: str
+    sentence: str
+
+
+class StoreChanged(EnvironmentFault):
+    """Somebody else changes the store at the same time; nothing was called good by us."""
+
+
+@dataclass(frozen=True)
+class Access:
+    """How this host may write: under which pool's id, and whether no other host may."""
+
+    pool_id: str
+
+    @property
+    def is_exclusive(self) -> bool:
+        """Tell whether VDSM lets one host write only: the SPM of a pool."""
+        return self.pool_id != NO_POOL
+
+
+class StoreClaims:
+    """Access to one domain's store, and marks on its copies."""
+
+    def __init__(
+        self,
+        vdsm: Vdsm,
+        *,
+        domain_uuid: str,
+        host_id: int,
+        clock: Clock,
+        settle_seconds: float,
+    ) -> None:
+        self._vdsm = vdsm
+        self._domain_uuid = domain_uuid
+        self._host_id = host_id
+        self._clock = clock
+        self._settle_seconds = settle_seconds
+
+    async def access(self) -> Union[Access, StoreRefusal]:
+        """Ask VDSM whether this host may write. Raises EnvironmentFault."""
+        info = await self._vdsm.domain_info(self._domain_uuid)
+        pools = [pool for pool in info.pool_ids if pool not in ("", NO_POOL)]
+        if not pools:
+            return Access(NO_POOL)
+        status = await self._vdsm.spm_status(pools[0])
+        if status is None:
+            return StoreRefusal(
+                "pool_not_connected",
+                f"storage domain {self._domain_uuid} belongs to pool {pools[0]}, which is not"
+                " connected on this host, so that VDSM lets it write nothing there: run this on"
+                " the host that is SPM, or change the VM in the engine",
+            )
+        if not status.is_spm:
+            return self.not_spm(pools[0], status.spm_id)
+        return Access(pools[0])
+
+    def not_spm(self, pool_id: str, spm_id: Optional[int]) -> StoreRefusal:
+        """Return the refusal of a host that is not SPM; `spm_id` None when no host is."""
+        who = "no host is SPM now" if spm_id is None else f"SPM is the host with id {spm_id}"
+        where = "when there is one" if spm_id is None else "there"
+        return StoreRefusal(
+            "not_spm",
+            f"storage domain {self._domain_uuid} belongs to pool {pool_id}, and only its manager"
+            f" (SPM) may write there; {who}: run this {where}, or change the VM in the engine",
+        )
+
+    def is_mine(self, copy: StoreCopy) -> bool:
+        """Tell whether the last one to mark this copy was this host."""
+        return _writer(copy.description).startswith(f"{self._host_id}-")
+
+    def is_busy(self, copy: StoreCopy, description: Optional[StoreDescription]) -> bool:
+        """Tell whether another may be writing this copy now, by its description alone."""
+        if description is None or description.updated or self.is_mine(copy):
+            return False
+        return description.last_updated is not None or bool(_writer(copy.description))
+
+    async def claim(self, access: Access, copy: StoreCopy, old_date: Optional[str]) -> str:
+        """Mark a copy as being written by us, and return the mark: its description now.
+
+        `copy` is as listed. Raises StoreChanged when somebody else has it, and EnvironmentFault.
+        """
+        began_at = self._clock.now()
+        await self.expect(copy, copy.description)
+        mark = self._mark(old_date)
+        await self.describe(access, copy, mark)
+        if not access.is_exclusive:
+            took_seconds = self._clock.now() - began_at
+            if took_seconds > self._settle_seconds:
+                raise EnvironmentFault(
+                    f"volume {copy.volume_uuid}: VDSM took {took_seconds:.1f} s to mark it, longer"
+                    f" than the {self._settle_seconds:g} s after which it would surely be ours;"
+                    " its content was not touched"
+                )
+            await self._clock.sleep(self._settle_seconds)
+        await self.expect(copy, mark)
+        return mark
+
+    async def describe(self, access: Access, copy: StoreCopy, text: str) -> None:
+        """Set a copy's description."""
+        await self._vdsm.set_volume_description(
+            self._domain_uuid, copy.image_uuid, copy.volume_uuid, text, pool_id=access.pool_id
+        )
+
+    async def expect(self, copy: StoreCopy, text: str) -> VolumeInfo:
+        """Return the volume's data. Raises StoreChanged when its description is another."""
+        info = await self._vdsm.volume_info(self._domain_uuid, copy.image_uuid, copy.volume_uuid)
+        if info is None or info.description != text:
+            now = "is gone" if info is None else f"reads {info.description!r}"
+            raise StoreChanged(
+                f"volume {copy.volume_uuid} is being changed by somebody else (the engine, or"
+                f" another host): its description {now}, not {text!r}; we did not call it good."
+                " Look with `ha-agent store verify` and try again"
+            )
+        return info
+
+    def _mark(self, old_date: Optional[str]) -> str:
+        value = json.loads(
+            format_description(
+                storage_domain_uuid=self._domain_uuid, updated=False, last_updated_text=old_date
+            )
+        )
+        value[_WRITER] = f"{self._host_id}-{uuid.uuid4().hex[:8]}"
+        return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+
+
+def _writer(description: str) -> str:
+    try:
+        value = json.loads(description)
+    except (ValueError, RecursionError):
+        return ""
+    writer = value.get(_WRITER) if isinstance(value, dict) else None
+    return writer if isinstance(writer, str) else ""

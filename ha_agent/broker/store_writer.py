@@ -1,0 +1,396 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Changing the engine VM's OVF in the OVF_STORE, by the engine's own protocol; making a store.
+
+It must not judge a definition (the guard does) nor choose the one that is used.
+
+One copy after the other, the worst first and the best one, from which the others can be made
+again, last (facts/ovf-and-volumes.md, 1.3):
+
+    1  marked: "Updated":false with the OLD date, and our mark         store_claim.py
+    2  the worker changes the archive, or writes it whole; durable      volume_ops.py
+    3  read afresh: whole, the very document, the mark still ours       else stop
+    4  "Updated":true, the new Size, the new date                      readers take it from here
+       then the next copy, from 1
+
+A copy is changed where it stands when it is from the same update as the best one, else written
+whole from that. Cut off anywhere, the copy in work says "Updated":false and is not read, and
+another one is good, with the old OVF or the new; the next put starts with the one that is not.
+The answer comes when the last copy has passed 4.
+
+Readers take the newest date, so the new one is always later than all that stand there, whatever
+this host's clock says and whatever zone the engine's dates are in.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Optional, Union
+
+from ha_agent.broker import store_plan
+from ha_agent.broker.storage_lane import StorageLane
+from ha_agent.broker.store_check import StoreChecker, StoreListing, StoreVerdict
+from ha_agent.broker.store_claim import (
+    NOT_ALLOWED_CODES,
+    Access,
+    Clock,
+    StoreChanged,
+    StoreClaims,
+    StoreRefusal,
+)
+from ha_agent.broker.store_reader import OVFS, StoreReader, member_names
+from ha_agent.errors import BadInput, DeadlineExceeded, EnvironmentFault
+from ha_agent.ovfstore.approval import identity_of
+from ha_agent.ovfstore.locate import (
+    RankedCopy,
+    StoreCopy,
+    format_description,
+    parse_description,
+)
+from ha_agent.ovfstore.ovf_parse import parse_ovf
+from ha_agent.vdsm.errors import VdsmCallFailed
+from ha_agent.vdsm.verbs import Allocation, Vdsm
+
+log = logging.getLogger(__name__)
+
+VOLUME_BYTES = 128 * 1024 * 1024
+MIN_COPIES = 2  # of one, a write that is cut off leaves nothing
+MAX_COPIES = 16  # the engine's StorageDomainOvfStoreCount
+_BLOCK_DOMAINS = ("ISCSI", "FCP")
+_TASK_POLL_SECONDS = 0.2
+
+
+@dataclass(frozen=True)
+class WriterDeadlines:
+    """Seconds. `grace_seconds` is longer than a live writer leaves a description unchanged."""
+
+    read_seconds: float = 30.0
+    write_seconds: float = 60.0
+    task_seconds: float = 120.0
+    settle_seconds: float = 1.0
+    grace_seconds: float = 90.0
+
+
+@dataclass(frozen=True)
+class WrittenCopy:
+    """One copy that was written: all of it (`whole`) or the change alone; `direct` I/O or not."""
+
+    copy: StoreCopy
+    size_bytes: int
+    written_bytes: int
+    whole: bool
+    direct: bool
+
+
+@dataclass(frozen=True)
+class PutResult:
+    """`refusal` None: every copy holds the document, durable and read back.
+
+    `copies` is empty when they held it before. `problems` are volumes VDSM could not tell about.
+    """
+
+    identity: str
+    refusal: Optional[StoreRefusal] = None
+    last_updated: str = ""
+    copies: tuple[WrittenCopy, ...] = ()
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class CreateResult:
+    """`existing` copies were there, `created` are new."""
+
+    refusal: Optional[StoreRefusal] = None
+    existing: tuple[StoreCopy, ...] = ()
+    created: tuple[StoreCopy, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Put:
+    access: Access
+    changes: Mapping[str, Optional[bytes]]
+    date: str
+    mtime: float
+
+
+class StoreWriter:
+    """The store of the reader's domain and VM. One change at a time."""
+
+    def __init__(
+        self,
+        vdsm: Vdsm,
+        lane: StorageLane,
+        reader: StoreReader,
+        *,
+        host_id: int,
+        clock: Clock,
+        deadlines: Optional[WriterDeadlines] = None,
+    ) -> None:
+        """`host_id` is this host's number among the hosts of the domain."""
+        self._vdsm = vdsm
+        self._lane = lane
+        self._reader = reader
+        self._clock = clock
+        self._deadlines = deadlines or WriterDeadlines()
+        self._checker = StoreChecker(
+            vdsm, lane, reader, read_deadline_seconds=self._deadlines.read_seconds
+        )
+        self._claims = StoreClaims(
+            vdsm,
+            domain_uuid=reader.domain_uuid,
+            host_id=host_id,
+            clock=clock,
+            settle_seconds=self._deadlines.settle_seconds,
+        )
+        self._changing = asyncio.Lock()
+
+    async def list(self) -> StoreListing:
+        """Return every copy by its description, the one to read first at the front.
+
+        Raises EnvironmentFault when VDSM does not tell.
+        """
+        return await self._checker.list()
+
+    async def verify(self) -> StoreVerdict:
+        """Read every copy whole. Raises EnvironmentFault when VDSM does not list them."""
+        return await self._checker.check(await self._checker.list())
+
+    async def put(self, document: bytes, approval: Optional[bytes], why: str) -> PutResult:
+        """Store the engine VM's OVF, and the approval beside it or none, in every copy.
+
+        `why` stands in the log. Don't cancel it: what is cut off is repaired by the next put
+        only. Raises BadInput for a document that is not this VM's OVF or has no room,
+        StoreChanged when somebody else writes, EnvironmentFault when VDSM or storage fails;
+        after each of these a good copy has the old document or the new one.
+        """
+        name, approval_name = member_names(self._reader.vm_uuid)
+        parse_ovf(document, where="the document to store", expect_uuid=self._reader.vm_uuid)
+        identity = identity_of(document)
+        async with self._changing:
+            access = await self._claims.access()
+            if isinstance(access, StoreRefusal):
+                return PutResult(identity, access)
+            verdict = await self._checker.check(await self._quiet_listing())
+            for copy in verdict.copies:
+                if copy.fault is not None:
+                    # It may be the newest one: not to be overwritten for a storage's hiccup.
+                    raise copy.fault
+            refusal = store_plan.refuse(verdict)
+            if refusal is not None:
+                return PutResult(identity, refusal, problems=verdict.problems)
+            first = verdict.copies[0]
+            if verdict.agree and (first.document, first.approval) == (document, approval):
+                described = first.ranked.description
+                date = (described.last_updated_text if described else None) or ""
+                return PutResult(identity, None, date, (), verdict.problems)
+            wall = self._clock.wall()
+            date = store_plan.date_after(
+                wall, (copy.ranked.description for copy in verdict.copies)
+            )
+            changes: dict[str, Optional[bytes]] = {approval_name: approval, name: document}
+            put = _Put(access, changes, date, wall.unix_seconds)
+            written = await self._write_all(put, verdict)
+            if isinstance(written, StoreRefusal):
+                return PutResult(identity, written, problems=verdict.problems)
+            log.info("OVF %s stored in %d copies, date %s: %s", identity, len(written), date, why)
+            return PutResult(identity, None, date, written, verdict.problems)
+
+    async def create(self, count: int = MIN_COPIES) -> CreateResult:
+        """Make OVF_STORE volumes until there are `count`. Those that are there count.
+
+        Raises BadInput for a count out of range; EnvironmentFault when VDSM fails, or can't
+        tell about a volume that may be a copy.
+        """
+        if not MIN_COPIES <= count <= MAX_COPIES:
+            raise BadInput(f"{count} copies: from {MIN_COPIES} to {MAX_COPIES} are possible")
+        async with self._changing:
+            access = await self._claims.access()
+            if isinstance(access, StoreRefusal):
+                return CreateResult(access)
+            existing = await self._reader.copies()
+            if self._reader.problems:
+                raise EnvironmentFault(
+                    f"not known how many copies there are: {'; '.join(self._reader.problems)}"
+                )
+            info = await self._vdsm.domain_info(self._reader.domain_uuid)
+            on_blocks = info.type.upper() in _BLOCK_DOMAINS
+            allocation = Allocation.PREALLOCATED if on_blocks else Allocation.SPARSE
+            created = []
+            for _ in range(count - len(existing)):
+                try:
+                    created.append(await self._create_one(access, allocation))
+                except VdsmCallFailed as error:
+                    if created or error.code not in NOT_ALLOWED_CODES:
+                        raise
+                    return CreateResult(await self._not_allowed(error), existing)
+            return CreateResult(None, existing, tuple(created))
+
+    # Before a write.
+
+    async def _quiet_listing(self) -> StoreListing:
+        """Return a listing in which no other writer is at work. Raises StoreChanged."""
+        listing = await self._checker.list()
+        busy = {
+            ranked.copy
+            for ranked in listing.copies
+            if self._claims.is_busy(ranked.copy, ranked.description)
+        }
+        if not busy:
+            return listing
+        names = ", ".join(sorted(copy.volume_uuid for copy in busy))
+        seconds = self._deadlines.grace_seconds
+        log.info("%s: being written, or a write was cut off; waiting %g s", names, seconds)
+        await self._clock.sleep(seconds)
+        listing = await self._checker.list()
+        if not busy <= {ranked.copy for ranked in listing.copies}:
+            raise StoreChanged(f"{names}: somebody else is writing there now; try again later")
+        return listing
+
+    async def _not_allowed(self, error: VdsmCallFailed) -> StoreRefusal:
+        """Return the refusal for VDSM's code: the role may have gone since we asked."""
+        access = await self._claims.access()
+        if isinstance(access, StoreRefusal):
+            return access
+        return StoreRefusal(
+            "not_spm",
+            f"VDSM lets this host write nothing on the storage domain ({error}): run this on the"
+            " host that is SPM, or change the VM in the engine",
+        )
+
+    # The write.
+
+    async def _write_all(
+        self, put: _Put, verdict: StoreVerdict
+    ) -> Union[StoreRefusal, tuple[WrittenCopy, ...]]:
+        written: list[WrittenCopy] = []
+        for step in store_plan.plan(verdict):
+            source = step.source
+            if step.size_bytes is None and source is None and written:
+                # A new store: its second copy is made of the first.
+                source = store_plan.Source(written[0].copy, written[0].size_bytes)
+            try:
+                mark = await self._claims.claim(put.access, step.copy, step.old_date)
+            except VdsmCallFailed as error:
+                if written or error.code not in NOT_ALLOWED_CODES:
+                    raise
+                return await self._not_allowed(error)
+            written.append(await self._write_marked(put, step, source, mark))
+        return tuple(written)
+
+    async def _write_marked(
+        self, put: _Put, step: store_plan.Step, source: Optional[store_plan.Source], mark: str
+    ) -> WrittenCopy:
+        copy = step.copy
+        try:
+            answer = await self._change(put, step, source, mark)
+        except BadInput:
+            # The worker has written nothing: the copy is what it was.
+            await self._claims.expect(copy, mark)
+            await self._claims.describe(put.access, copy, copy.description)
+            raise
+        good = format_description(
+            storage_domain_uuid=self._reader.domain_uuid,
+            updated=True,
+            last_updated_text=put.date,
+            size_bytes=answer["size_bytes"],
+        )
+        await self._read_back(put, copy, mark, good)
+        await self._claims.expect(copy, mark)
+        await self._claims.describe(put.access, copy, good)
+        await self._claims.expect(copy, good)
+        return WrittenCopy(
+            copy=StoreCopy(copy.image_uuid, copy.volume_uuid, good),
+            size_bytes=answer["size_bytes"],
+            written_bytes=answer["written_bytes"],
+            whole=step.size_bytes is None,
+            direct=answer["direct"],
+        )
+
+    async def _change(
+        self, put: _Put, step: store_plan.Step, source: Optional[store_plan.Source], mark: str
+    ) -> Any:
+        info = await self._claims.expect(step.copy, mark)
+        if info.capacity_bytes is None:
+            raise EnvironmentFault(f"VDSM tells no capacity of volume {step.copy.volume_uuid}")
+        fields: dict[str, Any] = {
+            "path": await self._prepare(put.access, step.copy),
+            "changes": dict(put.changes),
+            "capacity_bytes": info.capacity_bytes,
+            "last_updated_text": put.date,
+            "mtime": put.mtime,
+        }
+        seconds = self._deadlines.write_seconds
+        if step.size_bytes is not None:
+            return await self._lane.call(
+                "change_members", seconds, size_bytes=step.size_bytes, **fields
+            )
+        return await self._lane.call(
+            "write_archive",
+            seconds,
+            from_path=await self._prepare(put.access, source.copy) if source else None,
+            from_size_bytes=source.size_bytes if source else 0,
+            storage_domain_uuid=self._reader.domain_uuid,
+            **fields,
+        )
+
+    async def _prepare(self, access: Access, copy: StoreCopy) -> str:
+        return await self._vdsm.prepare_image(
+            self._reader.domain_uuid, copy.image_uuid, copy.volume_uuid, pool_id=access.pool_id
+        )
+
+    async def _read_back(self, put: _Put, copy: StoreCopy, mark: str, good: str) -> None:
+        """Read a marked copy as if it were called good already. Raises EnvironmentFault."""
+        where = f"volume {copy.volume_uuid}"
+        marked = StoreCopy(copy.image_uuid, copy.volume_uuid, mark)
+        check = await self._checker.check_copy(
+            RankedCopy(marked, parse_description(good, where=where), usable=True, reason="written")
+        )
+        if check.fault is not None:
+            raise check.fault
+        name, approval_name = member_names(self._reader.vm_uuid)
+        wanted = (put.changes[name], put.changes[approval_name])
+        if not check.is_good or (check.document, check.approval) != wanted:
+            await self._claims.expect(copy, mark)
+            what = check.problem or "it holds another document"
+            raise EnvironmentFault(f"{where} does not read back as it was written: {what}")
+
+    # A new volume.
+
+    async def _create_one(self, access: Access, allocation: Allocation) -> StoreCopy:
+        domain = self._reader.domain_uuid
+        description = format_description(
+            storage_domain_uuid=domain, updated=False, last_updated_text=None
+        )
+        copy = StoreCopy(str(uuid.uuid4()), str(uuid.uuid4()), description)
+        task = await self._vdsm.create_volume(
+            domain,
+            copy.image_uuid,
+            copy.volume_uuid,
+            size_bytes=VOLUME_BYTES,
+            disk_type=OVFS,
+            description=description,
+            allocation=allocation,
+            pool_id=access.pool_id,
+        )
+        await self._wait_for(task, f"volume {copy.volume_uuid}")
+        await self._claims.expect(copy, description)
+        log.info("OVF_STORE volume %s made in image %s", copy.volume_uuid, copy.image_uuid)
+        return copy
+
+    async def _wait_for(self, task: str, what: str) -> None:
+        deadline_seconds = self._deadlines.task_seconds
+        ends_at = self._clock.now() + deadline_seconds
+        status = await self._vdsm.task_status(task)
+        while not status.has_ended:
+            if self._clock.now() >= ends_at:
+                raise DeadlineExceeded(f"{what}: VDSM's task {task}", deadline_seconds)
+            await self._clock.sleep(_TASK_POLL_SECONDS)
+            status = await self._vdsm.task_status(task)
+        await self._vdsm.clear_task(task)
+        if not status.has_succeeded:
+            raise EnvironmentFault(
+                f"{what} could not be made: {status.message} (code {status.code})"
+            )

@@ -1,0 +1,535 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Putting an OVF into the store: cut off at every step, and with others writing meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import random
+import tarfile
+from pathlib import Path
+from typing import Any, Optional
+
+import pytest
+
+from ha_agent.broker.store_claim import StoreChanged
+from ha_agent.broker.store_reader import member_names
+from ha_agent.broker.store_writer import PutResult
+from ha_agent.errors import BadInput, EnvironmentFault
+from ha_agent.instant import Instant, WallTime
+from ha_agent.ovfstore.approval import Approval, format_approval, identity_of
+from ha_agent.ovfstore.locate import order_copies, parse_description
+from tests.broker.store_world import (
+    CLOCK,
+    DOMAIN,
+    FIRST,
+    GRACE_SECONDS,
+    POOL,
+    SECOND,
+    THIRD,
+    VM,
+    Host,
+    JumpingClock,
+    Killed,
+    World,
+    image_of,
+    ovf_of,
+    unfinished,
+)
+
+OLD, NEW, NEWER = ovf_of(1024), ovf_of(2048), ovf_of(4096)
+APPROVAL = format_approval(Approval(identity_of(NEW), ("no_nic",), "root", "now"))
+PUT_STEPS = [
+    *("describe 14", "change_members", "describe 14"),
+    *("describe 15", "change_members", "describe 15"),
+]
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    made = World(tmp_path)
+    two_copies(made)
+    return made
+
+
+def two_copies(world: World, others: int = 3) -> None:
+    """Write the same update to two copies, as the engine does."""
+    world.write(FIRST, OLD, at=-60, others=others)
+    world.add(SECOND, world.volumes[FIRST].description, world.volumes[FIRST].path.read_bytes())
+
+
+def torn_copy(world: World) -> None:
+    two_copies(world)
+    world.volumes[FIRST].description = unfinished("Wed Jul 01 11:18:33 IDT 2020")
+    world.volumes[FIRST].path.write_bytes(bytes(5000))
+
+
+def older_copy(world: World) -> None:
+    two_copies(world)
+    world.write(FIRST, ovf_of(512), at=-3600, others=1)
+
+
+def new_store(world: World) -> None:
+    for volume in (FIRST, SECOND):
+        world.add(volume, unfinished(None))
+
+
+async def read(world: World) -> Optional[bytes]:
+    """Return what a reader on another host finds first, None for nothing."""
+    reader = Host(world, host_id=9).reader()
+    for ranked in order_copies(await reader.copies(), storage_domain_uuid=DOMAIN):
+        if ranked.usable:
+            try:
+                return (await reader.read(ranked)).document
+            except BadInput:
+                continue
+    return None
+
+
+async def assert_put_works(world: World, document: bytes, host_id: int = 2) -> PutResult:
+    """Put a document from a host that has seen nothing, and find it in every copy."""
+    host = Host(world, host_id=host_id)
+    result = await host.writer().put(document, None, "a test")
+    assert result.refusal is None
+    verdict = await host.writer().verify()
+    assert verdict.is_good
+    assert {copy.document for copy in verdict.copies} == {document}
+    return result
+
+
+async def test_one_member_changes_in_both_copies(world: World) -> None:
+    host = Host(world)
+    before = {volume: world.volumes[volume].path.stat().st_size for volume in (FIRST, SECOND)}
+    result = await host.writer().put(NEW, None, "a test")
+    assert host.steps == PUT_STEPS
+    assert (result.refusal, result.identity) == (None, identity_of(NEW))
+    assert [copy.copy.volume_uuid for copy in result.copies] == [FIRST, SECOND]
+    for copy in result.copies:
+        assert not copy.whole
+        assert 0 < copy.written_bytes < len(NEW) + 5 * 4096
+        volume = world.volumes[copy.copy.volume_uuid]
+        assert volume.description == copy.copy.description
+        described = parse_description(volume.description, where="")
+        assert (described.updated, described.size_bytes) == (True, copy.size_bytes)
+        assert described.last_updated_text == result.last_updated
+        assert "Writer" not in volume.description
+        assert volume.path.stat().st_size == before[copy.copy.volume_uuid]
+        with tarfile.open(volume.path) as archive:
+            name = member_names(VM)[0]
+            assert archive.getnames().count(name) == 1
+            member = archive.extractfile(name)
+            assert member is not None
+            assert member.read() == NEW
+            assert len([n for n in archive.getnames() if n.endswith(".ovf")]) == 4
+    assert await read(world) == NEW
+    assert (await host.writer().verify()).is_good
+
+
+@pytest.mark.parametrize("begin", [two_copies, torn_copy, older_copy, new_store])
+@pytest.mark.parametrize("kill", ["before", "after", "torn", "torn end"])
+async def test_killed_at_any_step_a_reader_gets_the_old_or_the_new(
+    tmp_path: Path, begin: Any, kill: str
+) -> None:
+    for kill_at in itertools.count():
+        world = World(tmp_path)
+        begin(world)
+        old = await read(world)
+        host = Host(world, kill_at=kill_at, kill=kill)
+        try:
+            await host.writer().put(NEW, None, "a test")
+        except Killed:
+            pass
+        else:
+            assert kill_at == len(host.steps) == 6
+            break
+        found = await read(world)
+        assert found in (old, NEW)
+        if kill_at > 2 or (kill_at == 2 and kill == "after"):
+            # The first copy is done: from here on nobody reads the old one first.
+            assert found == NEW
+        await assert_put_works(world, NEWER)
+
+
+@pytest.mark.parametrize("kill", ["before", "after", "torn"])
+async def test_the_same_put_again_completes_one_that_was_cut_off(
+    tmp_path: Path, kill: str
+) -> None:
+    for kill_at in range(6):
+        world = World(tmp_path)
+        two_copies(world)
+        with pytest.raises(Killed):
+            await Host(world, kill_at=kill_at, kill=kill).writer().put(NEW, None, "a test")
+        await assert_put_works(world, NEW, host_id=1)
+
+
+async def test_what_is_there_is_not_written_again(world: World) -> None:
+    first = await assert_put_works(world, NEW)
+    host = Host(world)
+    again = await host.writer().put(NEW, None, "a test")
+    assert (again.refusal, again.copies, host.steps) == (None, (), [])
+    assert again.last_updated == first.last_updated
+
+
+async def test_an_approval_stands_beside_its_document_and_leaves_with_it(world: World) -> None:
+    host = Host(world)
+    await host.writer().put(NEW, APPROVAL, "a test")
+    verdict = await host.writer().verify()
+    assert verdict.is_good
+    assert {copy.approval for copy in verdict.copies} == {APPROVAL}
+    assert "an approval stands beside it" in verdict.copies[0].sentences()
+    # The same document without the approval is another put.
+    await host.writer().put(NEW, None, "a test")
+    assert {copy.approval for copy in (await host.writer().verify()).copies} == {None}
+
+
+async def test_an_older_copy_is_written_whole_from_the_newest(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    older_copy(world)
+    result = await assert_put_works(world, NEW)
+    assert [(copy.copy.volume_uuid, copy.whole) for copy in result.copies] == [
+        (FIRST, True),
+        (SECOND, False),
+    ]
+    with tarfile.open(world.volumes[FIRST].path) as archive:
+        assert len(archive.getnames()) == 6
+
+
+async def test_a_third_copy_is_written_too(world: World) -> None:
+    world.write(THIRD, OLD, at=-3600)
+    result = await assert_put_works(world, NEW)
+    assert len(result.copies) == 3
+
+
+async def test_the_new_date_is_later_than_an_engine_whose_zone_is_ahead(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.write(FIRST, OLD, at=3 * 3600)
+    world.write(SECOND, OLD, at=3 * 3600)
+    with pytest.raises(Killed):
+        await Host(world, kill_at=3).writer().put(NEW, None, "a test")
+    assert await read(world) == NEW
+
+
+async def test_another_vms_document_is_refused(world: World) -> None:
+    host = Host(world)
+    for bad in (b"nonsense", OLD.replace(VM.encode(), DOMAIN.encode())):
+        with pytest.raises(BadInput):
+            await host.writer().put(bad, None, "a test")
+    assert host.steps == []
+
+
+async def test_a_document_without_room_leaves_both_copies_as_they_were(world: World) -> None:
+    before = {name: vars(volume).copy() for name, volume in world.volumes.items()}
+    for volume in world.volumes.values():
+        volume.capacity_bytes = 8192
+    with pytest.raises(BadInput):
+        await Host(world).writer().put(NEW, None, "a test")
+    for name, fields in before.items():
+        assert world.volumes[name].description == fields["description"]
+    assert await read(world) == OLD
+
+
+# Where nothing is written.
+
+
+async def refused(world: World, host_id: int = 1) -> tuple[str, str]:
+    host = Host(world, host_id=host_id)
+    result = await host.writer().put(NEW, None, "a test")
+    assert result.refusal is not None
+    assert host.steps == []
+    return result.refusal.code, result.refusal.sentence
+
+
+async def test_a_store_that_cannot_be_written_safely_is_refused(
+    tmp_path: Path, world: World
+) -> None:
+    assert (await refused(World(tmp_path)))[0] == "no_store"
+    del world.volumes[SECOND]
+    assert (await refused(world))[0] == "one_copy"
+    torn_copy(world)
+    world.volumes[SECOND].path.write_bytes(bytes(5000))
+    code, sentence = await refused(world)
+    assert code == "no_whole_copy"
+    assert "let the engine update" in sentence
+
+
+async def test_a_host_that_is_not_spm_is_told_where_to_go(world: World) -> None:
+    world.pool, world.spm_id = POOL, 7
+    code, sentence = await refused(world)
+    assert code == "not_spm"
+    assert "SPM is the host with id 7" in sentence
+    world.spm_id = -1
+    code, sentence = await refused(world)
+    assert code == "not_spm"
+    assert "no host is SPM now" in sentence
+
+
+async def test_a_pool_that_is_not_connected_is_told(world: World) -> None:
+    world.pool, world.is_connected = POOL, False
+    code, sentence = await refused(world)
+    assert code == "pool_not_connected"
+    assert POOL in sentence
+
+
+async def test_the_spm_writes_under_its_pools_id(world: World) -> None:
+    world.pool, world.spm_id = POOL, 1
+    host = Host(world)
+    writer = host.writer()
+    assert (await writer.put(NEW, None, "a test")).refusal is None
+    pools = {p["storagepoolID"] for verb, p in host.calls if verb == "Volume.setDescription"}
+    assert pools == {POOL}
+    # No other host can mark a copy: there is nothing to wait for.
+    assert isinstance(host.clock, JumpingClock)
+    assert host.clock.slept == []
+
+
+async def test_a_role_that_goes_between_question_and_write_is_a_refusal(world: World) -> None:
+    world.pool, world.spm_id = POOL, 1
+    host = Host(world)
+
+    async def lose_role() -> None:
+        if [verb for verb, _ in host.calls].count("Image.prepare"):
+            world.spm_id = 5
+
+    host.pause = lose_role
+    result = await host.writer().put(NEW, None, "a test")
+    assert result.refusal is not None
+    assert "id 5" in result.refusal.sentence
+    assert await read(world) == OLD
+
+
+async def test_a_copy_that_cannot_be_read_now_is_not_written_over(world: World) -> None:
+    world.failing.add(SECOND)
+    host = Host(world)
+    with pytest.raises(EnvironmentFault, match="Input/output error"):
+        await host.writer().put(NEW, None, "a test")
+    assert host.steps == []
+
+
+async def test_a_mark_that_took_too_long_is_given_up(world: World) -> None:
+    host = Host(world)
+    clock = JumpingClock()
+    writer = host.writer(clock)
+    host.on_step = lambda step: clock.slept.append(5.0)
+    with pytest.raises(EnvironmentFault, match="its content was not touched"):
+        await writer.put(NEW, None, "a test")
+    assert host.steps == ["describe 14"]
+    assert await read(world) == OLD
+    await assert_put_works(world, NEW)
+
+
+async def test_a_vdsm_that_cuts_the_description_is_noticed(world: World) -> None:
+    world.description_limit_chars = 150
+    host = Host(world)
+    with pytest.raises(StoreChanged):
+        await host.writer().put(NEW, None, "a test")
+    assert host.steps == ["describe 14"]
+    assert await read(world) == OLD
+
+
+# Others at work.
+
+
+async def assert_good_copies_are_good(world: World) -> None:
+    verdict = await Host(world, host_id=9).writer().verify()
+    for copy in verdict.copies:
+        assert copy.is_good or not copy.ranked.usable, copy.problem
+
+
+@pytest.mark.parametrize("at_step", range(6))
+async def test_the_engine_updates_in_between(world: World, at_step: int) -> None:
+    host = Host(world)
+    written = itertools.count()
+
+    def engine(step: str) -> None:
+        if next(written) == at_step:
+            world.write(FIRST, NEWER, at=5)
+            world.write(SECOND, NEWER, at=5)
+
+    host.on_step = engine
+    with pytest.raises((StoreChanged, BadInput, EnvironmentFault)):
+        await host.writer().put(NEW, None, "a test")
+    assert await read(world) in (NEWER, NEW)
+    host.on_step = lambda step: None
+    await assert_put_works(world, ovf_of(512))
+
+
+async def test_the_engine_takes_a_copy_while_we_write_it(world: World) -> None:
+    host = Host(world)
+
+    def engine(step: str) -> None:
+        if step == "change_members":
+            world.volumes[FIRST].description = unfinished("Wed Jul 01 11:18:33 IDT 2020")
+
+    host.on_step = engine
+    with pytest.raises(StoreChanged, match="being changed by somebody else"):
+        await host.writer().put(NEW, None, "a test")
+    assert world.volumes[FIRST].description == unfinished("Wed Jul 01 11:18:33 IDT 2020")
+    assert host.steps == ["describe 14", "change_members"]
+    assert await read(world) == OLD
+
+
+async def test_a_copy_that_somebody_is_writing_is_waited_for_and_left_alone(
+    world: World,
+) -> None:
+    world.volumes[FIRST].description = unfinished("Wed Jul 01 11:18:33 IDT 2020")
+    host = Host(world)
+    clock = JumpingClock()
+
+    class Meanwhile(JumpingClock):
+        async def sleep(self, duration_seconds: float) -> None:
+            world.write(FIRST, NEWER, at=5)
+
+    with pytest.raises(StoreChanged, match="somebody else is writing"):
+        await host.writer(Meanwhile()).put(NEW, None, "a test")
+    assert host.steps == []
+    # One that stays so was cut off.
+    world.volumes[FIRST].description = unfinished("Wed Jul 01 11:18:33 IDT 2020")
+    assert (await host.writer(clock).put(NEW, None, "a test")).refusal is None
+    assert GRACE_SECONDS in clock.slept
+
+
+async def test_the_mark_of_this_host_is_from_an_earlier_life(world: World) -> None:
+    for host_id in (1, 2):
+        with pytest.raises(Killed):
+            await Host(world, host_id=2, kill_at=1).writer().put(NEW, None, "a test")
+        assert json.loads(world.volumes[FIRST].description)["Writer"].startswith("2-")
+        clock = JumpingClock()
+        await Host(world, host_id=host_id).writer(clock).put(ovf_of(host_id), None, "a test")
+        assert (GRACE_SECONDS in clock.slept) == (host_id == 1)
+
+
+class CountingClock:
+    """A clock that counts the loop's turns: sleeping gives the others theirs."""
+
+    TURNS_A_SECOND = 100
+
+    def __init__(self) -> None:
+        self.turns = 0
+
+    def now(self) -> Instant:
+        return Instant(self.turns / self.TURNS_A_SECOND)
+
+    def wall(self) -> WallTime:
+        return CLOCK.wall()
+
+    async def sleep(self, duration_seconds: float) -> None:
+        ends_at = self.turns + duration_seconds * self.TURNS_A_SECOND
+        while self.turns < ends_at:  # noqa: ASYNC110 (turns are what is counted)
+            await asyncio.sleep(0)
+
+    async def run(self) -> None:
+        while True:
+            self.turns += 1
+            await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("seed", range(30))
+async def test_two_hosts_at_once(world: World, seed: int) -> None:
+    random_ = random.Random(seed)
+    clock = CountingClock()
+    ticking = asyncio.create_task(clock.run())
+    hosts = [Host(world, host_id=number) for number in (1, 2)]
+
+    async def pause() -> None:
+        for _ in range(random_.randrange(40)):
+            await asyncio.sleep(0)
+
+    async def put(host: Host, document: bytes) -> bool:
+        host.pause = pause
+        for _ in range(random_.randrange(300)):
+            await asyncio.sleep(0)
+        try:
+            return (await host.writer(clock).put(document, None, "a test")).refusal is None
+        except (EnvironmentFault, BadInput):
+            return False
+
+    done = await asyncio.gather(put(hosts[0], NEW), put(hosts[1], NEWER))
+    ticking.cancel()
+    found = await read(world)
+    assert found in (OLD, NEW, NEWER)
+    if any(done):
+        assert found in [document for document, ok in zip((NEW, NEWER), done) if ok]
+    await assert_good_copies_are_good(world)
+    await assert_put_works(world, ovf_of(512), host_id=3)
+
+
+# The store itself.
+
+
+async def test_a_store_is_made_once(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    host = Host(world)
+    result = await host.writer().create()
+    assert (result.refusal, result.existing, len(result.created)) == (None, (), 2)
+    for copy in result.created:
+        volume = world.volumes[copy.volume_uuid]
+        assert (volume.disk_type, volume.capacity_bytes) == ("OVFS", 128 << 20)
+        assert volume.description == unfinished(None)
+        assert image_of(copy.volume_uuid) == copy.image_uuid
+    assert len({copy.image_uuid for copy in result.created}) == 2
+    assert host.tasks == {}
+    creates = [params for verb, params in host.calls if verb == "Volume.create"]
+    assert {params["preallocate"] for params in creates} == {2}
+    again = await host.writer().create()
+    assert again.created == ()
+    assert {copy.volume_uuid for copy in again.existing} == set(world.volumes)
+    result_of_put = await assert_put_works(world, NEW)
+    assert all(copy.whole for copy in result_of_put.copies)
+    del world.volumes[result.created[0].volume_uuid]
+    assert len((await host.writer().create()).created) == 1
+    await assert_put_works(world, NEWER)
+
+
+async def test_block_storage_takes_preallocated_volumes(tmp_path: Path) -> None:
+    world = World(tmp_path, domain_type="ISCSI")
+    host = Host(world)
+    await host.writer().create()
+    creates = [params for verb, params in host.calls if verb == "Volume.create"]
+    assert {params["preallocate"] for params in creates} == {1}
+
+
+async def test_a_store_is_made_by_the_spm_only(tmp_path: Path) -> None:
+    world = World(tmp_path, pool=POOL, spm_id=3)
+    result = await Host(world).writer().create()
+    assert result.refusal is not None
+    assert result.refusal.code == "not_spm"
+    assert world.volumes == {}
+    assert len((await Host(world, host_id=3).writer().create(3)).created) == 3
+
+
+async def test_how_many_copies_there_are_must_be_known(world: World) -> None:
+    world.unreadable.add(SECOND)
+    with pytest.raises(EnvironmentFault, match="not known how many"):
+        await Host(world).writer().create()
+    for count in (0, 1, 17):
+        with pytest.raises(BadInput):
+            await Host(world).writer().create(count)
+
+
+async def test_a_failed_task_is_told(tmp_path: Path) -> None:
+    world = World(tmp_path, task_error=205)
+    host = Host(world)
+    with pytest.raises(EnvironmentFault, match="code 205"):
+        await host.writer().create()
+    assert host.tasks == {}
+
+
+async def test_a_task_that_does_not_end_has_a_deadline(tmp_path: Path) -> None:
+    world = World(tmp_path, task_looks=10**9)
+    with pytest.raises(EnvironmentFault, match="no answer within 120 s"):
+        await Host(world).writer().create()
+
+
+async def test_a_volume_that_vdsm_cannot_tell_about_is_a_problem_of_the_listing(
+    world: World,
+) -> None:
+    world.write(THIRD, OLD)
+    world.unreadable.add(THIRD)
+    writer = Host(world).writer()
+    listing = await writer.list()
+    assert [ranked.usable for ranked in listing.copies] == [True, True]
+    assert THIRD in listing.problems[0]
+    result = await writer.put(NEW, None, "a test")
+    assert result.refusal is None
+    assert THIRD in result.problems[0]
