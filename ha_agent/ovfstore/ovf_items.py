@@ -175,12 +175,14 @@ def _image_disk(volume: _Volume, older: tuple[Disk, ...]) -> Disk:
 
 def _with_file(disk: Disk, file: Fields) -> Disk:
     file.derive("@href")
+    kind = file.attribute("disk_storage_type") or None
+    usual = "LUN" if disk.volume_uuid is None else "IMAGE"
     return replace(
         disk,
         file_size_bytes=file.keeping.attribute_count("size"),
         file_description=file.keeping.attribute("description") or "",
-        storage_type=file.attribute("disk_storage_type") or None,
-        cinder_volume_type=file.keeping.attribute("cinder_volume_type"),
+        storage_type=None if kind == usual else kind,
+        cinder_volume_type=file.keeping.attribute("cinder_volume_type") or None,
     )
 
 
@@ -220,8 +222,6 @@ def _lun(volume: _Volume) -> Disk:
         image_uuid=volume.image,
         lun_id=element.attribute("lun_id") or "",
         size_gib=element.keeping.attribute_count("device_size"),
-        volume_format="Unassigned",
-        volume_type="Unassigned",
         interface=_interface(element),
         is_boot=element.attribute_flag("boot", False),
         is_plugged=element.attribute_flag("plugged", True, Bad.DOUBT),
@@ -294,7 +294,8 @@ def read_nic(item: Fields) -> Nic:
 
 def read_device(item: Fields, resource_type: int) -> Device:
     """Return any other device. `resource_type` is the Item's, already read."""
-    item.derive(*_CAPTIONS)
+    if resource_type in _KIND_OF_TYPE:
+        item.derive(*_CAPTIONS)
     kind = item.text("Type")
     if kind is None:
         known = resource_type in _KIND_OF_TYPE

@@ -9,6 +9,7 @@ import pytest
 
 from ha_agent.errors import BadInput
 from ha_agent.ovfstore.codes import BiosType, DisplayType, Origin
+from ha_agent.ovfstore.ovf_build import build_ovf
 from ha_agent.ovfstore.ovf_parse import parse_ovf
 from ha_agent.ovfstore.xml_input import OvfError
 
@@ -23,7 +24,7 @@ SPOILED = [
     ("ovf:OperatingSystemSection_Type", "ovf:Other_Type", "no OperatingSystemSection"),
     ("ovf:VirtualHardwareSection_Type", "ovf:Other_Type", "no VirtualHardwareSection"),
     ("<Name>Engine's", "<Title>Engine's", "not well-formed"),
-    ("#1 äß漢</Name>", "</Name><Name> </Name>", "no VM name"),
+    ('Engine\'s "own" VM #1 äß漢</Name>', " </Name>", "no VM name"),
     ("Content", "VirtualSystem", "no Content"),
     (MEMORY, MEMORY.replace("2048", "-1"), "less than 1"),
     (MEMORY, MEMORY.replace("2048", "2 GB"), "not a number"),
@@ -37,18 +38,20 @@ SPOILED = [
     ("num_of_sockets>2<", "num_of_sockets>0<", "less than 1"),
     ("num_of_sockets>2<", "num_of_sockets>99999<", "out of range"),
     ("<BiosType>3<", "<BiosType>9<", "9 is no known BiosType"),
-    ("<Origin>6<", "<Origin>six<", "not a number"),
-    ("DeleteProtected>true<", "DeleteProtected>maybe<", "neither true nor false"),
     ("hugepages=2048;", "hugepages;", "not name=value"),
     ("ResourceSubType>6<", "ResourceSubType>7<", "7 is no known NicModel"),
     ("ResourceSubType>E1000<", "ResourceSubType>tulip<", "no known NIC type"),
-    ("{type=pci, slot=0x00, bus=0x02", "type=pci, slot=0x00, bus=0x02", "not an address"),
-    ("{type=pci, slot=0x00, bus=0x02", "{pci, slot=0x00, bus=0x02", "not name=value"),
     ('disk-interface="VirtIO"', 'disk-interface="Floppy"', "no known disk interface"),
     ('volume-format="COW"', 'volume-format="VMDK"', "no known format"),
-    ('ovf:size="51"', 'ovf:size="-51"', "less than 0"),
     ("StorageId>5d000000-0000", "StorageId>5d-0000", "not a UUID"),
     ("<Index>1<", "<Index><", "without Index"),
+]
+NOTED = [
+    ("<Origin>6<", "<Origin>six<", "not a number"),
+    ("DeleteProtected>true<", "DeleteProtected>maybe<", "neither true nor false"),
+    ("{type=pci, slot=0x00, bus=0x02", "type=pci, slot=0x00, bus=0x02", "not an address"),
+    ("{type=pci, slot=0x00, bus=0x02", "{pci, slot=0x00, bus=0x02", "not name=value"),
+    ('ovf:size="51"', 'ovf:size="-51"', "less than 0"),
 ]
 
 
@@ -98,9 +101,20 @@ def test_spoiled_documents_say_what_and_where(old: str, new: str, expected: str)
 
 def test_an_error_names_element_and_line() -> None:
     with pytest.raises(OvfError) as caught:
-        parse_ovf(changed("<Origin>6<", "<Origin>six<"), where="F")
-    line = OVF[: OVF.index("<Origin>")].count("\n") + 1
-    assert str(caught.value) == f"F, line {line}: Content/Origin: 'six' is not a number"
+        parse_ovf(changed("<BiosType>3<", "<BiosType>six<"), where="F")
+    line = OVF[: OVF.index("<BiosType>")].count("\n") + 1
+    assert str(caught.value) == f"F, line {line}: Content/BiosType: 'six' is not a number"
+
+
+@pytest.mark.parametrize(("old", "new", "expected"), NOTED)
+def test_what_no_start_needs_is_noted_and_kept(old: str, new: str, expected: str) -> None:
+    vm = parse_ovf(changed(old, new), where="F")
+    assert len(vm.notes) >= 1
+    assert all(expected in note for note in vm.notes)
+    assert vm.unreadable == ()
+    again = parse_ovf(build_ovf(vm), where="built")
+    assert again == vm
+    assert len(again.notes) == len(vm.notes)
 
 
 def test_what_old_engines_leave_out_has_defaults() -> None:
