@@ -20,6 +20,7 @@ import errno
 import fcntl
 import mmap
 import os
+import stat
 from types import TracebackType
 from typing import Callable, Optional
 
@@ -63,6 +64,10 @@ class DirectFile:
         # fstat gives 0 for a block device; seeking to the end is right for both.
         return os.lseek(self.fd, 0, os.SEEK_END)
 
+    def is_regular(self) -> bool:
+        """Whether it is a regular file, which grows; a block device does not."""
+        return stat.S_ISREG(os.fstat(self.fd).st_mode)
+
     def read(self, offset: int, length_bytes: int) -> bytes:
         """Read up to `length_bytes` at `offset`; fewer only where the file ends before.
 
@@ -83,6 +88,27 @@ class DirectFile:
                 break
         skip = offset % BLOCK_BYTES
         return b"".join(pieces)[skip : skip + length_bytes]
+
+    def read_into(self, offset: int, view: memoryview) -> int:
+        """Fill `view` from `offset` on; return how much of it was, less where the file ends.
+
+        `offset` and the view's length must be whole blocks, its memory must be page aligned (an
+        mmap). Raises OSError with `filename` set, ValueError.
+        """
+        if offset < 0 or offset % BLOCK_BYTES or len(view) % BLOCK_BYTES:
+            raise ValueError(f"can't read {len(view)} bytes at {offset}: not whole blocks")
+        if not self.direct:
+            # Another host may have written since these pages were cached.
+            os.posix_fadvise(self.fd, offset, len(view), os.POSIX_FADV_DONTNEED)
+        done = 0
+        while done < len(view):
+            count = self._transfer(os.preadv, view, done, len(view), offset)
+            done += count
+            # An unaligned count is the end of the file: going on from there would be an
+            # unaligned direct read.
+            if count == 0 or (self.direct and count % BLOCK_BYTES):
+                break
+        return done
 
     def pread_exact(self, offset: int, length_bytes: int) -> bytes:
         """Read exactly `length_bytes` at `offset`.
@@ -114,20 +140,23 @@ class DirectFile:
                     raise OSError(errno.EIO, f"short write at {offset + done}", self.path)
                 done += written
 
+    def set_size(self, size_bytes: int) -> None:
+        """Cut a regular file off, or lengthen it with zeros; a block device keeps its size.
+
+        The change is on the storage at return. Raises OSError with `filename` set.
+        """
+        if not self.is_regular() or self.size_bytes() == size_bytes:
+            return
+        try:
+            os.ftruncate(self.fd, size_bytes)
+            os.fsync(self.fd)  # O_DSYNC is about writes only
+        except OSError as error:
+            error.filename = self.path
+            raise
+
     def _read_aligned(self, offset: int, length_bytes: int) -> bytes:
-        if not self.direct:
-            # Another host may have written since these pages were cached.
-            os.posix_fadvise(self.fd, offset, length_bytes, os.POSIX_FADV_DONTNEED)
         with mmap.mmap(-1, length_bytes) as memory, memoryview(memory) as view:
-            done = 0
-            while done < length_bytes:
-                count = self._transfer(os.preadv, view, done, length_bytes, offset)
-                done += count
-                # An unaligned count is the end of the file: going on from there would be
-                # an unaligned direct read.
-                if count == 0 or (self.direct and count % BLOCK_BYTES):
-                    break
-            return bytes(view[:done])
+            return bytes(view[: self.read_into(offset, view)])
 
     def _transfer(
         self,

@@ -39,7 +39,7 @@ from typing import Any, Callable, Optional
 
 import msgpack
 
-from ha_agent.broker import directio, lease_file
+from ha_agent.broker import conf_volume_ops, directio, lease_file, volume_ops
 from ha_agent.errors import BadInput, HaAgentError
 
 SLOT_BYTES = 4096
@@ -48,11 +48,11 @@ SLOT_BYTES = 4096
 STATUS_BYTES = 512
 """The part of a slot that is a status block; the rest is text for people."""
 
-MAX_REQUEST_BYTES = 1024 * 1024
+# A changed member is 8 MiB at most (tar_volume.MEMBER_LIMIT_BYTES); its approval is small.
+MAX_REQUEST_BYTES = 9 * 1024 * 1024
 MAX_SLOTS = 4096
 
 _SCAN_BYTES = 1024 * 1024
-_MEMBER_CHUNK_BYTES = 256 * 1024
 _LENGTH = struct.Struct(">I")
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NAME = 15
@@ -146,62 +146,14 @@ def _scan_chunk(file: directio.DirectFile, numbers: range) -> list[dict[str, Any
     return entries
 
 
-class _ChunkReader:
-    """read_at(offset, length) over a file, in chunks of which the last one is kept.
-
-    The walk along an archive's headers (512 bytes each, some KiB apart) then costs one direct
-    read a chunk, not one a header.
-    """
-
-    def __init__(self, file: directio.DirectFile) -> None:
-        self._file = file
-        self._index = -1
-        self._chunk = b""
-
-    def __call__(self, offset: int, length: int) -> bytes:
-        pieces = []
-        end = offset + length
-        while offset < end:
-            index, skip = divmod(offset, _MEMBER_CHUNK_BYTES)
-            if index != self._index:
-                self._chunk = self._file.read(index * _MEMBER_CHUNK_BYTES, _MEMBER_CHUNK_BYTES)
-                self._index = index
-            piece = self._chunk[skip : skip + end - offset]
-            if not piece:
-                break
-            pieces.append(piece)
-            offset += len(piece)
-        return b"".join(pieces)
-
-
-def read_members(path: str, size_bytes: Optional[int], names: list[str]) -> dict[str, Any]:
-    """Read members out of the archive in an OVF_STORE volume.
-
-    `size_bytes` is `Size` from the volume's description: the archive must end there. None:
-    there is no description, the archive says itself where it ends. Returns
-    {"direct": bool, "members": {name: bytes}}; a name that the archive lacks is left out.
-    Raises OSError and tar_volume's BadInput.
-    """
-    from ha_agent.ovfstore import tar_volume
-
-    with directio.open_file(path) as file:
-        members = tar_volume.read_members(
-            _ChunkReader(file),
-            file.size_bytes(),
-            names,
-            where=path,
-            described_size_bytes=size_bytes,
-        )
-        return {"direct": file.direct, "members": members}
-
-
 OPERATIONS: Mapping[str, Callable[..., Any]] = {
     "ping": ping,
     "read_slots": read_slots,
     "scan_slots": scan_slots,
     "write_slot": write_slot,
-    "read_members": read_members,
     **lease_file.OPERATIONS,
+    **volume_ops.OPERATIONS,
+    **conf_volume_ops.OPERATIONS,
 }
 
 

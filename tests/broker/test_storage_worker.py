@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-import io
 import os
 import pathlib
 import select
@@ -9,7 +8,6 @@ import signal
 import struct
 import subprocess
 import sys
-import tarfile
 from collections.abc import Iterator
 from typing import Any
 
@@ -111,39 +109,6 @@ class TestSlots:
     def test_only_whole_slots_are_written(self, volume: pathlib.Path) -> None:
         with pytest.raises(BadInput, match="4095 bytes"):
             storage_worker.write_slot(str(volume), 2, bytes(4095))
-
-
-def add_member(archive: tarfile.TarFile, name: str, data: bytes) -> None:
-    info = tarfile.TarInfo(name)
-    info.size = len(data)
-    archive.addfile(info, io.BytesIO(data))
-
-
-class TestMember:
-    def test_member_far_into_the_archive(self, tmp_path: pathlib.Path) -> None:
-        path = tmp_path / "store"
-        wanted = os.urandom(300_000)
-        with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as archive:
-            add_member(archive, "info.json", b"{}")
-            for number in range(40):
-                add_member(archive, f"{number}.ovf", bytes(20_000))
-            add_member(archive, "wanted.ovf", wanted)
-            add_member(archive, "last.ovf", b"")
-            size_bytes = archive.offset + 1024
-        os.truncate(path, size_bytes)  # the engine's writer pads to 512 bytes, not to 10 KiB
-        answer = storage_worker.read_members(str(path), None, ["wanted.ovf", "absent.ovf"])
-        assert answer["members"] == {"wanted.ovf": wanted}
-        with path.open("ab") as file:
-            file.write(os.urandom(70_000))  # an old, longer archive's tail, as on block devices
-        answer = storage_worker.read_members(str(path), size_bytes, ["wanted.ovf"])
-        assert answer["members"] == {"wanted.ovf": wanted}
-
-    def test_a_damaged_archive_names_the_volume(self, tmp_path: pathlib.Path) -> None:
-        path = tmp_path / "store"
-        with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as archive:
-            add_member(archive, "info.json", b"{}")
-        with pytest.raises(BadInput, match="store"):
-            storage_worker.read_members(str(path), 512, ["wanted.ovf"])
 
 
 class TestAnswer:
