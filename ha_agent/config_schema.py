@@ -130,6 +130,7 @@ class DefinitionConfig:
     """[definition]: the engine VM's OVF in the OVF_STORE."""
 
     refresh_interval_seconds: float = field(default=60.0, metadata=of(INTERVAL))
+    history_versions: int = field(default=20, metadata=of(whole(1, 1000)))
 
 
 @dataclass(frozen=True)
