@@ -42,7 +42,7 @@ _XML_LIMIT_CHARACTERS = SIZE_LIMIT_BYTES // 2
 def vm_conf_text(vm: VmDefinition, domain_xml: Optional[str] = None) -> str:
     """Return the file's text: `key=value` lines, memory in MiB, `vmId` first.
 
-    `domain_xml` goes into xmlBase64, where old tools look for it; one over 1.5 MiB is left out.
+    `domain_xml` goes into xmlBase64, where old tools look for it; one over 384 KiB is left out.
     """
     has_graphics = any(device.kind == "graphics" for device in vm.devices)
     lines: list[tuple[str, Optional[str]]] = [
@@ -55,7 +55,7 @@ def vm_conf_text(vm: VmDefinition, domain_xml: Optional[str] = None) -> str:
         ("smpCoresPerSocket", _number(vm.cores_per_socket, usual=1)),
         ("smpThreadsPerCore", _number(vm.threads_per_core, usual=1)),
         ("maxVCpus", str(vm.max_vcpus)),
-        ("cpuType", vm.cpu_model),
+        ("cpuType", "hostPassthrough" if vm.uses_host_cpu else vm.cpu_model),
         ("emulatedMachine", vm.emulated_machine),
         ("display", _display(vm) if has_graphics else None),
         ("keyboardLayout", vm.vnc_keyboard_layout),

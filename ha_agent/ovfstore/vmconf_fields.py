@@ -17,8 +17,9 @@ from ha_agent.ovfstore.ovf_fields import UUID
 from ha_agent.ovfstore.vmconf_grammar import Value
 
 _NUMBER = re.compile(r"[0-9]{1,18}")
-# A spec parameter's name is an element's name in the OVF.
-_PARAMETER_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
+# A spec parameter's name is an element's name in the OVF. Its length is bounded, since a group's
+# name stands before each of the names in it.
+_PARAMETER_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
 _ADDRESS_TEXT = re.compile(r"[A-Za-z0-9_.:-]+")
 _PARAMETER_DEPTH_LIMIT = 8
 # What the predecessor's Python wrote for a value that it did not have.
@@ -64,7 +65,7 @@ class ConfFields:
     def unused(self) -> tuple[str, ...]:
         """Return `name=value` of what nothing has read and that says something."""
         return tuple(
-            f"{name}={value[:60]}" if isinstance(value, str) else name
+            f"{name[:60]}={value[:60]}" if isinstance(value, str) else name[:60]
             for name, value in self._fields.items()
             if name not in self._taken and value and value not in _NO_VALUE
         )

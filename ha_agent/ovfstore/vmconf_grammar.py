@@ -40,7 +40,7 @@ from typing import Optional, Union
 from ha_agent.errors import BadInput
 
 # The real ones have 1 to 30 KB, most of it xmlBase64.
-SIZE_LIMIT_BYTES = 4 * 1024 * 1024
+SIZE_LIMIT_BYTES = 1024 * 1024
 LINE_LIMIT = 20_000
 FIELD_LIMIT = 100_000
 DEPTH_LIMIT = 16
@@ -92,9 +92,11 @@ def parse_vm_conf(data: Union[str, bytes], *, where: str) -> VmConf:
     text = _decode(data, where)
     entries: list[Entry] = []
     fields_left = FIELD_LIMIT
-    for number, raw in enumerate(_NEWLINE.split(text), start=1):
-        if number > LINE_LIMIT:
-            raise BadInput(f"more than {LINE_LIMIT} lines", where=where)
+    # Python reads a text file so; other line ends are blanks like any other.
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    if text.count("\n") > LINE_LIMIT:
+        raise BadInput(f"more than {LINE_LIMIT} lines", where=where)
+    for number, raw in enumerate(text.split("\n"), start=1):
         line = _BLANKS.sub("", raw).partition("#")[0]
         if not line:
             continue

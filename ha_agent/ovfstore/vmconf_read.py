@@ -197,6 +197,7 @@ def _custom_properties(conf: VmConf, fields: ConfFields) -> Pairs:
 
 def _numa(conf: VmConf, where: str, notes: list[str]) -> tuple[NumaNode, ...]:
     cells = []
+    used: set[int] = set()
     for entry in conf.all("guestNumaNodes"):
         value: Mapping[str, Value] = {} if isinstance(entry.value, str) else entry.value
         fields = ConfFields(value, what="guestNumaNodes", where=where, line=entry.line)
@@ -207,7 +208,11 @@ def _numa(conf: VmConf, where: str, notes: list[str]) -> tuple[NumaNode, ...]:
         first, last = int(cpus[1]), int(cpus[2] or cpus[1])
         if not first <= last < _CPU_LIMIT:
             raise fields.bad(f"{cpus[0]} is no range of CPUs below {_CPU_LIMIT}", "cpus")
-        cells.append(NumaNode(index, tuple(range(first, last + 1)), memory_mib))
+        here = range(first, last + 1)
+        if not used.isdisjoint(here):
+            raise fields.bad(f"a virtual CPU of {cpus[0]} is in another line as well", "cpus")
+        used.update(here)
+        cells.append(NumaNode(index, tuple(here), memory_mib))
         notes.extend(f"line {entry.line}: not used: {text}" for text in fields.unused())
     return tuple(cells)
 

@@ -11,9 +11,13 @@ import tarfile
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from lxml import etree
 
 from ha_agent.ovfstore.codes import BiosType, DiskInterface, DisplayType, NicModel
 from ha_agent.ovfstore.model import Device, Disk, Nic, NumaNode, Pairs, VmDefinition
+from ha_agent.ovfstore.ovf_build import build_ovf
+from ha_agent.ovfstore.ovf_parse import parse_ovf
+from ha_agent.ovfstore.translate import domain_xml
 from ha_agent.ovfstore.vmconf import vm_conf_text
 from ha_agent.ovfstore.vmconf_grammar import Value, parse_vm_conf
 from ha_agent.ovfstore.vmconf_read import definition_from_vm_conf
@@ -97,6 +101,12 @@ def test_the_domain_xml_is_base64() -> None:
     assert key == "xmlBase64"
     assert base64.b64decode(value).decode() == "<domain>é</domain>"
     assert vm_conf_text(VM, "x" * 3_000_000) == vm_conf_text(VM)
+
+
+def test_a_host_cpu_is_named_as_vdsm_does() -> None:
+    text = vm_conf_text(dataclasses.replace(VM, uses_host_cpu=True))
+    assert "cpuType=hostPassthrough\n" in text
+    assert "Nehalem" not in text
 
 
 @pytest.mark.parametrize("name", ["Our Engine", "a#b", "x\nvmId=other", "None", "", "a\0b"])
@@ -332,6 +342,16 @@ def test_vm_conf_to_vm_to_vm_conf_is_a_fixed_point(
     assert vm_conf_text(second, second.engine_xml) == text
 
 
+@given(KEYS, st.lists(DISK_LINES | NIC_LINES | OTHER_LINES | CDROM_LINES, max_size=5))
+def test_a_converted_definition_becomes_an_ovf(
+    keys: dict[str, Value], devices: list[dict[str, Value]]
+) -> None:
+    lines = [f"{key}={as_text(value)}" for key, value in keys.items()]
+    lines += [f"devices={as_text(fields)}" for fields in devices]
+    vm = read("\n".join(lines))
+    assert parse_ovf(build_ovf(vm), where="F") == vm
+
+
 @pytest.mark.skipif(not HECONF.exists(), reason="the sample volumes are not here")
 def test_the_predecessors_own_file() -> None:
     with tarfile.open(HECONF) as archive:
@@ -344,3 +364,13 @@ def test_the_predecessors_own_file() -> None:
     assert [nic.network for nic in vm.nics] == ["ovirtmgmt"]
     assert "line 4, device disk cdrom: not used: index=2, shared=false" in notes
     assert read(vm_conf_text(vm)) == vm
+
+
+def test_a_q35_vm_with_an_ide_cdrom_becomes_a_domain_with_sata() -> None:
+    cdrom = "devices={device:cdrom,iface:ide,address:{type:drive,bus:1},readonly:true,type:disk}\n"
+    text = vm_conf_text(dataclasses.replace(VM, devices=VM.devices[1:], user_properties=()))
+    domain = domain_xml(read(text + cdrom), storage_domain_uuid=DOMAIN)
+    root = etree.fromstring(domain.xml.encode())
+    found = [disk for disk in root.findall("devices/disk") if disk.get("device") == "cdrom"]
+    assert [disk.find("target").get("bus") for disk in found] == ["sata"]  # type: ignore[union-attr]
+    assert root.find("devices/lease") is not None

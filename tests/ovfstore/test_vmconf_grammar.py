@@ -91,9 +91,9 @@ def test_the_last_of_a_key_counts_and_repeatable_ones_are_kept() -> None:
         ("a=\ud800", "is not allowed"),
         ("devices=" + "{a:" * 100_000, "braces nested deeper than 16"),
         ("\n" * 30_000, "F: more than 20000 lines"),
-        (b"x" * 100_000_000, "F: longer than 4194304 bytes"),
+        (b"x" * 100_000_000, "F: longer than 1048576 bytes"),
         ("devices={" + "a:," * 200_000 + "}", "more than 100000 fields in the file"),
-        (("devices={" + "a:," * 90_000 + "}\n") * 2, "line 2: column .* more than 100000 fields"),
+        (("devices={" + "a:," * 60_000 + "}\n") * 2, "line 2: column .* more than 100000 fields"),
     ],
 )
 def test_what_is_wrong_is_named_with_its_line(data: object, message: str) -> None:
@@ -105,7 +105,7 @@ def test_what_is_wrong_is_named_with_its_line(data: object, message: str) -> Non
 def test_a_long_line_without_an_end_is_read_once() -> None:
     """Looking for each of many ends to the end of the line would take minutes."""
     with pytest.raises(BadInput, match="'}' expected"):
-        parse_vm_conf("devices={" + "a:1," * 99_000 + "b" * 3_000_000, where="F")
+        parse_vm_conf("devices={" + "a:1," * 99_000 + "b" * 600_000, where="F")
 
 
 @given(st.binary(max_size=200) | st.text(alphabet="ab={}:,# \n\0é", max_size=200).map(str.encode))

@@ -6,6 +6,8 @@ from __future__ import annotations
 import base64
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ha_agent.errors import BadInput
 from ha_agent.ovfstore.codes import BiosType, DisplayType, Origin
@@ -120,9 +122,51 @@ def test_a_maximum_below_the_start_is_raised_and_told() -> None:
             LEAST + "guestNumaNodes={cpus:0-9999,memory:1,nodeIndex:0}",
             "guestNumaNodes cpus: 0-9999 is no range of CPUs below 4096",
         ),
+        (
+            LEAST + "guestNumaNodes={cpus:0-3,memory:1,nodeIndex:0}\n" * 2,
+            "line 4: guestNumaNodes cpus: a virtual CPU of 0-3 is in another line",
+        ),
         (LEAST + "guestNumaNodes={cpus:3-1,memory:1,nodeIndex:0}", "3-1 is no range"),
     ],
 )
 def test_what_cannot_be_converted_is_refused(text: str, message: str) -> None:
     with pytest.raises(BadInput, match=message):
         read(text)
+
+
+KEYS = ["vmId", "memSize", "smp", "display", "devices", "drive", "custom_a", "cpuPinning", "boot",
+        "guestNumaNodes", "xmlBase64", "hda", "cdrom", "launchPaused", "maxVCpus"]  # fmt: skip
+FIELDS = ["type", "device", "imageID", "volumeID", "iface", "address", "specParams", "bootOrder",
+          "nicModel", "macAddr", "cpus", "memory", "nodeIndex", "custom", "GUID"]  # fmt: skip
+TEXTS = st.sampled_from(
+    ["1", "0", "-1", "", "disk", "interface", "cdrom", "controller", UUID, "true", "vnc", "c",
+     "0-3", "ide", "pv", "None", "PGRvbWFpbi8+", "a b", "é", "\x0b"]
+)  # fmt: skip
+NESTED = st.recursive(
+    TEXTS,
+    lambda inner: st.dictionaries(st.sampled_from(FIELDS), inner, max_size=4).map(
+        lambda fields: "{" + ",".join(f"{name}:{value}" for name, value in fields.items()) + "}"
+    ),
+    max_leaves=8,
+)
+
+
+@given(st.lists(st.tuples(st.sampled_from(KEYS), NESTED), max_size=8), st.booleans())
+def test_any_file_is_a_definition_or_refused(
+    pairs: list[tuple[str, str]], is_started: bool
+) -> None:
+    text = LEAST if is_started else ""
+    text += "".join(f"{key}={value}\n" for key, value in pairs)
+    try:
+        vm, notes = read(text)
+    except BadInput:
+        return
+    assert vm.uuid == UUID
+    assert notes
+
+
+def test_a_long_name_before_many_others_is_refused() -> None:
+    """Each of the names within would be as long again."""
+    inner = "".join(f"a{number}:," for number in range(50_000))
+    with pytest.raises(BadInput, match=r"specParams: 'bbb.*' is no name of a parameter"):
+        read(f"{LEAST}devices={{type:rng,specParams:{{{'b' * 300_000}:{{{inner}}}}}}}")
