@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import functools
 import os
 import uuid
 from collections.abc import AsyncIterator, Mapping
@@ -17,7 +18,7 @@ import pytest
 
 from demo.domain import engine_vm
 from ha_agent.broker.api import Access, Api
-from ha_agent.broker.definition import LAST_GOOD, DefinitionKeeper
+from ha_agent.broker.definition import DefinitionKeeper
 from ha_agent.broker.lease import LeaseIdentity, LeaseTimes
 from ha_agent.broker.lease_cycle import LeaseKeeper
 from ha_agent.broker.lease_file import lease_initialise
@@ -34,12 +35,15 @@ from ha_agent.broker.snapshot import (
     to_wire,
 )
 from ha_agent.broker.storage_lane import StorageLane
+from ha_agent.broker.store_reader import StoreReader
 from ha_agent.broker.unix_listener import listen_unix
 from ha_agent.broker.watch import Board
 from ha_agent.broker_port import BrokerRefused, SocketBroker
 from ha_agent.clock import SystemClock
 from ha_agent.errors import BadInput, DeadlineExceeded, EnvironmentFault
 from ha_agent.instant import Instant
+from ha_agent.ovfstore import guard
+from ha_agent.ovfstore.history import History
 from ha_agent.ovfstore.ovf_build import build_ovf
 from ha_agent.ports import Broker, DomainDefinition
 from ha_agent.vdsm.verbs import Vdsm
@@ -72,7 +76,7 @@ class Subject:
 
 
 class AwayVdsm:
-    """The definition then is the last good one, from a file."""
+    """The definition then is the last good one, from this host's history."""
 
     async def domain_images(self, _domain: str) -> list[str]:
         raise EnvironmentFault("VDSM does not answer")
@@ -86,7 +90,15 @@ class RealBroker:
         self.folder = folder
         lease_initialise(str(folder / "lease"))
         vm = dataclasses.replace(engine_vm(DOMAIN, IMAGE, VOLUME, VM), engine_xml=None)
-        (folder / LAST_GOOD).write_bytes(build_ovf(vm))
+        history = History(folder / "definitions")
+        history.add(
+            build_ovf(vm),
+            accepted_at=CLOCK.wall(),
+            source="volume x",
+            how="read",
+            vm_name=vm.name,
+            memory_mib=vm.memory_mib,
+        )
         self.lane = StorageLane("lease", str(folder), clock=CLOCK)
         identity = LeaseIdentity(1, "h1", "instance-1", VM)
         storage = FileLeaseStorage(self.lane, str(folder / "lease"), identity)
@@ -94,14 +106,17 @@ class RealBroker:
         first = Snapshot(0, 1, "h1", VM, CLOCK.now())
         self.board = Board(first, CLOCK.now, lambda: {"lease": self.lease.view()})
         self.definition = DefinitionKeeper(
-            cast(Vdsm, AwayVdsm()),
-            self.lane,
-            vm_uuid=VM,
-            domain_uuid=DOMAIN,
-            state_dir=folder,
+            StoreReader(
+                cast(Vdsm, AwayVdsm()),
+                self.lane,
+                vm_uuid=VM,
+                domain_uuid=DOMAIN,
+                read_deadline_seconds=5,
+            ),
+            history=history,
+            judge=functools.partial(guard.judge, facts=guard.GuardFacts(DOMAIN, VM)),
             run_dir=folder,
             clock=CLOCK,
-            read_deadline_seconds=5,
             refresh_interval_seconds=60,
             on_change=lambda entry: self.board.update(definition=entry),
         )

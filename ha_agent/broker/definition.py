@@ -1,43 +1,52 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The engine VM's definition: found in the OVF_STORE, checked, kept.
+"""The engine VM's definition: found in the OVF_STORE, checked, judged, kept.
 
     VDSM: images and volumes of the domain, their descriptions
       -> locate.order_copies: the copy that is whole and newest first
       -> Image.prepare, then <vm>.ovf out of it by a storage worker
       -> the description read again: the same, or the copy changed under us
       -> parse_ovf, domain_xml
+      -> the guard: a definition that it refuses waits; the one in use stays in use
+      -> this host's history, where the next start of the broker finds it
 
-A copy that can't be used gives way to the next one. When none can, the last definition that
-was good on this host stays in use, visibly stale, also across restarts. Nothing that asks for
+A copy that can't be used gives way to the next one. When none can, the newest definition of the
+history stays in use, visibly stale. A refused definition is judged again with each look, since
+hosts come back, and is used when the guard lets it pass, when a person has approved it beside
+the OVF or earlier on this host, or when one insists now (`accept`). Nothing that asks for
 status waits for any of this. A store whose descriptions have not changed is not read again.
+Long work, parsing and writing files, is done in threads.
 """
 
 from __future__ import annotations
 
 import asyncio
 import dataclasses
-import hashlib
+import functools
 import logging
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Callable, Optional, Protocol
 
-from ha_agent.atomic_file import replace_file
+from ha_agent.broker.definition_files import DefinitionFiles
+from ha_agent.broker.definition_values import (
+    Definition,
+    Judge,
+    Judged,
+    Pending,
+    definition_entry,
+    read_definition,
+)
 from ha_agent.broker.snapshot import DefinitionEntry
-from ha_agent.broker.store_reader import StoreReader
+from ha_agent.broker.store_reader import StoredOvf, StoreReader
 from ha_agent.errors import BadInput, EnvironmentFault
 from ha_agent.instant import Instant, WallTime
+from ha_agent.ovfstore.approval import parse_approval
+from ha_agent.ovfstore.difference import differences
+from ha_agent.ovfstore.guard import Refusal
+from ha_agent.ovfstore.history import History
 from ha_agent.ovfstore.locate import RankedCopy, StoreCopy, order_copies
-from ha_agent.ovfstore.model import VmDefinition
-from ha_agent.ovfstore.ovf_parse import parse_ovf
-from ha_agent.ovfstore.translate import DomainXml, domain_xml
-from ha_agent.ovfstore.vmconf import vm_conf_text
 from ha_agent.waiting import wait_for_event
 
 log = logging.getLogger(__name__)
-
-LAST_GOOD = "last_good.ovf"
-VM_CONF = "vm.conf"
 
 
 class Clock(Protocol):
@@ -48,27 +57,15 @@ class Clock(Protocol):
     def wall(self) -> WallTime: ...
 
 
-@dataclasses.dataclass(frozen=True)
-class Definition:
-    """One accepted version: the document, what it means, and what VDSM is to be given."""
-
-    identity: str
-    document: bytes
-    vm: VmDefinition
-    domain: DomainXml
-    source: str
-    last_updated: str
-    accepted_at: WallTime
-
-
 class DefinitionKeeper:
-    """Keeps `current` as good as the store and this host's memory allow."""
+    """Keeps `current` as good as the store, the guard and this host's memory allow."""
 
     def __init__(
         self,
         reader: StoreReader,
         *,
-        state_dir: Path,
+        history: History,
+        judge: Judge,
         run_dir: Path,
         clock: Clock,
         refresh_interval_seconds: float,
@@ -77,8 +74,7 @@ class DefinitionKeeper:
         self._reader = reader
         self._vm_uuid = reader.vm_uuid
         self._domain_uuid = reader.domain_uuid
-        self._state_dir = state_dir
-        self._run_dir = run_dir
+        self._judge = judge
         self._clock = clock
         self._refresh_interval_seconds = refresh_interval_seconds
         self._on_change = on_change
@@ -86,20 +82,31 @@ class DefinitionKeeper:
         self._passed_over: list[str] = []
         self._wanted = asyncio.Event()
         self._refreshing: Optional[asyncio.Task[str]] = None
+        self._loading: Optional[asyncio.Task[None]] = None
+        self._deciding = asyncio.Lock()
+        self._puts = 0
         self._problem = "the store has not been read yet"
+        self._files = DefinitionFiles(
+            history,
+            run_dir,
+            vm_uuid=reader.vm_uuid,
+            domain_uuid=reader.domain_uuid,
+            on_change=self._publish,
+        )
         self.current: Optional[Definition] = None
+        self.pending: Optional[Pending] = None
 
     async def run(self) -> None:
         """Look at once, then at each interval, and whenever `poke` is called."""
-        self._load_last_good()
-        self._publish()
         while True:
             self._wanted.clear()
-            problem = await self.refresh()
+            await self.refresh()
             # Without any definition nothing can start: look again soon.
             interval_seconds = self._refresh_interval_seconds
-            if problem:
-                interval_seconds = min(interval_seconds, 5.0 if self.current else 1.0)
+            if self.current is None:
+                interval_seconds = min(interval_seconds, 1.0)
+            elif self._problem:
+                interval_seconds = min(interval_seconds, 5.0)
             await wait_for_event(self._wanted, interval_seconds)
 
     def poke(self) -> None:
@@ -121,6 +128,7 @@ class DefinitionKeeper:
         return await asyncio.shield(self._refreshing)
 
     async def _refresh(self) -> str:
+        await self._loaded()
         before = self._problem
         try:
             self._problem = await self._look()
@@ -130,17 +138,26 @@ class DefinitionKeeper:
             log.warning("definition: %s", self._problem)
         elif before and not self._problem:
             log.info("definition: read from the store")
-        self._publish()
-        return self._problem
+        await self._files.keep_rest()
+        return self._publish().problem
+
+    # Looking at the store ----------------------------------------------------------------
 
     async def _look(self) -> str:
         copies = await self._reader.copies()
         if not copies:
             return f"storage domain {self._domain_uuid} has no OVF_STORE volume"
         if self._seen == copies and self.current is not None:
+            async with self._deciding:
+                if self.pending is not None:
+                    await self._consider(self.pending.definition)
             return ""
-        faults: list[str] = []
-        all_read, known = True, False
+        puts = self._puts
+        faults = list(self._reader.problems)
+        all_read = not faults
+        # What VDSM can't tell about now may be the copy that was read before.
+        known = bool(faults) and not self._is_from_one_of(copies)
+        held: Optional[Pending] = None
         for ranked in order_copies(copies, storage_domain_uuid=self._domain_uuid):
             if not ranked.usable:
                 faults.append(ranked.reason)
@@ -155,15 +172,29 @@ class DefinitionKeeper:
             if known and self.current and self.current.identity != definition.identity:
                 # What stands in the other copy is older: no way back.
                 return "what was read before stays in use: " + "; ".join(faults)
-            self._accept(definition)
             # What could not be read, perhaps just now, is tried again with the next look.
             self._seen = copies if all_read else None
-            if faults != self._passed_over:
-                for reason in faults:
-                    log.warning("definition taken from the other copy: %s", reason)
-            self._passed_over = faults
+            async with self._deciding:
+                if puts == self._puts:
+                    await self._consider(definition)
+            if puts != self._puts:
+                return await self._look()  # it was read before this host put another
+            if self.current is None:
+                # An older copy that the guard lets pass is better than nothing.
+                faults.append(f"the guard refuses definition {definition.identity}")
+                held = held or self.pending
+                continue
+            self.pending = held or self.pending
+            self._tell_passed_over(faults)
             return ""
+        self.pending = held or self.pending
         return "no copy of the OVF_STORE can be used: " + "; ".join(faults)
+
+    def _tell_passed_over(self, faults: list[str]) -> None:
+        if faults != self._passed_over:
+            for reason in faults:
+                log.warning("definition taken from the other copy: %s", reason)
+        self._passed_over = faults
 
     def _is_current(self, ranked: RankedCopy) -> bool:
         """Whether `current` was read from this copy, and the copy was not written since."""
@@ -173,98 +204,175 @@ class DefinitionKeeper:
         written = (_source(ranked.copy), description.last_updated_text or "")
         return (current.source, current.last_updated) == written
 
+    def _is_from_one_of(self, copies: tuple[StoreCopy, ...]) -> bool:
+        return self.current is None or self.current.source in map(_source, copies)
+
     async def _read(self, ranked: RankedCopy) -> Definition:
         stored = await self._reader.read(ranked)
-        return self._definition(
-            stored.document,
-            f"volume {stored.copy.volume_uuid}, {self._vm_uuid}.ovf",
-            source=_source(stored.copy),
-            last_updated=stored.last_updated,
+        where = f"volume {stored.copy.volume_uuid}, {self._vm_uuid}.ovf"
+        source = _source(stored.copy)
+        definition = await self._parsed(stored.document, where, source, stored.last_updated)
+        approved = _approved_codes(stored, definition.identity)
+        return dataclasses.replace(definition, approved=approved)
+
+    async def _parsed(
+        self, document: bytes, where: str, source: str, last_updated: str = ""
+    ) -> Definition:
+        """Read a document in a thread: a long one would hold up everything for a second."""
+        read = functools.partial(
+            read_definition,
+            document,
+            where,
+            vm_uuid=self._vm_uuid,
+            domain_uuid=self._domain_uuid,
+            source=source,
+            last_updated=last_updated,
             accepted_at=self._clock.wall(),
         )
+        return await asyncio.get_running_loop().run_in_executor(None, read)
 
-    def _definition(
-        self, ovf: bytes, where: str, *, source: str, last_updated: str, accepted_at: WallTime
-    ) -> Definition:
-        vm = parse_ovf(ovf, where=where, expect_uuid=self._vm_uuid)
-        xml = domain_xml(vm, storage_domain_uuid=self._domain_uuid)
-        identity = hashlib.sha256(ovf).hexdigest()[:12]
-        known = self.current
-        if known is not None and known.identity == identity:
-            accepted_at = known.accepted_at if known.source == source else accepted_at
-        return Definition(identity, ovf, vm, xml, source, last_updated, accepted_at)
+    # Judging -----------------------------------------------------------------------------
 
-    def _accept(self, definition: Definition) -> None:
-        known = self.current
-        if known is None or known.identity != definition.identity:
-            log.info(
-                "definition %s of %s accepted from %s",
-                definition.identity,
-                definition.vm.name,
-                definition.source,
-            )
-            self._keep(definition.document, definition.vm)
-        self.current = definition
-
-    # The last good one on this host ------------------------------------------------------
-
-    def _keep(self, ovf: bytes, vm: VmDefinition) -> None:
-        """Write the document where the next start of the broker finds it, and the file that a
-        VDSM hook reads for `vmId=` (facts/ovf-and-volumes.md 2.3)."""
-        _write(self._state_dir / LAST_GOOD, ovf)
-        _write(self._run_dir / VM_CONF, vm_conf_text(vm).encode())
-
-    def _load_last_good(self) -> None:
-        path = self._state_dir / LAST_GOOD
-        try:
-            ovf = path.read_bytes()
-            accepted_at = WallTime(path.stat().st_mtime)
-        except FileNotFoundError:
-            return
-        except OSError as error:
-            log.error("%s can't be read: %s", path, error)
-            return
-        try:
-            self.current = self._definition(
-                ovf, str(path), source=LAST_GOOD, last_updated="", accepted_at=accepted_at
-            )
-        except BadInput as fault:
-            log.error("the last good definition can't be used: %s", fault)
-            return
-        # The run folder does not outlive a reboot.
-        _write(self._run_dir / VM_CONF, vm_conf_text(self.current.vm).encode())
-
-    def _publish(self) -> None:
+    async def _consider(self, definition: Definition) -> None:
+        """Use a definition of the store unless the guard refuses it."""
         current = self.current
-        if current is None:
-            self._on_change(DefinitionEntry(problem=self._problem))
-            return
-        self._on_change(
-            DefinitionEntry(
-                available=True,
-                identity=current.identity,
-                vm_name=current.vm.name,
-                memory_mib=current.vm.memory_mib,
-                source=current.source,
-                last_updated=current.last_updated,
-                accepted_at_unix_seconds=current.accepted_at.unix_seconds,
-                stale=bool(self._problem),
-                problem=self._problem,
-                notes=_notes(current.domain.notes),
+        if current is not None and current.identity == definition.identity:
+            self.pending = None
+            self.current = dataclasses.replace(
+                current,
+                source=definition.source,
+                last_updated=definition.last_updated,
+                is_from_history=False,
             )
+            return
+        refusals = self._refusals(definition)
+        approved = self._files.approved(definition.identity) | set(definition.approved)
+        standing = tuple(r for r in refusals if not (r.may_force and r.code in approved))
+        if standing:
+            await self._hold(definition, standing)
+            return
+        overruled = tuple(sorted({refusal.code for refusal in refusals}))
+        await self._adopt(dataclasses.replace(definition, approved=overruled))
+
+    def _refusals(self, definition: Definition) -> tuple[Refusal, ...]:
+        current = None if self.current is None else self.current.vm
+        return self._judge(definition.vm, definition.domain, current)
+
+    async def _hold(self, definition: Definition, refusals: tuple[Refusal, ...]) -> None:
+        changes = await self._changes(definition)
+        before, self.pending = self.pending, Pending(definition, refusals, changes)
+        if before is None or before.problem != self.pending.problem:
+            log.warning("definition: %s", self.pending.problem)
+            for change in changes:
+                log.warning("definition %s would change: %s", definition.identity, change)
+
+    async def _changes(self, definition: Definition) -> tuple[str, ...]:
+        if self.current is None:
+            return ()
+        compare = functools.partial(differences, self.current.vm, definition.vm)
+        return await asyncio.get_running_loop().run_in_executor(None, compare)
+
+    async def judge_document(self, document: bytes, *, where: str = "the document") -> Judged:
+        """Return what a document means, what the guard has against it now, and its changes.
+
+        Approvals don't count. Raises BadInput when nothing can be started from it.
+        """
+        await self._loaded()
+        definition = await self._parsed(document, where, where)
+        current = self.current
+        same = current is not None and current.identity == definition.identity
+        refusals = () if same else self._refusals(definition)
+        return Judged(definition.vm, definition.domain, refusals, await self._changes(definition))
+
+    async def accept(self, identity: str, *, force: bool) -> tuple[Refusal, ...]:
+        """Use the definition that waits, as a person on this host wants it.
+
+        Returns the refusals that stand against that: those that nobody may force, without
+        `force` all. () when it is in use now. Raises BadInput when no such definition waits.
+        """
+        async with self._deciding:
+            pending = self.pending
+            if pending is None or pending.definition.identity != identity:
+                waiting = "none does" if pending is None else f"{pending.definition.identity} does"
+                raise BadInput(f"no definition {identity!r:.40} waits to be accepted; {waiting}")
+            refusals = self._refusals(pending.definition)
+            standing = tuple(r for r in refusals if not (force and r.may_force))
+            if not standing:
+                definition = dataclasses.replace(
+                    pending.definition,
+                    accepted_at=self._clock.wall(),
+                    how="forced" if refusals else pending.definition.how,
+                    approved=tuple(sorted({refusal.code for refusal in refusals})),
+                )
+                await self._adopt(definition)
+            return standing
+
+    async def accepted(
+        self, document: bytes, *, how: str, source: str, approved: tuple[str, ...] = ()
+    ) -> Definition:
+        """Use a document that this host has just put into the store; the caller judged it.
+
+        `how` is put, pushed or rollback. Raises BadInput when nothing can be started from it.
+        """
+        await self._loaded()
+        definition = await self._parsed(document, source, source)
+        definition = dataclasses.replace(definition, how=how, approved=approved)
+        async with self._deciding:
+            self._puts += 1
+            self._seen = None
+            await self._adopt(definition)
+        self.poke()
+        return definition
+
+    async def _adopt(self, definition: Definition) -> None:
+        log.info(
+            "definition %s of %s accepted from %s (%s)%s",
+            definition.identity,
+            definition.vm.name,
+            definition.source,
+            definition.how,
+            f"; overruled: {', '.join(definition.approved)}" if definition.approved else "",
         )
+        self.current, self.pending = definition, None
+        self._publish()
+        await self._files.keep(definition)
+
+    async def _loaded(self) -> None:
+        """Wait until the history has been looked at, once."""
+        if self._loading is None:
+            self._loading = asyncio.ensure_future(self._load())
+        await asyncio.shield(self._loading)
+
+    async def _load(self) -> None:
+        self.current = await self._files.load()
+        self._publish()
+
+    def _publish(self) -> DefinitionEntry:
+        current = self.current
+        entry = definition_entry(
+            current,
+            self.pending,
+            version=0 if current is None else self._files.version_of(current.identity),
+            store_problem=self._problem,
+            history_problem=self._files.problem,
+        )
+        self._on_change(entry)
+        return entry
 
 
 def _source(copy: StoreCopy) -> str:
     return f"volume {copy.volume_uuid}"
 
 
-def _write(path: Path, content: bytes) -> None:
+def _approved_codes(stored: StoredOvf, identity: str) -> tuple[str, ...]:
+    """Return the codes that are approved beside the OVF, for that very document."""
+    if stored.approval is None:
+        return ()
     try:
-        replace_file(path, content)
-    except OSError as error:
-        log.error("%s can't be written: %s", path, error)
-
-
-def _notes(notes: Sequence[str]) -> tuple[str, ...]:
-    return tuple(note[:300] for note in notes[:20])
+        approval = parse_approval(
+            stored.approval, where=f"the approval in volume {stored.copy.volume_uuid}"
+        )
+    except BadInput as fault:
+        log.warning("definition: %s", fault)
+        return ()
+    return approval.codes if approval.identity == identity else ()

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import dataclasses
+import functools
 import grp
 import logging
 import os
@@ -57,6 +58,9 @@ from ha_agent.broker.watch import Board
 from ha_agent.clock import SystemClock
 from ha_agent.config_schema import Config
 from ha_agent.errors import EnvironmentFault, HaAgentError
+from ha_agent.ovfstore import guard
+from ha_agent.ovfstore.guard import GuardFacts
+from ha_agent.ovfstore.history import History
 from ha_agent.readiness import Readiness, listen_sockets
 from ha_agent.vdsm.from_config import vdsm_client
 from ha_agent.vdsm.verbs import Vdsm
@@ -106,7 +110,11 @@ class Broker:
         )
         self._definition = DefinitionKeeper(
             self._store_reader,
-            state_dir=state_dir,
+            history=History(state_dir / "definitions"),
+            judge=functools.partial(
+                guard.judge,
+                facts=GuardFacts(config.storage.domain_uuid, config.engine.vm_uuid),
+            ),
             run_dir=run_dir,
             clock=self._clock,
             refresh_interval_seconds=config.definition.refresh_interval_seconds,

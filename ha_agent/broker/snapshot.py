@@ -65,8 +65,31 @@ class HostEntry:
 
 
 @dataclass(frozen=True)
+class PendingEntry:
+    """A definition in the store that the guard refuses, so that the one before stays in use.
+
+    `codes` and `sentences` are the refusals (guard.py), `differences` what it would change,
+    `advice` what a person can do; `may_force`: a person may insist on it.
+    """
+
+    identity: str
+    vm_name: str = ""
+    source: str = ""
+    last_updated: str = ""
+    codes: tuple[str, ...] = ()
+    sentences: tuple[str, ...] = ()
+    differences: tuple[str, ...] = ()
+    may_force: bool = False
+    advice: str = ""
+
+
+@dataclass(frozen=True)
 class DefinitionEntry:
-    """The engine VM's definition. `stale`: the store can't be read, the last good one is used."""
+    """The engine VM's definition. `stale`: the store can't be read, the last good one is used.
+
+    `version` is its number in this host's history, 0 while it is not kept there, and `how` how
+    it came (version.py). `history_problem` says why it is not kept; it is used all the same.
+    """
 
     available: bool = False
     identity: str = ""
@@ -78,6 +101,10 @@ class DefinitionEntry:
     stale: bool = False
     problem: str = ""
     notes: tuple[str, ...] = ()
+    version: int = 0
+    how: str = ""
+    history_problem: str = ""
+    pending: Optional[PendingEntry] = None
 
 
 @dataclass(frozen=True)

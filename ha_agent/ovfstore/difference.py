@@ -52,6 +52,7 @@ _LABELS = {
     "lease_domain_uuid": "VM lease on domain",
     "storage_domain_uuids": "storage domain",
     "mac": "MAC",
+    "device_uuid": "uuid",
     "os_type": "operating system",
 }
 _DEVICE_LABELS = {"cdrom": "CD-ROM", "floppy": "floppy drive", "video": "video card"}

@@ -17,6 +17,7 @@ from ha_agent.broker.snapshot import (
     LeaseEntry,
     NetworkEntry,
     PenaltyEntry,
+    PendingEntry,
     Report,
     Snapshot,
     StorageEntry,
@@ -29,7 +30,7 @@ from ha_agent.instant import Instant
 PLAIN = Snapshot(1, 1, "h1", "vm", Instant(10.0))
 KINDS = [
     *(LeaseEntry, HostEntry, DefinitionEntry, HealthEntry, NetworkEntry),
-    *(StorageEntry, PenaltyEntry, Report, Snapshot),
+    *(StorageEntry, PenaltyEntry, PendingEntry, Report, Snapshot),
 ]
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
 PLAIN_VALUES = {

@@ -68,7 +68,7 @@ def test_with_both_copies_torn_the_last_good_one_is_used_and_looks_stale(host: H
     broker.kill()
     broker.wait(10)
     host.start(["ha-broker"])
-    says(host, "the last good one is used", "from last_good.ovf")
+    says(host, "the last good one is used", "from this host's history, version 1")
 
 
 def without_uuid(ovf: bytes, uuid: str) -> bytes:

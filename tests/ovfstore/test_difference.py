@@ -135,7 +135,7 @@ def test_what_is_about_the_reading_is_no_difference() -> None:
         ),
         (
             {"nics": (replace(NIC, model=NicModel.E1000E, device_uuid="other"),)},
-            ("NIC nic1: model PV -> E1000E", "NIC nic1: device nic-1 -> other"),
+            ("NIC nic1: model PV -> E1000E", "NIC nic1: uuid nic-1 -> other"),
         ),
         (
             {"disks": (DISK, replace(DISK, image_uuid="image-2", alias="data", size_gib=5))},
@@ -156,7 +156,7 @@ def test_what_is_about_the_reading_is_no_difference() -> None:
         ({"devices": (VIDEO,)}, ("CD-ROM removed",)),
         (
             {"devices": (CDROM, replace(VIDEO, device="vga", device_uuid=""))},
-            ('video card qxl: device dev-2 -> ""', "video card qxl: device qxl -> vga"),
+            ('video card qxl: uuid dev-2 -> ""', "video card qxl: device qxl -> vga"),
         ),
         ({"devices": (VIDEO, CDROM)}, ("devices: reordered",)),
         ({"affinity_groups": ("a", "b", "c")}, ("affinity groups: a, b, c added",)),

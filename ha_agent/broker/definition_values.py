@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the keeper of the engine VM's definition holds, and how it is told to others.
+
+Values only: definition.py decides which definition is in use. Making one out of a document
+takes a while for a long one, so that is for a thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Callable, Optional
+
+from ha_agent.broker.snapshot import DefinitionEntry, PendingEntry
+from ha_agent.instant import WallTime
+from ha_agent.ovfstore.approval import identity_of
+from ha_agent.ovfstore.guard import Refusal
+from ha_agent.ovfstore.model import VmDefinition
+from ha_agent.ovfstore.ovf_parse import parse_ovf
+from ha_agent.ovfstore.translate import DomainXml, domain_xml
+
+Judge = Callable[[VmDefinition, DomainXml, Optional[VmDefinition]], "tuple[Refusal, ...]"]
+"""`judge(new, domain, current)`: the guard (guard.py) with this host's facts."""
+
+_LINES = 20
+_LINE_LENGTH = 300
+
+
+@dataclass(frozen=True)
+class Definition:
+    """One version: the document, what it means, and what VDSM is to be given.
+
+    `how` it came is as in version.py; `approved` are the codes of the guard that a person
+    overruled for it. `is_from_history`: it was not seen in the store since the broker started.
+    """
+
+    identity: str
+    document: bytes
+    vm: VmDefinition
+    domain: DomainXml
+    source: str
+    last_updated: str
+    accepted_at: WallTime
+    how: str = "read"
+    approved: tuple[str, ...] = ()
+    is_from_history: bool = False
+
+
+@dataclass(frozen=True)
+class Pending:
+    """A definition that the guard refuses, with what it would change."""
+
+    definition: Definition
+    refusals: tuple[Refusal, ...]
+    differences: tuple[str, ...]
+
+    @property
+    def may_force(self) -> bool:
+        """Whether a person may insist on it."""
+        return all(refusal.may_force for refusal in self.refusals)
+
+    @property
+    def advice(self) -> str:
+        """What a person can do."""
+        identity = self.definition.identity
+        if self.may_force:
+            return f"to use it all the same: ha-agent ovf accept {identity} --force"
+        return "nobody can insist on that: correct the VM in the engine"
+
+    @property
+    def problem(self) -> str:
+        """The warning."""
+        reasons = "; ".join(refusal.sentence for refusal in self.refusals)
+        return (
+            f"the definition {self.definition.identity} of the store is not used: {reasons};"
+            f" {self.advice}"
+        )
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What a document means, what the guard has against it, and what it would change."""
+
+    vm: VmDefinition
+    domain: DomainXml
+    refusals: tuple[Refusal, ...]
+    differences: tuple[str, ...]
+
+
+def read_definition(
+    document: bytes,
+    where: str,
+    *,
+    vm_uuid: str,
+    domain_uuid: str,
+    source: str,
+    last_updated: str,
+    accepted_at: WallTime,
+) -> Definition:
+    """Return what a document says. Raises BadInput when nothing can be started from it."""
+    vm = parse_ovf(document, where=where, expect_uuid=vm_uuid)
+    domain = domain_xml(vm, storage_domain_uuid=domain_uuid)
+    identity = identity_of(document)
+    return Definition(identity, document, vm, domain, source, last_updated, accepted_at)
+
+
+def definition_entry(
+    current: Optional[Definition],
+    pending: Optional[Pending],
+    *,
+    version: int,
+    store_problem: str,
+    history_problem: str,
+) -> DefinitionEntry:
+    """Return the entry for the snapshot. `store_problem`: why `current` may not be the newest;
+    `version` is the number of `current` in the history, 0 while it is not kept there."""
+    problems = (store_problem, "" if pending is None else pending.problem)
+    problem = "; ".join(text for text in problems if text)
+    waiting = None if pending is None else _pending_entry(pending)
+    if current is None:
+        return DefinitionEntry(problem=problem, history_problem=history_problem, pending=waiting)
+    source = current.source
+    if current.is_from_history:
+        source = f"this host's history, version {version} ({source})"
+    return DefinitionEntry(
+        available=True,
+        identity=current.identity,
+        vm_name=current.vm.name,
+        memory_mib=current.vm.memory_mib,
+        source=source,
+        last_updated=current.last_updated,
+        accepted_at_unix_seconds=current.accepted_at.unix_seconds,
+        stale=bool(store_problem),
+        problem=problem,
+        notes=_lines((*current.domain.notes, *current.vm.notes)),
+        version=version,
+        how=current.how,
+        history_problem=history_problem,
+        pending=waiting,
+    )
+
+
+def _pending_entry(pending: Pending) -> PendingEntry:
+    definition = pending.definition
+    return PendingEntry(
+        identity=definition.identity,
+        vm_name=definition.vm.name,
+        source=definition.source,
+        last_updated=definition.last_updated,
+        codes=tuple(refusal.code for refusal in pending.refusals),
+        sentences=_lines([refusal.sentence for refusal in pending.refusals]),
+        differences=_lines(pending.differences),
+        may_force=pending.may_force,
+        advice=pending.advice,
+    )
+
+
+def _lines(lines: Sequence[str]) -> tuple[str, ...]:
+    """For status: not more, and not longer, than a person reads."""
+    return tuple(line[:_LINE_LENGTH] for line in lines[:_LINES])
