@@ -48,7 +48,7 @@ def vm_conf_text(vm: VmDefinition, domain_xml: Optional[str] = None) -> str:
     lines: list[tuple[str, Optional[str]]] = [
         ("vmId", vm.uuid),
         ("memSize", str(vm.memory_mib)),
-        ("maxMemSize", _number(vm.max_memory_mib)),
+        ("maxMemSize", _number(vm.max_memory_mib, usual=0)),
         ("memGuaranteedSize", _number(vm.min_memory_mib)),
         ("vmName", vm.name),
         ("smp", str(vm.vcpus)),
@@ -105,7 +105,9 @@ def _cpu_pinning(text: Optional[str]) -> Optional[str]:
 def _devices(vm: VmDefinition) -> Iterator[str]:
     places = {id(disk): index for index, disk in enumerate(vm.disks_in_boot_order())}
     for disk in vm.disks:
-        if id(disk) in places:
+        # A line of a disk that does not say which one is a fault of the whole file, too.
+        name = disk.volume_uuid or disk.lun_id or ""
+        if id(disk) in places and name not in ("", "None") and is_carried(name, nested=True):
             yield f"devices={nested_text(_disk(disk, places[id(disk)]))}"
     for nic in vm.nics:
         if nic.is_plugged:
@@ -216,10 +218,11 @@ def _tree(parameters: Pairs) -> dict[str, Value]:
 
 
 def _numa(cells: tuple[NumaNode, ...]) -> Iterator[str]:
-    """Yield a line for each guest NUMA node; none when one's CPUs are more than one range."""
+    """Yield a line for each guest NUMA node; none when one's CPUs are not one range of its own."""
     ranges = [(cell, cell.cpus[0], cell.cpus[-1]) for cell in cells if cell.cpus]
     whole = all(cell.cpus == tuple(range(first, last + 1)) for cell, first, last in ranges)
-    if len(ranges) < len(cells) or not whole:
+    all_cpus = [cpu for cell in cells for cpu in cell.cpus]
+    if len(ranges) < len(cells) or not whole or len(set(all_cpus)) < len(all_cpus):
         return
     for cell, first, last in ranges:
         fields: dict[str, Value] = {

@@ -6,10 +6,13 @@ from __future__ import annotations
 import dataclasses
 import json
 
+from hypothesis import given
+
 from ha_agent.ovfstore import model
 from ha_agent.ovfstore.codes import BiosType, DiskInterface, NicModel, Origin
 from ha_agent.ovfstore.definition_json import FORMAT, definition_as_dict, definition_as_json
 from ha_agent.ovfstore.model import Device, Disk, Nic, NumaNode, VmDefinition
+from tests.ovfstore.definitions import definitions
 
 UUID = "11111111-2222-4333-8444-555555555555"
 VM = VmDefinition(
@@ -76,3 +79,10 @@ def test_the_text_is_readable() -> None:
     text = definition_as_json(VM)
     assert "Müller" in text
     assert '\n  "memory_mib": 4096,\n' in text
+
+
+@given(definitions())
+def test_any_definition_is_json(vm: VmDefinition) -> None:
+    found = json.loads(definition_as_json(vm))
+    assert (found["uuid"], found["engine_xml"]) == (vm.uuid, vm.engine_xml)
+    assert len(found["devices"]) == len(vm.devices)

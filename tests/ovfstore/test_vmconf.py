@@ -21,6 +21,7 @@ from ha_agent.ovfstore.translate import domain_xml
 from ha_agent.ovfstore.vmconf import vm_conf_text
 from ha_agent.ovfstore.vmconf_grammar import Value, parse_vm_conf
 from ha_agent.ovfstore.vmconf_read import definition_from_vm_conf
+from tests.ovfstore.definitions import definitions
 
 HECONF = pathlib.Path(__file__).resolve().parents[3] / "shared/data/volumes/heconf.tar"
 UUID = "11111111-2222-4333-8444-555555555555"
@@ -237,6 +238,19 @@ def test_any_definition_gives_a_file_that_parses(vm: VmDefinition) -> None:
     assert [(item["imageID"], item["volumeID"]) for item in found] == [
         (disk.image_uuid, disk.volume_uuid) for disk in vm.disks
     ]
+
+
+@given(definitions())
+def test_any_definition_gives_a_file_that_is_a_definition(vm: VmDefinition) -> None:
+    text = vm_conf_text(vm, vm.engine_xml)
+    assert text.startswith(f"vmId={vm.uuid}\nmemSize={vm.memory_mib}\n")
+    back = read(text)
+    assert (back.uuid, back.memory_mib, back.vcpus) == (vm.uuid, vm.memory_mib, vm.vcpus)
+    assert [disk.volume_uuid for disk in back.disks if disk.volume_uuid] == [
+        disk.volume_uuid for disk in vm.disks if disk.volume_uuid and disk.is_plugged
+    ]
+    assert back.engine_xml == (vm.engine_xml or None)
+    assert read(vm_conf_text(back, back.engine_xml)) == back
 
 
 # --- any vm.conf -------------------------------------------------------------------------
