@@ -18,12 +18,12 @@ from __future__ import annotations
 import dataclasses
 import enum
 import re
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Hashable, Iterator, Sequence
 from typing import Any, Callable, Optional
 
 from ha_agent.ovfstore.model import Device, Disk, Nic, NumaNode, Snapshot, User, VmDefinition
-from ha_agent.ovfstore.xml_difference import XmlChange, xml_differences
+from ha_agent.ovfstore.xml_difference import CHANGE_LIMIT, XmlChange, xml_differences
 from ha_agent.ovfstore.xml_input import OvfError
 
 SENTENCE_LIMIT = 100
@@ -162,14 +162,14 @@ def _matched(
     pairs: dict[int, tuple[Any, Any]] = {}
     gone, come = dict(enumerate(olds)), dict(enumerate(news))
     for key in _KEYS:
-        by_key: dict[Hashable, list[int]] = {}
+        by_key: dict[Hashable, deque[int]] = {}
         for index, item in come.items():
             if key(item):
-                by_key.setdefault(key(item), []).append(index)
+                by_key.setdefault(key(item), deque()).append(index)
         for index, item in list(gone.items()):
             found = by_key.get(key(item)) if key(item) else None
             if found:
-                pairs[index] = (gone.pop(index), come.pop(found.pop(0)))
+                pairs[index] = (gone.pop(index), come.pop(found.popleft()))
     return [pairs[index] for index in sorted(pairs)], list(gone.values()), list(come.values())
 
 
@@ -249,21 +249,26 @@ def _boot_order(vm: VmDefinition) -> tuple[str, ...]:
 
 def _pairs(label: str, olds: Any, news: Any, is_secret: bool) -> Iterator[str]:
     """Compare names with values; a name may occur more than once."""
-    for name in dict.fromkeys(name for name, _ in (*olds, *news)):
-        before, after = (
-            ", ".join(value for found, value in pairs if found == name) for pairs in (olds, news)
-        )
-        known = [any(found == name for found, _ in pairs) for pairs in (olds, news)]
+    before, after = _by_name(olds), _by_name(news)
+    for name in dict.fromkeys([*before, *after]):
+        if before.get(name) == after.get(name):
+            continue
         what = _shown(f"{label} {name}")
         hidden = is_secret or _SECRET_NAME.search(name) is not None
-        if known == [True, True]:
-            if before != after:
-                yield (
-                    f"{what} changed" if hidden else f"{what} {_value(before)} -> {_value(after)}"
-                )
+        values = ["" if hidden else _value(found.get(name, ())) for found in (before, after)]
+        if name in before and name in after:
+            yield _from_to(what, *values)
+        elif name in after:
+            yield f"{what} added" + ("" if hidden else f" ({values[1]})")
         else:
-            value = "" if hidden else f" ({_value(after if known[1] else before)})"
-            yield f"{what} {'added' if known[1] else 'removed'}{value}"
+            yield f"{what} removed" + ("" if hidden else f" ({values[0]})")
+
+
+def _by_name(pairs: Sequence[tuple[str, str]]) -> dict[str, tuple[str, ...]]:
+    found: dict[str, list[str]] = {}
+    for name, value in pairs:
+        found.setdefault(name, []).append(value)
+    return {name: tuple(values) for name, values in found.items()}
 
 
 def _members(label: str, olds: Sequence[str], news: Sequence[str]) -> Iterator[str]:
@@ -290,6 +295,8 @@ def _value(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, enum.Enum):
         return value.value if isinstance(value.value, str) else value.name
+    if isinstance(value, tuple) and len(value) == 1 and isinstance(value[0], str):
+        value = value[0]
     if isinstance(value, tuple):
         parts = (f"{p[0]}={p[1]}" if isinstance(p, tuple) else str(p) for p in value)
         return _shown(", ".join(parts) or "none")
@@ -303,8 +310,9 @@ def _from_to(what: str, old: str, new: str) -> str:
 
 
 def _shown(text: str) -> str:
-    text = "".join(char if char.isprintable() else "?" for char in text)
-    return text if len(text) <= _VALUE_LIMIT else f"{text[: _VALUE_LIMIT - 3]}..."
+    if len(text) > _VALUE_LIMIT:
+        text = f"{text[: _VALUE_LIMIT - 3]}..."
+    return "".join(char if char.isprintable() else "?" for char in text)
 
 
 # The engine's XML -------------------------------------------------------------------------
@@ -328,7 +336,8 @@ def _engine_xml(old: VmDefinition, new: VmDefinition) -> Iterator[str]:
     for change in rest[:_XML_LIMIT]:
         yield f"EngineXml: {_xml_sentence(change)}"
     if len(rest) > _XML_LIMIT:
-        yield f"EngineXml: {len(rest) - _XML_LIMIT} changes more"
+        least = "at least " if len(changes) == CHANGE_LIMIT else ""
+        yield f"EngineXml: {least}{len(rest) - _XML_LIMIT} changes more"
 
 
 def _told_by_fields(old: VmDefinition, new: VmDefinition) -> set[XmlChange]:

@@ -9,6 +9,7 @@ the way in which the XML is written mean nothing. A path has no prefixes of name
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from lxml import etree
 from ha_agent.ovfstore.ovf_fields import local_name
 from ha_agent.ovfstore.xml_input import parse_xml
 
+CHANGE_LIMIT = 1000
 # The first of these that an element has says which one it is among its like.
 _OWN_MARKS = ("name", "dev", "id", "unit")
 _CHILD_MARKS = (("target", "dev"), ("mac", "address"), ("alias", "name"))
@@ -39,13 +41,13 @@ class XmlChange:
 def xml_differences(old: str, new: str) -> tuple[XmlChange, ...]:
     """Return what became of one XML in the other, in the order of the document.
 
-    Raises OvfError when one of them can't be read.
+    After 1000 changes it stops: these are not of one VM. Raises OvfError when one of them can't be read.
     """
     roots = [parse_xml(text.encode("utf-8"), where="EngineXml") for text in (old, new)]
     names = [local_name(root) for root in roots]
     if names[0] != names[1]:
         return (XmlChange("(root)", names[0], names[1]),)
-    return tuple(_compare(roots[0], roots[1], ""))
+    return tuple(itertools.islice(_compare(roots[0], roots[1], ""), CHANGE_LIMIT))
 
 
 def _compare(old: etree._Element, new: etree._Element, path: str) -> Iterator[XmlChange]:
@@ -107,7 +109,7 @@ def _mark(element: etree._Element) -> str:
     for name in _OWN_MARKS:
         if element.get(name):
             return str(element.get(name))
-    for tag, name in _CHILD_MARKS:
+    for tag, name in _CHILD_MARKS if len(element) else ():
         child = element.find(tag)
         if child is not None and child.get(name):
             return str(child.get(name))
