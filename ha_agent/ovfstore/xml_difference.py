@@ -18,9 +18,11 @@ from typing import Optional
 from lxml import etree
 
 from ha_agent.ovfstore.ovf_fields import local_name
-from ha_agent.ovfstore.xml_input import parse_xml
+from ha_agent.ovfstore.xml_input import OvfError, parse_xml
 
 CHANGE_LIMIT = 1000
+# Comparing takes longer than reading. 1,000 disks make some 10,000 elements.
+ELEMENT_LIMIT = 20_000
 # The first of these that an element has says which one it is among its like.
 _OWN_MARKS = ("name", "dev", "id", "unit")
 _CHILD_MARKS = (("target", "dev"), ("mac", "address"), ("alias", "name"))
@@ -41,9 +43,12 @@ class XmlChange:
 def xml_differences(old: str, new: str) -> tuple[XmlChange, ...]:
     """Return what became of one XML in the other, in the order of the document.
 
-    After 1000 changes it stops: these are not of one VM. Raises OvfError when one of them can't be read.
+    After 1000 changes it stops: these are not of one VM. Raises OvfError when one of them
+    can't be read, or has more elements than a VM has.
     """
     roots = [parse_xml(text.encode("utf-8"), where="EngineXml") for text in (old, new)]
+    if any(sum(1 for _ in root.iter()) > ELEMENT_LIMIT for root in roots):
+        raise OvfError(f"more than {ELEMENT_LIMIT} elements", where="EngineXml")
     names = [local_name(root) for root in roots]
     if names[0] != names[1]:
         return (XmlChange("(root)", names[0], names[1]),)

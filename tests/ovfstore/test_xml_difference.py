@@ -84,7 +84,11 @@ def test_another_root_is_another_document() -> None:
     assert xml_differences("<vm></vm>", "<vms></vms>") == (XmlChange("(root)", "vm", "vms"),)
 
 
-@pytest.mark.parametrize("text", ["", "<a>", "<!DOCTYPE a><a/>", "<a>" * 100])
+@pytest.mark.parametrize(
+    "text",
+    ["", "<a>", "<!DOCTYPE a><a/>", "<a>" * 100, "<domain>" + "<a/>" * 20_000 + "</domain>"],
+    ids=["empty", "open", "doctype", "deep", "long"],
+)
 def test_what_can_not_be_read_can_not_be_compared(text: str) -> None:
     for pair in ((text, DOMAIN), (DOMAIN, text)):
         with pytest.raises(OvfError):
