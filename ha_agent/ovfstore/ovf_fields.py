@@ -2,8 +2,7 @@
 """Reading single values of an OVF: texts, numbers, truths, uuids, addresses, with their place.
 
 Nothing here knows what a value is for. Every error names file, element and line. Every read is
-recorded, so that what `ovf explain` says was used is what was used, and so that nothing of a
-document disappears unseen: what nobody read is found with `rest`.
+recorded (ovf_reading), and what nobody read is found with `rest`.
 """
 
 from __future__ import annotations
@@ -22,6 +21,8 @@ from ha_agent.ovfstore.codes import (
     XSI_NAMESPACE,
 )
 from ha_agent.ovfstore.model import Pairs
+from ha_agent.ovfstore.ovf_reading import Bad, Place, Reading
+from ha_agent.ovfstore.ovf_reading import local_name as local_name
 from ha_agent.ovfstore.xml_input import OvfError, line_of
 
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
@@ -30,43 +31,6 @@ _SPEC_DEPTH_LIMIT = 8
 _PREFIXES = {RASD_NAMESPACE: "rasd:", VSSD_NAMESPACE: "vssd:", "": ""}
 EnumT = TypeVar("EnumT", bound=enum.IntEnum)
 T = TypeVar("T")
-Place = tuple[etree._Element, str]
-"""An element with "" for itself, or with the full name of one of its attributes."""
-
-
-class Bad(enum.Enum):
-    """What a value that can't be read means.
-
-    RAISE: the definition makes no sense without it. DOUBT: a start from the OVF's fields needs
-    it, a start from EngineXml does not: an error without EngineXml, else a stand-in that is
-    listed as unreadable. NOTE: no start needs it: the text is kept, and a note says so.
-    """
-
-    RAISE = "raise"
-    DOUBT = "doubt"
-    NOTE = "note"
-
-
-class Reading:
-    """What was read of one document, what for, and what could not be read.
-
-    `used` took part in the definition that a start uses, `kept` is only written again,
-    `derived` is made anew by the writer from something else (captions, lists of networks).
-    """
-
-    def __init__(self, where: str) -> None:
-        self.where = where
-        self.has_engine_xml = False
-        self.used: set[Place] = set()
-        self.kept: set[Place] = set()
-        self.derived: set[Place] = set()
-        self.failed: set[Place] = set()
-        self.notes: list[str] = []
-        self.unreadable: list[str] = []
-
-    def is_read(self, place: Place) -> bool:
-        """Return whether a place was read for any purpose."""
-        return place in self.used or place in self.kept or place in self.derived
 
 
 class Fields:
@@ -366,18 +330,3 @@ def _places(element: etree._Element) -> Iterator[Place]:
         yield item, ""
         for full in item.attrib:
             yield item, str(full)
-
-
-def local_name(element: etree._Element) -> str:
-    """Return an element's name without its namespace."""
-    return str(element.tag).rpartition("}")[2]
-
-
-def section_kind(element: etree._Element) -> str:
-    """Return what a Section is: `DiskSection` for `xsi:type="ovf:DiskSection_Type"`."""
-    name = local_name(element)
-    if name != "Section":
-        return name
-    kind = element.get(f"{{{XSI_NAMESPACE}}}type", "")
-    kind = kind.rpartition(":")[2]
-    return kind[: -len("_Type")] if kind.endswith("_Type") else kind

@@ -19,7 +19,8 @@ from ha_agent.ovfstore.codes import (
     SerialNumberPolicy,
 )
 from ha_agent.ovfstore.model import Pairs, Snapshot, User, VmDefinition
-from ha_agent.ovfstore.ovf_fields import Bad, Fields
+from ha_agent.ovfstore.ovf_fields import Fields
+from ha_agent.ovfstore.ovf_reading import Bad
 
 
 def read_general(content: Fields, vm: VmDefinition) -> VmDefinition:

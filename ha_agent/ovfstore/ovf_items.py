@@ -22,7 +22,8 @@ from ha_agent.ovfstore.codes import (
     ResourceType,
 )
 from ha_agent.ovfstore.model import Device, Disk, LunConnection, Nic, NumaNode
-from ha_agent.ovfstore.ovf_fields import Bad, Fields
+from ha_agent.ovfstore.ovf_fields import Fields
+from ha_agent.ovfstore.ovf_reading import Bad
 
 # Items without a `Type` element of their own (old engines) are of these kinds.
 _KIND_OF_TYPE = {
@@ -83,21 +84,23 @@ def _disk(chain: Sequence[_Volume], active_snapshot: Optional[str]) -> Disk:
     kind = None if leaf.file is None else leaf.file.attribute("disk_storage_type")
     if leaf.element.attribute("lun_id") or kind == "LUN":
         return _lun(leaf)
-    older = [
-        _image_disk(
-            _Volume(
-                volume.element.keeping,
-                volume.image,
-                volume.uuid,
-                None if volume.file is None else volume.file.keeping,
-                None if volume.item is None else volume.item.keeping,
-            ),
-            (),
-        )
-        for volume in chain
-        if volume is not leaf
-    ]
-    return _image_disk(leaf, tuple(older))
+    older = tuple(_older(volume) for volume in chain if volume is not leaf)
+    return _image_disk(leaf, older)
+
+
+def _older(volume: _Volume) -> Disk:
+    """Return a volume that another one is based on, for writing it again."""
+    for fields in (volume.element, volume.file, volume.item):
+        if fields is not None:
+            fields.reading.set_older(fields.element)
+    kept = _Volume(
+        volume.element.keeping,
+        volume.image,
+        volume.uuid,
+        None if volume.file is None else volume.file.keeping,
+        None if volume.item is None else volume.item.keeping,
+    )
+    return _image_disk(kept, ())
 
 
 def _leaf(chain: Sequence[_Volume], active_snapshot: Optional[str]) -> _Volume:
@@ -190,7 +193,6 @@ def _with_item(disk: Disk, item: Fields) -> Disk:
     domains = item.texts("StorageId")
     pool = item.text("StoragePoolId")
     item.derive(*_CAPTIONS, "HostResource", "Type", "Device", "IsReadOnly")
-    item.keeping.child("ResourceType")
     return replace(
         disk,
         storage_domain_uuids=item.attempt(

@@ -4,7 +4,7 @@
 It must not guess: what a start needs and the document lacks is an error that names file,
 element and line; what it merely leaves out is the model's default. A value that can't be read
 and that no start needs, or that a start from EngineXml does not need, stops nothing: the text
-is kept, and `notes` or `unreadable` of the definition say so (ovf_fields.Bad).
+is kept, and `notes` or `unreadable` of the definition say so (ovf_reading.Bad).
 
 Always needed: VM UUID, name, memory, number of CPUs, each disk's image and volume. Needed only
 without EngineXml: firmware, CPU flags, a NIC's model, a disk's bus, format and place, boot
@@ -35,7 +35,7 @@ from lxml import etree
 
 from ha_agent.ovfstore.codes import OVF_NAMESPACES, ResourceType
 from ha_agent.ovfstore.model import Device, Disk, Nic, NumaNode, Snapshot, VmDefinition
-from ha_agent.ovfstore.ovf_fields import Bad, Fields, Reading, local_name, section_kind
+from ha_agent.ovfstore.ovf_fields import Fields
 from ha_agent.ovfstore.ovf_general import (
     active_snapshot,
     read_external_data,
@@ -46,8 +46,23 @@ from ha_agent.ovfstore.ovf_general import (
     read_users,
 )
 from ha_agent.ovfstore.ovf_items import read_device, read_disks, read_nic, read_numa_node
+from ha_agent.ovfstore.ovf_reading import Bad, Reading, is_second, local_name, section_kind
 from ha_agent.ovfstore.xml_input import OvfError, line_of, parse_xml
 
+_SECTIONS = frozenset(
+    {
+        "AffinityGroupsSection",
+        "AffinityLabelsSection",
+        "DiskSection",
+        "NetworkSection",
+        "NumaNodeSection",
+        "OperatingSystemSection",
+        "SnapshotsSection",
+        "UserDomainsSection",
+        "VirtualHardwareSection",
+        "VmExternalDataSection",
+    }
+)
 _MIB_OF_UNIT = {"MegaBytes": 1, "GigaBytes": 1024}
 # What the engine numbers or says once more; no reader needs it.
 _CAPTIONS = ("Caption", "Description", "InstanceId")
@@ -106,9 +121,14 @@ def _unknown(root: etree._Element, reading: Reading) -> Iterator[str]:
             passed.add(element)
         elif not reading.is_read((element, "")):
             passed.add(element)
+            what = "not understood, and not kept"
+            if is_second(element, reading):
+                if not len(element) and not (element.text or "").strip():
+                    continue
+                what = "a second one; the first counts"
             yield str(
                 OvfError(
-                    f"{local_name(element)}: not understood, and not kept",
+                    f"{local_name(element)}: {what}",
                     where=reading.where,
                     offset=line_of(element),
                     unit="line",
@@ -122,15 +142,16 @@ def _sections(envelope: Fields, content: Fields) -> dict[str, Fields]:
     for parent in (envelope, content):
         for child in parent.element:
             kind = section_kind(child)
-            if kind.endswith("Section") and kind != "ProductSection" and kind not in sections:
+            if kind in _SECTIONS and kind not in sections:
                 sections[kind] = Fields(child, envelope.reading)
-                sections[kind].derive("@type", "Info", "@required")
     hardware = sections.get("VirtualHardwareSection")
     for child in () if hardware is None else hardware.element:
         kind = section_kind(child)
-        if local_name(child) == "Section" and kind not in sections:
+        if kind in _SECTIONS and kind not in sections:
             sections[kind] = Fields(child, envelope.reading)
-            sections[kind].derive("@type")
+    for section in sections.values():
+        section.attribute("type")
+        section.derive("Info", "@required")
     networks = sections.get("NetworkSection")
     if networks is not None:
         networks.derive("Network")

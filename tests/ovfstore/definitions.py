@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Optional
 
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 
 from ha_agent.ovfstore.codes import (
@@ -40,6 +41,15 @@ _NASTY = (
     "", " ", " a b ", "it's \"quoted\"", "#1, {x:y}; z=1", "<a>&amp;]]>", "äß漢字", "🚀\u200d👩",
     "two\nlines", "cr\r\nlf\r", "\ttab", "\x85\xa0\u2028", "None", "null", "{}", "a/b\\c", "%s $1",
 )  # fmt: skip
+
+WHOLE_VALUES = settings(
+    deadline=None,
+    max_examples=30,
+    suppress_health_check=list(HealthCheck),
+    # A whole definition shrinks for longer than a test may last; the message names the field.
+    phases=(Phase.explicit, Phase.reuse, Phase.generate),
+)
+"""For tests over `definitions()`."""
 
 uuids = st.uuids().map(str)
 texts = st.sampled_from(_NASTY) | st.text(

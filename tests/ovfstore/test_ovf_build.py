@@ -7,7 +7,7 @@ import dataclasses
 import pathlib
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from lxml import etree
 
 from ha_agent.errors import BadInput
@@ -16,7 +16,7 @@ from ha_agent.ovfstore.model import Device, Disk, VmDefinition
 from ha_agent.ovfstore.ovf_build import build_ovf
 from ha_agent.ovfstore.ovf_fields import local_name
 from ha_agent.ovfstore.ovf_parse import parse_ovf
-from tests.ovfstore.definitions import definitions
+from tests.ovfstore.definitions import WHOLE_VALUES, definitions
 
 DATA = pathlib.Path(__file__).resolve().parents[1] / "data" / "engine_vm.ovf"
 SAMPLES = pathlib.Path(__file__).resolve().parents[3] / "shared" / "data" / "ovf"
@@ -46,7 +46,7 @@ def paths(element: etree._Element, above: str = "") -> set[str]:
     return found
 
 
-@settings(deadline=None, max_examples=40, suppress_health_check=list(HealthCheck))
+@WHOLE_VALUES
 @given(definitions())
 def test_what_is_built_parses_to_the_same_vm(vm: VmDefinition) -> None:
     assert parse_ovf(build_ovf(vm), where="built") == vm
@@ -97,7 +97,7 @@ def attribute(element: etree._Element, name: str) -> str:
     return value
 
 
-@settings(deadline=None, max_examples=15, suppress_health_check=list(HealthCheck))
+@WHOLE_VALUES
 @given(definitions())
 def test_what_the_engines_reader_cannot_do_without_is_there(vm: VmDefinition) -> None:
     """Each access here is one that OvfReader and OvfOvirtReader make without asking first."""

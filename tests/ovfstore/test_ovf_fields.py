@@ -8,7 +8,8 @@ from collections.abc import Callable
 import pytest
 
 from ha_agent.ovfstore.codes import BiosType
-from ha_agent.ovfstore.ovf_fields import Bad, Fields, Reading, section_kind
+from ha_agent.ovfstore.ovf_fields import Fields
+from ha_agent.ovfstore.ovf_reading import Bad, Reading
 from ha_agent.ovfstore.xml_input import OvfError, parse_xml
 
 DOCUMENT = b"""<e:Item xmlns:e="http://schemas.dmtf.org/ovf/envelope/1" xmlns:r="r" e:id="7" p="8">
@@ -64,22 +65,6 @@ def test_parameters_nested_too_deep() -> None:
     data = b"<i><SpecParams>" + b"<a>" * 12 + b"</a>" * 12 + b"</SpecParams></i>"
     with pytest.raises(OvfError, match="nested too deep"):
         fields(data.decode()).spec_params()
-
-
-@pytest.mark.parametrize(
-    ("text", "kind"),
-    [
-        (
-            '<Section xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"'
-            ' xsi:type="ovf:DiskSection_Type"/>',
-            "DiskSection",
-        ),
-        ("<Section/>", ""),
-        ("<NetworkSection/>", "NetworkSection"),
-    ],
-)
-def test_section_kinds(text: str, kind: str) -> None:
-    assert section_kind(parse_xml(text.encode(), where="F")) == kind
 
 
 def test_what_nobody_read_is_the_rest() -> None:
