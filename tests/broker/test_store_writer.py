@@ -330,10 +330,12 @@ async def test_a_vdsm_that_cuts_the_description_is_noticed(world: World) -> None
 # Others at work.
 
 
-async def assert_good_copies_are_good(world: World) -> None:
+async def documents_called_good(world: World) -> list[Optional[bytes]]:
+    """Return what is in each copy that is called good, all of which must be."""
     verdict = await Host(world, host_id=9).writer().verify()
-    for copy in verdict.copies:
-        assert copy.is_good or not copy.ranked.usable, copy.problem
+    copies = [copy for copy in verdict.copies if copy.ranked.usable]
+    assert [copy.problem for copy in copies if not copy.is_good] == []
+    return [copy.document for copy in copies]
 
 
 @pytest.mark.parametrize("at_step", range(6))
@@ -432,12 +434,14 @@ async def test_two_hosts_at_once(world: World, seed: int) -> None:
     hosts = [Host(world, host_id=number) for number in (1, 2)]
 
     async def pause() -> None:
-        for _ in range(random_.randrange(40)):
+        # Most calls are quick, some take longer than it takes a mark to settle.
+        slow = random_.random() < 0.1
+        for _ in range(random_.randrange(600) if slow else random_.randrange(12)):
             await asyncio.sleep(0)
 
     async def put(host: Host, document: bytes) -> bool:
         host.pause = pause
-        for _ in range(random_.randrange(300)):
+        for _ in range(random_.randrange(60)):
             await asyncio.sleep(0)
         try:
             return (await host.writer(clock).put(document, None, "a test")).refusal is None
@@ -446,11 +450,13 @@ async def test_two_hosts_at_once(world: World, seed: int) -> None:
 
     done = await asyncio.gather(put(hosts[0], NEW), put(hosts[1], NEWER))
     ticking.cancel()
-    found = await read(world)
-    assert found in (OLD, NEW, NEWER)
+    documents = await documents_called_good(world)
+    assert documents
     if any(done):
-        assert found in [document for document, ok in zip((NEW, NEWER), done) if ok]
-    await assert_good_copies_are_good(world)
+        # The loser's mark may have come late, on a copy that is done: that is called good no
+        # more, but none that is has anything but what was promised to be stored.
+        assert len(set(documents)) == 1
+        assert documents[0] in [document for document, ok in zip((NEW, NEWER), done) if ok]
     await assert_put_works(world, ovf_of(512), host_id=3)
 
 
