@@ -169,6 +169,8 @@ class _Reader:
                 raise fields.bad("a disk without volumeID or GUID", "volumeID")
         if image is None:
             raise fields.bad("a disk without its uuid", "imageID" if lun is None else "deviceId")
+        if any(disk.image_uuid == image for disk in self.result.disks):
+            raise fields.bad(f"disk {image} is in the file already")
         if (fields.text("deviceId") or image).lower() != image:
             self.result.notes.append(
                 f"line {fields.line}, {fields.what}: deviceId differs from imageID and is not used"

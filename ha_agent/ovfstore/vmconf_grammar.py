@@ -12,8 +12,8 @@ vdsClient (facts/ovf-and-volumes.md, section 3):
     nested  := '{' [ name ':' ( nested | text ) [','] ]* '}'
     flat    := name ':' text ( ',' name ':' text )*   at least one ','
 
-A name ends at the first ':', so a value may hold more of them (a MAC); a nested value ends at
-',' or '}'. `devices`, `drive` and `guestNumaNodes` may occur many times, and `cdrom` and
+A name ends at the first ':', so a value may hold more of them (a MAC); a nested text ends at ','
+or '}' and has no '{'. `devices`, `drive` and `guestNumaNodes` may occur many times, and `cdrom` and
 `floppy` once, as nested, flat or text; `cpuPinning` and `numaTune` are nested; every other key
 is text, of which the last one counts. In a flat value `domain`, `pool`, `image` and `volume` are
 short for `domainID` and so on. `vt` is another name of `kvmEnable`, `imageFile` of `hda`, and
@@ -58,7 +58,7 @@ _BLANKS = re.compile(r"\s+")
 _NEWLINE = re.compile(r"\r\n|\r|\n")
 # What no XML document, and so no OVF, can hold, NUL among it; but blanks are deleted anyway.
 _NO_XML = re.compile("[^\t-\r\x1c-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-_TEXT_END = re.compile("[,}]")
+_TEXT_END = re.compile("[,{}]")
 _UNCARRIED = re.compile(r"[\s#]")
 _UNCARRIED_NESTED = re.compile(r"[\s#,{}]")
 
@@ -194,6 +194,8 @@ class _Scanner:
                 name, colon, value = item.partition(":")
                 if not colon:
                     raise self._bad(f"{item[:40]!r} has no ':' after its name")
+                if "{" in item or "}" in item:
+                    raise self._bad(f"{item[:40]!r} has a brace, and the value does not begin so")
                 self._count()
                 fields[_SHORT_NAMES.get(name, name)] = value
             self._at += len(item) + 1
@@ -234,6 +236,8 @@ class _Scanner:
         if end is None:
             raise self._bad("no '}' ends this value")
         start, self._at = self._at, end.start()
+        if end.group() == "{":
+            raise self._bad("'{' within a text")
         return self._line[start : self._at]
 
     def _count(self) -> None:

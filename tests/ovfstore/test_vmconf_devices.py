@@ -193,6 +193,11 @@ def test_what_cannot_be_converted_is_refused(line: str, message: str) -> None:
         read(line)
 
 
+def test_a_disk_that_is_there_twice_is_refused() -> None:
+    with pytest.raises(BadInput, match=f"line 2: drive: disk {IMAGE} is in the file already"):
+        read(f"drive={{{IDS}}}", f"drive={{imageID:{IMAGE},volumeID:{IMAGE}}}")
+
+
 def test_what_nothing_uses_is_told() -> None:
     found = read(
         f"devices={{type:disk,index:0,domainID:{DOMAIN},poolID:{DOMAIN},deviceId:{VOLUME},"

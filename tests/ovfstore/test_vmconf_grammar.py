@@ -81,9 +81,11 @@ def test_the_last_of_a_key_counts_and_repeatable_ones_are_kept() -> None:
         # What the predecessor itself wrote for a network named `net'#1`.
         ("devices={network:net'#1,device:bridge}", "F, line 1: column 18: no '}' ends this value"),
         ("devices={", "F, line 1: column 10: '}' expected, or a name and ':'"),
+        ("devices={x:a{b}", "F, line 1: column 13: '{' within a text"),
         ("devices={x}", "F, line 1: column 10: '}' expected, or a name and ':'"),
         ("devices={x:1}y", "F, line 1: column 14: more text after the last '}'"),
         ("drive=a,b:1", "F, line 1: column 7: 'a' has no ':' after its name"),
+        ("drive=a:1,b:2}", "F, line 1: column 11: 'b:2}' has a brace"),
         ("cpuPinning=0", "F, line 1: column 12: '{' expected"),
         ("moreImages=1,2,3,4", "F, line 1: moreImages has 4 images, more than 3"),
         (b"a=1\nb=\xff\n", "F, line 2: not UTF-8"),
