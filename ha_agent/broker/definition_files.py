@@ -79,7 +79,9 @@ class DefinitionFiles:
         if self._writing is None or self._writing.done():
             self._writing = asyncio.ensure_future(self._write())
         await asyncio.wait({self._writing}, timeout=_WRITE_DEADLINE_SECONDS)
-        if not self._writing.done():
+        if self._writing.done():
+            self._writing.result()  # only a bug raises here
+        else:
             self._fault(f"{self._history.folder}: this host's disk does not answer")
 
     async def _write(self) -> None:
