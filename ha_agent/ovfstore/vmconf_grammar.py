@@ -13,7 +13,7 @@ vdsClient (facts/ovf-and-volumes.md, section 3):
     flat    := name ':' text ( ',' name ':' text )*   at least one ','
 
 A name ends at the first ':', so a value may hold more of them (a MAC); a nested text ends at ','
-or '}' and has no '{'. `devices`, `drive` and `guestNumaNodes` may occur many times, and `cdrom` and
+or '}' and has no '{'. `devices`, `drive` and `guestNumaNodes` may occur many times, `cdrom` and
 `floppy` once, as nested, flat or text; `cpuPinning` and `numaTune` are nested; every other key
 is text, of which the last one counts. In a flat value `domain`, `pool`, `image` and `volume` are
 short for `domainID` and so on. `vt` is another name of `kvmEnable`, `imageFile` of `hda`, and
