@@ -4,6 +4,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import io
+import itertools
 import tarfile
 from typing import Optional
 
@@ -94,8 +95,9 @@ FALSE_NUMBER = dataclasses.replace(VERSIONS[0][0], number=6)
         (tar_of(FIRST[0]), "lacks '000005.json'"),
         (tar_of(FIRST[1]), "lacks '000005.ovf'"),
         (tar_of(*FIRST, FIRST[0]), "stands there twice"),
-        (tar_of(*FIRST, ("../../etc/passwd", b"")), "none of a history"),
-        (tar_of(*FIRST, ("/etc/passwd", b"")), "none of a history"),
+        (tar_of(*FIRST, ("../../etc/passwd", b"")), "leads out of the archive"),
+        (tar_of(*FIRST, ("/etc/passwd", b"")), "leads out of the archive"),
+        (tar_of(*FIRST, ("x/000009.ovf", b"")), "none of a history"),
         (tar_of(*FIRST, ("000009.ovf", b""), kind=tarfile.SYMTYPE), "not a regular file"),
         (tar_of(*FIRST, ("000009.ovf", b""), kind=tarfile.LNKTYPE), "not a regular file"),
         (tar_of(*FIRST, ("000009.ovf", b""), kind=tarfile.CHRTYPE), "not a regular file"),
@@ -103,6 +105,7 @@ FALSE_NUMBER = dataclasses.replace(VERSIONS[0][0], number=6)
         (tar_of(FIRST[0], ("000005.json", b"{}")), "000005.json: sha256"),
         (tar_of(FIRST[0], ("000005.json", format_version(FALSE_NUMBER))), "it is version 6"),
     ],
+    ids=itertools.count(),
 )
 def test_what_is_wrong_is_said(data: bytes, message: str) -> None:
     with pytest.raises(BadInput, match=f"b.*{message}"):
