@@ -32,6 +32,7 @@ from ha_agent.ovfstore.ovf_build import build_ovf
 from ha_agent.ovfstore.tar_volume import build_archive, encode_header, read_members
 from ha_agent.ovfstore.translate import DomainXml
 from ha_agent.vdsm.answers import VolumeInfo
+from ha_agent.vdsm.errors import VdsmCallFailed
 from ha_agent.vdsm.verbs import Vdsm
 
 DOMAIN, VM, IMAGE, VOLUME = (str(uuid.UUID(int=number)) for number in range(1, 5))
@@ -56,6 +57,7 @@ class Store:
     descriptions: dict[str, str] = field(default_factory=dict)
     reads: int = 0
     down: bool = False
+    hidden: set[str] = field(default_factory=set)
     gate: Optional[asyncio.Event] = None
     asked: asyncio.Event = field(default_factory=asyncio.Event)
     began: asyncio.Event = field(default_factory=asyncio.Event)
@@ -88,6 +90,8 @@ class Store:
         return [COPIES[image]]
 
     async def volume_info(self, _domain: str, image: str, volume: str) -> VolumeInfo:
+        if image in self.hidden:
+            raise VdsmCallFailed("Volume.getInfo", 201, f"volume {volume} is locked")
         description = self.descriptions[image]
         return VolumeInfo(volume, image, description, "RAW", "LEGAL", 1, 1, 1, 1)
 
@@ -233,6 +237,37 @@ async def test_no_way_back_to_the_older_copy(store: Store, tmp_path: Path) -> No
     store.data[newer] = whole
     assert await kept.keeper.refresh() == ""
     assert not kept.entries[-1].stale
+
+
+async def test_no_way_back_while_vdsm_can_not_tell_about_the_newer_copy(
+    store: Store, tmp_path: Path
+) -> None:
+    newer = list(COPIES)[1]
+    store.write(newer, ovf_of(2048), at=60.0)
+    kept = Kept(store, tmp_path)
+    await kept.keeper.refresh()
+    store.hidden.add(newer)
+    for _ in range(2):
+        assert "is locked" in await kept.keeper.refresh()
+        assert (kept.entry.memory_mib, kept.entry.stale) == (2048, True)
+    store.hidden.clear()
+    store.write(newer, ovf_of(3072), at=120.0)
+    assert await kept.keeper.refresh() == ""
+    assert kept.entry.memory_mib == 3072
+
+
+async def test_a_copy_that_vdsm_can_not_tell_about_is_looked_for_again(
+    store: Store, tmp_path: Path
+) -> None:
+    newer = list(COPIES)[1]
+    store.write(newer, ovf_of(2048), at=60.0)
+    store.hidden.add(newer)
+    kept = Kept(store, tmp_path)
+    assert await kept.keeper.refresh() == ""
+    assert kept.entry.memory_mib == 1024
+    store.hidden.clear()
+    await kept.keeper.refresh()
+    assert kept.entry.memory_mib == 2048
 
 
 async def test_an_equal_copy_is_as_good(store: Store, tmp_path: Path) -> None:
