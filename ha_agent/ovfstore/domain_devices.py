@@ -1,86 +1,86 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The `<devices>` of a domain made from the OVF: one function for each kind of device."""
+"""The `<devices>` of a domain made from the OVF, and those of its kinds that need few words.
+
+What needs SPICE is left out, because QEMU of Enterprise Linux 9 has none; so is what belongs to
+one host (passed-through devices), because the engine VM starts on any.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Optional
 
 from lxml import etree
 
-from ha_agent.ovfstore.codes import (
-    BLANK_UUID,
-    DRIVER_TYPES,
-    DUMMY_BRIDGE,
-    DisplayType,
-    NicModel,
+from ha_agent.ovfstore.codes import DisplayType
+from ha_agent.ovfstore.domain_controllers import (
+    has_usb,
+    put_controllers,
+    put_missing_ports,
 )
-from ha_agent.ovfstore.domain_parts import PlacedDisk, Plan, add
+from ha_agent.ovfstore.domain_disks import put_cdroms, put_disks
+from ha_agent.ovfstore.domain_nics import bridge_of, put_nics
+from ha_agent.ovfstore.domain_parts import Plan, add, whole_number
 from ha_agent.ovfstore.engine_xml import VNC_PASSWORD, VNC_PASSWORD_VALID_TO, add_lease
-from ha_agent.ovfstore.model import Device, Nic
+from ha_agent.ovfstore.model import Device, VmDefinition
 
 _CHANNELS = ("ovirt-guest-agent.0", "org.qemu.guest_agent.0")
+_MANAGEMENT_NETWORK = "ovirtmgmt"
+_KEYMAP = re.compile(r"[a-zA-Z0-9_-]+", re.ASCII)
 _RNG_DEVICES = {"urandom": "/dev/urandom", "random": "/dev/random", "hwrng": "/dev/hwrng"}
-_VIRTIO_SERIAL_PORTS = "16"
+_VIDEO_MODELS = ("vga", "cirrus", "bochs", "virtio")
+_SOUND_MODELS = ("ich6", "ich9")
+_WATCHDOG_ACTIONS = ("reset", "shutdown", "poweroff", "pause", "none", "dump", "inject-nmi")
+_BALLOON_MODELS = ("virtio", "virtio-transitional", "virtio-non-transitional")
+_MOST = 2**32 - 1
+_LEAST_VRAM_KIB = 1024
 
 
 def build(plan: Plan, devices: etree._Element, display_network: Optional[str]) -> None:
-    """Write all devices of the plan's VM, the lease at last."""
+    """Write all devices of the plan's VM, the leases at last."""
     vm = plan.vm
-    if vm.graphics:
+    if vm.graphics and has_usb(vm):
         add(devices, "input", type="tablet", bus="usb")
     for name in _CHANNELS:
         channel = add(devices, "channel", type="unix")
         add(channel, "target", type="virtio", name=name)
         path = f"/var/lib/libvirt/qemu/channels/{vm.uuid}.{name}"
         add(channel, "source", mode="bind", path=path)
-    _controllers(plan, devices)
+    put_controllers(plan, devices)
     _graphics(plan, devices, display_network)
+    _videos(plan, devices)
     _simple_devices(plan, devices)
-    for nic in vm.nics:
-        if nic.is_plugged:
-            _nic(plan, devices, nic)
-    _cdroms(plan, devices)
-    for disk in plan.disks:
-        _disk(plan, devices, disk)
+    put_nics(plan, devices)
+    put_cdroms(plan, devices)
+    put_disks(plan, devices)
+    put_missing_ports(plan, devices)
     engine_disk = plan.engine_disk
-    if engine_disk.disk.volume_uuid is not None:
-        add_lease(devices, engine_disk.disk.volume_uuid, engine_disk.storage_domain_uuid)
+    add_lease(devices, engine_disk.disk.volume_uuid or "", engine_disk.storage_domain_uuid)
+    if vm.lease_domain_uuid:
+        # Its path and offset are in the engine's database; VDSM fills in those of volumes only.
+        plan.note("the VM's own lease is left out: where it is, is not in the OVF; its boot disk's"
+                  " lease is taken")  # fmt: skip
 
 
-def _controllers(plan: Plan, devices: etree._Element) -> None:
-    counts: dict[str, int] = {}
-    for device in plan.vm.controllers:
-        kind, model = device.device, device.spec("model")
-        if kind == "virtio-scsi":
-            kind, model = "scsi", "virtio-scsi"
-        if kind == "ide" and plan.vm.is_q35:
-            plan.note("the IDE controller is left out: a q35 machine has none")
-            continue
-        number = counts.get(kind, 1 if kind == "pci" else 0)
-        index = device.spec("index") or ""
-        if not (index.isascii() and index.isdigit() and len(index) <= 4):
-            index = str(number)
-        counts[kind] = max(number, int(index)) + 1
-        element = add(devices, "controller", type=kind, index=index)
-        if model:
-            element.set("model", model)
-        if kind == "virtio-serial":
-            element.set("ports", device.spec("ports") or _VIRTIO_SERIAL_PORTS)
-        plan.put_address(element, device.address, "pci", f"the {kind} controller {index}")
-    if any(disk.bus == "scsi" for disk in plan.disks) and "scsi" not in counts:
-        add(devices, "controller", type="scsi", index="0", model="virtio-scsi")
+def has_serial_console(vm: VmDefinition) -> bool:
+    """Tell whether the VM's text console is a serial port."""
+    return any(console.spec("consoleType") == "serial" for console in vm.consoles[:1])
 
 
 def _graphics(plan: Plan, devices: etree._Element, display_network: Optional[str]) -> None:
     vm = plan.vm
     if not vm.graphics:
         return
-    networks = [nic.network for nic in vm.nics if nic.network]
-    network = display_network or (networks[0] if networks else "ovirtmgmt")
+    bridges = [bridge_of(nic) for nic in vm.nics if nic.is_plugged and bridge_of(nic)]
+    network = display_network or (bridges[0] if bridges else _MANAGEMENT_NETWORK)
     if any(device.device == "spice" for device in vm.graphics):
-        # QEMU of Enterprise Linux 9 has no SPICE; an engine with a VNC console beats none.
+        # An engine with a VNC console beats none.
         plan.note("the console is VNC, not SPICE")
+    keymap = vm.vnc_keyboard_layout or "en-us"
+    if not _KEYMAP.fullmatch(keymap):
+        plan.note(f"the keyboard of the console is en-us: {keymap!r} is none")
+        keymap = "en-us"
     graphics = add(
         devices,
         "graphics",
@@ -89,60 +89,116 @@ def _graphics(plan: Plan, devices: etree._Element, display_network: Optional[str
         autoport="yes",
         passwd=VNC_PASSWORD,
         passwdValidTo=VNC_PASSWORD_VALID_TO,
-        keymap=vm.vnc_keyboard_layout or "en-us",
+        keymap=keymap,
     )
     add(graphics, "listen", type="network", network=f"vdsm-{network}")
-    default = vm.display_type
-    if default is None or default is DisplayType.NONE:
-        default = DisplayType.VGA
-    videos = vm.videos or (Device("", 20, "video", default.video_model),)
-    for video in videos:
+
+
+def _videos(plan: Plan, devices: etree._Element) -> None:
+    """Write the first video card: only one can be the console's, and SPICE alone has more."""
+    vm = plan.vm
+    videos = vm.videos
+    if not videos and vm.graphics:
+        default = vm.display_type
+        if default is None or default is DisplayType.NONE:
+            default = DisplayType.VGA
+        videos = (Device("", 20, "video", default.video_model),)
+    for video in videos[1:]:
+        plan.note(f"video card {video.device} is left out: there is one already")
+    for video in videos[:1]:
         model = video.device
         if model == "qxl":
             model = "vga"
             plan.note("the video card is vga, not qxl, which belongs to SPICE")
+        elif model not in _VIDEO_MODELS:
+            plan.note(f"the video card is vga, not {model or 'nameless'}")
+            model = "vga"
         element = add(devices, "video")
         attributes = {"type": model, "heads": "1"}
-        vram_kib = video.spec("vram")
-        if vram_kib and vram_kib.isdigit() and model != "cirrus":
-            attributes["vram"] = vram_kib
+        vram_kib = whole_number(video.spec("vram"), _LEAST_VRAM_KIB, _MOST)
+        if vram_kib is not None and model in ("vga", "bochs"):
+            attributes["vram"] = str(vram_kib)
         add(element, "model", **attributes)
-        plan.put_address(element, video.address, "pci", "the video card")
+        plan.put_alias(element, video.device_uuid)
+        plan.addresses.put_pci(element, video.address, "the video card")
 
 
 def _rng(plan: Plan, devices: etree._Element, device: Device) -> None:
     rng = add(devices, "rng", model="virtio")
-    if device.spec("bytes"):
-        rate = add(rng, "rate", bytes=device.spec("bytes") or "")
-        if device.spec("period"):
-            rate.set("period", device.spec("period") or "")
+    rate_bytes = whole_number(device.spec("bytes"), 1, _MOST)
+    if rate_bytes is not None:
+        rate = add(rng, "rate", bytes=str(rate_bytes))
+        period = whole_number(device.spec("period"), 1, _MOST)
+        if period is not None:
+            rate.set("period", str(period))
     source = device.spec("source") or "urandom"
+    if source not in _RNG_DEVICES:
+        plan.note(f"the random number generator reads urandom, not {source!r}")
     add(rng, "backend", _RNG_DEVICES.get(source, "/dev/urandom"), model="random")
-    plan.put_address(rng, device.address, "pci", "the random number generator")
+    plan.put_alias(rng, device.device_uuid)
+    plan.addresses.put_pci(rng, device.address, "the random number generator")
 
 
 def _console(plan: Plan, devices: etree._Element, device: Device) -> None:
-    console = add(devices, "console", type="pty")
+    if (device.spec("enableSocket") or "").lower() == "true":
+        console = add(devices, "console", type="unix")
+        path = f"/var/run/ovirt-vmconsole-console/{plan.vm.uuid}.sock"
+        add(console, "source", mode="bind", path=path)
+    else:
+        console = add(devices, "console", type="pty")
     kind = "serial" if device.spec("consoleType") == "serial" else "virtio"
     add(console, "target", type=kind, port="0")
-    _alias(console, device.device_uuid)
+    plan.put_alias(console, device.device_uuid)
     if device.address:
         plan.note("the console's address is left to libvirt")
 
 
 def _balloon(plan: Plan, devices: etree._Element, device: Device) -> None:
-    balloon = add(devices, "memballoon", model=device.spec("model") or "virtio")
+    model = device.spec("model") or "virtio"
+    if model not in _BALLOON_MODELS:
+        plan.note(f"the memory balloon is a virtio one, not {model!r}")
+        model = "virtio"
+    balloon = add(devices, "memballoon", model=model)
     add(balloon, "stats", period="5")
-    plan.put_address(balloon, device.address, "pci", "the memory balloon")
+    plan.put_alias(balloon, device.device_uuid)
+    plan.addresses.put_pci(balloon, device.address, "the memory balloon")
 
 
-def _tpm(plan: Plan, devices: etree._Element, _device: Device) -> None:
+def _tpm(plan: Plan, devices: etree._Element, device: Device) -> None:
     if not plan.vm.bios_type.is_uefi:
         plan.note("the TPM is left out: it needs UEFI")
         return
     tpm = add(devices, "tpm", model="tpm-crb")
     add(tpm, "backend", type="emulator", version="2.0")
-    plan.note("the TPM starts empty: its data is not in the OVF")
+    plan.put_alias(tpm, device.device_uuid)
+    if "tpm" in dict(plan.vm.external_data):
+        plan.note("the TPM's data of the OVF is not in the XML: VDSM takes it beside it")
+    else:
+        plan.note("the TPM starts empty: its data is not in the OVF")
+
+
+def _watchdog(plan: Plan, devices: etree._Element, device: Device) -> None:
+    model = device.spec("model") or device.device or "i6300esb"
+    if model != "i6300esb" and (model != "ib700" or plan.is_q35):
+        plan.note(f"watchdog {model!r} is left out: this machine has none of that model")
+        return
+    action = device.spec("action") or "none"
+    if action not in _WATCHDOG_ACTIONS:
+        plan.note(f"the watchdog does nothing: {action!r} is no action")
+        action = "none"
+    watchdog = add(devices, "watchdog", model=model, action=action)
+    plan.put_alias(watchdog, device.device_uuid)
+    if model == "i6300esb":
+        plan.addresses.put_pci(watchdog, device.address, "the watchdog")
+
+
+def _sound(plan: Plan, devices: etree._Element, device: Device) -> None:
+    if device.device not in _SOUND_MODELS:
+        plan.note(f"sound card {device.device!r} is left out: QEMU of the hosts has ich6 and ich9")
+        return
+    sound = add(devices, "sound", model=device.device)
+    plan.put_alias(sound, device.device_uuid)
+    plan.addresses.put_pci(sound, device.address, "the sound card")
 
 
 _BUILDERS: dict[str, Callable[[Plan, etree._Element, Device], None]] = {
@@ -150,93 +206,40 @@ _BUILDERS: dict[str, Callable[[Plan, etree._Element, Device], None]] = {
     "console": _console,
     "balloon": _balloon,
     "tpm": _tpm,
+    "watchdog": _watchdog,
+    "sound": _sound,
 }
-# Kinds written elsewhere in this module; channels always are the two that VDSM talks through.
+# What libvirt takes once.
+_SINGLE = ("console", "balloon", "tpm", "watchdog")
+# Kinds written elsewhere; channels always are the two that VDSM talks through.
 _ELSEWHERE = ("controller", "graphics", "video", "channel")
+_REASONS = {
+    "smartcard": "it needs SPICE",
+    "redir": "it needs SPICE",
+    "redirdev": "it needs SPICE",
+    "hostdev": "it belongs to one host, and the engine VM starts on any",
+    "mdev": "it belongs to one host, and the engine VM starts on any",
+    "memory": "its memory is in the VM's",
+}
 
 
 def _simple_devices(plan: Plan, devices: etree._Element) -> None:
-    has_balloon = False
-    for device in plan.vm.devices:
-        if not device.is_plugged or device in plan.vm.cdroms or device.kind in _ELSEWHERE:
+    vm = plan.vm
+    seen = set()
+    for device in vm.devices:
+        if not device.is_plugged or device in vm.cdroms or device.kind in _ELSEWHERE:
             continue
         builder = _BUILDERS.get(device.kind)
+        what = f"device {device.kind} {device.device}".rstrip()
         if builder is None:
-            plan.note(f"device {device.kind} {device.device} is not built from the OVF")
-            continue
-        if device.kind == "balloon" and not plan.vm.has_balloon:
-            continue
-        has_balloon = has_balloon or device.kind == "balloon"
-        builder(plan, devices, device)
-    if not has_balloon:
+            plan.note(f"{what} is left out: {_REASONS.get(device.kind, 'no such kind is built')}")
+        elif device.kind in _SINGLE and device.kind in seen:
+            plan.note(f"{what} is left out: there is one already")
+        else:
+            seen.add(device.kind)
+            builder(plan, devices, device)
+    if vm.has_smartcard and "smartcard" not in {device.kind for device in vm.devices}:
+        plan.note("the smartcard is left out: it needs SPICE")
+    if "balloon" not in seen:
         # libvirt would add one by itself.
         add(devices, "memballoon", model="none")
-
-
-def _nic(plan: Plan, devices: etree._Element, nic: Nic) -> None:
-    interface = add(devices, "interface", type="bridge")
-    if nic.mac:
-        add(interface, "mac", address=nic.mac)
-    else:
-        plan.note(f"NIC {nic.name} has no MAC address in the OVF: libvirt makes one at each start")
-    if nic.model is NicModel.PCI_PASSTHROUGH:
-        plan.note(f"NIC {nic.name} is a virtio NIC, not a passed-through device of one host")
-    add(interface, "model", type=nic.model.libvirt_model)
-    add(interface, "source", bridge=nic.network or DUMMY_BRIDGE)
-    is_up = nic.is_linked and nic.network is not None
-    add(interface, "link", state="up" if is_up else "down")
-    plan.put_boot(interface, nic)
-    _alias(interface, nic.device_uuid)
-    plan.put_address(interface, nic.address, "pci", f"NIC {nic.name}")
-
-
-def _cdroms(plan: Plan, devices: etree._Element) -> None:
-    for cdrom in plan.cdroms:
-        element = add(devices, "disk", type="file", device="cdrom", snapshot="no")
-        add(element, "driver", name="qemu", type="raw", error_policy="report")
-        # VDSM needs the element even for an empty drive; libvirt wants no empty file in it.
-        add(element, "source", startupPolicy="optional")
-        add(element, "target", dev=cdrom.target, bus=cdrom.bus)
-        add(element, "readonly")
-        plan.put_boot(element, cdrom)
-        _alias(element, cdrom.device.device_uuid)
-        plan.put_address(element, cdrom.device.address, cdrom.bus, f"the CD-ROM {cdrom.target}")
-
-
-def _disk(plan: Plan, devices: etree._Element, placed: PlacedDisk) -> None:
-    """Write a disk; VDSM replaces path and type by what preparing the image gives it."""
-    disk = placed.disk
-    is_lun = disk.volume_uuid is None
-    kind = "block" if is_lun else "file"
-    element = add(devices, "disk", type=kind, device="disk", snapshot="no")
-    driver = add(
-        element,
-        "driver",
-        name="qemu",
-        type="raw" if is_lun else DRIVER_TYPES[disk.volume_format],
-        cache="none",
-        error_policy="stop",
-        io="native" if is_lun else "threads",
-    )
-    if disk.passes_discard:
-        driver.set("discard", "unmap")
-    if is_lun:
-        add(element, "source", dev=f"/dev/mapper/{disk.lun_id}")
-    else:
-        path = f"/rhev/data-center/{BLANK_UUID}/{placed.storage_domain_uuid}/images"
-        add(element, "source", file=f"{path}/{disk.image_uuid}/{disk.volume_uuid}")
-    add(element, "target", dev=placed.target, bus=placed.bus)
-    if disk.is_read_only:
-        add(element, "readonly")
-    if disk.is_shareable and placed is not plan.engine_disk:
-        add(element, "shareable")
-    plan.put_boot(element, placed)
-    _alias(element, disk.image_uuid)
-    plan.put_address(element, disk.address, placed.bus, f"disk {placed.target}")
-    add(element, "serial", disk.image_uuid)
-
-
-def _alias(parent: etree._Element, device_uuid: str) -> None:
-    """Name a device as the engine does: by `ua-` and its uuid."""
-    if device_uuid:
-        add(parent, "alias", name=f"ua-{device_uuid}")

@@ -10,7 +10,7 @@ definition is poorer, and without lease nothing may start. All else is left alon
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Optional
 
@@ -23,6 +23,7 @@ from ha_agent.ovfstore.xml_input import OvfError, parse_xml
 # What the engine writes: no password is known, and its time is over. VDSM wants it non-empty.
 VNC_PASSWORD = "*****"
 VNC_PASSWORD_VALID_TO = "1970-01-01T00:00:01"
+_TRUE = ("true", "1", "yes", "on")
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,8 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class _BootDisk:
-    """The boot disk's `<disk>`, its metadata, and its ids."""
+class _ImageDisk:
+    """An image disk: the name of its `<disk>`, its metadata for VDSM, and its ids."""
 
     name: str
     metadata: etree._Element
@@ -67,12 +68,17 @@ def judge_engine_xml(text: str, *, vm_uuid: str, storage_domain_uuid: str) -> Ve
     if len(found_devices) != 1:
         return Verdict(None, refusal=f"it has {len(found_devices)} elements devices, not one")
     devices = found_devices[0]
-    boot = _boot_disk(root, devices)
-    if boot is None:
+    twice = _boot_order_given_twice(devices)
+    if twice is not None:
+        return Verdict(None, refusal=f"two devices have boot order {twice}, which libvirt refuses")
+    disks = _image_disks(root, devices)
+    if not disks:
         return Verdict(None, refusal="it has no disk with image, volume and domain ids for VDSM")
+    boot = disks[0]
     notes = [
         *_repair_exclusivity(boot),
         *_repair_lease(devices, boot),
+        *_repair_strange_leases(devices, disks),
         *_repair_vnc(devices),
         *_repair_paused(root),
     ]
@@ -115,12 +121,18 @@ def _metadata_children(root: etree._Element) -> Iterator[etree._Element]:
             yield from block
 
 
-def _boot_disk(root: etree._Element, devices: etree._Element) -> Optional[_BootDisk]:
-    by_name = {
-        child.get("name"): child
-        for child in _metadata_children(root)
-        if local_name(child) == "device" and child.get("devtype") == "disk"
-    }
+def _boot_order_given_twice(devices: etree._Element) -> Optional[str]:
+    orders = [element.get("order") or "" for element in devices.iterfind("*/boot")]
+    return next((order for order in orders if orders.count(order) > 1), None)
+
+
+def _image_disks(root: etree._Element, devices: etree._Element) -> list[_ImageDisk]:
+    """Return the disks that VDSM can prepare, that which the VM boots from first."""
+    by_name: dict[Optional[str], etree._Element] = {}
+    for child in _metadata_children(root):
+        if local_name(child) == "device" and child.get("devtype") == "disk":
+            # Of two, VDSM takes the first.
+            by_name.setdefault(child.get("name"), child)
     candidates = []
     for position, disk in enumerate(devices.findall("disk")):
         target = disk.find("target")
@@ -134,11 +146,11 @@ def _boot_disk(root: etree._Element, devices: etree._Element) -> Optional[_BootD
             boot = disk.find("boot")
             order = (boot.get("order") or "") if boot is not None else ""
             rank = int(order) if order.isascii() and order.isdigit() else 1 << 30
-            candidates.append((rank, position, _BootDisk(name, metadata, wanted[1], wanted[2])))
-    return min(candidates, key=lambda item: item[:2])[2] if candidates else None
+            candidates.append((rank, position, _ImageDisk(name, metadata, wanted[1], wanted[2])))
+    return [disk for _, _, disk in sorted(candidates, key=lambda item: item[:2])]
 
 
-def _set_metadata(boot: _BootDisk, name: str, value: str) -> Optional[str]:
+def _set_metadata(boot: _ImageDisk, name: str, value: str) -> Optional[str]:
     """Set one value of the boot disk's metadata; return the old one when it was another."""
     for child in boot.metadata:
         if local_name(child) == name:
@@ -149,7 +161,7 @@ def _set_metadata(boot: _BootDisk, name: str, value: str) -> Optional[str]:
     return "(missing)"
 
 
-def _repair_exclusivity(boot: _BootDisk) -> Iterator[str]:
+def _repair_exclusivity(boot: _ImageDisk) -> Iterator[str]:
     old = _set_metadata(boot, "shared", "exclusive")
     if old is not None:
         yield f"EngineXml repaired: disk {boot.name} is shared=exclusive now, was {old}"
@@ -159,27 +171,60 @@ def _repair_exclusivity(boot: _BootDisk) -> Iterator[str]:
         yield f"EngineXml repaired: disk {boot.name} has the blank pool now, had {old}"
 
 
-def _repair_lease(devices: etree._Element, boot: _BootDisk) -> Iterator[str]:
-    """Make sure that there is a lease for the boot disk's volume; other leases are not touched."""
-    expected = lease_target(boot.volume_uuid, boot.storage_domain_uuid)
-    for lease in devices.findall("lease"):
-        key = (lease.findtext("key") or "").strip().lower()
-        lockspace = (lease.findtext("lockspace") or "").strip().lower()
-        if key != boot.volume_uuid or lockspace != boot.storage_domain_uuid:
-            continue
-        target = lease.find("target")
-        if target is None:
-            target = etree.SubElement(lease, "target")
-        path, offset = target.get("path") or "", target.get("offset") or ""
-        is_placeholder = path == expected["path"] and offset == expected["offset"]
-        is_real = path.startswith("/") and offset.isascii() and offset.isdigit()
-        if not (is_placeholder or is_real):
-            for name, value in expected.items():
-                target.set(name, value)
-            yield f"EngineXml repaired: the lease of disk {boot.name} had no usable target"
+def _lease_ids(lease: etree._Element) -> tuple[str, str]:
+    """Return key and lockspace: for a volume's lease, the volume and its storage domain."""
+    key, lockspace = lease.findtext("key") or "", lease.findtext("lockspace") or ""
+    return key.strip().lower(), lockspace.strip().lower()
+
+
+def _repair_lease(devices: etree._Element, boot: _ImageDisk) -> Iterator[str]:
+    """Make sure that there is one lease for the boot disk's volume, with a usable target.
+
+    VDSM fills in the placeholders; a real path and offset it passes on (facts/vdsm.md, section 3).
+    """
+    ids = (boot.volume_uuid, boot.storage_domain_uuid)
+    found = [lease for lease in devices.findall("lease") if _lease_ids(lease) == ids]
+    if not found:
+        add_lease(devices, *ids)
+        yield f"EngineXml repaired: added the lease of volume {ids[0]} (disk {boot.name})"
         return
-    add_lease(devices, boot.volume_uuid, boot.storage_domain_uuid)
-    yield f"EngineXml repaired: added the lease of volume {boot.volume_uuid} (disk {boot.name})"
+    for lease in found[1:]:
+        # sanlock gives a process each lease once: with a second one nothing starts.
+        devices.remove(lease)
+        yield f"EngineXml repaired: the lease of disk {boot.name} was there more than once"
+    expected = lease_target(*ids)
+    target = found[0].find("target")
+    if target is None:
+        target = etree.SubElement(found[0], "target")
+    path, offset = target.get("path") or "", target.get("offset") or ""
+    is_placeholder = path == expected["path"] and offset == expected["offset"]
+    if not (is_placeholder or _is_real(target)):
+        for name, value in expected.items():
+            target.set(name, value)
+        yield f"EngineXml repaired: the lease of disk {boot.name} had no usable target"
+
+
+def _is_real(target: etree._Element) -> bool:
+    path, offset = target.get("path") or "", target.get("offset") or ""
+    return path.startswith("/") and offset.isascii() and offset.isdigit()
+
+
+def _repair_strange_leases(devices: etree._Element, disks: Sequence[_ImageDisk]) -> Iterator[str]:
+    """Remove leases that VDSM can't fill in: those of volumes that are no disk's, as a parent's.
+
+    VDSM leaves such a placeholder as it is, libvirt refuses it, and the VM would start nowhere.
+    A lease with a real path is somebody's, and stays.
+    """
+    fillable = {(disk.volume_uuid, disk.storage_domain_uuid) for disk in disks}
+    for lease in devices.findall("lease"):
+        target = lease.find("target")
+        if _lease_ids(lease) not in fillable and (target is None or not _is_real(target)):
+            key, lockspace = _lease_ids(lease)
+            devices.remove(lease)
+            yield (
+                f"EngineXml repaired: removed the lease {key or '(none)'} in"
+                f" {lockspace or '(none)'}, which is no disk's volume"
+            )
 
 
 def _repair_vnc(devices: etree._Element) -> Iterator[str]:
@@ -194,6 +239,6 @@ def _repair_vnc(devices: etree._Element) -> Iterator[str]:
 def _repair_paused(root: etree._Element) -> Iterator[str]:
     """A VM that starts paused holds no lease until it is continued, and serves nobody."""
     for child in _metadata_children(root):
-        if local_name(child) == "launchPaused" and (child.text or "").strip().lower() == "true":
+        if local_name(child) == "launchPaused" and (child.text or "").strip().lower() in _TRUE:
             child.text = "false"
             yield "EngineXml repaired: launchPaused was true"

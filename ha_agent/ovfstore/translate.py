@@ -9,7 +9,7 @@ definition for which that can't be had is an error, not a start.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Optional
 
 from ha_agent.ovfstore.domain_build import build_domain_xml
@@ -53,3 +53,19 @@ def domain_xml(
         vm, storage_domain_uuid=storage_domain_uuid, display_network=display_network
     )
     return DomainXml(xml, "ovf", notes + build_notes)
+
+
+def with_engine_xml(
+    vm: VmDefinition, *, storage_domain_uuid: str, display_network: Optional[str] = None
+) -> tuple[VmDefinition, tuple[str, ...]]:
+    """Return the same VM with an EngineXml of our own making, and notes.
+
+    It is for a definition that no engine wrote, made from a vm.conf or from answers: VDSM starts
+    nothing without. It has the engine's placeholders, and is sound as judge_engine_xml sees it;
+    the engine writes its own when it next writes the OVF. An EngineXml that `vm` has is replaced.
+    Raises OvfError when the VM has no image disk, so that nothing could be leased.
+    """
+    xml, notes = build_domain_xml(
+        vm, storage_domain_uuid=storage_domain_uuid.lower(), display_network=display_network
+    )
+    return replace(vm, engine_xml=xml), notes

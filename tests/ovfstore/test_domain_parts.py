@@ -8,6 +8,7 @@ import dataclasses
 from ha_agent.ovfstore.codes import DiskInterface
 from ha_agent.ovfstore.model import Disk
 from tests.ovfstore.built_domain import DOMAIN, I440FX, VM, attribute, built, disks, notes
+from tests.ovfstore.vm_variants import CDROM, VARIANTS, disk, lun, nic, small
 
 
 def test_a_disk_without_domain_is_on_the_hosted_engines() -> None:
@@ -35,19 +36,8 @@ def test_an_ide_disk_on_q35_becomes_sata() -> None:
     vm = dataclasses.replace(VM, disks=changed)
     assert attribute(disks(built(vm))["sda"], "target", "bus") == "sata"
     assert "is SATA, not IDE" in notes(vm)
-    ide = built(dataclasses.replace(vm, emulated_machine="pc-i440fx-rhel7.6.0"))
+    ide = built(dataclasses.replace(I440FX, disks=changed))
     assert list(disks(ide)) == ["hda", "hdb", "hdd"]
-
-
-def test_addresses_that_do_not_fit_are_left_to_libvirt() -> None:
-    assert attribute(disks(built())["vda"], "address", "bus") == "0x06"
-    assert disks(built(I440FX))["vda"].find("address") is None
-    assert "disk vda does not fit" in notes(I440FX)
-    twice = tuple(dataclasses.replace(nic, address=VM.nics[0].address) for nic in VM.nics)
-    vm = dataclasses.replace(VM, nics=twice)
-    assert "NIC nic2 is taken twice" in notes(vm)
-    bent = dataclasses.replace(VM.nics[0], address=(("slot", "zero"), ("type", "pci")))
-    assert "NIC nic1 does not fit" in notes(dataclasses.replace(VM, nics=(bent,)))
 
 
 def test_boot_orders_have_no_duplicates() -> None:
@@ -64,3 +54,43 @@ def test_many_disks_get_two_letters() -> None:
     )
     names = list(disks(built(dataclasses.replace(VM, disks=image))))
     assert names[25:] == ["vdz", "vdaa", "vdab", "vdac", "vdad"]
+
+
+def test_the_machine() -> None:
+    named = small(emulated_machine="pc-q35-rhel9.6.0")
+    assert attribute(built(named), "os/type", "machine") == "pc-q35-rhel9.6.0"
+    assert attribute(built(small(emulated_machine="null")), "os/type", "machine") == "q35"
+    assert "machine 'null' is left out" in notes(small(emulated_machine="null"))
+    # UEFI of the hosts needs SMM, which i440fx has not.
+    vm = VARIANTS["uefi on i440fx"]
+    assert attribute(built(vm), "os/type", "machine") == "q35"
+    assert "the machine is q35, not pc-i440fx-7.2" in notes(vm)
+
+
+def test_boot_orders_of_disks_nics_and_cdroms() -> None:
+    vm = small(
+        disks=(disk(1, boot_order=3), lun(1, boot_order=1), disk(2)),
+        nics=(nic(1, boot_order=2), nic(2)),
+        devices=(dataclasses.replace(CDROM, boot_order=9),),
+    )
+    root = built(vm)
+    assert {name: item.findtext("serial") for name, item in disks(root).items()} == {
+        "vda": lun(1).image_uuid,
+        "vdb": disk(1).image_uuid,
+        "vdc": disk(2).image_uuid,
+    }
+    orders = {item.getparent().tag: item.get("order") for item in root.iter("boot")}  # type: ignore[union-attr]
+    assert orders["interface"] == "2"
+    assert attribute(disks(root)["vdb"], "boot", "order") == "3"
+    assert attribute(disks(root, "cdrom")["sdc"], "boot", "order") == "4"
+    # Of those with a volume, the one that comes first is leased.
+    assert root.findtext("devices/lease/key") == disk(1).volume_uuid
+
+
+def test_a_disk_on_another_domain_is_said() -> None:
+    other = "5d000000-0000-4000-8000-00000000000f"
+    vm = small(disks=(disk(1, storage_domain_uuids=(other,)),))
+    assert built(vm).findtext("devices/lease/lockspace") == other
+    assert f"is on domain {other}, not on {DOMAIN}" in notes(vm)
+    both = small(disks=(disk(1, storage_domain_uuids=(other, DOMAIN)),))
+    assert built(both).findtext("devices/lease/lockspace") == DOMAIN

@@ -7,12 +7,15 @@ import dataclasses
 import pathlib
 
 import pytest
+from hypothesis import given
 from lxml import etree
 
 from ha_agent.ovfstore.engine_xml import judge_engine_xml
+from ha_agent.ovfstore.model import VmDefinition
 from ha_agent.ovfstore.ovf_parse import parse_ovf
-from ha_agent.ovfstore.translate import domain_xml
+from ha_agent.ovfstore.translate import domain_xml, with_engine_xml
 from ha_agent.ovfstore.xml_input import OvfError
+from tests.ovfstore.vm_variants import VARIANTS, startable, vms
 
 DATA = pathlib.Path(__file__).resolve().parents[1] / "data" / "engine_vm.ovf"
 SAMPLES = pathlib.Path(__file__).resolve().parents[3] / "shared" / "data" / "ovf"
@@ -36,6 +39,36 @@ def test_unusable_engine_xml_is_replaced_and_the_reason_said() -> None:
         result = domain_xml(dataclasses.replace(VM, engine_xml=text), storage_domain_uuid=DOMAIN)
         assert result.source == "ovf"
         assert result.notes[0].startswith("EngineXml not used: ")
+
+
+def assert_sound(vm: VmDefinition) -> None:
+    """Our own EngineXml is used to the byte, and nothing in it needs repair."""
+    made, _ = with_engine_xml(vm, storage_domain_uuid=DOMAIN)
+    assert dataclasses.replace(made, engine_xml=vm.engine_xml) == vm
+    used = domain_xml(made, storage_domain_uuid=DOMAIN)
+    assert (used.source, used.xml) == ("engine_xml", made.engine_xml)
+    assert [note for note in used.notes if "is on storage domain" not in note] == []
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_engine_xml_of_our_own_is_sound(name: str) -> None:
+    assert_sound(VARIANTS[name])
+
+
+@given(vms())
+def test_engine_xml_of_our_own_is_sound_whatever_the_devices(vm: VmDefinition) -> None:
+    assert_sound(vm)
+
+
+@given(startable())
+def test_engine_xml_of_our_own_is_sound_whatever_the_texts(vm: VmDefinition) -> None:
+    assert_sound(vm)
+
+
+def test_a_control_character_is_an_error() -> None:
+    vm = dataclasses.replace(VM, name="engine\x00")
+    with pytest.raises(OvfError, match="can't be written as XML"):
+        with_engine_xml(vm, storage_domain_uuid=DOMAIN)
 
 
 def test_nothing_to_lease_is_an_error() -> None:
