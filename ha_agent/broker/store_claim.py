@@ -17,9 +17,10 @@ Another's mark, or none, is another's copy. In a domain without a pool two hosts
     `<──── at most settle ───>`
 
 Whoever marks after me has read before my mark, so its mark comes within the settle time of mine,
-and I read it; who takes longer than that gives up. A copy that somebody marked, or that the
-engine is writing, is left alone until its description has not changed for the grace time: no
-live writer leaves it longer. Marks of this very host are from a life before this one.
+and I read it; who takes longer than that gives up. A copy that somebody marked, or that the engine is writing, is left alone until its description has not
+changed for the grace time: store_writer.py begins no write that could end later than that after
+its mark. Marks of this very host are from a life before this one and need no waiting for, but
+for those that came too late: another may be at work underneath.
 
 This narrows races, it can't end all: VDSM's `dd` on behalf of the engine asks nobody. That is
 why our mark is read again before a copy is called good, and why the other copy is good meanwhile.
@@ -36,10 +37,10 @@ from ha_agent.errors import EnvironmentFault
 from ha_agent.instant import Instant, WallTime
 from ha_agent.ovfstore.locate import StoreCopy, StoreDescription, format_description
 from ha_agent.vdsm.answers import VolumeInfo
-from ha_agent.vdsm.errors import VdsmCode
+from ha_agent.vdsm.errors import VdsmCallFailed, VdsmCode
 from ha_agent.vdsm.verbs import NO_POOL, Vdsm
 
-NOT_ALLOWED_CODES = (VdsmCode.POOL_NOT_CONNECTED, VdsmCode.NOT_SPM)
+_NOT_ALLOWED_CODES = (VdsmCode.POOL_NOT_CONNECTED, VdsmCode.NOT_SPM)
 _WRITER = "Writer"
 
 
@@ -97,6 +98,7 @@ class StoreClaims:
         self._host_id = host_id
         self._clock = clock
         self._settle_seconds = settle_seconds
+        self._late: set[str] = set()
 
     async def access(self) -> Union[Access, StoreRefusal]:
         """Ask VDSM whether this host may write. Raises EnvironmentFault."""
@@ -113,10 +115,10 @@ class StoreClaims:
                 " the host that is SPM, or change the VM in the engine",
             )
         if not status.is_spm:
-            return self.not_spm(pools[0], status.spm_id)
+            return self._not_spm(pools[0], status.spm_id)
         return Access(pools[0])
 
-    def not_spm(self, pool_id: str, spm_id: Optional[int]) -> StoreRefusal:
+    def _not_spm(self, pool_id: str, spm_id: Optional[int]) -> StoreRefusal:
         """Return the refusal of a host that is not SPM; `spm_id` None when no host is."""
         who = "no host is SPM now" if spm_id is None else f"SPM is the host with id {spm_id}"
         where = "when there is one" if spm_id is None else "there"
@@ -126,14 +128,32 @@ class StoreClaims:
             f" (SPM) may write there; {who}: run this {where}, or change the VM in the engine",
         )
 
-    def is_mine(self, copy: StoreCopy) -> bool:
+    async def refusal_for(self, error: VdsmCallFailed) -> Optional[StoreRefusal]:
+        """Return the refusal that VDSM's code means, None for other codes.
+
+        The role of SPM may have gone since we asked. Raises EnvironmentFault.
+        """
+        if error.code not in _NOT_ALLOWED_CODES:
+            return None
+        access = await self.access()
+        if isinstance(access, StoreRefusal):
+            return access
+        return StoreRefusal(
+            "not_spm",
+            f"VDSM lets this host write nothing on the storage domain ({error}): run this on the"
+            " host that is SPM, or change the VM in the engine",
+        )
+
+    def _is_mine(self, copy: StoreCopy) -> bool:
         """Tell whether the last one to mark this copy was this host."""
         return _writer(copy.description).startswith(f"{self._host_id}-")
 
     def is_busy(self, copy: StoreCopy, description: Optional[StoreDescription]) -> bool:
-        """Tell whether another may be writing this copy now, by its description alone."""
-        if description is None or description.updated or self.is_mine(copy):
+        """Tell whether another may be writing this copy now, by its description."""
+        if description is None or description.updated:
             return False
+        if self._is_mine(copy):
+            return copy.description in self._late
         return description.last_updated is not None or bool(_writer(copy.description))
 
     async def claim(self, access: Access, copy: StoreCopy, old_date: Optional[str]) -> str:
@@ -148,9 +168,10 @@ class StoreClaims:
         if not access.is_exclusive:
             took_seconds = self._clock.now() - began_at
             if took_seconds > self._settle_seconds:
+                self._late.add(mark)
                 raise EnvironmentFault(
-                    f"volume {copy.volume_uuid}: VDSM took {took_seconds:.1f} s to mark it, longer"
-                    f" than the {self._settle_seconds:g} s after which it would surely be ours;"
+                    f"volume {copy.volume_uuid}: VDSM took {took_seconds:.1f} s to mark it, and"
+                    f" {self._settle_seconds:g} s is the longest after which it is surely ours;"
                     " its content was not touched"
                 )
             await self._clock.sleep(self._settle_seconds)

@@ -25,7 +25,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Optional, Union
@@ -34,15 +33,15 @@ from ha_agent.broker import store_plan
 from ha_agent.broker.storage_lane import StorageLane
 from ha_agent.broker.store_check import StoreChecker, StoreListing, StoreVerdict
 from ha_agent.broker.store_claim import (
-    NOT_ALLOWED_CODES,
     Access,
     Clock,
     StoreChanged,
     StoreClaims,
     StoreRefusal,
 )
-from ha_agent.broker.store_reader import OVFS, StoreReader, member_names
-from ha_agent.errors import BadInput, DeadlineExceeded, EnvironmentFault
+from ha_agent.broker.store_create import MIN_COPIES, CreateResult, StoreCreator
+from ha_agent.broker.store_reader import StoreReader, member_names
+from ha_agent.errors import BadInput, EnvironmentFault
 from ha_agent.ovfstore.approval import identity_of
 from ha_agent.ovfstore.locate import (
     RankedCopy,
@@ -52,25 +51,19 @@ from ha_agent.ovfstore.locate import (
 )
 from ha_agent.ovfstore.ovf_parse import parse_ovf
 from ha_agent.vdsm.errors import VdsmCallFailed
-from ha_agent.vdsm.verbs import Allocation, Vdsm
+from ha_agent.vdsm.verbs import Vdsm
 
 log = logging.getLogger(__name__)
-
-VOLUME_BYTES = 128 * 1024 * 1024
-MIN_COPIES = 2  # of one, a write that is cut off leaves nothing
-MAX_COPIES = 16  # the engine's StorageDomainOvfStoreCount
-_BLOCK_DOMAINS = ("ISCSI", "FCP")
-_TASK_POLL_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
 class WriterDeadlines:
-    """Seconds. `grace_seconds` is longer than a live writer leaves a description unchanged."""
+    """Seconds. No write is begun that could end later than `grace_seconds` after its mark."""
 
     read_seconds: float = 30.0
     write_seconds: float = 60.0
     task_seconds: float = 120.0
-    settle_seconds: float = 1.0
+    settle_seconds: float = 2.0
     grace_seconds: float = 90.0
 
 
@@ -97,15 +90,6 @@ class PutResult:
     last_updated: str = ""
     copies: tuple[WrittenCopy, ...] = ()
     problems: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class CreateResult:
-    """`existing` copies were there, `created` are new."""
-
-    refusal: Optional[StoreRefusal] = None
-    existing: tuple[StoreCopy, ...] = ()
-    created: tuple[StoreCopy, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -144,6 +128,13 @@ class StoreWriter:
             host_id=host_id,
             clock=clock,
             settle_seconds=self._deadlines.settle_seconds,
+        )
+        self._creator = StoreCreator(
+            vdsm,
+            reader,
+            self._claims,
+            clock=clock,
+            task_deadline_seconds=self._deadlines.task_seconds,
         )
         self._changing = asyncio.Lock()
 
@@ -199,34 +190,9 @@ class StoreWriter:
             return PutResult(identity, None, date, written, verdict.problems)
 
     async def create(self, count: int = MIN_COPIES) -> CreateResult:
-        """Make OVF_STORE volumes until there are `count`. Those that are there count.
-
-        Raises BadInput for a count out of range; EnvironmentFault when VDSM fails, or can't
-        tell about a volume that may be a copy.
-        """
-        if not MIN_COPIES <= count <= MAX_COPIES:
-            raise BadInput(f"{count} copies: from {MIN_COPIES} to {MAX_COPIES} are possible")
+        """Make OVF_STORE volumes until there are `count`: store_create.StoreCreator.create."""
         async with self._changing:
-            access = await self._claims.access()
-            if isinstance(access, StoreRefusal):
-                return CreateResult(access)
-            existing = await self._reader.copies()
-            if self._reader.problems:
-                raise EnvironmentFault(
-                    f"not known how many copies there are: {'; '.join(self._reader.problems)}"
-                )
-            info = await self._vdsm.domain_info(self._reader.domain_uuid)
-            on_blocks = info.type.upper() in _BLOCK_DOMAINS
-            allocation = Allocation.PREALLOCATED if on_blocks else Allocation.SPARSE
-            created = []
-            for _ in range(count - len(existing)):
-                try:
-                    created.append(await self._create_one(access, allocation))
-                except VdsmCallFailed as error:
-                    if created or error.code not in NOT_ALLOWED_CODES:
-                        raise
-                    return CreateResult(await self._not_allowed(error), existing)
-            return CreateResult(None, existing, tuple(created))
+            return await self._creator.create(count)
 
     # Before a write.
 
@@ -249,17 +215,6 @@ class StoreWriter:
             raise StoreChanged(f"{names}: somebody else is writing there now; try again later")
         return listing
 
-    async def _not_allowed(self, error: VdsmCallFailed) -> StoreRefusal:
-        """Return the refusal for VDSM's code: the role may have gone since we asked."""
-        access = await self._claims.access()
-        if isinstance(access, StoreRefusal):
-            return access
-        return StoreRefusal(
-            "not_spm",
-            f"VDSM lets this host write nothing on the storage domain ({error}): run this on the"
-            " host that is SPM, or change the VM in the engine",
-        )
-
     # The write.
 
     async def _write_all(
@@ -274,9 +229,10 @@ class StoreWriter:
             try:
                 mark = await self._claims.claim(put.access, step.copy, step.old_date)
             except VdsmCallFailed as error:
-                if written or error.code not in NOT_ALLOWED_CODES:
+                refusal = await self._claims.refusal_for(error)
+                if written or refusal is None:
                     raise
-                return await self._not_allowed(error)
+                return refusal
             written.append(await self._write_marked(put, step, source, mark))
         return tuple(written)
 
@@ -312,6 +268,8 @@ class StoreWriter:
     async def _change(
         self, put: _Put, step: store_plan.Step, source: Optional[store_plan.Source], mark: str
     ) -> Any:
+        deadlines = self._deadlines
+        marked_at = self._clock.now() - deadlines.settle_seconds
         info = await self._claims.expect(step.copy, mark)
         if info.capacity_bytes is None:
             raise EnvironmentFault(f"VDSM tells no capacity of volume {step.copy.volume_uuid}")
@@ -322,19 +280,22 @@ class StoreWriter:
             "last_updated_text": put.date,
             "mtime": put.mtime,
         }
-        seconds = self._deadlines.write_seconds
+        operation = "change_members"
         if step.size_bytes is not None:
-            return await self._lane.call(
-                "change_members", seconds, size_bytes=step.size_bytes, **fields
+            fields["size_bytes"] = step.size_bytes
+        else:
+            operation = "write_archive"
+            fields["from_path"] = await self._prepare(put.access, source.copy) if source else None
+            fields["from_size_bytes"] = source.size_bytes if source else 0
+            fields["storage_domain_uuid"] = self._reader.domain_uuid
+        # Others take a mark for a dead writer's when it has stood for the grace time.
+        took_seconds = self._clock.now() - marked_at
+        if took_seconds + deadlines.write_seconds > deadlines.grace_seconds:
+            raise EnvironmentFault(
+                f"volume {step.copy.volume_uuid}: marked {took_seconds:.0f} s ago, too long to"
+                " write it now; its content was not touched"
             )
-        return await self._lane.call(
-            "write_archive",
-            seconds,
-            from_path=await self._prepare(put.access, source.copy) if source else None,
-            from_size_bytes=source.size_bytes if source else 0,
-            storage_domain_uuid=self._reader.domain_uuid,
-            **fields,
-        )
+        return await self._lane.call(operation, deadlines.write_seconds, **fields)
 
     async def _prepare(self, access: Access, copy: StoreCopy) -> str:
         return await self._vdsm.prepare_image(
@@ -356,41 +317,3 @@ class StoreWriter:
             await self._claims.expect(copy, mark)
             what = check.problem or "it holds another document"
             raise EnvironmentFault(f"{where} does not read back as it was written: {what}")
-
-    # A new volume.
-
-    async def _create_one(self, access: Access, allocation: Allocation) -> StoreCopy:
-        domain = self._reader.domain_uuid
-        description = format_description(
-            storage_domain_uuid=domain, updated=False, last_updated_text=None
-        )
-        copy = StoreCopy(str(uuid.uuid4()), str(uuid.uuid4()), description)
-        task = await self._vdsm.create_volume(
-            domain,
-            copy.image_uuid,
-            copy.volume_uuid,
-            size_bytes=VOLUME_BYTES,
-            disk_type=OVFS,
-            description=description,
-            allocation=allocation,
-            pool_id=access.pool_id,
-        )
-        await self._wait_for(task, f"volume {copy.volume_uuid}")
-        await self._claims.expect(copy, description)
-        log.info("OVF_STORE volume %s made in image %s", copy.volume_uuid, copy.image_uuid)
-        return copy
-
-    async def _wait_for(self, task: str, what: str) -> None:
-        deadline_seconds = self._deadlines.task_seconds
-        ends_at = self._clock.now() + deadline_seconds
-        status = await self._vdsm.task_status(task)
-        while not status.has_ended:
-            if self._clock.now() >= ends_at:
-                raise DeadlineExceeded(f"{what}: VDSM's task {task}", deadline_seconds)
-            await self._clock.sleep(_TASK_POLL_SECONDS)
-            status = await self._vdsm.task_status(task)
-        await self._vdsm.clear_task(task)
-        if not status.has_succeeded:
-            raise EnvironmentFault(
-                f"{what} could not be made: {status.message} (code {status.code})"
-            )

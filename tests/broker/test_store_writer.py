@@ -33,7 +33,6 @@ from tests.broker.store_world import (
     JumpingClock,
     Killed,
     World,
-    image_of,
     ovf_of,
     unfinished,
 )
@@ -313,7 +312,7 @@ async def test_a_mark_that_took_too_long_is_given_up(world: World) -> None:
     host.on_step = lambda step: clock.slept.append(5.0)
     with pytest.raises(EnvironmentFault, match="its content was not touched"):
         await writer.put(NEW, None, "a test")
-    assert host.steps == ["describe 14"]
+    assert set(host.steps) == {"describe 14"}
     assert await read(world) == OLD
     await assert_put_works(world, NEW)
 
@@ -453,78 +452,11 @@ async def test_two_hosts_at_once(world: World, seed: int) -> None:
     documents = await documents_called_good(world)
     assert documents
     if any(done):
-        # The loser's mark may have come late, on a copy that is done: that is called good no
-        # more, but none that is has anything but what was promised to be stored.
+        # The later one may have failed half way, and its late mark may stand on a copy that is
+        # done. But no two copies that are called good differ, as those of a race lost would.
         assert len(set(documents)) == 1
-        assert documents[0] in [document for document, ok in zip((NEW, NEWER), done) if ok]
+        assert documents[0] in (NEW, NEWER)
     await assert_put_works(world, ovf_of(512), host_id=3)
-
-
-# The store itself.
-
-
-async def test_a_store_is_made_once(tmp_path: Path) -> None:
-    world = World(tmp_path)
-    host = Host(world)
-    result = await host.writer().create()
-    assert (result.refusal, result.existing, len(result.created)) == (None, (), 2)
-    for copy in result.created:
-        volume = world.volumes[copy.volume_uuid]
-        assert (volume.disk_type, volume.capacity_bytes) == ("OVFS", 128 << 20)
-        assert volume.description == unfinished(None)
-        assert image_of(copy.volume_uuid) == copy.image_uuid
-    assert len({copy.image_uuid for copy in result.created}) == 2
-    assert host.tasks == {}
-    creates = [params for verb, params in host.calls if verb == "Volume.create"]
-    assert {params["preallocate"] for params in creates} == {2}
-    again = await host.writer().create()
-    assert again.created == ()
-    assert {copy.volume_uuid for copy in again.existing} == set(world.volumes)
-    result_of_put = await assert_put_works(world, NEW)
-    assert all(copy.whole for copy in result_of_put.copies)
-    del world.volumes[result.created[0].volume_uuid]
-    assert len((await host.writer().create()).created) == 1
-    await assert_put_works(world, NEWER)
-
-
-async def test_block_storage_takes_preallocated_volumes(tmp_path: Path) -> None:
-    world = World(tmp_path, domain_type="ISCSI")
-    host = Host(world)
-    await host.writer().create()
-    creates = [params for verb, params in host.calls if verb == "Volume.create"]
-    assert {params["preallocate"] for params in creates} == {1}
-
-
-async def test_a_store_is_made_by_the_spm_only(tmp_path: Path) -> None:
-    world = World(tmp_path, pool=POOL, spm_id=3)
-    result = await Host(world).writer().create()
-    assert result.refusal is not None
-    assert result.refusal.code == "not_spm"
-    assert world.volumes == {}
-    assert len((await Host(world, host_id=3).writer().create(3)).created) == 3
-
-
-async def test_how_many_copies_there_are_must_be_known(world: World) -> None:
-    world.unreadable.add(SECOND)
-    with pytest.raises(EnvironmentFault, match="not known how many"):
-        await Host(world).writer().create()
-    for count in (0, 1, 17):
-        with pytest.raises(BadInput):
-            await Host(world).writer().create(count)
-
-
-async def test_a_failed_task_is_told(tmp_path: Path) -> None:
-    world = World(tmp_path, task_error=205)
-    host = Host(world)
-    with pytest.raises(EnvironmentFault, match="code 205"):
-        await host.writer().create()
-    assert host.tasks == {}
-
-
-async def test_a_task_that_does_not_end_has_a_deadline(tmp_path: Path) -> None:
-    world = World(tmp_path, task_looks=10**9)
-    with pytest.raises(EnvironmentFault, match="no answer within 120 s"):
-        await Host(world).writer().create()
 
 
 async def test_a_volume_that_vdsm_cannot_tell_about_is_a_problem_of_the_listing(
@@ -539,3 +471,18 @@ async def test_a_volume_that_vdsm_cannot_tell_about_is_a_problem_of_the_listing(
     result = await writer.put(NEW, None, "a test")
     assert result.refusal is None
     assert THIRD in result.problems[0]
+
+
+async def test_a_write_is_not_begun_long_after_its_mark(world: World) -> None:
+    host = Host(world)
+    clock = JumpingClock()
+
+    async def be_slow() -> None:
+        if host.steps:
+            clock.slept.append(GRACE_SECONDS / 4)
+
+    host.pause = be_slow
+    with pytest.raises(EnvironmentFault, match="too long to write it now"):
+        await host.writer(clock).put(NEW, None, "a test")
+    assert host.steps == ["describe 14"]
+    assert await read(world) == OLD
