@@ -7,10 +7,12 @@ import math
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Optional
+from typing import Any, Optional, Union
 
 WORST = "worst"
 P99 = "p99"
+SECONDS = "seconds"
+BYTES = "bytes"
 # With fewer runs than this the 99th percentile is the worst one, and is called that.
 _P99_FROM_RUNS = 100
 
@@ -39,18 +41,29 @@ class Bound:
 
 
 @dataclass(frozen=True)
-class Row:
-    """One claim: what was measured, and what in the same run it stands against; seconds.
+class Less:
+    """The median is at most that of what it stands against, divided by `times`."""
 
-    `against_samples` are as many as there are samples, or any number: medians are compared.
-    Without a bound the row is for information.
+    times: float
+
+    def __str__(self) -> str:
+        return f"≤ 1/{self.times:g}"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One claim: what was measured, and what in the same run it stands against.
+
+    Samples are seconds, or, where `unit` says so, bytes. `against_samples` are as many as there
+    are samples, or any number: medians are compared. Without a bound the row is for information.
     """
 
     what: str
     samples: tuple[float, ...]
     against: str
     against_samples: tuple[float, ...]
-    bound: Optional[Bound] = None
+    bound: Union[Bound, Less, None] = None
+    unit: str = SECONDS
 
     @property
     def median(self) -> float:
@@ -77,11 +90,13 @@ class Row:
         """Whether the bound held; None without a bound."""
         if self.bound is None:
             return None
+        if isinstance(self.bound, Less):
+            return self.ratio * self.bound.times <= 1
         figure = max(self.samples) if self.bound.figure == WORST else self.median
         return figure <= self.bound.limit_seconds
 
     def to_json(self) -> dict[str, Any]:
-        """Return the row with its figures and every sample, in seconds."""
+        """Return the row with its figures and every sample, in its unit."""
         name, tail = self.tail
         return {
             **asdict(self),
@@ -110,6 +125,14 @@ def seconds_text(seconds: float) -> str:
     return f"{seconds * 1e6:.3g} µs"
 
 
+def bytes_text(count: float) -> str:
+    """Return a number of bytes in the unit that fits it."""
+    for limit, unit in ((1e6, "MB"), (1e3, "kB")):
+        if count >= limit:
+            return f"{count / limit:.3g} {unit}"
+    return f"{count:.0f} B"
+
+
 def table(rows: Iterable[Row]) -> str:
     """Return the rows as an aligned table with a head."""
     lines = [HEADINGS, *(_cells(row) for row in rows)]
@@ -123,14 +146,15 @@ def table(rows: Iterable[Row]) -> str:
 
 def _cells(row: Row) -> tuple[str, ...]:
     name, tail = row.tail
+    text = bytes_text if row.unit == BYTES else seconds_text
     kept = {None: "-", True: "yes", False: "NO"}[row.kept]
     return (
         row.what,
         str(len(row.samples)),
-        seconds_text(row.median),
-        f"{name} {seconds_text(tail)}",
+        text(row.median),
+        f"{name} {text(tail)}",
         row.against,
-        seconds_text(row.against_median),
+        text(row.against_median),
         f"{row.ratio:.3g} x",
         str(row.bound) if row.bound else "-",
         kept,

@@ -28,8 +28,10 @@ _GNU_MAGIC = b"ustar  \x00"
 _ENGINE_HEADER_REST = (
     b"\0 0" + bytes(100) + _POSIX_MAGIC + bytes(64) + b"0000000 0000000 " + bytes(167)
 )
-# All but the first two bytes of it, and the checksum's own eight bytes taken as blanks.
-_ENGINE_HEADER_REST_SUM = sum(_ENGINE_HEADER_REST[2:]) + 8 * ord(" ")
+_BLANK = ord(" ")
+# All but the first two bytes of it, the checksum's own eight bytes taken as blanks, and the 1
+# that Adler-32 begins with taken off.
+_ENGINE_HEADER_REST_SUM = sum(_ENGINE_HEADER_REST[2:]) + 8 * _BLANK - 1
 _REGULAR_TYPES = (b"0", b"\x00")
 _OTHER_TYPES = {
     b"1": "a hard link",
@@ -102,9 +104,9 @@ def decode_header(block: bytes, offset: int, where: str, last: Optional[Member])
     Raises BadInput, with `where` and `offset`, for a header that is damaged or says what has no
     place in an archive of ours.
     """
-    quick = _decode_engine_header(block)
+    quick = _decode_engine_header(block, offset)
     if quick is not None:
-        return Member(quick[0], offset, offset + BLOCK_BYTES, quick[1])
+        return quick
 
     def bad(what: str) -> BadInput:
         return BadInput(f"{what} (header after {place_after(last)})", where=where, offset=offset)
@@ -140,32 +142,34 @@ def place_after(last: Optional[Member]) -> str:
     return f"member {last.name!r}" if last else "the beginning of the archive"
 
 
-def _decode_engine_header(block: bytes) -> Optional[tuple[str, int]]:
-    """Return name and size out of a header just as the engine writes it; None for any other.
+def _decode_engine_header(block: bytes, offset: int) -> Optional[Member]:
+    """Return the member of a header just as the engine writes it; None for any other header.
 
-    It checks what the rest of `decode_header` does, in less than half the time: all but the
-    name, the numbers and the checksum is the same in each of thousands of headers.
+    It checks what the rest of `decode_header` does, in a third of the time: all but the name,
+    the numbers and the checksum is the same in each of thousands of headers.
     """
-    start, size, checksum = block[:148], block[124:136], block[148:154]
-    if block[154:] != _ENGINE_HEADER_REST or size[11:] != b" " or not start.isascii():
+    if block[154:] != _ENGINE_HEADER_REST:
         return None
-    if not (size[:11].isdigit() and checksum.isdigit()):
+    start, size, checksum = block[:148], block[124:135], block[148:154]
+    length = start.find(b"\0")
+    # int() alone would take a sign, blanks and underscores as well.
+    if not (0 < length < 100 and start.isascii() and size.isdigit() and checksum.isdigit()):
         return None
-    name = start[:100].rstrip(b"\0").decode("ascii")
-    if not name or name == ".." or "\0" in name or "/" in name:
+    name = start[:length].decode("ascii")
+    if "/" in name or name == ".." or start[135] != _BLANK:
         return None
     try:
         # The lower half of Adler-32 is 1 + the sum modulo 65521; 148 ASCII bytes stay below that.
-        if int(checksum, 8) != (zlib.adler32(start) & 0xFFFF) - 1 + _ENGINE_HEADER_REST_SUM:
+        if int(checksum, 8) != (zlib.adler32(start) & 0xFFFF) + _ENGINE_HEADER_REST_SUM:
             return None
-        return name, int(size[:11], 8)
-    except ValueError:
+        return Member(name, offset, offset + BLOCK_BYTES, int(size, 8))
+    except ValueError:  # 8 and 9 are digits, too
         return None
 
 
 def _checksum(block: bytes) -> int:
     """Sum the header's bytes, those of the checksum itself taken as blanks."""
-    return sum(block) - sum(block[148:156]) + 8 * ord(" ")
+    return sum(block) - sum(block[148:156]) + 8 * _BLANK
 
 
 def _size(field: bytes) -> Optional[int]:

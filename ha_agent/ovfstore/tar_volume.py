@@ -31,7 +31,7 @@ from ha_agent.errors import BadInput
 from ha_agent.instant import WallTime
 from ha_agent.ovfstore.tar_header import BLOCK_BYTES as BLOCK_BYTES
 from ha_agent.ovfstore.tar_header import Member as Member
-from ha_agent.ovfstore.tar_header import decode_header, place_after
+from ha_agent.ovfstore.tar_header import decode_header, padded, place_after
 from ha_agent.ovfstore.tar_header import encode_header as encode_header
 
 END_BYTES = 2 * BLOCK_BYTES
@@ -220,7 +220,7 @@ def _walk(
                 where=where,
                 offset=0,
             )
-        offset = member.end_offset_bytes
+        offset += BLOCK_BYTES + padded(member.size_bytes)
         if offset > limit_bytes:
             raise BadInput(
                 f"truncated: member {member.name!r} of {member.size_bytes} bytes goes beyond"

@@ -18,4 +18,7 @@ def test_an_unknown_claim_is_refused_with_the_known_ones() -> None:
         check=False,
     )
     assert done.returncode == 2
-    assert "unknown claim host-deth; there are host-death, vm-crash, status" in done.stderr
+    assert (
+        "unknown claim host-deth; there are host-death, vm-crash, status, store-read"
+        in done.stderr
+    )

@@ -7,7 +7,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.report import HEADINGS, P99, WORST, Bound, Row, percentile, seconds_text, table
+from bench.report import (
+    BYTES,
+    HEADINGS,
+    P99,
+    WORST,
+    Bound,
+    Less,
+    Row,
+    bytes_text,
+    percentile,
+    seconds_text,
+    table,
+)
 
 
 def row(*samples: float, bound: Bound | None = None) -> Row:
@@ -71,6 +83,21 @@ def test_without_a_bound_nothing_is_kept_or_broken() -> None:
 )
 def test_a_duration_has_the_unit_that_fits(seconds: float, text: str) -> None:
     assert seconds_text(seconds) == text
+
+
+@pytest.mark.parametrize(("times", "kept"), [(2, True), (4, True), (4.1, False)])
+def test_a_bound_on_the_ratio_is_against_the_median(times: float, kept: bool) -> None:
+    faster = Row("ours", (0.5, 0.5, 9.0), "theirs", (2.0, 2.0, 0.1), Less(times))
+    assert faster.kept is kept
+    assert f"≤ 1/{times:g}" in table([faster])
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(0, "0 B"), (999, "999 B"), (36864, "36.9 kB"), (37.5e6, "37.5 MB")]
+)
+def test_bytes_have_the_unit_that_fits(count: float, text: str) -> None:
+    assert bytes_text(count) == text
+    assert text in table([Row("ours", (count,), "theirs", (1.0,), unit=BYTES)])
 
 
 def test_table_is_aligned_and_says_what_is_broken() -> None:
