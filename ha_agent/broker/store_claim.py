@@ -17,10 +17,11 @@ Another's mark, or none, is another's copy. In a domain without a pool two hosts
     `<──── at most settle ───>`
 
 Whoever marks after me has read before my mark, so its mark comes within the settle time of mine,
-and I read it; who takes longer than that gives up. A copy that somebody marked, or that the engine is writing, is left alone until its description has not
-changed for the grace time: store_writer.py begins no write that could end later than that after
-its mark. Marks of this very host are from a life before this one and need no waiting for, but
-for those that came too late: another may be at work underneath.
+and I read it; who takes longer than that gives up. A copy that somebody marked, or that the
+engine is writing, is left alone until its description has not changed for the grace time:
+store_writer.py begins no write that could end later than that after its mark. Marks of this very
+host are from a life before this one and need no waiting for, but for those that came too late:
+another may be at work underneath.
 
 This narrows races, it can't end all: VDSM's `dd` on behalf of the engine asks nobody. That is
 why our mark is read again before a copy is called good, and why the other copy is good meanwhile.
@@ -164,11 +165,11 @@ class StoreClaims:
         began_at = self._clock.now()
         await self.expect(copy, copy.description)
         mark = self._mark(old_date)
+        self._late.add(mark)
         await self.describe(access, copy, mark)
         if not access.is_exclusive:
             took_seconds = self._clock.now() - began_at
             if took_seconds > self._settle_seconds:
-                self._late.add(mark)
                 raise EnvironmentFault(
                     f"volume {copy.volume_uuid}: VDSM took {took_seconds:.1f} s to mark it, and"
                     f" {self._settle_seconds:g} s is the longest after which it is surely ours;"
@@ -176,6 +177,7 @@ class StoreClaims:
                 )
             await self._clock.sleep(self._settle_seconds)
         await self.expect(copy, mark)
+        self._late.discard(mark)
         return mark
 
     async def describe(self, access: Access, copy: StoreCopy, text: str) -> None:
