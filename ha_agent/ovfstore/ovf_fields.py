@@ -10,6 +10,7 @@ from __future__ import annotations
 import enum
 import re
 from collections.abc import Iterator
+from copy import copy
 from typing import Callable, Optional, TypeVar
 
 from lxml import etree
@@ -21,7 +22,7 @@ from ha_agent.ovfstore.codes import (
     XSI_NAMESPACE,
 )
 from ha_agent.ovfstore.model import Pairs
-from ha_agent.ovfstore.ovf_reading import Bad, Place, Reading
+from ha_agent.ovfstore.ovf_reading import Bad, Place, Reading, split_tag
 from ha_agent.ovfstore.ovf_reading import local_name as local_name
 from ha_agent.ovfstore.xml_input import OvfError, line_of
 
@@ -49,9 +50,10 @@ class Fields:
         self.is_keeping = is_keeping
         self._seen = reading.kept if is_keeping else reading.used
         self._seen.add((element, ""))
+        self._named = [(child, local_name(child)) for child in element]
+        self._keeping: Optional[Fields] = self if is_keeping else None
         self._children: dict[str, etree._Element] = {}
-        for child in element:
-            name = local_name(child)
+        for child, name in self._named:
             first = self._children.get(name)
             if first is None or not (len(first) or (first.text or "").strip()):
                 self._children[name] = child
@@ -59,7 +61,12 @@ class Fields:
     @property
     def keeping(self) -> Fields:
         """The same element, read only to be written again."""
-        return Fields(self.element, self.reading, is_keeping=True)
+        if self._keeping is None:
+            # Not a new one: looking at the children once is most of the work.
+            twin = copy(self)
+            twin.is_keeping, twin._seen, twin._keeping = True, self.reading.kept, twin
+            self._keeping = twin
+        return self._keeping
 
     def bad(self, what: str, name: Optional[str] = None) -> OvfError:
         """Return an error that names the element (or its child `name`) and its line."""
@@ -88,7 +95,7 @@ class Fields:
 
     def all(self, name: str) -> list[Fields]:
         """Return each child of a name as fields, in order."""
-        return [self.of(child) for child in self.element if local_name(child) == name]
+        return [self.of(child) for child, local in self._named if local == name]
 
     def texts(self, name: str) -> tuple[str, ...]:
         """Return the texts of all children of a name that have one, without blanks around."""
@@ -281,13 +288,13 @@ class Fields:
     def derive(self, *names: str) -> None:
         """Mark children, with all that is in them, and `@` attributes as made by the writer."""
         for name in names:
-            if name.startswith("@"):
+            if name[0] == "@":
                 full = self._attribute_name(name[1:])
                 if full is not None:
                     self.reading.derived.add((self.element, full))
                 continue
-            for child in self.element:
-                if local_name(child) == name:
+            for child, local in self._named:
+                if local == name:
                     self.reading.derived.update(_places(child))
 
     def rest(self) -> Pairs:
@@ -296,20 +303,22 @@ class Fields:
         A name has its prefix, rasd: or vssd:. A second element of a name that was read is not
         among them: it would be taken for the first one when it is written again.
         """
-        asked = {
-            name for name, first in self._children.items() if self.reading.is_read((first, ""))
-        }
+        reading = self.reading
         pairs = []
-        for child in self.element:
-            name, place = local_name(child), (child, "")
-            prefix = _PREFIXES.get(etree.QName(child).namespace or "")
+        mine: set[Place] = set()
+        for child, name in self._named:
+            place = (child, "")
+            is_failed = place in reading.failed
+            if not is_failed and reading.is_read(place):
+                continue
+            prefix = _PREFIXES.get(split_tag(str(child.tag))[0])
             if len(child) or prefix is None or name.endswith("Section"):
                 continue
-            if place in self.reading.failed:
+            first = (self._children[name], "")
+            if is_failed or first == place or first in mine or not reading.is_read(first):
+                mine.add(place)
                 pairs.append((prefix + name, child.text or ""))
-            elif not self.reading.is_read(place) and name not in asked:
-                self.reading.kept.add(place)
-                pairs.append((prefix + name, child.text or ""))
+        reading.kept.update(mine)
         return tuple(pairs)
 
     def rest_attributes(self) -> Pairs:

@@ -28,7 +28,7 @@ def read_general(content: Fields, vm: VmDefinition) -> VmDefinition:
     # What the engine's reader takes a document without BalloonEnabled for.
     has_balloon = any(device.kind == "balloon" for device in vm.devices)
     keeping = content.keeping
-    vm = replace(
+    return replace(
         vm,
         description=keeping.raw("Description") or "",
         origin=content.code("Origin", Origin, Bad.NOTE),
@@ -66,8 +66,9 @@ def read_general(content: Fields, vm: VmDefinition) -> VmDefinition:
         migration_support=keeping.code("MigrationSupport", MigrationSupport, Bad.NOTE),
         dedicated_host_uuids=keeping.texts("DedicatedVmForVds"),
         first_boot=_first_boot(content),
+        # The last one: it is what none of the reads above asked for.
+        extra_fields=content.rest(),
     )
-    return replace(vm, extra_fields=content.rest())
 
 
 def _resume_behavior(content: Fields) -> Optional[ResumeBehavior]:

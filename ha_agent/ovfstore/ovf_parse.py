@@ -105,11 +105,12 @@ def read_ovf(
         raise content.bad("no VirtualHardwareSection")
     vm = _definition(envelope, content, sections, hardware, uuid)
     notes = [*reading.notes, *_unknown(root, reading)]
-    vm = replace(
-        vm,
-        notes=tuple(notes[:_NOTES_LIMIT]),
-        unreadable=tuple(reading.unreadable[:_NOTES_LIMIT]),
-    )
+    if notes or reading.unreadable:
+        vm = replace(
+            vm,
+            notes=tuple(notes[:_NOTES_LIMIT]),
+            unreadable=tuple(reading.unreadable[:_NOTES_LIMIT]),
+        )
     return vm, reading
 
 

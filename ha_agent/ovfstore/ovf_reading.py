@@ -8,6 +8,7 @@ and a place that nobody read is found and never dropped unseen.
 from __future__ import annotations
 
 import enum
+from functools import lru_cache
 
 from lxml import etree
 
@@ -73,9 +74,16 @@ def is_second(element: etree._Element, reading: Reading) -> bool:
     )
 
 
+@lru_cache(maxsize=1024)
+def split_tag(tag: str) -> tuple[str, str]:
+    """Return namespace and local name of `{namespace}name`. A document has few different tags."""
+    namespace, _, name = tag.rpartition("}")
+    return namespace[1:], name
+
+
 def local_name(element: etree._Element) -> str:
     """Return an element's name without its namespace."""
-    return str(element.tag).rpartition("}")[2]
+    return split_tag(str(element.tag))[1]
 
 
 def section_kind(element: etree._Element) -> str:

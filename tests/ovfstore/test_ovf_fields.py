@@ -91,7 +91,10 @@ def test_every_read_is_recorded_with_its_purpose() -> None:
     item.spec_params()
     named = {element.tag + name for element, name in item.reading.used}
     assert named == {"i", "ia", "Used", "SpecParams", "x", "y"}
-    assert {element.tag for element, _ in item.reading.kept} == {"i", "Kept"}
+    assert {element.tag for element, _ in item.reading.kept} == {"Kept"}
+    assert item.keeping.keeping is item.keeping
+    assert item.keeping.sub("Used") is not None
+    assert {element.tag for element, _ in item.reading.kept} == {"Kept", "Used"}
 
 
 def test_what_a_bad_value_means() -> None:
