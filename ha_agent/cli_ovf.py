@@ -85,7 +85,7 @@ def _explain(command: Command) -> int:
 
 
 def _translate(command: Command) -> int:
-    from ha_agent.ovfstore.definition_json import definition_text
+    from ha_agent.ovfstore.definition_json import definition_as_json
     from ha_agent.ovfstore.ovf_build import build_ovf
     from ha_agent.ovfstore.translate import domain_xml, with_engine_xml
     from ha_agent.ovfstore.vmconf import vm_conf_text
@@ -96,7 +96,7 @@ def _translate(command: Command) -> int:
     vm = meaning.vm
     _say(meaning.invented)
     if wanted == "json":
-        _write(definition_text(vm))
+        _write(definition_as_json(vm))
     elif wanted == "ovf" and not document.is_vm_conf:
         _write(document.data.decode("utf-8", "replace"))
     else:

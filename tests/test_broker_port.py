@@ -17,7 +17,8 @@ from typing import Any, Callable, cast
 import pytest
 
 from demo.domain import engine_vm
-from ha_agent.broker.api import Access, Api
+from ha_agent.broker.api import Api
+from ha_agent.broker.api_arguments import Access
 from ha_agent.broker.definition import DefinitionKeeper
 from ha_agent.broker.lease import LeaseIdentity, LeaseTimes
 from ha_agent.broker.lease_cycle import LeaseKeeper

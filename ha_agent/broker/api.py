@@ -3,6 +3,7 @@
 
 For the agent:      snapshot, publish, lease.take, lease.release, definition.domain
 For operators:      status, maintenance.set, refresh, lease.initialise, version
+About definitions:  api_definition.py
 Every verb takes one map. Verbs that change something are for root and the configured group;
 the socket's mode keeps others out altogether by default.
 """
@@ -12,11 +13,11 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from collections.abc import Awaitable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Optional
+from typing import Any, Callable
 
 from ha_agent import __version__, maintenance_file
+from ha_agent.broker.api_arguments import Access, argument
 from ha_agent.broker.definition import DefinitionKeeper
 from ha_agent.broker.lease_cycle import LeaseKeeper, LeaseResult
 from ha_agent.broker.monitor import StatusMonitor
@@ -28,20 +29,6 @@ from ha_agent.errors import BadInput, EnvironmentFault
 
 API_VERSION = 1
 MAX_WAIT_SECONDS = 60.0
-
-
-@dataclass(frozen=True)
-class Access:
-    """Who may change things: root, the broker's own user, and members of `gid`."""
-
-    uid: int
-    gid: Optional[int]
-
-    def check(self, peer: Peer, verb: str) -> None:
-        """Raise RpcRefusal("denied") unless `peer` may call `verb`."""
-        if peer.uid in (0, self.uid) or peer.gid == self.gid or self.gid in peer.groups:
-            return
-        raise RpcRefusal("denied", f"{verb}: user {peer.uid} may only look")
 
 
 class Api:
@@ -77,28 +64,21 @@ class Api:
             "version": self._version,
             "snapshot": self._snapshot,
             "status": self._snapshot,
-            "publish": self._changing("publish", self._publish),
-            "lease.take": self._changing("lease.take", self._take),
-            "lease.release": self._changing("lease.release", self._release),
-            "definition.domain": self._changing("definition.domain", self._domain),
-            "maintenance.set": self._changing("maintenance.set", self._maintenance),
-            "refresh": self._changing("refresh", self._refresh),
-            "lease.initialise": self._changing("lease.initialise", self._initialise),
+            "publish": self._access.guarded("publish", self._publish),
+            "lease.take": self._access.guarded("lease.take", self._take),
+            "lease.release": self._access.guarded("lease.release", self._release),
+            "definition.domain": self._access.guarded("definition.domain", self._domain),
+            "maintenance.set": self._access.guarded("maintenance.set", self._maintenance),
+            "refresh": self._access.guarded("refresh", self._refresh),
+            "lease.initialise": self._access.guarded("lease.initialise", self._initialise),
         }
-
-    def _changing(self, verb: str, handler: Handler) -> Handler:
-        async def checked(params: Mapping[str, Any], peer: Peer) -> Any:
-            self._access.check(peer, verb)
-            return await handler(params, peer)
-
-        return checked
 
     async def _version(self, _params: Mapping[str, Any], _peer: Peer) -> Any:
         return {"version": __version__, "api_version": API_VERSION}
 
     async def _snapshot(self, params: Mapping[str, Any], _peer: Peer) -> Any:
-        since = _get(params, "since_version", int, -1)
-        wait_seconds = float(_get(params, "wait_seconds", (int, float), 0.0))
+        since = argument(params, "since_version", int, -1)
+        wait_seconds = float(argument(params, "wait_seconds", (int, float), 0.0))
         wait_seconds = min(max(wait_seconds, 0.0), MAX_WAIT_SECONDS)
         return to_wire(await self._board.newer_than(since, wait_seconds))
 
@@ -112,13 +92,13 @@ class Api:
         return True
 
     async def _take(self, params: Mapping[str, Any], _peer: Peer) -> Any:
-        epoch = _get(params, "expected_epoch", int, None)
-        why = _get(params, "why", str, "")
+        epoch = argument(params, "expected_epoch", int)
+        why = argument(params, "why", str, "")
         # Shielded: a caller that leaves must not cut a write of the lease in half.
         return self._lease_answer(await asyncio.shield(self._lease.acquire(epoch, why)))
 
     async def _release(self, params: Mapping[str, Any], _peer: Peer) -> Any:
-        why = _get(params, "why", str, "")
+        why = argument(params, "why", str, "")
         return self._lease_answer(await asyncio.shield(self._lease.release(why)))
 
     def _lease_answer(self, result: LeaseResult) -> dict[str, Any]:
@@ -138,8 +118,8 @@ class Api:
 
     async def _maintenance(self, params: Mapping[str, Any], peer: Peer) -> Any:
         """scope: global or local; enabled. Answered when the flag has been read back."""
-        scope = _get(params, "scope", str, None)
-        enabled = _get(params, "enabled", bool, None)
+        scope = argument(params, "scope", str)
+        enabled = argument(params, "enabled", bool)
         if scope == "global":
             try:
                 await self._monitor.set_global_maintenance(enabled)
@@ -184,15 +164,3 @@ class Api:
         if not done:
             raise RpcRefusal("refused", f"the lock file is in use already: {found}")
         return True
-
-
-def _get(params: Mapping[str, Any], name: str, kind: Any, default: Any) -> Any:
-    """Return an argument of the right type; `default` None means that it is required."""
-    if name not in params:
-        if default is None:
-            raise RpcRefusal("bad_argument", f"{name} is missing")
-        return default
-    value = params[name]
-    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        raise RpcRefusal("bad_argument", f"{name}: {value!r:.60} is of the wrong type")
-    return value

@@ -55,7 +55,7 @@ from ha_agent.ovfstore.ovf_fields import UUID
 from ha_agent.ovfstore.translate import DomainXml
 
 # What VDSM calls the hosted engine's own disks (facts/ovf-and-volumes.md, 1.2).
-_OWN_DISK_TYPES = {
+OWN_DISK_TYPES = {
     "HEMD": "the hosts' status blocks",
     "HESD": "the hosts' lockspace",
     "HECI": "the hosted engine's configuration",
@@ -220,7 +220,7 @@ def _disk(asked: _Object, facts: CanDoFacts) -> Verdict:
     is_elsewhere = asked.domain() not in ("", facts.storage_domain_uuid)
     what = facts.volumes.get(disk_uuid)
     if what is None and not is_elsewhere:
-        what = _OWN_DISK_TYPES.get(asked.text("disk_type").upper())
+        what = OWN_DISK_TYPES.get(asked.text("disk_type").upper())
     if what is not None:
         sentence = f"disk {disk_uuid} holds {what}: it stays for as long as there is a hosted"
         return Verdict(False, "hosted_engine_volume", f"{sentence} engine on this domain")

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import dataclasses
-import functools
 import grp
 import logging
 import os
@@ -25,9 +24,11 @@ from ha_agent import config as configuration
 from ha_agent import log as logs
 from ha_agent.broker import unix_listener
 from ha_agent.broker.agent_watch import AgentWatch
-from ha_agent.broker.api import MAX_WAIT_SECONDS, Access, Api
+from ha_agent.broker.api import MAX_WAIT_SECONDS, Api
+from ha_agent.broker.api_arguments import Access
+from ha_agent.broker.api_definition import STORE_DEADLINES_SECONDS
 from ha_agent.broker.block_store import BlockStore
-from ha_agent.broker.definition import DefinitionKeeper
+from ha_agent.broker.definition_parts import DefinitionParts
 from ha_agent.broker.fence_deadline import GuardFence
 from ha_agent.broker.identity import load_instance, read_boot_id
 from ha_agent.broker.lease import LeaseIdentity, LeaseTimes
@@ -53,14 +54,10 @@ from ha_agent.broker.snapshot import (
     Snapshot,
 )
 from ha_agent.broker.storage_lane import StorageLane
-from ha_agent.broker.store_reader import StoreReader
 from ha_agent.broker.watch import Board
 from ha_agent.clock import SystemClock
 from ha_agent.config_schema import Config
 from ha_agent.errors import EnvironmentFault, HaAgentError
-from ha_agent.ovfstore import guard
-from ha_agent.ovfstore.guard import GuardFacts
-from ha_agent.ovfstore.history import History
 from ha_agent.readiness import Readiness, listen_sockets
 from ha_agent.vdsm.from_config import vdsm_client
 from ha_agent.vdsm.verbs import Vdsm
@@ -99,25 +96,14 @@ class Broker:
         self._board = Board(first, self._clock.now, self._live)
         self._lease = self._lease_keeper()
         self._monitor = self._status_monitor()
-        self._vdsm_client = vdsm_client(config.vdsm, self._clock, lambda: self._definition.poke())
+        self._vdsm_client = vdsm_client(config.vdsm, self._clock, self._vdsm_connected)
         vdsm = Vdsm(self._vdsm_client)
-        self._store_reader = StoreReader(
+        self._definition = DefinitionParts(
+            config,
             vdsm,
             self._lanes["definition"],
-            vm_uuid=config.engine.vm_uuid,
-            domain_uuid=config.storage.domain_uuid,
-            read_deadline_seconds=config.storage.ovf_deadline_seconds,
-        )
-        self._definition = DefinitionKeeper(
-            self._store_reader,
-            history=History(state_dir / "definitions"),
-            judge=functools.partial(
-                guard.judge,
-                facts=GuardFacts(config.storage.domain_uuid, config.engine.vm_uuid),
-            ),
-            run_dir=run_dir,
             clock=self._clock,
-            refresh_interval_seconds=config.definition.refresh_interval_seconds,
+            picture=self._board.read,
             on_change=self._definition_changed,
         )
         self._agent_watch = AgentWatch(
@@ -188,6 +174,7 @@ class Broker:
             clock=self._clock,
             times=times,
             may_write=lambda: self._lease.host_id.held,
+            capacity=lambda: self._definition.capacity.current,
         )
 
     def _make_health_probe(self) -> ProbeLoop[engine_health.HealthResult]:
@@ -222,6 +209,9 @@ class Broker:
         detail = f": {view.detail}" if view.detail else ""
         log.log(level, "lease %s%s, epoch %d%s", view.state, who, view.epoch, detail)
         self._board.update(lease=view)
+
+    def _vdsm_connected(self) -> None:
+        self._definition.connected()
 
     def _definition_changed(self, entry: DefinitionEntry) -> None:
         self._board.update(definition=entry)
@@ -259,12 +249,13 @@ class Broker:
             if inherited
             else unix_listener.listen_unix(str(broker.socket), mode=broker.socket_mode, gid=gid)
         )
+        access = Access(os.getuid(), gid)
         api = Api(
             self._board,
             self._lease,
             self._monitor,
-            self._definition,
-            access=Access(os.getuid(), gid),
+            self._definition.keeper,
+            access=access,
             state_dir=host.state_dir,
             clock=self._clock,
             on_report=self._reported,
@@ -273,11 +264,12 @@ class Broker:
             ),
         )
         server = RpcServer(
-            api.handlers(),
+            {**api.handlers(), **self._definition.api(access).handlers()},
             deadlines_seconds={
                 "snapshot": MAX_WAIT_SECONDS + 5.0,
                 "status": MAX_WAIT_SECONDS + 5.0,
                 "refresh": 3 * self._config.storage.ovf_deadline_seconds,
+                **STORE_DEADLINES_SECONDS,
                 "lease.take": self._config.lease.lease_expiry_seconds,
                 "lease.release": self._config.lease.lease_expiry_seconds,
             },
@@ -304,7 +296,7 @@ class Broker:
         work = [
             self._monitor.run(),
             self._monitor.run_writer(),
-            self._definition.run(),
+            *self._definition.work(),
             self._agent_watch.run(),
         ]
         if self._config.network.test != "none":

@@ -16,6 +16,7 @@ import json
 from dataclasses import dataclass
 from typing import Optional
 
+from ha_agent.broker.can_do import OWN_DISK_TYPES
 from ha_agent.broker.storage_lane import StorageLane
 from ha_agent.errors import BadInput, EnvironmentFault
 from ha_agent.ovfstore.locate import OVF_STORE, RankedCopy, StoreCopy
@@ -55,16 +56,21 @@ class StoreReader:
         self.domain_uuid = domain_uuid
         self._read_deadline_seconds = read_deadline_seconds
         self.problems: tuple[str, ...] = ()
+        self.listed: Optional[tuple[StoreCopy, ...]] = None
+        self.own_volumes: dict[str, str] = {}
 
     async def copies(self) -> tuple[StoreCopy, ...]:
         """Return all OVF_STORE volumes of the domain, in the order of their ids.
 
-        `problems` says afterwards which volumes VDSM could not tell about, a sentence each.
+        `problems` says afterwards which volumes VDSM could not tell about, a sentence each,
+        `listed` what was returned last, and `own_volumes` which images and volumes the hosted
+        engine keeps its own things in, and what.
         Raises EnvironmentFault when VDSM does not answer, or when such problems may hide all of
         the copies.
         """
         copies: list[StoreCopy] = []
         problems: list[str] = []
+        own_volumes = {}
         for image_id in await self._vdsm.domain_images(self.domain_uuid):
             try:
                 volumes = await self._vdsm.image_volumes(self.domain_uuid, image_id)
@@ -79,13 +85,18 @@ class StoreReader:
                     continue
                 if info is not None and _is_store(info):
                     copies.append(StoreCopy(image_id, volume_id, info.description))
+                elif info is not None and info.disk_type in OWN_DISK_TYPES:
+                    kept = OWN_DISK_TYPES[info.disk_type]
+                    own_volumes.update({image_id: kept, volume_id: kept})
         self.problems = tuple(problems)
         if problems and not copies:
             raise EnvironmentFault(
                 f"no OVF_STORE found on storage domain {self.domain_uuid}, but VDSM could not"
                 f" tell about all of its volumes: {'; '.join(problems)}"
             )
-        return tuple(sorted(copies, key=lambda copy: copy.volume_uuid))
+        self.own_volumes = own_volumes
+        self.listed = tuple(sorted(copies, key=lambda copy: copy.volume_uuid))
+        return self.listed
 
     async def read(self, ranked: RankedCopy) -> StoredOvf:
         """Return the VM's OVF out of a usable copy.

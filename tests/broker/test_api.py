@@ -13,7 +13,8 @@ from typing import Any, Optional, cast
 import pytest
 
 from ha_agent import maintenance_file
-from ha_agent.broker.api import Access, Api
+from ha_agent.broker.api import Api
+from ha_agent.broker.api_arguments import Access
 from ha_agent.broker.definition import DefinitionKeeper
 from ha_agent.broker.lease_cycle import LeaseKeeper, LeaseResult
 from ha_agent.broker.monitor import StatusMonitor

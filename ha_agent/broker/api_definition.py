@@ -1,0 +1,288 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The socket's verbs about the engine VM's definition and where it is stored.
+
+    ovf.get        the one in use                         ovf.history, ovf.version   those before
+    ovf.put        guard, then both copies, then in use   ovf.accept   insist on one held back
+    ovf.import     add versions of a backup               can_do       may the engine do this?
+    store.list, store.verify, store.create                the OVF_STORE's volumes
+
+A definition may hold what not everybody is to read, so whoever may not change things may only
+ask `ovf.history` and `can_do`. What writes goes on when its caller leaves: a write that is cut in
+half would have to be repaired by the next one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine, Mapping, Sequence
+from typing import Any, Callable, Optional, TypeVar
+
+from ha_agent.broker.api_arguments import Access, argument
+from ha_agent.broker.can_do import CanDoFacts, can_do
+from ha_agent.broker.definition import DefinitionKeeper
+from ha_agent.broker.rpc_server import Handler, Peer, RpcRefusal
+from ha_agent.broker.store_create import CreateResult
+from ha_agent.broker.store_writer import PutResult, StoreWriter
+from ha_agent.clock import SystemClock
+from ha_agent.errors import BadInput, EnvironmentFault
+from ha_agent.ovfstore.approval import Approval, format_approval, identity_of
+from ha_agent.ovfstore.guard import Refusal
+from ha_agent.ovfstore.history import History
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+PUT_HOWS = ("put", "pushed", "rollback")
+# Several volumes, each read, written and read again, and a wait for another writer perhaps
+# (store_writer.py, WriterDeadlines). For the caller only: what writes goes on.
+STORE_DEADLINES_SECONDS = {
+    "ovf.put": 600.0,
+    "store.list": 120.0,
+    "store.verify": 300.0,
+    "store.create": 600.0,
+}
+
+
+class DefinitionApi:
+    """The handlers, by name."""
+
+    def __init__(
+        self,
+        keeper: DefinitionKeeper,
+        writer: StoreWriter,
+        history: History,
+        *,
+        vm_uuid: str,
+        access: Access,
+        clock: SystemClock,
+        can_do_facts: Callable[[], CanDoFacts],
+    ) -> None:
+        self._keeper = keeper
+        self._writer = writer
+        self._history = history
+        self._vm_uuid = vm_uuid
+        self._access = access
+        self._clock = clock
+        self._can_do_facts = can_do_facts
+        self._writing: set[asyncio.Task[Any]] = set()
+
+    def handlers(self) -> dict[str, Handler]:
+        """Return the verbs."""
+        guarded: dict[str, Handler] = {
+            "ovf.get": self._get,
+            "ovf.version": self._version,
+            "ovf.put": self._put,
+            "ovf.accept": self._accept,
+            "ovf.import": self._import,
+            "store.list": self._list,
+            "store.verify": self._verify,
+            "store.create": self._create,
+        }
+        open_to_all: dict[str, Handler] = {"ovf.history": self._versions, "can_do": self._can_do}
+        for name, handler in guarded.items():
+            guarded[name] = self._access.guarded(name, handler)
+        return {name: _told(handler) for name, handler in {**guarded, **open_to_all}.items()}
+
+    # Looking -----------------------------------------------------------------------------
+
+    async def _get(self, _params: Mapping[str, Any], _peer: Peer) -> Any:
+        current = self._keeper.current
+        if current is None:
+            raise RpcRefusal("not_ready", "no definition of the engine VM is known yet")
+        return {
+            "identity": current.identity,
+            "document": current.document,
+            "source": current.source,
+            "last_updated": current.last_updated,
+            "accepted_at_unix_seconds": current.accepted_at.unix_seconds,
+        }
+
+    async def _versions(self, _params: Mapping[str, Any], _peer: Peer) -> Any:
+        listing = await _in_thread(self._history.listing)
+        versions = [
+            {
+                "number": version.number,
+                "identity": version.identity,
+                "sha256": version.sha256,
+                "accepted_at_unix_seconds": version.accepted_at.unix_seconds,
+                "how": version.how,
+                "source": version.source,
+                "last_updated": version.last_updated,
+                "vm_name": version.vm_name,
+                "memory_mib": version.memory_mib,
+                "codes": list(version.approved),
+            }
+            for version in listing.versions
+        ]
+        return {"versions": versions, "problems": list(listing.faults)}
+
+    async def _version(self, params: Mapping[str, Any], _peer: Peer) -> Any:
+        number = argument(params, "number", int)
+        document = await _in_thread(lambda: self._history.document(number))
+        return {"number": number, "identity": identity_of(document), "document": document}
+
+    async def _can_do(self, params: Mapping[str, Any], _peer: Peer) -> Any:
+        action = argument(params, "action", str)
+        object_ = argument(params, "object", Mapping, {})
+        if not all(isinstance(part, str) for pair in object_.items() for part in pair):
+            raise RpcRefusal("bad_argument", "object: names and values must be texts")
+        verdict = can_do(action, object_, self._can_do_facts())
+        return {"allowed": verdict.allowed, "code": verdict.code, "sentence": verdict.sentence}
+
+    # Changing ----------------------------------------------------------------------------
+
+    async def _put(self, params: Mapping[str, Any], peer: Peer) -> Any:
+        document = argument(params, "document", bytes)
+        force = argument(params, "force", bool, False)
+        how = argument(params, "how", str, "put")
+        if how not in PUT_HOWS:
+            raise RpcRefusal("bad_argument", f"how: {how!r:.40} is none of {', '.join(PUT_HOWS)}")
+        return await self._finish(self._store(document, force, how, f"user {peer.uid}"))
+
+    async def _store(self, document: bytes, force: bool, how: str, who: str) -> dict[str, Any]:
+        judged = await self._keeper.judge_document(document)
+        standing = [r for r in judged.refusals if not (force and r.may_force)]
+        if standing:
+            raise guard_refusal(standing)
+        codes = tuple(refusal.code for refusal in judged.refusals)
+        approval: Optional[bytes] = None
+        if codes:
+            when = self._clock.wall().iso()
+            approval = format_approval(Approval(identity_of(document), codes, who, when))
+        result = await self._writer.put(document, approval, f"{how} by {who}")
+        if result.refusal is not None:
+            raise RpcRefusal(result.refusal.code, result.refusal.sentence)
+        await self._keeper.accepted(document, how=how, source=f"{how} by {who}", approved=codes)
+        return _put_answer(result, judged.differences, codes)
+
+    async def _accept(self, params: Mapping[str, Any], _peer: Peer) -> Any:
+        identity = argument(params, "identity", str)
+        force = argument(params, "force", bool, False)
+        standing = await self._finish(self._keeper.accept(identity, force=force))
+        if standing:
+            raise guard_refusal(standing)
+        return {"identity": identity}
+
+    async def _import(self, params: Mapping[str, Any], _peer: Peer) -> Any:
+        backup = argument(params, "backup", bytes)
+        where = argument(params, "where", str, "the backup")
+        added = await self._finish(
+            _in_thread(
+                lambda: self._history.import_backup(backup, where=where, vm_uuid=self._vm_uuid)
+            )
+        )
+        return {"added": [version.number for version in added]}
+
+    # The store ---------------------------------------------------------------------------
+
+    async def _list(self, _params: Mapping[str, Any], _peer: Peer) -> Any:
+        listing = await self._writer.list()
+        copies = [
+            {
+                "image_uuid": ranked.copy.image_uuid,
+                "volume_uuid": ranked.copy.volume_uuid,
+                "usable": ranked.usable,
+                "sentences": [ranked.reason],
+            }
+            for ranked in listing.copies
+        ]
+        return {"copies": copies, "problems": list(listing.problems)}
+
+    async def _verify(self, _params: Mapping[str, Any], _peer: Peer) -> Any:
+        verdict = await self._writer.verify()
+        copies = [
+            {
+                "image_uuid": check.ranked.copy.image_uuid,
+                "volume_uuid": check.ranked.copy.volume_uuid,
+                "usable": check.is_good,
+                "sentences": list(check.sentences()),
+            }
+            for check in verdict.copies
+        ]
+        problems = list(verdict.problems)
+        if len(verdict.copies) == 1:
+            problems.append("only one copy: a write that is cut off would leave none")
+        elif verdict.copies and not verdict.agree:
+            problems.append("the copies do not all hold the same definition")
+        return {"copies": copies, "problems": problems, "good": verdict.is_good}
+
+    async def _create(self, _params: Mapping[str, Any], _peer: Peer) -> Any:
+        result: CreateResult = await self._finish(self._writer.create())
+        if result.refusal is not None:
+            raise RpcRefusal(result.refusal.code, result.refusal.sentence)
+        made = [
+            {"image_uuid": copy.image_uuid, "volume_uuid": copy.volume_uuid}
+            for copy in result.created
+        ]
+        return {"made": made, "count": len(result.existing) + len(result.created)}
+
+    async def _finish(self, work: Coroutine[Any, Any, T]) -> T:
+        """Do the work to its end, whether or not the caller waits for it."""
+        task = asyncio.ensure_future(work)
+        self._writing.add(task)
+        task.add_done_callback(self._ended)
+        return await asyncio.shield(task)
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._writing.discard(task)
+        # Its caller may be gone: then this is the only place where the failure is told.
+        if not task.cancelled() and task.exception() is not None:
+            log.warning("a change of the definition failed: %s", task.exception())
+
+
+def _told(handler: Handler) -> Handler:
+    """Return the handler with what it raises made into an answer."""
+
+    async def answer(params: Mapping[str, Any], peer: Peer) -> Any:
+        try:
+            return await handler(params, peer)
+        except BadInput as fault:
+            raise RpcRefusal("bad_document", str(fault)) from fault
+        except EnvironmentFault as fault:
+            raise RpcRefusal("storage", str(fault)) from fault
+
+    return answer
+
+
+def guard_refusal(refusals: Sequence[Refusal]) -> RpcRefusal:
+    """Return the guard's refusals as one answer."""
+    text = "; ".join(f"{refusal.code}: {refusal.sentence}" for refusal in refusals)
+    advice = (
+        "--force insists"
+        if all(refusal.may_force for refusal in refusals)
+        else "nobody can insist on that"
+    )
+    details = {
+        "refusals": [
+            {"code": r.code, "sentence": r.sentence, "may_force": r.may_force} for r in refusals
+        ]
+    }
+    return RpcRefusal("guard", f"{text} ({advice})", details)
+
+
+def _put_answer(
+    result: PutResult, differences: tuple[str, ...], codes: tuple[str, ...]
+) -> dict[str, Any]:
+    return {
+        "identity": result.identity,
+        "last_updated": result.last_updated,
+        "differences": list(differences),
+        "codes": list(codes),
+        "problems": list(result.problems),
+        "copies": [
+            {
+                "volume_uuid": written.copy.volume_uuid,
+                "size_bytes": written.size_bytes,
+                "written_bytes": written.written_bytes,
+                "whole": written.whole,
+                "direct": written.direct,
+            }
+            for written in result.copies
+        ],
+    }
+
+
+async def _in_thread(call: Callable[[], T]) -> T:
+    """Do what blocks on this host's disk."""
+    return await asyncio.get_running_loop().run_in_executor(None, call)
