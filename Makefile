@@ -2,7 +2,7 @@
 PYTHON := .venv/bin/python
 VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' ha_agent/__init__.py)
 
-.PHONY: help setup demo test bench diagram dist clean
+.PHONY: help setup demo test bench fuzz diagram dist clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -19,6 +19,9 @@ test: ## lint, types, tests; also on other Pythons that are here
 bench: setup ## measure what we claim
 	@$(PYTHON) -m bench
 
+fuzz: setup ## a million hostile inputs to all that reads bytes from outside; SHARE=0.1 for fewer
+	@$(PYTHON) -m fuzz $(if $(SHARE),--share $(SHARE))
+
 diagram: setup ## draw the state machine in ARCHITECTURE.md anew
 	@$(PYTHON) scripts/make_diagram.py ARCHITECTURE.md
 
@@ -28,5 +31,5 @@ dist: setup ## a wheel, and the sources as committed, in dist/
 	@ls dist
 
 clean: ## remove all that these commands made in this folder
-	rm -rf .venv .venv-* .cache .*_cache .hypothesis .e2e-work demo-work bench-work build dist *.egg-info
+	rm -rf .venv .venv-* .cache .*_cache .hypothesis .e2e-work demo-work bench-work fuzz-work build dist *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
