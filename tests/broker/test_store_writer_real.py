@@ -69,8 +69,7 @@ async def real_host(domain: Path, host_id: int) -> AsyncIterator[RealHost]:
         lane = StorageLane(f"store{host_id}", str(domain.parent), clock=CLOCK)
         vdsm = Vdsm(client)
         reader = StoreReader(vdsm, lane, vm_uuid=VM, domain_uuid=DOMAIN, read_deadline_seconds=20)
-        deadlines = WriterDeadlines(settle_seconds=0.5)
-        writer = StoreWriter(vdsm, lane, reader, host_id=host_id, clock=CLOCK, deadlines=deadlines)
+        writer = StoreWriter(vdsm, lane, reader, host_id=host_id, clock=StillClock())
         try:
             yield RealHost(vdsm, reader, writer)
         finally:
