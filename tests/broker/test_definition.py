@@ -263,8 +263,10 @@ async def test_a_copy_that_vdsm_can_not_tell_about_is_looked_for_again(
     store.write(newer, ovf_of(2048), at=60.0)
     store.hidden.add(newer)
     kept = Kept(store, tmp_path)
-    assert await kept.keeper.refresh() == ""
-    assert kept.entry.memory_mib == 1024
+    for _ in range(2):
+        assert await kept.keeper.refresh() == ""
+        assert kept.entry.memory_mib == 1024
+        assert store.reads == 1
     store.hidden.clear()
     await kept.keeper.refresh()
     assert kept.entry.memory_mib == 2048
@@ -634,6 +636,31 @@ async def test_a_document_is_judged_before_it_is_stored(refused: Kept) -> None:
     with pytest.raises(BadInput):
         await refused.keeper.judge_document(ovf_of(512, str(uuid.UUID(int=77))))
     assert refused.entry.memory_mib == 1024
+
+
+class NothingAtAll(Kept):
+    """A guard that refuses everything."""
+
+    def judge(
+        self, vm: VmDefinition, domain: DomainXml, current: Optional[VmDefinition]
+    ) -> tuple[Refusal, ...]:
+        return (Refusal("no_vm_lease", "its boot disk has no lease", False),)
+
+
+async def test_what_is_in_use_may_be_stored_again(store: Store, tmp_path: Path) -> None:
+    """So that a damaged copy can be repaired, whatever the guard has learnt since."""
+    keep(History(tmp_path / "definitions"), ovf_of(1024))
+    kept = NothingAtAll(store, tmp_path)
+    assert (await kept.keeper.judge_document(ovf_of(1024))).refusals == ()
+    assert (await kept.keeper.judge_document(ovf_of(2048))).refusals != ()
+
+
+async def test_the_store_has_the_last_word_on_what_was_put(store: Store, tmp_path: Path) -> None:
+    kept = Kept(store, tmp_path)
+    await kept.keeper.refresh()
+    await kept.keeper.accepted(ovf_of(3072), how="put", source="uid 0")
+    assert await kept.keeper.refresh() == ""
+    assert (kept.entry.memory_mib, store.reads) == (1024, 2)
 
 
 async def test_what_this_host_put_is_in_use_at_once(refused: Kept, store: Store) -> None:

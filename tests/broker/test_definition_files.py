@@ -132,16 +132,16 @@ async def test_a_disk_that_hangs_holds_up_nobody(
 
     monkeypatch.setattr(os, "fsync", fsync)
     files = Files(tmp_path)
-    definitions = [definition_of(memory_mib) for memory_mib in (1024, 2048)]
-    keeping = asyncio.ensure_future(files.keep(definitions[0]))
+    definitions = [definition_of(1024 + number) for number in range(22)]
+    keeping = []
     try:
-        await asyncio.sleep(0.01)
-        assert not keeping.done()
-        # The loop goes on, and so does a second one, behind the first.
-        second = asyncio.ensure_future(files.keep(definitions[1]))
-        await asyncio.sleep(0.01)
-        assert not second.done()
+        # The loop goes on, and what comes meanwhile waits behind the first, which is full then.
+        for definition in definitions:
+            keeping.append(asyncio.ensure_future(files.keep(definition)))
+            await asyncio.sleep(0)
+        assert not any(task.done() for task in keeping)
     finally:
         gate.set()
-    await asyncio.gather(keeping, second)
-    assert [v.identity for v in files.history.versions()] == [d.identity for d in definitions]
+    await asyncio.gather(*keeping)
+    kept = [version.identity for version in files.history.versions()]
+    assert kept == [definition.identity for definition in definitions[-20:]]

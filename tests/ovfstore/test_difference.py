@@ -180,6 +180,9 @@ def test_devices_without_uuids_are_matched_by_what_they_are() -> None:
     ports = [Device("", 0, "controller", name) for name in ("usb", "virtio-scsi")]
     old = replace(PLAIN, devices=(*ports, ports[0]))
     assert differences(old, replace(old, devices=tuple(ports))) == ("controller usb removed",)
+    other = replace(ports[0], spec_params=(("index", "1"),))
+    two = replace(PLAIN, devices=(ports[0], other))
+    assert differences(two, replace(two, devices=(other,))) == ("controller usb removed",)
     changed = replace(ports[1], spec_params=(("ioThreadId", "1"),))
     expected = ("controller virtio-scsi: parameter ioThreadId added (1)",)
     assert differences(old, replace(old, devices=(ports[0], changed, ports[0]))) == expected

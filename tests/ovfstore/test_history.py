@@ -196,6 +196,22 @@ def failing_at(number: int, code: int) -> Iterator[list[str]]:
         yield made
 
 
+def test_the_first_version_survives_a_power_cut_with_its_folder(history: History) -> None:
+    synced = []
+    real = os.fsync
+
+    def fsync(fd: int) -> None:
+        synced.append(os.readlink(f"/proc/self/fd/{fd}"))
+        real(fd)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", fsync)
+        keep(history, b"one")
+    folders = [str(history.folder.parent), str(history.folder)]
+    assert [path for path in synced if path in folders] == [folders[0], folders[1], folders[1]]
+    assert len(synced) == 5
+
+
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS, errno.EIO])
 def test_whatever_fails_what_was_kept_stays(history: History, code: int) -> None:
     for document in (b"one", b"two", b"three"):
