@@ -18,6 +18,10 @@ from ha_agent.ovfstore.xml_input import OvfError
 # The engine keeps the third place of a bus for the CD-ROM: hdc or sdc.
 _CDROM_INDEX = 2
 _IDE_DRIVES = 4
+# Hard disk, CD-ROM and network, by the engine's number (engine: BootSequence).
+_BOOT_SEQUENCES = (
+    "C", "DC", "N", "CDN", "CND", "DCN", "DNC", "NCD", "NDC", "CD", "D", "CN", "DN", "NC", "ND",
+)  # fmt: skip
 # QEMU's names of machines for x86-64, as upstream and Enterprise Linux have them.
 _MACHINE = re.compile(r"(pc|q35|rhel)[A-Za-z0-9_.-]*", re.ASCII)
 # A LUN's id is a file name in /dev/mapper.
@@ -200,12 +204,25 @@ class Plan:
         ]
         has_disk = bool(bootable)
         bootable += [(cd.device.boot_order, cd) for cd in self.cdroms if cd.device.boot_order]
-        nics: list[Nic] = [nic for nic in self.vm.nics if nic.is_plugged and nic.boot_order]
-        bootable += [(nic.boot_order, nic) for nic in nics]
+        nics: list[Nic] = [nic for nic in self.vm.nics if nic.is_plugged]
+        bootable += [(nic.boot_order, nic) for nic in nics if nic.boot_order]
         bootable.sort(key=lambda pair: pair[0])
+        if not bootable:
+            kinds: dict[str, list[object]] = {
+                "C": [self.engine_disk],
+                "D": list(self.cdroms[:1]),
+                "N": list(nics),
+            }
+            number = self.vm.boot_sequence or 0
+            sequence = _BOOT_SEQUENCES[number] if 0 <= number < len(_BOOT_SEQUENCES) else "C"
+            bootable = [(0, item) for kind in sequence for item in kinds[kind]]
+            has_disk = "C" in sequence
+            self.note(
+                f"no device has a boot order in the OVF: its boot sequence {sequence} counts"
+            )
         if not has_disk:
             bootable.append((0, self.engine_disk))
-            self.note(f"no disk has a boot order in the OVF: {self.engine_disk.target} boots")
+            self.note(f"no disk boots in the OVF: {self.engine_disk.target} does after all others")
         return {id(item): order for order, (_, item) in enumerate(bootable, start=1)}
 
 

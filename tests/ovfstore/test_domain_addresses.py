@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Optional
 
-from hypothesis import given
+from hypothesis import given, settings
 
 from ha_agent.ovfstore.codes import DiskInterface
 from ha_agent.ovfstore.model import VmDefinition
@@ -26,6 +26,7 @@ def drive_places(vm: VmDefinition) -> list[Place]:
     return found
 
 
+@settings(max_examples=40)
 @given(vms())
 def test_no_place_is_given_twice(vm: VmDefinition) -> None:
     """libvirt gives places by the names, and its driver does not notice two drives in one."""
@@ -39,6 +40,7 @@ def test_no_place_is_given_twice(vm: VmDefinition) -> None:
     assert len(on_pci) == len(set(on_pci))
 
 
+@settings(max_examples=40)
 @given(vms())
 def test_every_drive_has_a_place(vm: VmDefinition) -> None:
     on_drives = [

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import dataclasses
 
+import pytest
+
 from ha_agent.ovfstore.codes import DiskInterface
 from ha_agent.ovfstore.model import Disk
 from tests.ovfstore.built_domain import DOMAIN, I440FX, VM, attribute, built, disks, notes
@@ -15,7 +17,7 @@ def test_a_disk_without_domain_is_on_the_hosted_engines() -> None:
     disk = Disk("d1000000-0000-4000-8000-000000000001", "d1000000-0000-4000-8000-00000000000a")
     root = built(dataclasses.replace(VM, disks=(disk,)))
     assert root.findtext("devices/lease/lockspace") == DOMAIN
-    assert "no disk has a boot order" in notes(dataclasses.replace(VM, disks=(disk,)))
+    assert "no disk boots in the OVF: vda does" in notes(dataclasses.replace(VM, disks=(disk,)))
 
 
 def test_a_disk_never_takes_the_cdroms_name() -> None:
@@ -94,3 +96,34 @@ def test_a_disk_on_another_domain_is_said() -> None:
     assert f"is on domain {other}, not on {DOMAIN}" in notes(vm)
     both = small(disks=(disk(1, storage_domain_uuids=(other, DOMAIN)),))
     assert built(both).findtext("devices/lease/lockspace") == DOMAIN
+
+
+@pytest.mark.parametrize(
+    ("sequence", "tags"),
+    [
+        (None, ["disk"]),
+        (0, ["disk"]),
+        (1, ["cdrom", "disk"]),
+        (2, ["interface", "interface", "disk"]),
+        (7, ["interface", "interface", "disk", "cdrom"]),
+        (9, ["disk", "cdrom"]),
+        (14, ["interface", "interface", "cdrom", "disk"]),
+        (99, ["disk"]),
+    ],
+)
+def test_the_boot_sequence_counts_where_no_device_has_an_order(
+    sequence: int, tags: list[str]
+) -> None:
+    vm = small(
+        disks=(disk(1, is_boot=True), disk(2)),
+        nics=(nic(1), nic(2)),
+        devices=(CDROM,),
+        boot_sequence=sequence,
+    )
+    found = {}
+    for item in built(vm).iterfind("devices/*"):
+        boot = item.find("boot")
+        if boot is not None:
+            found[int(boot.get("order") or "")] = item.get("device", item.tag)
+    assert [found[order] for order in sorted(found)] == tags
+    assert "no device has a boot order in the OVF" in notes(vm)

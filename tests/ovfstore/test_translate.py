@@ -7,7 +7,7 @@ import dataclasses
 import pathlib
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from lxml import etree
 
 from ha_agent.ovfstore.engine_xml import judge_engine_xml
@@ -55,11 +55,13 @@ def test_engine_xml_of_our_own_is_sound(name: str) -> None:
     assert_sound(VARIANTS[name])
 
 
+@settings(max_examples=40)
 @given(vms())
 def test_engine_xml_of_our_own_is_sound_whatever_the_devices(vm: VmDefinition) -> None:
     assert_sound(vm)
 
 
+@settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
 @given(startable())
 def test_engine_xml_of_our_own_is_sound_whatever_the_texts(vm: VmDefinition) -> None:
     assert_sound(vm)
