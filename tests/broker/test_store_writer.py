@@ -433,14 +433,14 @@ async def test_two_hosts_at_once(world: World, seed: int) -> None:
     hosts = [Host(world, host_id=number) for number in (1, 2)]
 
     async def pause() -> None:
-        # Most calls are quick, some take longer than it takes a mark to settle.
-        slow = random_.random() < 0.1
-        for _ in range(random_.randrange(600) if slow else random_.randrange(12)):
+        # Most calls are quick; some take about as long as a mark takes to settle.
+        slow = random_.random() < 0.2
+        for _ in range(random_.randrange(250) if slow else random_.randrange(6)):
             await asyncio.sleep(0)
 
     async def put(host: Host, document: bytes) -> bool:
         host.pause = pause
-        for _ in range(random_.randrange(60)):
+        for _ in range(random_.randrange(30)):
             await asyncio.sleep(0)
         try:
             return (await host.writer(clock).put(document, None, "a test")).refusal is None
