@@ -50,18 +50,16 @@ class Addresses:
         self._is_q35 = is_q35
         self._notes = notes
         self._used: set[tuple[int, ...]] = set()
-        addresses = [dict(disk.address) for disk in vm.disks]
-        addresses += [dict(nic.address) for nic in vm.nics]
-        addresses += [dict(device.address) for device in vm.devices]
-        places = [_numbers(address, _PCI_KEYS) for address in addresses if address]
+        addresses = [disk.address for disk in vm.disks]
+        addresses += [nic.address for nic in vm.nics]
+        addresses += [device.address for device in vm.devices]
         shared = [
-            _numbers(address, _PCI_KEYS)
+            _numbers(dict(address), _PCI_KEYS)
             for address in addresses
-            if address.get("multifunction") == "on"
+            if ("multifunction", "on") in address
         ]
         # Functions above 0 exist only where function 0 says that there are several.
         self._shared_slots = {place[:3] for place in shared if place and place[3] == 0}
-        self._given = {place for place in places if place is not None}
         # Behind a root port there is one slot, 0; other bridges have slots from 1 on.
         self._ports: set[int] = set()
         self._bridges: set[int] = set()
@@ -118,8 +116,7 @@ class Addresses:
             return domain == bus == 0 and (slot, function) == own
         if domain or slot > 31 or function > 7:
             return False
-        shared = place[:3] in self._shared_slots and (*place[:3], 0) in self._given
-        if function and not shared:
+        if function and place[:3] not in self._shared_slots:
             return False
         if bus == 0:
             return slot not in _RESERVED_SLOTS[self._is_q35]

@@ -227,7 +227,9 @@ def _simple_devices(plan: Plan, devices: etree._Element) -> None:
     vm = plan.vm
     seen = set()
     for device in vm.devices:
-        if not device.is_plugged or device in vm.cdroms or device.kind in _ELSEWHERE:
+        if not device.is_plugged or device.kind in _ELSEWHERE:
+            continue
+        if device.kind == "disk" and device.device == "cdrom":
             continue
         builder = _BUILDERS.get(device.kind)
         what = f"device {device.kind} {device.device}".rstrip()
