@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The backup of a host's history: one plain tar file, as a codec over storage that is passed in.
+"""The backup of a host's history: one plain tar file, as a codec.
 
     000016.ovf 000016.json 000017.ovf 000017.json ... 1024 zero bytes
 
@@ -64,16 +64,18 @@ def build_backup(versions: Sequence[tuple[Version, bytes]]) -> bytes:
     return b"".join(parts)
 
 
-def read_backup(
-    read_at: ReadAt, size_bytes: int, *, where: str, last: int
-) -> list[tuple[Version, bytes]]:
+def read_backup(backup: bytes, *, where: str, last: int) -> list[tuple[Version, bytes]]:
     """Return the `last` newest versions of a backup with their documents, oldest first.
 
     The whole file is checked but for the documents that are not wanted. Raises BadInput at the
     first thing that is wrong.
     """
+
+    def read_at(offset: int, length_bytes: int) -> bytes:
+        return backup[offset : offset + length_bytes]
+
     members: dict[str, Member] = {}
-    for member in list_members(read_at, size_bytes, where=where, first_member=None):
+    for member in list_members(read_at, len(backup), where=where, first_member=None):
         numbers = (number_in(member.name, "ovf"), number_in(member.name, "json"))
         is_ours = numbers != (None, None)
         if not is_ours or member.name in members:

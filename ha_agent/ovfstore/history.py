@@ -203,44 +203,22 @@ class History:
 
     # Backup ------------------------------------------------------------------------------
 
-    def export(self, target: Path) -> tuple[Version, ...]:
-        """Write all sound versions into one backup file (backup.py), and return them.
+    def export(self) -> bytes:
+        """Return one backup file (backup.py) with all sound versions.
 
-        Raises EnvironmentFault when it can't be written; an old file of that name is as it was
-        then.
+        Raises EnvironmentFault or BadInput when one of them can't be read any more.
         """
-        versions = self.versions()
-        backup = build_backup([(v, self.document(v.number)) for v in versions])
-        try:
-            replace_file(target, backup, mode=0o600)
-        except OSError as error:
-            raise EnvironmentFault(f"{target} can't be written: {error.strerror}") from error
-        return versions
+        return build_backup([(v, self.document(v.number)) for v in self.versions()])
 
-    def import_backup(self, source: Path, *, vm_uuid: str) -> tuple[Version, ...]:
+    def import_backup(self, backup: bytes, *, where: str, vm_uuid: str) -> tuple[Version, ...]:
         """Add the versions of a backup file that are not here yet, and return them.
 
-        What is in use does not change. The backup's last versions are taken, as many as are
-        kept. Raises BadInput when the file is no backup, is damaged or is of another VM than
-        `vm_uuid`, and EnvironmentFault when it can't be read or the versions can't be kept;
-        nothing is added then.
+        `where` is what the file is called. What is in use does not change. The backup's last
+        versions are taken, as many as are kept. Raises BadInput when it is no backup, is
+        damaged or is of another VM than `vm_uuid`, and EnvironmentFault when the versions can't
+        be kept; nothing is added then.
         """
-        where = str(source)
-        try:
-            # Not blocking, in case it is a pipe, whose reading fails then.
-            fd = os.open(source, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-            try:
-                size_bytes = os.fstat(fd).st_size
-                found = read_backup(
-                    lambda offset, length_bytes: os.pread(fd, length_bytes, offset),
-                    size_bytes,
-                    where=where,
-                    last=self._keep,
-                )
-            finally:
-                os.close(fd)
-        except OSError as error:
-            raise EnvironmentFault(f"{source} can't be read: {error.strerror}") from error
+        found = read_backup(backup, where=where, last=self._keep)
         imported = [
             (_imported(version, document, where, vm_uuid), document) for version, document in found
         ]

@@ -29,10 +29,7 @@ SOUND = build_backup(VERSIONS)
 
 
 def read(data: bytes, last: int = 20) -> list[tuple[Version, bytes]]:
-    def read_at(offset: int, length_bytes: int) -> bytes:
-        return data[offset : offset + length_bytes]
-
-    return read_backup(read_at, len(data), where="b", last=last)
+    return read_backup(data, where="b", last=last)
 
 
 def tar_of(*members: tuple[str, bytes], kind: bytes = tarfile.REGTYPE) -> bytes:
