@@ -18,11 +18,11 @@ _PEOPLE = "a text for people"
 _ENGINE = "the engine's own bookkeeping; no host looks at it"
 _AGAIN = "says once more what stands elsewhere"
 _LATER = "about a migration or an end of the VM, not about its start"
+_LUN_WAY = "a way to the LUN's storage; the host must be there before, and finds it by its id"
 _CONSOLE = "a matter between the engine and a person's console, set on a running VM"
 
 USED: dict[str, str] = {
     "Envelope": "the document",
-    "Envelope/@version": "version of the engine that wrote it, in the guest's view of its host",
     "References": "the files of the disks",
     "References/File": "finds what belongs to a disk",
     "References/File/@id": "finds what belongs to a disk",
@@ -34,9 +34,8 @@ USED: dict[str, str] = {
     "DiskSection/Disk/@diskId": "the volume, or a LUN's disk: VDSM's volumeID",
     "DiskSection/Disk/@fileRef": "the image: VDSM's imageID, and the disk's serial number",
     "DiskSection/Disk/@parentRef": "finds the volume of a chain that the VM runs on",
-    "DiskSection/Disk/@vm_snapshot_id": "finds the volume of a chain that the VM runs on",
+    "DiskSection/Disk/@vm_snapshot_id": "finds the volume of a chain where parents don't show it",
     "DiskSection/Disk/@volume-format": "type of the disk's driver: raw or qcow2",
-    "DiskSection/Disk/@volume-type": "native or threaded input and output of the disk",
     "DiskSection/Disk/@disk-interface": "the disk's bus, and with it its name: vda, sda, hda",
     "DiskSection/Disk/@read-only": "a disk that the guest can't write",
     "DiskSection/Disk/@shareable": "a disk that several VMs may write",
@@ -45,12 +44,6 @@ USED: dict[str, str] = {
     "DiskSection/Disk/@scsi_reservation": "the guest may reserve the LUN for itself",
     "DiskSection/Disk/@plugged": "whether the VM has the LUN at its start",
     "DiskSection/Disk/@lun_id": "the multipath device of a direct LUN",
-    "DiskSection/Disk/Connection": "a way to the LUN's storage",
-    "DiskSection/Disk/Connection/@connection": "address of the LUN's storage",
-    "DiskSection/Disk/Connection/@iqn": "iSCSI target of the LUN",
-    "DiskSection/Disk/Connection/@port": "port of the LUN's storage",
-    "DiskSection/Disk/Connection/@storage_type": "protocol of the LUN's storage",
-    "DiskSection/Disk/Connection/@portal": "iSCSI portal of the LUN",
     "Content": "the VM",
     "Content/Name": "name of the domain",
     "Content/DeleteProtected": "the guard warns when the protection is taken away",
@@ -91,7 +84,6 @@ USED: dict[str, str] = {
     " and comparisons, and for a start without it",
     "OperatingSystemSection": "the guest's system",
     "OperatingSystemSection/@id": "UUID of the VM",
-    "OperatingSystemSection/Description": "the guest's system: Windows needs other devices",
     "VmExternalDataSection": "stored data of devices",
     "VmExternalDataSection/VmExternalDataItem": "stored data of a device",
     "VmExternalDataSection/VmExternalDataItem/@kind": "tpm or nvram",
@@ -102,7 +94,7 @@ USED: dict[str, str] = {
     "UserDomainsSection": "a section of its own",
     "SnapshotsSection": "the snapshots",
     "SnapshotsSection/Snapshot": "a snapshot, or the state that the VM runs on",
-    "SnapshotsSection/Snapshot/@id": "finds the volume of a chain that the VM runs on",
+    "SnapshotsSection/Snapshot/@id": "finds the volume of a chain where parents don't show it",
     "SnapshotsSection/Snapshot/Type": "tells the state that the VM runs on from snapshots",
     "NumaNodeSection": "the guest's NUMA nodes",
     "NumaNodeSection/NumaNode": "a NUMA node of the guest",
@@ -120,12 +112,8 @@ USED: dict[str, str] = {
     "Item/Address": "the device's address in the guest",
     "Item/BootOrder": "boot order",
     "Item/IsPlugged": "whether the VM has the device at its start",
-    "Item/IsReadOnly": "a device that the guest can't write",
-    "Item/Alias": "name of the device in domain XML",
     "Item/SpecParams": "parameters of the device",
     "Item/SpecParams/*": "a parameter of the device",
-    "Item/CustomProperties": "custom properties of the device, told to VDSM's hooks",
-    "Item/VirtualQuantity": "number of the device's monitors",
     "Item[3]/num_of_sockets": "sockets of the CPU topology, and the number of virtual CPUs",
     "Item[3]/cpu_per_socket": "cores of the CPU topology, and the number of virtual CPUs",
     "Item[3]/threads_per_cpu": "threads of the CPU topology, and the number of virtual CPUs",
@@ -133,6 +121,7 @@ USED: dict[str, str] = {
     "Item[3]/VirtualQuantity": "number of virtual CPUs, as there are no sockets",
     "Item[4]/AllocationUnits": "unit of the memory",
     "Item[4]/VirtualQuantity": "memory",
+    "Item[10]/CustomProperties": "custom properties of the NIC, told to VDSM's hooks",
     "Item[10]/ResourceSubType": "model of the NIC",
     "Item[10]/Connection": "the NIC's network: its bridge on the host",
     "Item[10]/Linked": "whether the NIC's link is up",
@@ -141,11 +130,11 @@ USED: dict[str, str] = {
     "Item[17]/InstanceId": "finds what belongs to a disk",
     "Item[17]/Parent": "finds the volume of a chain that the VM runs on",
     "Item[17]/StorageId": "storage domain of the disk, and the lockspace of its lease",
-    "Item[17]/StoragePoolId": "storage pool of the disk",
-    "Item[23]/UsbPolicy": "whether people may redirect USB devices",
 }
 
 IGNORED: dict[str, str] = {
+    "Envelope/@version": "version of the engine that wrote it; a start depends on the"
+    " compatibility version",
     "References/File/@href": f"{_AGAIN}: the Disk's fileRef",
     "References/File/@size": "VDSM asks the storage for sizes",
     "References/File/@description": _PEOPLE,
@@ -155,6 +144,13 @@ IGNORED: dict[str, str] = {
     "NetworkSection/Network/@name": f"{_AGAIN}: the NICs name their networks",
     "DiskSection/Info": _PEOPLE,
     "DiskSection/Disk/@parentRef": f"{_AGAIN}: Parent of the Item",
+    "DiskSection/Disk/@vm_snapshot_id": "the chain of volumes shows which one the VM runs on",
+    "DiskSection/Disk/@volume-type": "VDSM asks the storage whether a volume is sparse",
+    "DiskSection/Disk/Connection": _LUN_WAY,
+    **{
+        f"DiskSection/Disk/Connection/@{name}": _LUN_WAY
+        for name in ("connection", "iqn", "port", "storage_type", "portal")
+    },
     "DiskSection/Disk/@size": "VDSM asks the storage for sizes",
     "DiskSection/Disk/@actual_size": "VDSM asks the storage for sizes",
     "DiskSection/Disk/@device_size": "VDSM asks the storage for sizes",
@@ -227,6 +223,8 @@ IGNORED: dict[str, str] = {
     "ProductSection/Version": f"{_AGAIN}: Info",
     "OperatingSystemSection/@required": "always false",
     "OperatingSystemSection/Info": _PEOPLE,
+    "OperatingSystemSection/Description": "the guest's system: an engine VM is Linux, and what it"
+    " needs stands in the hardware",
     "UserDomainsSection/User": "who may do what in the engine; no start needs it",
     "UserDomainsSection/User/UserDomain": "who may do what in the engine; no start needs it",
     "UserDomainsSection/User/UserRoles": "who may do what in the engine; no start needs it",
@@ -244,8 +242,12 @@ IGNORED: dict[str, str] = {
     "VirtualHardwareSection/Info": _PEOPLE,
     "VirtualHardwareSection/System": "name and version of the engine, once more",
     "VirtualHardwareSection/System/VirtualSystemType": "name and version of the engine, once more",
+    "Item/CustomProperties": "only those of NICs are told to VDSM's hooks",
     "Item/Caption": _PEOPLE,
     "Item/Description": _PEOPLE,
+    "Item/IsReadOnly": "without meaning for devices that are no disks; CD-ROMs are always",
+    "Item/Alias": "domain XML has ua- and the device's UUID for it",
+    "Item/VirtualQuantity": "number of monitors: the card's own parameters have it",
     "Item/SnapshotId": "the snapshot that a device came with; no start needs it",
     "Item[3]/InstanceId": "a running number",
     "Item[3]/VirtualQuantity": f"{_AGAIN}: sockets, cores and threads",
@@ -258,6 +260,7 @@ IGNORED: dict[str, str] = {
     "Item[10]/speed": "shown to people; QEMU's NICs have no speed",
     "Item[17]/HostResource": f"{_AGAIN}: the Disk's fileRef",
     "Item[17]/Template": _ENGINE,
+    "Item[17]/StoragePoolId": "a hosted engine's disks are used outside of any pool",
     "Item[17]/ApplicationList": "what is installed in the guest, as it told; no start needs it",
     "Item[17]/DiskStorageType": f"{_AGAIN}: disk_storage_type of the File",
     "Item[17]/CreationDate": _PEOPLE,
@@ -266,5 +269,6 @@ IGNORED: dict[str, str] = {
     "Item[17]/Type": "always disk",
     "Item[17]/Device": "always disk",
     "Item[17]/IsReadOnly": f"{_AGAIN}: read-only of the Disk",
+    "Item[23]/UsbPolicy": "lets a person's console redirect USB devices; no start needs it",
     "Item[20]/SinglePciQxl": "of several QXL monitors on one card; heads are in SpecParams",
 }  # fmt: skip

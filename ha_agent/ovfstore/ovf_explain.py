@@ -144,6 +144,6 @@ def _verdict(place: Place, key: str, reading: Reading) -> tuple[str, str]:
     why = _sentence(IGNORED, key)
     if reading.is_read(place) and (is_older or why is not None):
         return "ignored", _OLDER if is_older else str(why)
-    if not attribute and is_second(element, reading):
+    if not attribute and not reading.is_read(place) and is_second(element, reading):
         return "ignored", _SECOND
     return "unknown", _UNKNOWN

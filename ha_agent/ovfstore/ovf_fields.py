@@ -315,7 +315,8 @@ class Fields:
             if len(child) or prefix is None or name.endswith("Section"):
                 continue
             first = (self._children[name], "")
-            if is_failed or first == place or first in mine or not reading.is_read(first):
+            is_more = first in mine and first not in reading.failed
+            if is_failed or first == place or is_more or not reading.is_read(first):
                 mine.add(place)
                 pairs.append((prefix + name, child.text or ""))
         reading.kept.update(mine)

@@ -152,11 +152,11 @@ def _image_disk(volume: _Volume, older: tuple[Disk, ...]) -> Disk:
     disk = Disk(
         image_uuid=volume.image,
         volume_uuid=element.uuid_of(volume.uuid, "@diskId"),
-        snapshot_uuid=element.attribute_uuid("vm_snapshot_id"),
+        snapshot_uuid=element.keeping.attribute_uuid("vm_snapshot_id"),
         size_gib=element.keeping.attribute_count("size"),
         actual_size_gib=element.keeping.attribute_count("actual_size"),
         volume_format=_volume_format(element),
-        volume_type=element.attribute("volume-type") or "Unassigned",
+        volume_type=element.keeping.attribute("volume-type") or "Unassigned",
         interface=_interface(element),
         is_boot=element.attribute_flag("boot", False),
         is_read_only=element.attribute_flag("read-only", False, Bad.DOUBT),
@@ -191,7 +191,7 @@ def _with_file(disk: Disk, file: Fields) -> Disk:
 
 def _with_item(disk: Disk, item: Fields) -> Disk:
     domains = item.texts("StorageId")
-    pool = item.text("StoragePoolId")
+    pool = item.keeping.text("StoragePoolId")
     item.derive(*_CAPTIONS, "HostResource", "Type", "Device", "IsReadOnly")
     return replace(
         disk,
@@ -209,10 +209,10 @@ def _with_item(disk: Disk, item: Fields) -> Disk:
         ),
         boot_order=item.count("BootOrder", bad=Bad.DOUBT) or 0,
         is_plugged=item.flag("IsPlugged", True, Bad.DOUBT),
-        device_alias=item.raw("Alias") or "",
+        device_alias=item.keeping.raw("Alias") or "",
         address=item.address(),
         spec_params=item.spec_params(),
-        custom_properties=item.properties("CustomProperties"),
+        custom_properties=item.keeping.properties("CustomProperties", Bad.NOTE),
         extra_fields=item.rest(),
     )
 
@@ -233,7 +233,7 @@ def _lun(volume: _Volume) -> Disk:
         uses_scsi_reservation=element.attribute_flag("scsi_reservation", False, Bad.DOUBT),
         alias=element.keeping.attribute("disk-alias") or "",
         description=element.keeping.attribute("disk-description") or "",
-        connections=tuple(_connection(way) for way in element.all("Connection")),
+        connections=tuple(_connection(way) for way in element.keeping.all("Connection")),
         extra_attributes=element.rest_attributes(),
     )
     if volume.file is not None:
@@ -284,7 +284,7 @@ def read_nic(item: Fields) -> Nic:
         is_plugged=item.flag("IsPlugged", True, Bad.DOUBT),
         speed_mbit=item.keeping.count("speed", bad=Bad.NOTE),
         boot_order=item.count("BootOrder", bad=Bad.DOUBT) or 0,
-        device_alias=item.raw("Alias") or "",
+        device_alias=item.keeping.raw("Alias") or "",
         address=item.address(),
         device=item.text("Device") or device,
         is_read_only=item.keeping.flag("IsReadOnly", False, Bad.NOTE),
@@ -305,7 +305,7 @@ def read_device(item: Fields, resource_type: int) -> Device:
     device = item.text("Device")
     if device is None:
         device = "cdrom" if resource_type == ResourceType.CDROM else ""
-    monitors = item.count("VirtualQuantity", bad=Bad.NOTE)
+    monitors = item.keeping.count("VirtualQuantity", bad=Bad.NOTE)
     if resource_type == ResourceType.VIDEO and monitors is None:
         monitors = 1
     return Device(
@@ -316,11 +316,11 @@ def read_device(item: Fields, resource_type: int) -> Device:
         monitors=monitors,
         boot_order=item.count("BootOrder", bad=Bad.DOUBT) or 0,
         is_plugged=item.flag("IsPlugged", True, Bad.DOUBT),
-        is_read_only=item.flag("IsReadOnly", False, Bad.NOTE),
-        device_alias=item.raw("Alias") or "",
+        is_read_only=item.keeping.flag("IsReadOnly", False, Bad.NOTE),
+        device_alias=item.keeping.raw("Alias") or "",
         address=item.address(),
         spec_params=item.spec_params(),
-        custom_properties=item.properties("CustomProperties"),
+        custom_properties=item.keeping.properties("CustomProperties", Bad.NOTE),
         extra_fields=item.rest(),
     )
 

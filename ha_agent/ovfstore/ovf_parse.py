@@ -29,6 +29,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import islice
 from typing import Optional
 
 from lxml import etree
@@ -104,7 +105,7 @@ def read_ovf(
     if hardware is None:
         raise content.bad("no VirtualHardwareSection")
     vm = _definition(envelope, content, sections, hardware, uuid)
-    notes = [*reading.notes, *_unknown(root, reading)]
+    notes = [*reading.notes, *islice(_unknown(root, reading), _NOTES_LIMIT)]
     if notes or reading.unreadable:
         vm = replace(
             vm,
@@ -195,14 +196,14 @@ def _definition(
         cores_per_socket=cores,
         threads_per_core=threads,
         max_vcpus=max_vcpus,
-        os_type=sections["OperatingSystemSection"].text("Description") or "other",
+        os_type=sections["OperatingSystemSection"].keeping.text("Description") or "other",
         usb_policy=_usb_policy(items.get(ResourceType.USB, [])),
         disks=_disks(envelope, sections, items, snapshots),
         nics=nics,
         devices=devices,
         numa_nodes=_numa_nodes(sections.get("NumaNodeSection")),
         engine_xml=content.text("EngineXml"),
-        ovf_version=envelope.attribute("version") or None,
+        ovf_version=envelope.keeping.attribute("version") or None,
         external_data=read_external_data(sections.get("VmExternalDataSection")),
         users=read_users(sections.get("UserDomainsSection")),
         affinity_groups=read_names(sections.get("AffinityGroupsSection"), "AffinityGroup"),
@@ -262,7 +263,7 @@ def _cpus(hardware: Fields, items: dict[int, list[Fields]]) -> tuple[int, int, i
 def _usb_policy(items: list[Fields]) -> Optional[str]:
     for item in items:
         item.derive(*_CAPTIONS)
-    return items[0].text("UsbPolicy") if items else None
+    return items[0].keeping.text("UsbPolicy") if items else None
 
 
 def _disks(

@@ -47,6 +47,8 @@ class Reading:
         self.derived: set[Place] = set()
         self.failed: set[Place] = set()
         self.older: set[etree._Element] = set()
+        # By parent, which kinds of its children were read (is_second).
+        self.kinds: dict[etree._Element, set[str]] = {}
         self.notes: list[str] = []
         self.unreadable: list[str] = []
 
@@ -62,16 +64,18 @@ class Reading:
 
 
 def is_second(element: etree._Element, reading: Reading) -> bool:
-    """Return whether another element of its name, and of its kind of section, was read."""
+    """Return whether, of an unread element's name or kind of section, another one was read.
+
+    To be asked when the reading is over.
+    """
     parent = element.getparent()
     if parent is None:
         return False
-    return any(
-        other is not element
-        and section_kind(other) == section_kind(element)
-        and reading.is_read((other, ""))
-        for other in parent
-    )
+    if parent not in reading.kinds:
+        reading.kinds[parent] = {
+            section_kind(child) for child in parent if reading.is_read((child, ""))
+        }
+    return section_kind(element) in reading.kinds[parent]
 
 
 @lru_cache(maxsize=1024)

@@ -33,7 +33,7 @@ TABLE = (
     "DiskSection/Disk/@disk-alias", "Item[17]/StorageId", "DiskSection/Disk/@lun_id",
     "DiskSection/Disk/Connection", "Item[10]/ResourceSubType", "Item[10]/Connection",
     "Item[10]/Linked", "Item[10]/MACAddress", "Item[10]/Name", "Item[10]/OtherResourceType",
-    "Item[10]/speed", "Item/CustomProperties", "Content/MultiQueuesEnabled", "Item/Device",
+    "Item[10]/speed", "Item[10]/CustomProperties", "Content/MultiQueuesEnabled", "Item/Device",
     "Item/VirtualQuantity", "Item/SpecParams", "Content/VncKeyboardLayout",
     "Item[23]/UsbPolicy", "VmExternalDataSection/VmExternalDataItem/@kind",
     "Content/PredefinedProperties", "Content/UserDefinedProperties", "Content/CpuPinning",
@@ -72,7 +72,8 @@ def documents() -> list[str]:
     full = full.replace('ovf:size="1048576"', parts["file"] + ' ovf:size="1048576"', 1)
     old = OVF.replace("<rasd:num_of_sockets>2</rasd:num_of_sockets>", "")
     old = old.replace("<rasd:Parent>d2000000-0000-4000-8000-00000000000a</rasd:Parent>", "")
-    return [full, old]
+    unparented = re.sub('ovf:parentRef="d2[^"]*"', 'ovf:parentRef=""', old)
+    return [full, old, unparented]
 
 
 def key(path: str) -> str:
