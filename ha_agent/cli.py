@@ -32,7 +32,7 @@ def _status(command: Command) -> int:
     if command.arguments.json:
         print(json.dumps(predecessor_json(snapshot)))
     else:
-        sys.stdout.write(status_text(snapshot))
+        sys.stdout.write(status_text(snapshot, SystemClock().wall()))
     return DONE
 
 

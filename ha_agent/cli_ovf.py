@@ -10,15 +10,20 @@ import argparse
 import json
 import sys
 from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
 
 from ha_agent import cli_documents as documents
 from ha_agent.cli_command import DONE, Command, Verbs
-from ha_agent.errors import BadInput
+from ha_agent.errors import BadInput, EnvironmentFault
 from ha_agent.instant import WallTime
 
 FORMATS = ("xml", "json", "vmconf", "ovf")
 # A put writes both copies and reads them again; storage may be slow, but not for ever.
-PUT_SECONDS = 180.0
+PUT_SECONDS = 300.0
+# More than a host may be told to keep (config_schema.py).
+_IMPORT_LIMIT = 2000
+_BACKUP_LIMIT_BYTES = 512 * 1024 * 1024
 
 
 def add(verbs: Verbs) -> None:
@@ -45,6 +50,10 @@ def add(verbs: Verbs) -> None:
     )
     rollback.add_argument("number", type=int, help="of `ha-agent ovf history`")
     add_force(rollback)
+    export = ovf.asking("export", "write this host's history to a backup file", _export)
+    export.add_argument("file", type=Path, metavar="FILE", help="replaced when it is there")
+    load = ovf.asking("import", "add a backup's versions to this host's history", _import)
+    load.add_argument("file", type=Path, metavar="FILE")
     accept = ovf.asking(
         "accept", "use a definition that the guard holds back, on this host", _accept
     )
@@ -114,10 +123,7 @@ def _translate(command: Command) -> int:
 
 
 def _history(command: Command) -> int:
-    answer = command.ask_map("ovf.history")
-    versions, problems = answer.get("versions"), answer.get("problems")
-    if not isinstance(versions, list) or not isinstance(problems, list):
-        raise BadInput("no list of versions", where="broker.ovf.history")
+    versions, problems = _versions(command.ask_map("ovf.history"))
     if command.arguments.json:
         print(json.dumps(versions, indent=2))
         return DONE
@@ -133,6 +139,13 @@ def _history(command: Command) -> int:
         )
     _say(str(problem) for problem in problems)
     return DONE
+
+
+def _versions(answer: dict[str, Any]) -> tuple[list[dict[str, Any]], list[Any]]:
+    versions, problems = answer.get("versions"), answer.get("problems")
+    if not isinstance(versions, list) or not isinstance(problems, list):
+        raise BadInput("no list of versions", where="broker.ovf.history")
+    return versions, problems
 
 
 def _diff(command: Command) -> int:
@@ -180,6 +193,57 @@ def _accept(command: Command) -> int:
         {"identity": command.arguments.identity, "force": command.arguments.force},
     )
     print(f"definition {answer.get('identity')} is in use on this host")
+    return DONE
+
+
+def _export(command: Command) -> int:
+    from ha_agent.atomic_file import replace_file
+    from ha_agent.ovfstore.backup import build_backup
+    from ha_agent.ovfstore.version import Version
+
+    path = command.arguments.file
+    versions = []
+    for told in _versions(command.ask_map("ovf.history"))[0]:
+        version = Version(
+            number=told["number"],
+            sha256=told["sha256"],
+            accepted_at=WallTime(float(told["accepted_at_unix_seconds"])),
+            source=told["source"],
+            how=told["how"],
+            vm_name=told["vm_name"],
+            memory_mib=told["memory_mib"],
+            last_updated=told["last_updated"],
+            approved=tuple(told["codes"]),
+        )
+        # One at a time: all of them may be more than the socket takes in one answer.
+        versions.append((version, documents.version(command, version.number).data))
+    try:
+        replace_file(path, build_backup(versions), mode=0o600)
+    except OSError as error:
+        raise EnvironmentFault(f"{path}: {error.strerror}") from error
+    print(f"{len(versions)} versions are in {path}")
+    return DONE
+
+
+def _import(command: Command) -> int:
+    from ha_agent.ovfstore.backup import build_backup, read_backup
+
+    path = command.arguments.file
+    try:
+        with path.open("rb") as file:
+            content = file.read(_BACKUP_LIMIT_BYTES + 1)
+    except OSError as error:
+        raise EnvironmentFault(f"{path}: {error.strerror}") from error
+    if len(content) > _BACKUP_LIMIT_BYTES:
+        raise BadInput(f"no backup: more than {_BACKUP_LIMIT_BYTES} bytes", where=str(path))
+    found = read_backup(content, where=str(path), last=_IMPORT_LIMIT)
+    added: list[int] = []
+    for version, document in found:
+        backup = build_backup([(version, document)])
+        answer = command.ask_map("ovf.import", {"backup": backup, "where": path.name})
+        added.extend(answer.get("added", ()))
+    numbers = ", ".join(str(number) for number in added) or "none: all were here already"
+    print(f"{len(found)} versions read; added to this host's history: {numbers}")
     return DONE
 
 

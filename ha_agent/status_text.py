@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Optional
 
-from ha_agent.broker.snapshot import HostEntry, Snapshot
+from ha_agent.broker.snapshot import DefinitionEntry, HostEntry, Snapshot
 from ha_agent.instant import Instant, WallTime
 
 # The agent reports every few seconds, whatever happens.
@@ -42,10 +42,13 @@ def predecessor_json(snapshot: Snapshot) -> dict[str, Any]:
     return answer
 
 
-def status_text(snapshot: Snapshot) -> str:
-    """Return the whole of `ha-agent status`. What other hosts wrote can't steer a terminal."""
+def status_text(snapshot: Snapshot, today: Optional[WallTime] = None) -> str:
+    """Return the whole of `ha-agent status`. What other hosts wrote can't steer a terminal.
+
+    With `today` the age of a definition is told, which may be older than this boot.
+    """
     parts = [_headline(snapshot), _table(snapshot), _here(snapshot)]
-    warnings = _warnings(snapshot)
+    warnings = _warnings(snapshot, today)
     if warnings:
         parts.append("\n".join(f"! {warning}" for warning in warnings))
     text = "\n\n".join(parts) + "\n"
@@ -220,9 +223,9 @@ def _for(now: Instant, since: Optional[Instant]) -> str:
     return "" if since is None else f" for {duration_text(now - since)}"
 
 
-def _warnings(snapshot: Snapshot) -> list[str]:
+def _warnings(snapshot: Snapshot, today: Optional[WallTime]) -> list[str]:
     now, agent, storage = snapshot.made_at, snapshot.agent, snapshot.storage
-    lease, definition = snapshot.lease, snapshot.definition
+    lease = snapshot.lease
     warnings = []
     if agent.made_at is not None and now - agent.made_at > _AGENT_SILENT_SECONDS:
         since = _age(now, agent.made_at)
@@ -238,12 +241,31 @@ def _warnings(snapshot: Snapshot) -> list[str]:
         stuck = storage.workers_stuck
         noun = "process hangs" if stuck == 1 else "processes hang"
         warnings.append(f"{stuck} storage {noun} in the kernel: storage does not answer")
-    if definition.problem:
-        stale = "the last good one is used; " if definition.stale else ""
-        warnings.append(f"definition: {stale}{definition.problem}")
+    warnings += _definition_warnings(snapshot.definition, today)
     warnings += [
         f"host id {host.host_id}: its status block can't be used: {host.problem}"
         for host in snapshot.hosts
         if host.problem
     ]
+    return warnings
+
+
+def _definition_warnings(definition: DefinitionEntry, today: Optional[WallTime]) -> list[str]:
+    warnings = []
+    if definition.problem:
+        stale = ""
+        if definition.stale and definition.available:
+            age = ""
+            if today is not None:
+                seconds = today.unix_seconds - definition.accepted_at_unix_seconds
+                age = f", accepted {duration_text(seconds)} ago,"
+            stale = f"the last good one{age} is used; "
+        warnings.append(f"definition: {stale}{definition.problem}")
+    if definition.pending is not None:
+        changes = definition.pending.differences
+        warnings += [f"definition {definition.pending.identity}: {change}" for change in changes]
+    if definition.history_problem:
+        warnings.append(
+            f"definition: it is used, but not kept on this host: {definition.history_problem}"
+        )
     return warnings

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import tarfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -160,3 +162,48 @@ def test_a_refusal_of_the_guard_is_told(folder: Path, broker: FakeBroker) -> Non
     done = ha_agent(folder, "ovf", "rollback", "3")
     assert (done.returncode, done.stdout) == (1, "")
     assert "no NIC left" in done.stderr
+
+
+def history_of(documents: dict[int, bytes]) -> list[dict[str, object]]:
+    return [
+        {
+            "number": number,
+            "identity": hashlib.sha256(document).hexdigest()[:12],
+            "sha256": hashlib.sha256(document).hexdigest(),
+            "accepted_at_unix_seconds": 1e9,
+            "how": "read",
+            "source": "volume x",
+            "last_updated": "",
+            "vm_name": "HostedEngine",
+            "memory_mib": 4096,
+            "codes": [],
+        }
+        for number, document in documents.items()
+    ]
+
+
+def test_a_history_goes_into_a_backup_and_back(folder: Path, broker: FakeBroker) -> None:
+    stored = {1: b"<one/>", 3: b"<three/>" * 20000}
+    broker.answers["ovf.history"] = (None, {"versions": history_of(stored), "problems": []})
+    broker.answers["ovf.version"] = lambda params: (None, {"document": stored[params["number"]]})
+    path = folder / "backup.tar"
+    done = ha_agent(folder, "ovf", "export", str(path))
+    assert (done.returncode, done.stdout) == (0, f"2 versions are in {path}\n")
+    assert path.stat().st_mode & 0o077 == 0
+    with tarfile.open(path) as archive:
+        assert archive.getnames() == ["000001.ovf", "000001.json", "000003.ovf", "000003.json"]
+    broker.asked.clear()
+    broker.answers["ovf.import"] = (None, {"added": [7]})
+    done = ha_agent(folder, "ovf", "import", str(path))
+    assert (done.returncode, "history: 7, 7" in done.stdout) == (0, True)
+    assert [method for method, _ in broker.asked] == ["ovf.import", "ovf.import"]
+    assert broker.asked[0][1]["where"] == "backup.tar"
+
+
+def test_what_is_no_backup(folder: Path, broker: FakeBroker) -> None:
+    path = folder / "backup.tar"
+    path.write_bytes(b"nothing of the kind" * 100)
+    done = ha_agent(folder, "ovf", "import", str(path))
+    assert (done.returncode, done.stdout, broker.asked) == (1, "", [])
+    assert "backup.tar" in done.stderr
+    assert ha_agent(folder, "ovf", "import", str(folder / "none")).returncode == 1

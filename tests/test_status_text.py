@@ -14,11 +14,12 @@ from ha_agent.broker.snapshot import (
     HostEntry,
     LeaseEntry,
     PenaltyEntry,
+    PendingEntry,
     Report,
     Snapshot,
     StorageEntry,
 )
-from ha_agent.instant import Instant
+from ha_agent.instant import Instant, WallTime
 from ha_agent.status_text import duration_text, predecessor_json, status_text
 
 NOW = Instant(1000.0)
@@ -198,6 +199,35 @@ def test_a_store_that_can_not_be_read_is_told_once() -> None:
     assert text.count(fault) == 1
     assert f"! definition: the last good one is used; {fault}" in text
     assert "    -1000  stale definition: see below" in text
+
+
+def test_the_last_good_definition_has_an_age() -> None:
+    definition = replace(
+        PICTURE.definition, stale=True, problem="torn", accepted_at_unix_seconds=1000.0
+    )
+    text = status_text(replace(PICTURE, definition=definition), WallTime(8800.0))
+    assert "! definition: the last good one, accepted 2 h 10 min ago, is used; torn" in text
+
+
+def test_a_definition_that_waits_and_one_that_is_not_kept() -> None:
+    pending = PendingEntry(
+        identity="0123456789ab",
+        codes=("no_nic",),
+        sentences=("the VM would have no NIC",),
+        differences=("NIC nic1 removed",),
+        may_force=True,
+        advice="to use it all the same: ha-agent ovf accept 0123456789ab --force",
+    )
+    definition = replace(
+        PICTURE.definition,
+        pending=pending,
+        problem=f"0123456789ab is not used; {pending.advice}",
+        history_problem="/var/lib/x: No space left on device",
+    )
+    text = status_text(replace(PICTURE, definition=definition))
+    assert "ha-agent ovf accept 0123456789ab --force" in text
+    assert "! definition 0123456789ab: NIC nic1 removed" in text
+    assert "not kept on this host: /var/lib/x: No space left" in text
 
 
 def test_storage_that_hangs() -> None:
