@@ -15,6 +15,7 @@ from typing import Literal, Optional
 from ha_agent.ovfstore.domain_build import build_domain_xml
 from ha_agent.ovfstore.engine_xml import judge_engine_xml
 from ha_agent.ovfstore.model import VmDefinition
+from ha_agent.ovfstore.xml_input import OvfError
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,8 @@ def domain_xml(
 
     `storage_domain_uuid` is the hosted engine's domain: a disk whose OVF names none is there.
     `display_network` is the network that consoles listen on; by default the first NIC's.
-    Raises OvfError when the VM has no image disk, so that nothing could be leased.
+    Raises OvfError when the VM has no image disk, so that nothing could be leased, and when
+    neither EngineXml nor the OVF can be used.
     """
     storage_domain_uuid = storage_domain_uuid.lower()
     notes: tuple[str, ...] = ()
@@ -49,6 +51,10 @@ def domain_xml(
                 )
             return DomainXml(verdict.xml, "engine_xml", notes)
         notes = (f"EngineXml not used: {verdict.refusal}",)
+    if vm.unreadable:
+        # With an EngineXml these were passed over; a start from the OVF would guess them.
+        reason = "; ".join((*notes, *vm.unreadable))
+        raise OvfError(f"the OVF alone does not tell what to start: {reason}")
     xml, build_notes = build_domain_xml(
         vm, storage_domain_uuid=storage_domain_uuid, display_network=display_network
     )

@@ -395,7 +395,9 @@ def test_the_vms_own_lease_must_stay() -> None:
 
 
 def test_the_vms_own_lease_in_the_engine_xml_counts() -> None:
-    lease = f"<lease><key>{VM.uuid}</key><lockspace>{DOMAIN}</lockspace></lease></devices>"
+    # The engine knows its place; one without could not be taken, and is repaired away.
+    target = '<target path="/rhev/data-center/mnt/x/dom_md/xleases" offset="3145728"/>'
+    lease = f"<lease><key>{VM.uuid}</key><lockspace>{DOMAIN}</lockspace>{target}</lease></devices>"
     leased = change(engine_xml=(by_engine(VM).engine_xml or "").replace("</devices>", lease))
     assert [refusal.code for refusal in refusals(by_engine(VM), leased)] == ["vm_lease_removed"]
     assert refusals(leased, leased) == ()

@@ -12,6 +12,7 @@ from lxml import etree
 
 from ha_agent.ovfstore.engine_xml import judge_engine_xml
 from ha_agent.ovfstore.model import VmDefinition
+from ha_agent.ovfstore.ovf_build import build_ovf
 from ha_agent.ovfstore.ovf_parse import parse_ovf
 from ha_agent.ovfstore.translate import domain_xml, with_engine_xml
 from ha_agent.ovfstore.xml_input import OvfError
@@ -39,6 +40,18 @@ def test_unusable_engine_xml_is_replaced_and_the_reason_said() -> None:
         result = domain_xml(dataclasses.replace(VM, engine_xml=text), storage_domain_uuid=DOMAIN)
         assert result.source == "ovf"
         assert result.notes[0].startswith("EngineXml not used: ")
+
+
+def test_what_only_the_engine_xml_tells_is_not_guessed() -> None:
+    """A firmware of the future is no obstacle while its EngineXml is sound, and one without."""
+    sound = domain_xml(VM, storage_domain_uuid=DOMAIN).xml
+    ovf = build_ovf(dataclasses.replace(VM, engine_xml=sound))
+    ovf = ovf.replace(b"<BiosType>3<", b"<BiosType>77<")
+    vm = parse_ovf(ovf, where="F")
+    assert domain_xml(vm, storage_domain_uuid=DOMAIN).source == "engine_xml"
+    unsound = dataclasses.replace(vm, engine_xml="<domain/>")
+    with pytest.raises(OvfError, match="77"):
+        domain_xml(unsound, storage_domain_uuid=DOMAIN)
 
 
 def assert_sound(vm: VmDefinition) -> None:
