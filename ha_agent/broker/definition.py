@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The engine VM's definition: found in the OVF_STORE, checked, judged, kept.
 
-    VDSM: images and volumes of the domain, their descriptions
+    VDSM: the descriptions of the copies that are known; all images and volumes of the domain at
+          the start, when told that something changed, and every ten minutes
       -> locate.order_copies: the copy that is whole and newest first
       -> Image.prepare, then <vm>.ovf out of it by a storage worker
       -> the description read again: the same, or the copy changed under us
@@ -48,6 +49,9 @@ from ha_agent.waiting import wait_for_event
 
 log = logging.getLogger(__name__)
 
+# A new copy is seen after so long, whoever made it and told nobody.
+_FULL_LOOK_SECONDS = 600.0
+
 
 class Clock(Protocol):
     """What is needed of ports.Clock."""
@@ -79,6 +83,7 @@ class DefinitionKeeper:
         self._refresh_interval_seconds = refresh_interval_seconds
         self._on_change = on_change
         self._seen: Optional[tuple[StoreCopy, ...]] = None
+        self._looked_at_all: Optional[Instant] = None
         self._passed_over: list[str] = []
         self._wanted = asyncio.Event()
         self._refreshing: Optional[asyncio.Task[str]] = None
@@ -117,12 +122,13 @@ class DefinitionKeeper:
         """Look at the store now. Returns "" or why the definition may not be the newest.
 
         Several callers share one look. With `read_again` an unchanged description is no
-        reason not to read, and a look that began before the call does not count.
+        reason not to read, all volumes of the domain are looked at, and a look that began before
+        the call does not count.
         """
         if read_again:
             if self._refreshing is not None:
                 await asyncio.wait({self._refreshing})
-            self._seen = None
+            self._seen = self._looked_at_all = None
         if self._refreshing is None or self._refreshing.done():
             self._refreshing = asyncio.ensure_future(self._refresh())
         return await asyncio.shield(self._refreshing)
@@ -144,7 +150,7 @@ class DefinitionKeeper:
     # Looking at the store ----------------------------------------------------------------
 
     async def _look(self) -> str:
-        copies = await self._reader.copies()
+        copies = await self._copies()
         if not copies:
             return f"storage domain {self._domain_uuid} has no OVF_STORE volume"
         if self._seen == copies and self.current is not None:
@@ -189,6 +195,14 @@ class DefinitionKeeper:
             return ""
         self.pending = held or self.pending
         return "no copy of the OVF_STORE can be used: " + "; ".join(faults)
+
+    async def _copies(self) -> tuple[StoreCopy, ...]:
+        began_at, before = self._clock.now(), self._looked_at_all
+        if before is not None and began_at - before < _FULL_LOOK_SECONDS:
+            return await self._reader.known_copies()
+        copies = await self._reader.copies()
+        self._looked_at_all = began_at
+        return copies
 
     def _tell_passed_over(self, faults: list[str]) -> None:
         if faults != self._passed_over:

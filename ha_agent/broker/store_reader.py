@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reading the OVF_STORE through VDSM and a storage worker: which copies there are, and one copy.
 
-It neither chooses a definition nor writes. Everything is asked anew each time: paths are not
-kept, since on the host that is SPM each update of the engine takes the prepared path away
-(facts/ovf-and-volumes.md, 1.3).
+It neither chooses a definition nor writes. Paths are not kept, since on the host that is SPM each
+update of the engine takes the prepared path away (facts/ovf-and-volumes.md, 1.3). Which volumes
+are copies is kept: on a domain with many disks finding them takes VDSM hundreds of calls.
+
+    copies()         every volume of the domain is asked about
+    known_copies()   the copies found then, a call each; all again when one of them is no copy now
 
 An OVF_STORE volume is one of VDSM's disk type OVFS; of a domain from before that type, one whose
 description is the engine's JSON with "Disk Description":"OVF_STORE". A volume that VDSM can't
@@ -13,6 +16,7 @@ tell about is a problem of its own and hides no other.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Optional
 
@@ -38,6 +42,23 @@ class StoredOvf:
     last_updated: str
 
 
+class _Found:
+    """What VDSM told of the volumes that it was asked about.
+
+    `untold` has a sentence for each (image, volume) that it could not tell about, or
+    (image, "") when that was a whole image.
+    """
+
+    def __init__(self) -> None:
+        self.copies: list[StoreCopy] = []
+        self.own: dict[tuple[str, str], str] = {}
+        self.untold: dict[tuple[str, str], str] = {}
+
+    def is_untold(self, image_id: str, volume_id: str) -> bool:
+        """Tell whether a volume is one of `untold`, or in an image that is."""
+        return (image_id, volume_id) in self.untold or (image_id, "") in self.untold
+
+
 class StoreReader:
     """The OVF_STORE of one storage domain, for one VM."""
 
@@ -57,46 +78,89 @@ class StoreReader:
         self._read_deadline_seconds = read_deadline_seconds
         self.problems: tuple[str, ...] = ()
         self.listed: Optional[tuple[StoreCopy, ...]] = None
-        self.own_volumes: dict[str, str] = {}
+        self._own: dict[tuple[str, str], str] = {}
+        self._untold: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def own_volumes(self) -> dict[str, str]:
+        """The images and volumes that the hosted engine keeps its own things in, and what."""
+        return {uuid: kept for pair, kept in self._own.items() for uuid in pair}
 
     async def copies(self) -> tuple[StoreCopy, ...]:
         """Return all OVF_STORE volumes of the domain, in the order of their ids.
 
-        `problems` says afterwards which volumes VDSM could not tell about, a sentence each,
-        `listed` what was returned last, and `own_volumes` which images and volumes the hosted
-        engine keeps its own things in, and what.
+        `problems` says afterwards which volumes VDSM could not tell about, a sentence each;
+        `listed` and `own_volumes` have what was found, and of what VDSM could not tell about now,
+        what was found there before.
         Raises EnvironmentFault when VDSM does not answer, or when such problems may hide all of
         the copies.
         """
-        copies: list[StoreCopy] = []
-        problems: list[str] = []
-        own_volumes = {}
-        for image_id in await self._vdsm.domain_images(self.domain_uuid):
+        images = await self._vdsm.domain_images(self.domain_uuid)
+        found = await self._look_at(images, ())
+        copies = self._told(found)
+        kept = {pair: what for pair, what in self._own.items() if found.is_untold(*pair)}
+        self._own = {**kept, **found.own}
+        self._note(found)
+        return copies
+
+    async def known_copies(self) -> tuple[StoreCopy, ...]:
+        """Return the copies as `copies` does, but ask less.
+
+        That is: about the copies that it has found, and about what VDSM could not tell about.
+        When there is no copy, or one is gone or no copy any more, this is `copies`.
+        """
+        known = [(copy.image_uuid, copy.volume_uuid) for copy in self.listed or ()]
+        images = [image for image, volume in self._untold if not volume]
+        pairs = [*known, *((image, volume) for image, volume in self._untold if volume)]
+        found = await self._look_at(images, dict.fromkeys(pairs))
+        there = {(copy.image_uuid, copy.volume_uuid) for copy in found.copies}
+        if not known or any(pair not in there and not found.is_untold(*pair) for pair in known):
+            return await self.copies()
+        copies = self._told(found)
+        self._own.update(found.own)
+        self._note(found)
+        return copies
+
+    async def _look_at(self, images: Iterable[str], pairs: Iterable[tuple[str, str]]) -> _Found:
+        """Ask about all volumes of images, and about further pairs of image and volume."""
+        found = _Found()
+        for image_id in images:
             try:
                 volumes = await self._vdsm.image_volumes(self.domain_uuid, image_id)
             except (VdsmCallFailed, VdsmBadAnswer) as error:
-                problems.append(f"image {image_id}: {error}")
+                found.untold[image_id, ""] = f"image {image_id}: {error}"
                 continue
             for volume_id in volumes:
-                try:
-                    info = await self._vdsm.volume_info(self.domain_uuid, image_id, volume_id)
-                except (VdsmCallFailed, VdsmBadAnswer) as error:
-                    problems.append(f"volume {volume_id}: {error}")
-                    continue
-                if info is not None and _is_store(info):
-                    copies.append(StoreCopy(image_id, volume_id, info.description))
-                elif info is not None and info.disk_type in OWN_DISK_TYPES:
-                    kept = OWN_DISK_TYPES[info.disk_type]
-                    own_volumes.update({image_id: kept, volume_id: kept})
-        self.problems = tuple(problems)
-        if problems and not copies:
+                await self._ask(found, image_id, volume_id)
+        for image_id, volume_id in pairs:
+            await self._ask(found, image_id, volume_id)
+        return found
+
+    async def _ask(self, found: _Found, image_id: str, volume_id: str) -> None:
+        try:
+            info = await self._vdsm.volume_info(self.domain_uuid, image_id, volume_id)
+        except (VdsmCallFailed, VdsmBadAnswer) as error:
+            found.untold[image_id, volume_id] = f"volume {volume_id}: {error}"
+            return
+        if info is not None and _is_store(info):
+            found.copies.append(StoreCopy(image_id, volume_id, info.description))
+        elif info is not None and info.disk_type in OWN_DISK_TYPES:
+            found.own[image_id, volume_id] = OWN_DISK_TYPES[info.disk_type]
+
+    def _told(self, found: _Found) -> tuple[StoreCopy, ...]:
+        self.problems = tuple(found.untold.values())
+        if self.problems and not found.copies:
             raise EnvironmentFault(
                 f"no OVF_STORE found on storage domain {self.domain_uuid}, but VDSM could not"
-                f" tell about all of its volumes: {'; '.join(problems)}"
+                f" tell about all of its volumes: {'; '.join(self.problems)}"
             )
-        self.own_volumes = own_volumes
-        self.listed = tuple(sorted(copies, key=lambda copy: copy.volume_uuid))
-        return self.listed
+        return _in_order(found.copies)
+
+    def _note(self, found: _Found) -> None:
+        self._untold = tuple(found.untold)
+        before = self.listed or ()
+        kept = (copy for copy in before if found.is_untold(copy.image_uuid, copy.volume_uuid))
+        self.listed = _in_order((*found.copies, *kept))
 
     async def read(self, ranked: RankedCopy) -> StoredOvf:
         """Return the VM's OVF out of a usable copy.
@@ -128,6 +192,10 @@ class StoreReader:
             None if approval is None else bytes(approval),
             description.last_updated_text or "",
         )
+
+
+def _in_order(copies: Iterable[StoreCopy]) -> tuple[StoreCopy, ...]:
+    return tuple(sorted(copies, key=lambda copy: copy.volume_uuid))
 
 
 def _is_store(info: VolumeInfo) -> bool:

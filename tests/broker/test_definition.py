@@ -22,6 +22,7 @@ from ha_agent.broker.storage_lane import StorageLane
 from ha_agent.broker.store_reader import StoreReader
 from ha_agent.clock import SystemClock
 from ha_agent.errors import BadInput, EnvironmentFault
+from ha_agent.instant import Instant, WallTime
 from ha_agent.ovfstore import guard
 from ha_agent.ovfstore.approval import Approval, format_approval, identity_of
 from ha_agent.ovfstore.guard import GuardFacts, HostCapacity, Refusal
@@ -57,6 +58,7 @@ class Store:
     descriptions: dict[str, str] = field(default_factory=dict)
     reads: int = 0
     down: bool = False
+    scans: int = 0
     hidden: set[str] = field(default_factory=set)
     gate: Optional[asyncio.Event] = None
     asked: asyncio.Event = field(default_factory=asyncio.Event)
@@ -81,15 +83,20 @@ class Store:
         )
 
     async def domain_images(self, _domain: str) -> list[str]:
+        self.scans += 1
+        self.answer()
+        return list(COPIES)
+
+    def answer(self) -> None:
         self.asked.set()
         if self.down:
             raise EnvironmentFault("VDSM does not answer")
-        return list(COPIES)
 
     async def image_volumes(self, _domain: str, image: str) -> list[str]:
         return [COPIES[image]]
 
     async def volume_info(self, _domain: str, image: str, volume: str) -> VolumeInfo:
+        self.answer()
         if image in self.hidden:
             raise VdsmCallFailed("Volume.getInfo", 201, f"volume {volume} is locked")
         description = self.descriptions[image]
@@ -122,6 +129,18 @@ async def store() -> Store:
     return made
 
 
+class LateClock:
+    """The real clock, `later_seconds` on."""
+
+    later_seconds = 0.0
+
+    def now(self) -> Instant:
+        return CLOCK.now() + self.later_seconds
+
+    def wall(self) -> WallTime:
+        return CLOCK.wall() + self.later_seconds
+
+
 class Kept:
     """A keeper, and the one host whose memory the guard knows, once it is set."""
 
@@ -129,6 +148,7 @@ class Kept:
         self.entries: list[DefinitionEntry] = []
         self.memory_mib: Optional[int] = None
         self.folder = folder
+        self.clock = LateClock()
         (folder / "run").mkdir(exist_ok=True)
         self.history = History(folder / "definitions")
         self.keeper = DefinitionKeeper(
@@ -142,7 +162,7 @@ class Kept:
             history=self.history,
             judge=self.judge,
             run_dir=folder / "run",
-            clock=CLOCK,
+            clock=self.clock,
             refresh_interval_seconds=60,
             on_change=self.entries.append,
         )
@@ -270,6 +290,26 @@ async def test_a_copy_that_vdsm_can_not_tell_about_is_looked_for_again(
     store.hidden.clear()
     await kept.keeper.refresh()
     assert kept.entry.memory_mib == 2048
+
+
+async def test_all_volumes_are_looked_at_seldom(store: Store, tmp_path: Path) -> None:
+    kept = Kept(store, tmp_path)
+    for _ in range(3):
+        assert await kept.keeper.refresh() == ""
+    assert store.scans == 1
+    # Told that something changed, or after ten minutes.
+    assert await kept.keeper.refresh(read_again=True) == ""
+    assert store.scans == 2
+    kept.clock.later_seconds = 600.0
+    assert await kept.keeper.refresh() == ""
+    assert store.scans == 3
+    # A scan that failed is no scan.
+    store.down = True
+    assert await kept.keeper.refresh(read_again=True) == "VDSM does not answer"
+    store.down = False
+    scans = store.scans
+    assert await kept.keeper.refresh() == ""
+    assert store.scans == scans + 1
 
 
 async def test_an_equal_copy_is_as_good(store: Store, tmp_path: Path) -> None:

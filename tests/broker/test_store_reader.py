@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import uuid
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -87,6 +89,85 @@ async def test_problems_that_may_hide_every_copy_are_an_error(
 
 async def test_a_domain_without_a_store_has_no_copies(tmp_path: Path) -> None:
     assert await Host(World(tmp_path)).reader().copies() == ()
+
+
+def asked(host: Host) -> list[str]:
+    """Return the volumes that VDSM was asked about since the last call of this, or the verb."""
+    calls = [params.get("volumeID", verb) for verb, params in host.calls]
+    host.calls.clear()
+    return calls
+
+
+async def test_a_usual_look_asks_about_the_known_copies_only(world: World) -> None:
+    for number in range(100, 120):
+        world.add(str(uuid.UUID(int=number)), "a disk", disk_type="DATA")
+    world.add(THIRD, "status", disk_type="HEMD")
+    host = Host(world)
+    reader = host.reader()
+    copies = await reader.known_copies()  # none is known yet: all are looked at
+    assert len(asked(host)) > 20
+    world.volumes[SECOND].description = unfinished("x")
+    first, second = await reader.known_copies()
+    assert (first, second.description) == (copies[0], unfinished("x"))
+    assert asked(host) == [FIRST, SECOND]
+    assert reader.listed == (first, second)
+    assert set(reader.own_volumes) == {THIRD, image_of(THIRD)}
+
+
+@pytest.mark.parametrize("gone", [True, False])
+async def test_all_are_looked_at_when_a_known_copy_is_none_any_more(
+    world: World, gone: bool
+) -> None:
+    host = Host(world)
+    reader = host.reader()
+    await reader.copies()
+    world.write(THIRD, OVF)
+    if gone:
+        del world.volumes[FIRST]
+    else:
+        world.volumes[FIRST] = replace(
+            world.volumes[FIRST], disk_type="DATA", description="a disk"
+        )
+    assert [copy.volume_uuid for copy in await reader.known_copies()] == [SECOND, THIRD]
+    assert [copy.volume_uuid for copy in reader.listed or ()] == [SECOND, THIRD]
+    asked(host)
+    await reader.known_copies()
+    assert asked(host) == [SECOND, THIRD]
+
+
+async def test_what_vdsm_could_not_tell_about_is_asked_for_again(world: World) -> None:
+    world.unreadable.add(SECOND)
+    host = Host(world)
+    reader = host.reader()
+    assert len(await reader.copies()) == 1
+    asked(host)
+    for _ in range(2):
+        assert len(await reader.known_copies()) == 1
+        assert SECOND in reader.problems[0]
+        assert asked(host) == [FIRST, SECOND]
+    world.unreadable.clear()
+    assert len(await reader.known_copies()) == 2
+    assert len(reader.listed or ()) == 2
+    assert reader.problems == ()
+    asked(host)
+    await reader.known_copies()
+    assert asked(host) == [FIRST, SECOND]
+
+
+async def test_what_vdsm_cannot_tell_about_now_stays_listed(world: World) -> None:
+    world.add(THIRD, "status", disk_type="HEMD")
+    reader = Host(world).reader()
+    await reader.copies()
+    # Else the engine would be allowed to remove it just then.
+    world.unreadable.update((SECOND, THIRD))
+    for look in (reader.copies, reader.known_copies):
+        assert [copy.volume_uuid for copy in await look()] == [FIRST]
+        assert [copy.volume_uuid for copy in reader.listed or ()] == [FIRST, SECOND]
+        assert set(reader.own_volumes) == {THIRD, image_of(THIRD)}
+    world.unreadable.add(FIRST)
+    with pytest.raises(EnvironmentFault, match="metadata is damaged"):
+        await reader.known_copies()
+    assert len(reader.listed or ()) == 2
 
 
 async def test_a_copy_is_read(world: World, reader: StoreReader) -> None:
