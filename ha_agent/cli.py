@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Optional
 
-from ha_agent import __version__, cli_ovf, cli_store, config
+from ha_agent import __version__, cli_ovf, cli_shared_config, cli_store, config
 from ha_agent.broker import rpc_call
 from ha_agent.broker.snapshot import DefinitionEntry, Snapshot, from_wire
 from ha_agent.cli_command import DONE, FAILED, USAGE, Command, Parser, Verbs, fail
@@ -113,6 +113,7 @@ def _parser(wants_json: bool) -> argparse.ArgumentParser:
     verbs.asking("refresh", "read the engine VM's definition from the store now", _refresh)
     cli_ovf.add(verbs)
     cli_store.add(verbs)
+    cli_shared_config.add(verbs)
     can_do = verbs.asking(
         "can-do",
         "ask whether an action would hurt the hosted engine; exit code 1: it would",

@@ -5,6 +5,7 @@
     ovf.put        guard, then both copies, then in use   ovf.accept   insist on one held back
     ovf.import     add versions of a backup               can_do       may the engine do this?
     store.list, store.verify, store.create                the OVF_STORE's volumes
+    conf.list, conf.get, conf.put                         files of the configuration volume
 
 A definition may hold what not everybody is to read, so whoever may not change things may only
 ask `ovf.history` and `can_do`. What writes goes on when its caller leaves: a write that is cut in
@@ -22,6 +23,7 @@ from ha_agent.broker.api_arguments import Access, argument
 from ha_agent.broker.can_do import CanDoFacts, can_do
 from ha_agent.broker.definition import DefinitionKeeper
 from ha_agent.broker.rpc_server import Handler, Peer, RpcRefusal
+from ha_agent.broker.shared_config import SharedConfig, SharedFiles
 from ha_agent.broker.store_create import CreateResult
 from ha_agent.broker.store_writer import PutResult, StoreWriter
 from ha_agent.clock import SystemClock
@@ -41,6 +43,9 @@ STORE_DEADLINES_SECONDS = {
     "store.list": 120.0,
     "store.verify": 300.0,
     "store.create": 600.0,
+    "conf.list": 120.0,
+    "conf.get": 120.0,
+    "conf.put": 300.0,
 }
 
 
@@ -52,6 +57,7 @@ class DefinitionApi:
         keeper: DefinitionKeeper,
         writer: StoreWriter,
         history: History,
+        shared: SharedConfig,
         *,
         vm_uuid: str,
         access: Access,
@@ -61,6 +67,7 @@ class DefinitionApi:
         self._keeper = keeper
         self._writer = writer
         self._history = history
+        self._shared = shared
         self._vm_uuid = vm_uuid
         self._access = access
         self._clock = clock
@@ -78,6 +85,9 @@ class DefinitionApi:
             "store.list": self._list,
             "store.verify": self._verify,
             "store.create": self._create,
+            "conf.list": self._conf_list,
+            "conf.get": self._conf_get,
+            "conf.put": self._conf_put,
         }
         open_to_all: dict[str, Handler] = {"ovf.history": self._versions, "can_do": self._can_do}
         for name, handler in guarded.items():
@@ -217,6 +227,22 @@ class DefinitionApi:
         ]
         return {"made": made, "count": len(result.existing) + len(result.created)}
 
+    # The shared configuration ------------------------------------------------------------
+
+    async def _conf_list(self, _params: Mapping[str, Any], _peer: Peer) -> Any:
+        return _conf_answer(await self._shared.read())
+
+    async def _conf_get(self, params: Mapping[str, Any], _peer: Peer) -> Any:
+        name = argument(params, "name", str)
+        found = await self._shared.read()
+        if name not in found.files:
+            raise BadInput(f"there is no {name!r:.60} in volume {found.volume_uuid}")
+        return {"name": name, "content": found.files[name]}
+
+    async def _conf_put(self, params: Mapping[str, Any], _peer: Peer) -> Any:
+        name, content = argument(params, "name", str), argument(params, "content", bytes)
+        return _conf_answer(await self._finish(self._shared.put(name, content)))
+
     async def _finish(self, work: Coroutine[Any, Any, T]) -> T:
         """Do the work to its end, whether or not the caller waits for it."""
         task = asyncio.ensure_future(work)
@@ -259,6 +285,11 @@ def guard_refusal(refusals: Sequence[Refusal]) -> RpcRefusal:
         ]
     }
     return RpcRefusal("guard", f"{text} ({advice})", details)
+
+
+def _conf_answer(found: SharedFiles) -> dict[str, Any]:
+    sizes = [{"name": name, "size_bytes": len(data)} for name, data in found.files.items()]
+    return {"volume_uuid": found.volume_uuid, "files": sizes, "notes": list(found.notes)}
 
 
 def _put_answer(

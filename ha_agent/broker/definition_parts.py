@@ -11,6 +11,7 @@ from ha_agent.broker.api_definition import DefinitionApi
 from ha_agent.broker.can_do import CanDoFacts, can_do_facts
 from ha_agent.broker.capacity import CapacityKeeper, guard_facts
 from ha_agent.broker.definition import DefinitionKeeper
+from ha_agent.broker.shared_config import SharedConfig
 from ha_agent.broker.snapshot import DefinitionEntry, Snapshot
 from ha_agent.broker.storage_lane import StorageLane
 from ha_agent.broker.store_reader import StoreReader
@@ -55,6 +56,12 @@ class DefinitionParts:
             read_deadline_seconds=config.storage.ovf_deadline_seconds,
         )
         self._writer = StoreWriter(vdsm, lane, self._reader, host_id=config.host.id, clock=clock)
+        self._shared = SharedConfig(
+            vdsm,
+            lane,
+            domain_uuid=self._domain_uuid,
+            deadline_seconds=config.storage.ovf_deadline_seconds,
+        )
         self.capacity = CapacityKeeper(vdsm.host_capabilities)
         self.keeper = DefinitionKeeper(
             self._reader,
@@ -81,6 +88,7 @@ class DefinitionParts:
             self.keeper,
             self._writer,
             self._history,
+            self._shared,
             vm_uuid=self._config.engine.vm_uuid,
             access=access,
             clock=self._clock,

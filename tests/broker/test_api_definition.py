@@ -22,6 +22,7 @@ from ha_agent.clock import SystemClock
 from ha_agent.instant import Instant
 from ha_agent.ovfstore.approval import identity_of
 from ha_agent.ovfstore.backup import build_backup
+from ha_agent.ovfstore.conf_volume import FILE_NAMES, encode_conf_volume
 from ha_agent.ovfstore.history import History
 from ha_agent.ovfstore.ovf_build import build_ovf
 from ha_agent.vdsm.verbs import Vdsm
@@ -29,6 +30,7 @@ from tests.broker.store_world import (
     DOMAIN,
     FIRST,
     SECOND,
+    THIRD,
     VM,
     Host,
     JumpingClock,
@@ -250,6 +252,21 @@ async def test_a_backup_is_imported_and_changes_nothing_in_use(
     assert (refusal.code, "backup.tar" in refusal.message) == ("bad_document", True)
 
 
+async def test_the_shared_configuration(world: World, broker: Broker) -> None:
+    assert (await broker.refused("conf.list")).code == "storage"
+    files = dict.fromkeys(FILE_NAMES, b"x")
+    data = encode_conf_volume(files, SystemClock().wall())
+    world.add(THIRD, "", data, disk_type="HECI")
+    listed = await broker.ask("conf.list")
+    assert [file["name"] for file in listed["files"]] == list(FILE_NAMES)
+    await broker.ask("conf.put", name="vm.conf", content=b"vmId=1")
+    assert (await broker.ask("conf.get", name="vm.conf"))["content"] == b"vmId=1"
+    assert (await broker.refused("conf.get", name="none")).code == "bad_document"
+    await broker.look()
+    answer = await broker.ask("can_do", action="disk.remove", object={"disk": THIRD})
+    assert answer["code"] == "hosted_engine_volume"
+
+
 async def test_can_do(broker: Broker) -> None:
     async def allowed(action: str, **object_: str) -> Optional[str]:
         answer = await broker.ask("can_do", STRANGER, action=action, object=object_)
@@ -272,6 +289,7 @@ async def test_can_do(broker: Broker) -> None:
     [
         *("ovf.get", "ovf.version", "ovf.put", "ovf.accept", "ovf.import"),
         *("store.list", "store.verify", "store.create"),
+        *("conf.list", "conf.get", "conf.put"),
     ],
 )
 async def test_strangers_neither_read_nor_change(broker: Broker, verb: str) -> None:
