@@ -80,6 +80,7 @@ class Demo:
             self.hosts[host.name] = host
         markers = {f"{host.folder}/": name for name, host in self.hosts.items()}
         self.boot_disk = domain.boot_disk
+        self.vm_uuid = domain.vm_uuid
         self.watcher = DiskWatcher(domain.boot_disk, markers)
 
     def start(self) -> None:
@@ -248,6 +249,9 @@ def keep_running(demo: Demo) -> None:
         print(f"  {program} --config {each.config} status")
     print(f"  {program} --config {host.config} status --json")
     print(f"  {program} --config {host.config} maintenance local    # then: none")
+    print(f"  {program} --config {host.config} ovf history          # then: ovf diff, rollback")
+    print(f"  {program} --config {host.config} store verify         # then: store get, put")
+    print(f"  {program} --config {host.config} can-do vm.remove vm={demo.vm_uuid}")
     print(f"  {program} --config {host.config} config show")
     print(f"  curl http://127.0.0.1:{demo.engine_port}{HEALTH_PATH}")
     print("  pkill -9 qemu-system     # the engine VM crashes")
