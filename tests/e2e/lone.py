@@ -7,10 +7,12 @@ Its daemons are the real ones, as processes; its storage is a folder of its own.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import shutil
 import subprocess
 import tempfile
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Callable, Optional, TypeVar
@@ -22,13 +24,19 @@ from demo.guest import GuestImage
 from demo.hosts import PROGRAMS, Host, free_port
 from ha_agent.clock import SystemClock
 from ha_agent.ovfstore.locate import format_description, java_date_text
+from ha_agent.ovfstore.ovf_build import build_ovf
+from ha_agent.ovfstore.ovf_parse import parse_ovf
 from ha_agent.ovfstore.tar_volume import build_archive, read_member
+from ha_agent.ovfstore.translate import with_engine_xml
 from tests.e2e.cluster import SHORT_TIMES
 
 T = TypeVar("T")
 
 CLOCK = SystemClock()
 LIMIT_SECONDS = 30.0
+STORAGE_ONLY = ("ha-vdsm", "ha-broker")
+IN_USE = "MiB, from volume"
+OTHER_OVF = b"<another/>".ljust(16384)
 
 
 @contextlib.contextmanager
@@ -119,6 +127,38 @@ def no_tracebacks(host: Host) -> None:
         assert "Traceback" not in log.read_text(), log.read_text()[-3000:]
 
 
+# --- commands ----------------------------------------------------------------------------
+
+
+def started(*hosts: Host) -> None:
+    """Start what reads the store, and wait until each host has a definition out of it."""
+    for host in hosts:
+        host.start(STORAGE_ONLY)
+    for host in hosts:
+        says(host, IN_USE)
+
+
+def done(host: Host, *arguments: str) -> str:
+    """Run a command that must succeed, and return what it prints."""
+    ended = host.cli(*arguments)
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout
+
+
+def failed(host: Host, *arguments: str) -> str:
+    """Run a command that must fail with a sentence, and return it."""
+    ended = host.cli(*arguments)
+    assert ended.returncode == 1, ended
+    assert "Traceback" not in ended.stderr
+    return ended.stderr
+
+
+def in_use(host: Host) -> bytes:
+    """Return the document that the host has in use after a look at the store."""
+    host.cli("refresh")
+    return done(host, "store", "get").encode()
+
+
 # --- the OVF_STORE -----------------------------------------------------------------------
 
 
@@ -141,18 +181,18 @@ def read_ovf(domain: DemoDomain) -> bytes:
     def read_at(offset: int, length: int) -> bytes:
         return data[offset : offset + length]
 
-    meta = store_volumes(domain)[0].with_suffix(".meta").read_text()
-    description = next(x for x in meta.splitlines() if x.startswith("DESCRIPTION="))
-    size_bytes = json.loads(description.partition("=")[2])["Size"]
+    size_bytes = described(store_volumes(domain)[0])["Size"]
     return read_member(read_at, size_bytes, f"{domain.vm_uuid}.ovf", where="test")
 
 
-def write_ovf(domain: DemoDomain, ovf: bytes) -> None:
-    """Put an OVF into both copies, as the engine would write it."""
+def write_ovf(domain: DemoDomain, ovf: bytes, *, others: int = 0) -> None:
+    """Put an OVF into both copies, as the engine would write it, before `others` of other VMs."""
     wall = CLOCK.wall()
     updated = java_date_text(wall)
-    members = [(domain.vm_uuid, ovf)]
-    data = build_archive(domain.uuid, members, last_updated_text=updated, written_at=wall)
+    more = [(str(uuid.UUID(int=number)), OTHER_OVF) for number in range(1, others + 1)]
+    data = build_archive(
+        domain.uuid, [(domain.vm_uuid, ovf), *more], last_updated_text=updated, written_at=wall
+    )
     description = format_description(
         storage_domain_uuid=domain.uuid,
         updated=True,
@@ -162,9 +202,35 @@ def write_ovf(domain: DemoDomain, ovf: bytes) -> None:
     for volume in store_volumes(domain):
         with volume.open("r+b") as file:
             file.write(data)
-        meta = volume.with_suffix(".meta")
-        lines = [
-            f"DESCRIPTION={description}" if line.startswith("DESCRIPTION=") else line
-            for line in meta.read_text().splitlines()
-        ]
-        meta.write_text("\n".join(lines) + "\n")
+        describe(volume, description)
+
+
+def describe(volume: Path, description: str) -> None:
+    """Give a volume another description."""
+    meta = volume.with_suffix(".meta")
+    lines = [
+        f"DESCRIPTION={description}" if line.startswith("DESCRIPTION=") else line
+        for line in meta.read_text().splitlines()
+    ]
+    meta.write_text("\n".join(lines) + "\n")
+
+
+def described(volume: Path) -> dict[str, Any]:
+    """Return a volume's description."""
+    for line in volume.with_suffix(".meta").read_text().splitlines():
+        if line.startswith("DESCRIPTION="):
+            return one_json(line.partition("=")[2])
+    raise AssertionError(f"{volume} has no description")
+
+
+def without_store(domain: DemoDomain) -> None:
+    """Take both copies away."""
+    for volume in store_volumes(domain):
+        shutil.rmtree(volume.parent)
+
+
+def edited(domain: DemoDomain, ovf: bytes, **changes: Any) -> bytes:
+    """Return the OVF as the engine would write it after an edit of the VM: fields of the model."""
+    vm = parse_ovf(ovf, where="test")
+    vm = dataclasses.replace(vm, engine_xml=None, **changes)
+    return build_ovf(with_engine_xml(vm, storage_domain_uuid=domain.uuid)[0])

@@ -63,12 +63,12 @@ def test_with_both_copies_torn_the_last_good_one_is_used_and_looks_stale(host: H
     refreshed = host.cli("refresh")
     assert refreshed.returncode == 1
     assert "no copy of the OVF_STORE can be used" in refreshed.stderr
-    says(host, "the last good one is used", store_volumes(host.domain)[0].name)
+    says(host, "the last good one, accepted", store_volumes(host.domain)[0].name)
     broker = host.daemons["ha-broker"]
     broker.kill()
     broker.wait(10)
     host.start(["ha-broker"])
-    says(host, "the last good one is used", "from this host's history, version 1")
+    says(host, "the last good one, accepted", "from this host's history, version 1")
 
 
 def without_uuid(ovf: bytes, uuid: str) -> bytes:

@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Broker and storage worker killed in the middle of a put: nothing is lost, the next one repairs.
+
+The store has 2000 VMs, so that writing a copy whole takes long enough to be hit.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Callable
+
+import pytest
+
+from demo.hosts import PROGRAMS, Host
+from demo.watcher import command_line
+from ha_agent.ovfstore.approval import identity_of
+from tests.e2e.lone import (
+    CLOCK,
+    LIMIT_SECONDS,
+    described,
+    done,
+    edited,
+    in_use,
+    lone_host,
+    no_tracebacks,
+    read_ovf,
+    says,
+    started,
+    store_volumes,
+    tear,
+    twin_of,
+    write_ovf,
+)
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+
+OTHER_VMS = 2000
+LOOK_SECONDS = 0.0005
+
+
+@pytest.fixture
+def host() -> Iterator[Host]:
+    with lone_host() as made:
+        yield made
+        no_tracebacks(made)
+
+
+@pytest.fixture
+def twin(host: Host) -> Iterator[Host]:
+    """Another host on the same storage, with the id 2."""
+    with twin_of(host, 2) as made:
+        yield made
+        no_tracebacks(made)
+
+
+def marked(count: int) -> Callable[[Host], Callable[[], bool]]:
+    """Return what tells when so many copies have been marked as being written."""
+
+    def begin(host: Host) -> Callable[[], bool]:
+        volumes = store_volumes(host.domain)
+        seen: set[Path] = set()
+
+        def look() -> bool:
+            seen.update(volume for volume in volumes if "Writer" in described(volume))
+            return len(seen) >= count
+
+        return look
+
+    return begin
+
+
+def written(count: int) -> Callable[[Host], Callable[[], bool]]:
+    """Return what tells when so many copies have been written to."""
+
+    def begin(host: Host) -> Callable[[], bool]:
+        before = {v: v.stat().st_mtime_ns for v in store_volumes(host.domain)}
+        return lambda: sum(v.stat().st_mtime_ns != at for v, at in before.items()) >= count
+
+    return begin
+
+
+def kill_broker(host: Host) -> None:
+    """SIGKILL: its storage workers go with it, wherever they are."""
+    broker = host.daemons.pop("ha-broker")
+    broker.kill()
+    broker.wait(10)
+
+
+def kill_workers(host: Host) -> None:
+    """SIGKILL to the storage workers alone: the broker notices, and goes on."""
+    broker = host.daemons["ha-broker"].pid
+    children = Path(f"/proc/{broker}/task/{broker}/children").read_text().split()
+    workers = [int(pid) for pid in children if "storage_worker" in command_line(int(pid))]
+    assert workers
+    for pid in workers:
+        os.kill(pid, signal.SIGKILL)
+
+
+def put_and_kill(
+    host: Host,
+    file: Path,
+    begin: Callable[[Host], Callable[[], bool]],
+    kill: Callable[[Host], None],
+) -> bool:
+    """Put the file, kill when it has come so far; return whether the put was done before."""
+    look = begin(host)
+    put = subprocess.Popen(
+        [str(PROGRAMS / "ha-agent"), "--config", str(host.config), "store", "put", str(file)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        ends_at = CLOCK.now() + LIMIT_SECONDS
+        while not look() and put.poll() is None:
+            assert CLOCK.now() < ends_at
+            CLOCK.block(LOOK_SECONDS)
+        kill(host)
+        stdout, stderr = put.communicate(timeout=60)
+    finally:
+        put.kill()
+        put.wait(10)
+    if put.returncode == 0:
+        assert "is in the store" in stdout
+        return True
+    assert put.returncode == 1
+    assert stdout == ""
+    assert stderr.startswith("ha-agent: ")
+    assert "Traceback" not in stderr
+    return False
+
+
+@pytest.mark.parametrize("kill", [kill_broker, kill_workers])
+def test_after_a_kill_the_old_or_the_new_one_is_read_whole(
+    host: Host, twin: Host, tmp_path: Path, kill: Callable[[Host], None]
+) -> None:
+    old = read_ovf(host.domain)
+    write_ovf(host.domain, old, others=OTHER_VMS)
+    started(host, twin)
+    file = tmp_path / "new.ovf"
+    # How far each put comes: a torn copy is written whole, and first.
+    rounds = [(True, written(1)), (False, written(1)), (False, written(2)), (True, written(2))]
+    if kill is kill_broker:
+        rounds += [(False, marked(1)), (False, marked(2))]
+    whole = 0
+    for number, (is_torn, begin) in enumerate(rounds):
+        new = edited(host.domain, old, memory_mib=300 + number)
+        file.write_bytes(new)
+        if is_torn:
+            tear(store_volumes(host.domain)[number % 2])
+        was_done = put_and_kill(host, file, begin, kill)
+        whole += was_done
+        done(twin, "refresh")
+        assert in_use(twin) in ((new,) if was_done else (old, new))
+        if kill is kill_broker:
+            host.start(["ha-broker"])
+            says(host, "  definition ")
+        assert in_use(host) in ((new,) if was_done else (old, new))
+        assert host.dead_daemons() == []
+        done(host, "store", "put", str(file))
+        assert done(twin, "store", "verify").count(identity_of(new)) == 2
+        assert in_use(twin) == in_use(host) == new
+        old = new
+    # A broker that dies at its first copy's end has the second one still to mark.
+    assert whole < len(rounds) or kill is not kill_broker
