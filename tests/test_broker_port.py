@@ -7,12 +7,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import functools
 import os
 import uuid
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
-from typing import Any, Callable, cast
+from typing import Any, Callable, Optional, cast
 
 import pytest
 
@@ -45,7 +44,9 @@ from ha_agent.errors import BadInput, DeadlineExceeded, EnvironmentFault
 from ha_agent.instant import Instant
 from ha_agent.ovfstore import guard
 from ha_agent.ovfstore.history import History
+from ha_agent.ovfstore.model import VmDefinition
 from ha_agent.ovfstore.ovf_build import build_ovf
+from ha_agent.ovfstore.translate import DomainXml
 from ha_agent.ports import Broker, DomainDefinition
 from ha_agent.vdsm.verbs import Vdsm
 from tests.broker.fake_blocks import FakeBlocks
@@ -74,6 +75,12 @@ class Subject:
     broker: Broker
     reported: Callable[[], Report]
     refuse: Callable[[], None]
+
+
+async def judge(
+    new: VmDefinition, domain: DomainXml, current: Optional[VmDefinition]
+) -> tuple[guard.Refusal, ...]:
+    return guard.judge(new, domain, current, guard.GuardFacts(DOMAIN, VM))
 
 
 class AwayVdsm:
@@ -115,7 +122,7 @@ class RealBroker:
                 read_deadline_seconds=5,
             ),
             history=history,
-            judge=functools.partial(guard.judge, facts=guard.GuardFacts(DOMAIN, VM)),
+            judge=judge,
             run_dir=folder,
             clock=CLOCK,
             refresh_interval_seconds=60,

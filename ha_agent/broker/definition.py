@@ -15,7 +15,7 @@ history stays in use, visibly stale. A refused definition is judged again with e
 hosts come back, and is used when the guard lets it pass, when a person has approved it beside
 the OVF or earlier on this host, or when one insists now (`accept`). Nothing that asks for
 status waits for any of this. A store whose descriptions have not changed is not read again.
-Long work, parsing and writing files, is done in threads.
+Long work, parsing, judging and writing files, is done in threads.
 """
 
 from __future__ import annotations
@@ -259,7 +259,7 @@ class DefinitionKeeper:
                 is_from_history=False,
             )
             return
-        refusals = self._refusals(definition)
+        refusals = await self._refusals(definition)
         approved = self._files.approved(definition.identity) | set(definition.approved)
         standing = tuple(r for r in refusals if not (r.may_force and r.code in approved))
         if standing:
@@ -268,9 +268,9 @@ class DefinitionKeeper:
         overruled = tuple(sorted({refusal.code for refusal in refusals}))
         await self._adopt(dataclasses.replace(definition, approved=overruled))
 
-    def _refusals(self, definition: Definition) -> tuple[Refusal, ...]:
+    async def _refusals(self, definition: Definition) -> tuple[Refusal, ...]:
         current = None if self.current is None else self.current.vm
-        return self._judge(definition.vm, definition.domain, current)
+        return await self._judge(definition.vm, definition.domain, current)
 
     async def _hold(self, definition: Definition, refusals: tuple[Refusal, ...]) -> None:
         changes = await self._changes(definition)
@@ -295,7 +295,7 @@ class DefinitionKeeper:
         definition = await self._parsed(document, where, where)
         current = self.current
         same = current is not None and current.identity == definition.identity
-        refusals = () if same else self._refusals(definition)
+        refusals = () if same else await self._refusals(definition)
         return Judged(definition.vm, definition.domain, refusals, await self._changes(definition))
 
     async def accept(self, identity: str, *, force: bool) -> tuple[Refusal, ...]:
@@ -309,7 +309,7 @@ class DefinitionKeeper:
             if pending is None or pending.definition.identity != identity:
                 waiting = "none does" if pending is None else f"{pending.definition.identity} does"
                 raise BadInput(f"no definition {identity!r:.40} waits to be accepted; {waiting}")
-            refusals = self._refusals(pending.definition)
+            refusals = await self._refusals(pending.definition)
             standing = tuple(r for r in refusals if not (force and r.may_force))
             if not standing:
                 definition = dataclasses.replace(

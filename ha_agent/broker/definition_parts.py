@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import functools
 from collections.abc import Coroutine
 from typing import Any, Callable, Optional
 
@@ -95,7 +97,7 @@ class DefinitionParts:
             can_do_facts=self._can_do_facts,
         )
 
-    def _judge(
+    async def _judge(
         self, new: VmDefinition, domain: DomainXml, current: Optional[VmDefinition]
     ) -> tuple[Refusal, ...]:
         facts = guard_facts(
@@ -103,7 +105,8 @@ class DefinitionParts:
             storage_domain_uuid=self._domain_uuid,
             capabilities=self.capacity.current,
         )
-        return judge(new, domain, current, facts)
+        work = functools.partial(judge, new, domain, current, facts)
+        return await asyncio.get_running_loop().run_in_executor(None, work)
 
     def _can_do_facts(self) -> CanDoFacts:
         storage, current = self._config.storage, self.keeper.current

@@ -7,7 +7,7 @@ takes a while for a long one, so that is for a thread.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from typing import Callable, Optional
 
@@ -19,8 +19,10 @@ from ha_agent.ovfstore.model import VmDefinition
 from ha_agent.ovfstore.ovf_parse import parse_ovf
 from ha_agent.ovfstore.translate import DomainXml, domain_xml
 
-Judge = Callable[[VmDefinition, DomainXml, Optional[VmDefinition]], "tuple[Refusal, ...]"]
-"""`judge(new, domain, current)`: the guard (guard.py) with this host's facts."""
+Judge = Callable[
+    [VmDefinition, DomainXml, Optional[VmDefinition]], Awaitable["tuple[Refusal, ...]"]
+]
+"""`judge(new, domain, current)`: the guard (guard.py) with this host's facts, in a thread."""
 
 _LINES = 20
 _LINE_LENGTH = 300

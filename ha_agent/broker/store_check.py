@@ -10,6 +10,8 @@ A copy is *whole* when its archive is, so that other VMs' members can be taken f
 
 from __future__ import annotations
 
+import asyncio
+import functools
 from dataclasses import dataclass
 from typing import Optional
 
@@ -20,6 +22,15 @@ from ha_agent.ovfstore.approval import identity_of
 from ha_agent.ovfstore.locate import RankedCopy, order_copies
 from ha_agent.ovfstore.ovf_parse import parse_ovf
 from ha_agent.vdsm.verbs import Vdsm
+
+
+async def check_ovf(document: bytes, where: str, vm_uuid: str) -> None:
+    """Raise BadInput unless a document is this VM's OVF.
+
+    It is parsed in a thread: a long one would hold up everything for a second.
+    """
+    parse = functools.partial(parse_ovf, document, where=where, expect_uuid=vm_uuid)
+    await asyncio.get_running_loop().run_in_executor(None, parse)
 
 
 @dataclass(frozen=True)
@@ -133,12 +144,9 @@ class StoreChecker:
         except EnvironmentFault as error:
             return CopyCheck(ranked, members, problem=str(error), fault=error)
         problem = ""
+        where = f"{member_names(self._reader.vm_uuid)[0]} in {ranked.copy.volume_uuid}"
         try:
-            parse_ovf(
-                stored.document,
-                where=f"{member_names(self._reader.vm_uuid)[0]} in {ranked.copy.volume_uuid}",
-                expect_uuid=self._reader.vm_uuid,
-            )
+            await check_ovf(stored.document, where, self._reader.vm_uuid)
         except BadInput as error:
             problem = str(error)
         return CopyCheck(ranked, members, stored.document, stored.approval, problem)

@@ -31,7 +31,12 @@ from typing import Any, Optional, Union
 
 from ha_agent.broker import store_plan
 from ha_agent.broker.storage_lane import StorageLane
-from ha_agent.broker.store_check import StoreChecker, StoreListing, StoreVerdict
+from ha_agent.broker.store_check import (
+    StoreChecker,
+    StoreListing,
+    StoreVerdict,
+    check_ovf,
+)
 from ha_agent.broker.store_claim import (
     Access,
     Clock,
@@ -49,7 +54,6 @@ from ha_agent.ovfstore.locate import (
     format_description,
     parse_description,
 )
-from ha_agent.ovfstore.ovf_parse import parse_ovf
 from ha_agent.vdsm.errors import VdsmCallFailed
 from ha_agent.vdsm.verbs import Vdsm
 
@@ -158,7 +162,7 @@ class StoreWriter:
         after each of these a good copy has the old document or the new one.
         """
         name, approval_name = member_names(self._reader.vm_uuid)
-        parse_ovf(document, where="the document to store", expect_uuid=self._reader.vm_uuid)
+        await check_ovf(document, "the document to store", self._reader.vm_uuid)
         identity = identity_of(document)
         async with self._changing:
             access = await self._claims.access()

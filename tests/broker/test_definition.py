@@ -167,7 +167,7 @@ class Kept:
             on_change=self.entries.append,
         )
 
-    def judge(
+    async def judge(
         self, vm: VmDefinition, domain: DomainXml, current: Optional[VmDefinition]
     ) -> tuple[Refusal, ...]:
         hosts = (HostCapacity(1, "h1", memory_mib=self.memory_mib),)
@@ -614,10 +614,10 @@ async def test_an_approval_of_something_else_approves_nothing(
 class Never(Kept):
     """Nobody may force what this guard refuses."""
 
-    def judge(
+    async def judge(
         self, vm: VmDefinition, domain: DomainXml, current: Optional[VmDefinition]
     ) -> tuple[Refusal, ...]:
-        found = super().judge(vm, domain, current)
+        found = await super().judge(vm, domain, current)
         return tuple(replace(refusal, may_force=False) for refusal in found)
 
 
@@ -634,7 +634,7 @@ async def test_nobody_may_insist_on_everything(store: Store, tmp_path: Path) -> 
 class NothingBig(Kept):
     """A guard that refuses, also where nothing is in use yet."""
 
-    def judge(
+    async def judge(
         self, vm: VmDefinition, domain: DomainXml, current: Optional[VmDefinition]
     ) -> tuple[Refusal, ...]:
         if vm.memory_mib < 4096:
@@ -681,7 +681,7 @@ async def test_a_document_is_judged_before_it_is_stored(refused: Kept) -> None:
 class NothingAtAll(Kept):
     """A guard that refuses everything."""
 
-    def judge(
+    async def judge(
         self, vm: VmDefinition, domain: DomainXml, current: Optional[VmDefinition]
     ) -> tuple[Refusal, ...]:
         return (Refusal("no_vm_lease", "its boot disk has no lease", False),)

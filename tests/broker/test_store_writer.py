@@ -8,6 +8,7 @@ import itertools
 import json
 import random
 import tarfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Optional
 
@@ -160,6 +161,24 @@ async def test_the_same_put_again_completes_one_that_was_cut_off(
         with pytest.raises(Killed):
             await Host(world, kill_at=kill_at, kill=kill).writer().put(NEW, None, "a test")
         await assert_put_works(world, NEW, host_id=1)
+
+
+class CountingThreads(ThreadPoolExecutor):
+    """The loop's threads, and how often they got work."""
+
+    works = 0
+
+    def submit(self, *work: Any, **named: Any) -> Any:
+        self.works += 1
+        return super().submit(*work, **named)
+
+
+async def test_no_document_is_parsed_in_the_loop(world: World) -> None:
+    threads = CountingThreads(1)
+    asyncio.get_running_loop().set_default_executor(threads)
+    await Host(world).writer().put(NEW, None, "a test")
+    # The new one, the old one in each copy, the new one in each copy.
+    assert threads.works == 5
 
 
 async def test_what_is_there_is_not_written_again(world: World) -> None:
