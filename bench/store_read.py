@@ -88,7 +88,7 @@ def _rows(
 
 def _ours(worker: store.Worker, path: Path, size_bytes: int) -> float:
     seconds, value = worker.timed(
-        "read_members", path=str(path), size_bytes=size_bytes, names=[store.MEMBER]
+        "read_members", path=str(path), size_bytes=size_bytes, names=[store.MEMBER, f"{store.MEMBER}.approval"]
     )
     if value["members"].get(store.MEMBER) != store.engine_ovf():
         raise NotMeasured(f"{path}: the OVF was not read")

@@ -213,5 +213,6 @@ def member_names(vm_uuid: str) -> tuple[str, str]:
     """Return the names of a VM's OVF in the archive, and of the approval beside it.
 
     The engine reads `*.ovf` only, so the second is ours alone; it drops it with its next update.
+    A put writes it directly before the OVF: it counts there and behind the OVF, not elsewhere.
     """
     return f"{vm_uuid}.ovf", f"{vm_uuid}.ovf.approval"

@@ -38,9 +38,10 @@ def read_members(path: str, size_bytes: Optional[int], names: list[str]) -> dict
     """Read members out of the archive in an OVF_STORE volume.
 
     `size_bytes` is `Size` from the volume's description: the archive must end there. None:
-    there is no description, the archive says itself where it ends. Returns
+    there is no description, the archive says itself where it ends. The first of `names` is the
+    main one, the others count directly before it or behind it (volume_io.read_members). Returns
     {"direct": bool, "members": {name: bytes}}; a name that the archive lacks is left out.
-    Raises OSError and tar_volume's BadInput.
+    Raises OSError and BadInput.
     """
     with directio.open_file(path) as file:
         members = volume_io.read_members(file, size_bytes, names)

@@ -87,17 +87,22 @@ def read_members(
     for member in _walk(read_at, size_bytes, where, described_size_bytes, first_member):
         if member.name not in wanted:
             continue
-        if member.size_bytes > MEMBER_LIMIT_BYTES:
-            raise BadInput(
-                f"member {member.name!r} is {member.size_bytes} bytes long,"
-                f" more than {MEMBER_LIMIT_BYTES}",
-                where=where,
-                offset=member.header_offset_bytes,
-            )
-        contents[member.name] = _read_exactly(
-            read_at, member.data_offset_bytes, member.size_bytes, where, repr(member.name)
-        )
+        contents[member.name] = member_content(read_at, member, where=where)
     return contents
+
+
+def member_content(read_at: ReadAt, member: Member, *, where: str) -> bytes:
+    """Return the content of a member. Raises BadInput when it is over 8 MiB or not all there."""
+    if member.size_bytes > MEMBER_LIMIT_BYTES:
+        raise BadInput(
+            f"member {member.name!r} is {member.size_bytes} bytes long,"
+            f" more than {MEMBER_LIMIT_BYTES}",
+            where=where,
+            offset=member.header_offset_bytes,
+        )
+    return _read_exactly(
+        read_at, member.data_offset_bytes, member.size_bytes, where, repr(member.name)
+    )
 
 
 def end_of_archive(members: Sequence[Member]) -> int:

@@ -5,10 +5,15 @@ The formats are tar_volume.py's and tar_change.py's; this module moves the bytes
 nothing and locks nothing: broker/volume_ops.py does, in a storage worker, as everything here may
 block for as long as the storage hangs.
 
-**Reading** goes once through the archive, from its beginning to its end: a small one in one
-read, a large one in chunks through one buffer. Each of some thousand headers in a read of its
-own would move fewer bytes, but wait for the storage as many times; threads that read ahead were
-measured too, and waited for each other (and for Python's lock) as long as they saved.
+**Reading members** whose archive's end is known goes from there backwards, and stops where the
+members are found: tar_tail.py says what is verified then, and what is not.
+
+**Walking** goes once through the archive, from its beginning to its end: a small one in one
+read, a large one in chunks through one buffer. Listing, changing and copying do it, and reading
+where the end is not known or the way backwards meets something odd. Each of some thousand
+headers in a read of its own would move fewer bytes, but wait for the storage as many times;
+threads that read ahead were measured too, and waited for each other (and for Python's lock) as
+long as they saved.
 
 **Writing** changes the volume in this order, each step durable before the next one:
 
@@ -34,7 +39,7 @@ from typing import Optional, Protocol
 
 from ha_agent.errors import BadInput, EnvironmentFault
 from ha_agent.instant import WallTime
-from ha_agent.ovfstore import tar_change, tar_volume
+from ha_agent.ovfstore import tar_change, tar_tail, tar_volume
 from ha_agent.ovfstore.tar_header import BLOCK_BYTES, Member
 
 ALIGNED_BYTES = 4096
@@ -111,21 +116,62 @@ class ArchiveReader:
         return self._start + count > offset
 
 
+class _Window:
+    """The part of an archive that was looked at last."""
+
+    def __init__(self, file: VolumeFile) -> None:
+        self._file = file
+        self._start = 0
+        self._view = memoryview(b"")
+        self._memory: Optional[memoryview] = None
+
+    def move(self, offset: int, length_bytes: int) -> memoryview:
+        """Return the range from `offset`, a multiple of ALIGNED_BYTES, on. Raises OSError."""
+        seen = self._seen(offset, length_bytes)
+        if seen is not None:
+            return seen
+        if self._memory is None or len(self._memory) < length_bytes:
+            self._memory = memoryview(mmap.mmap(-1, _round_up(length_bytes)))
+        count = self._file.read_into(offset, self._memory[: _round_up(length_bytes)])
+        self._start = offset
+        self._view = self._memory[: min(count, length_bytes)]
+        return self._view
+
+    def read_at(self, offset: int, length_bytes: int) -> bytes:
+        """Return that range, or less of it where the storage ends. Raises OSError."""
+        seen = self._seen(offset, length_bytes)
+        return self._file.read(offset, length_bytes) if seen is None else bytes(seen)
+
+    def _seen(self, offset: int, length_bytes: int) -> Optional[memoryview]:
+        start = offset - self._start
+        if start < 0 or start + length_bytes > len(self._view):
+            return None
+        return self._view[start : start + length_bytes]
+
+
 def read_members(
     file: VolumeFile, size_bytes: Optional[int], names: list[str]
 ) -> dict[str, bytes]:
-    """Return the contents of members as tar_volume.read_members does.
+    """Return the contents of members; a name that the archive lacks is left out.
+
+    The first of `names` is the main one; the last member of that name counts. The others count
+    when they stand directly before it or behind it, as a change writes them (or anywhere, when
+    there is no main one): so one that is absent does not cost reading the whole archive.
 
     `size_bytes` is `Size` of the volume's description: the archive must end there. None: there
-    is no description, the archive says itself where it ends. Raises OSError, BadInput.
+    is no description, the archive says itself where it ends. Raises OSError, and BadInput when
+    the archive is damaged as far as it was looked at, or a member is over 8 MiB.
     """
-    return tar_volume.read_members(
-        _reader(file, size_bytes).read_at,
-        file.size_bytes(),
-        names,
-        where=file.path,
-        described_size_bytes=size_bytes,
-    )
+    window = _Window(file)
+    members = None
+    if size_bytes is not None and names:
+        members = tar_tail.find_last(window.move, size_bytes, names)
+    if members is None:
+        members = tar_tail.choose(reversed(list_members(file, size_bytes)), names) or {}
+    return {
+        name: tar_volume.member_content(window.read_at, member, where=file.path)
+        for name, member in members.items()
+    }
 
 
 def list_members(file: VolumeFile, size_bytes: Optional[int]) -> tuple[Member, ...]:

@@ -321,7 +321,7 @@ def test_what_does_not_read_back_is_a_fault() -> None:
 def test_a_small_archive_is_read_at_once() -> None:
     file = MemoryFile(bytearray(APPEND), is_block=True)
     assert found(file, len(APPEND)) == {VM: OLD}
-    assert file.read_lengths == [len(APPEND)]
+    assert len(file.read_lengths) == 1
 
 
 def test_a_volume_full_of_tiny_members_is_given_up_early() -> None:
