@@ -36,7 +36,7 @@ from tests.e2e.lone import (
     write_ovf,
 )
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(480)]
 
 OTHER_VMS = 2000
 LOOK_SECONDS = 0.0005
@@ -143,9 +143,9 @@ def test_after_a_kill_the_old_or_the_new_one_is_read_whole(
     started(host, twin)
     file = tmp_path / "new.ovf"
     # How far each put comes: a torn copy is written whole, and first.
-    rounds = [(True, written(1)), (False, written(1)), (False, written(2)), (True, written(2))]
+    rounds = [(True, written(1)), (False, written(2))]
     if kill is kill_broker:
-        rounds += [(False, marked(1)), (False, marked(2))]
+        rounds += [(True, written(2)), (False, marked(1))]
     whole = 0
     for number, (is_torn, begin) in enumerate(rounds):
         new = edited(host.domain, old, memory_mib=300 + number)
