@@ -163,7 +163,13 @@ class DefinitionApi:
         result = await self._writer.put(document, approval, f"{how} by {who}")
         if result.refusal is not None:
             raise RpcRefusal(result.refusal.code, result.refusal.sentence)
-        await self._keeper.accepted(document, how=how, source=f"{how} by {who}", approved=codes)
+        await self._keeper.accepted(
+            document,
+            how=how,
+            source=f"{how} by {who}",
+            last_updated=result.last_updated,
+            approved=codes,
+        )
         return _put_answer(result, judged.differences, codes)
 
     async def _accept(self, params: Mapping[str, Any], _peer: Peer) -> Any:

@@ -34,7 +34,11 @@ from ha_agent.broker.definition_values import (
     Judged,
     Pending,
     definition_entry,
+    is_read_from,
+    is_way_back,
     read_definition,
+    source_of,
+    was_written,
 )
 from ha_agent.broker.snapshot import DefinitionEntry
 from ha_agent.broker.store_reader import StoredOvf, StoreReader
@@ -164,7 +168,9 @@ class DefinitionKeeper:
         # What VDSM can't tell about now may be the copy that was read before.
         known = bool(faults) and not self._is_from_one_of(copies)
         held: Optional[Pending] = None
-        for ranked in order_copies(copies, storage_domain_uuid=self._domain_uuid):
+        ranking = order_copies(copies, storage_domain_uuid=self._domain_uuid)
+        unusable = [ranked.reason for ranked in ranking if was_written(ranked)]
+        for ranked in ranking:
             if not ranked.usable:
                 faults.append(ranked.reason)
                 continue
@@ -173,11 +179,11 @@ class DefinitionKeeper:
             except (EnvironmentFault, BadInput) as fault:
                 faults.append(str(fault))
                 all_read = False
-                known = known or self._is_current(ranked)
+                known = known or is_read_from(self.current, ranked)
                 continue
-            if known and self.current and self.current.identity != definition.identity:
-                # What stands in the other copy is older: no way back.
-                return "what was read before stays in use: " + "; ".join(faults)
+            doubts = [*faults, *unusable]
+            if doubts and is_way_back(self.current, definition, ranked, known=known):
+                return "what was read before stays in use: " + "; ".join(doubts)
             # What could not be read, perhaps just now, is tried again with the next look.
             self._seen = copies if all_read else None
             async with self._deciding:
@@ -210,21 +216,13 @@ class DefinitionKeeper:
                 log.warning("definition taken from the other copy: %s", reason)
         self._passed_over = faults
 
-    def _is_current(self, ranked: RankedCopy) -> bool:
-        """Whether `current` was read from this copy, and the copy was not written since."""
-        current, description = self.current, ranked.description
-        if current is None or description is None:
-            return False
-        written = (_source(ranked.copy), description.last_updated_text or "")
-        return (current.source, current.last_updated) == written
-
     def _is_from_one_of(self, copies: tuple[StoreCopy, ...]) -> bool:
-        return self.current is None or self.current.source in map(_source, copies)
+        return self.current is None or self.current.source in map(source_of, copies)
 
     async def _read(self, ranked: RankedCopy) -> Definition:
         stored = await self._reader.read(ranked)
         where = f"volume {stored.copy.volume_uuid}, {self._vm_uuid}.ovf"
-        source = _source(stored.copy)
+        source = source_of(stored.copy)
         definition = await self._parsed(stored.document, where, source, stored.last_updated)
         approved = _approved_codes(stored, definition.identity)
         return dataclasses.replace(definition, approved=approved)
@@ -322,14 +320,21 @@ class DefinitionKeeper:
             return standing
 
     async def accepted(
-        self, document: bytes, *, how: str, source: str, approved: tuple[str, ...] = ()
+        self,
+        document: bytes,
+        *,
+        how: str,
+        source: str,
+        last_updated: str = "",
+        approved: tuple[str, ...] = (),
     ) -> Definition:
         """Use a document that this host has just put into the store; the caller judged it.
 
-        `how` is put, pushed or rollback. Raises BadInput when nothing can be started from it.
+        `how` is put, pushed or rollback, `last_updated` the copies' date now. Raises BadInput
+        when nothing can be started from it.
         """
         await self._loaded()
-        definition = await self._parsed(document, source, source)
+        definition = await self._parsed(document, source, source, last_updated)
         definition = dataclasses.replace(definition, how=how, approved=approved)
         async with self._deciding:
             self._puts += 1
@@ -372,10 +377,6 @@ class DefinitionKeeper:
         )
         self._on_change(entry)
         return entry
-
-
-def _source(copy: StoreCopy) -> str:
-    return f"volume {copy.volume_uuid}"
 
 
 def _approved_codes(stored: StoredOvf, identity: str) -> tuple[str, ...]:

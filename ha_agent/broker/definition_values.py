@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from typing import Callable, Optional
 
 from ha_agent.broker.snapshot import DefinitionEntry, PendingEntry
+from ha_agent.errors import BadInput
 from ha_agent.instant import WallTime
 from ha_agent.ovfstore.approval import identity_of
 from ha_agent.ovfstore.guard import Refusal
+from ha_agent.ovfstore.locate import RankedCopy, StoreCopy, parse_java_date
 from ha_agent.ovfstore.model import VmDefinition
 from ha_agent.ovfstore.ovf_parse import parse_ovf
 from ha_agent.ovfstore.translate import DomainXml, domain_xml
@@ -104,6 +106,44 @@ def read_definition(
     domain = domain_xml(vm, storage_domain_uuid=domain_uuid)
     identity = identity_of(document)
     return Definition(identity, document, vm, domain, source, last_updated, accepted_at)
+
+
+def source_of(copy: StoreCopy) -> str:
+    """Return what a definition that was read from a copy has as its `source`."""
+    return f"volume {copy.volume_uuid}"
+
+
+def is_read_from(current: Optional[Definition], ranked: RankedCopy) -> bool:
+    """Tell whether `current` was read from this copy, and the copy was not written since."""
+    description = ranked.description
+    if current is None or description is None:
+        return False
+    written = (source_of(ranked.copy), description.last_updated_text or "")
+    return (current.source, current.last_updated) == written
+
+
+def was_written(ranked: RankedCopy) -> bool:
+    """Tell of a copy that is not usable whether it may hold a newer definition than others."""
+    description = ranked.description
+    return not ranked.usable and (description is None or description.last_updated is not None)
+
+
+def is_way_back(
+    current: Optional[Definition], read: Definition, ranked: RankedCopy, *, known: bool
+) -> bool:
+    """Tell whether `read`, out of a copy, is older than `current`, and another one.
+
+    For when not every copy could be read: else the store has the last word. `known`: the copy
+    of `current` is one of those that could not. Then one of unknown age is taken for older.
+    """
+    if current is None or current.identity == read.identity:
+        return False
+    theirs = None if ranked.description is None else ranked.description.last_updated
+    try:
+        ours = parse_java_date(current.last_updated, where="the definition in use")
+    except BadInput:
+        return known
+    return theirs is None or theirs < ours or (known and theirs == ours)
 
 
 def definition_entry(

@@ -276,6 +276,48 @@ async def test_no_way_back_while_vdsm_can_not_tell_about_the_newer_copy(
     assert kept.entry.memory_mib == 3072
 
 
+async def test_a_volume_that_vdsm_never_tells_about_holds_no_newer_definition_up(
+    store: Store, tmp_path: Path
+) -> None:
+    # This host put a definition, was started again, and the engine has written since.
+    broken, whole = COPIES
+    before = Kept(store, tmp_path)
+    put_at = java_date_text(CLOCK.wall() + 60.0)
+    await before.keeper.accepted(ovf_of(2048), how="put", source="uid 0", last_updated=put_at)
+    store.hidden.add(broken)
+    kept = Kept(store, tmp_path)
+    assert "is locked" in await kept.keeper.refresh()
+    assert (kept.entry.memory_mib, kept.entry.stale) == (2048, True)
+    store.write(whole, ovf_of(3072), at=120.0)
+    assert await kept.keeper.refresh() == ""
+    assert (kept.entry.memory_mib, kept.entry.stale) == (3072, False)
+
+
+@pytest.mark.parametrize("torn", [True, False])
+async def test_no_way_back_while_the_newer_copy_is_being_written(
+    store: Store, tmp_path: Path, torn: bool
+) -> None:
+    newer = list(COPIES)[1]
+    store.write(newer, ovf_of(2048), at=60.0)
+    kept = Kept(store, tmp_path)
+    await kept.keeper.refresh()
+    if torn:
+        store.write(newer, ovf_of(3072), at=120.0)
+        store.data[newer] = b""
+    else:
+        text = java_date_text(CLOCK.wall() + 60.0)
+        store.descriptions[newer] = format_description(
+            storage_domain_uuid=DOMAIN, updated=False, last_updated_text=text
+        )
+    for _ in range(2):
+        assert "stays in use" in await kept.keeper.refresh()
+        assert (kept.entry.memory_mib, kept.entry.stale) == (2048, True)
+    # Whole again, and older: the store has the last word.
+    store.write(newer, ovf_of(3072), at=1.0)
+    assert await kept.keeper.refresh() == ""
+    assert kept.entry.memory_mib == 3072
+
+
 async def test_a_copy_that_vdsm_can_not_tell_about_is_looked_for_again(
     store: Store, tmp_path: Path
 ) -> None:

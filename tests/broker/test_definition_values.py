@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import replace
+from typing import Optional
 
 import pytest
 
@@ -11,13 +12,18 @@ from ha_agent.broker.definition_values import (
     Definition,
     Pending,
     definition_entry,
+    is_read_from,
+    is_way_back,
     read_definition,
+    source_of,
+    was_written,
 )
 from ha_agent.broker.snapshot import DefinitionEntry
 from ha_agent.errors import BadInput
 from ha_agent.instant import WallTime
 from ha_agent.ovfstore.approval import identity_of
 from ha_agent.ovfstore.guard import Refusal
+from ha_agent.ovfstore.locate import StoreCopy, format_description, order_copies
 from ha_agent.ovfstore.ovf_build import build_ovf
 
 DOMAIN, VM, IMAGE, VOLUME = (str(uuid.UUID(int=number)) for number in range(1, 5))
@@ -104,3 +110,54 @@ def test_long_lists_are_cut() -> None:
     told = definition_entry(None, pending, version=0, store_problem="", history_problem="").pending
     assert told is not None
     assert [len(line) for line in told.differences] == [300] * 20
+
+
+OLD, NEW, NEWER = (f"Sun Nov 22 05:16:{second} UTC 2026" for second in (23, 24, 25))
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "known", "back"),
+    [
+        (NEW, OLD, False, True),
+        (NEW, NEWER, True, False),
+        (NEW, NEW, False, False),
+        (NEW, NEW, True, True),
+        ("", OLD, False, False),
+        ("", NEWER, True, True),
+    ],
+)
+def test_a_way_back_is_to_what_is_older(ours: str, theirs: str, known: bool, back: bool) -> None:
+    description = format_description(
+        storage_domain_uuid=DOMAIN, updated=True, last_updated_text=theirs, size_bytes=1024
+    )
+    (ranked,) = order_copies([StoreCopy(IMAGE, VOLUME, description)])
+    current = replace(read(), last_updated=ours)
+    other = replace(read(), identity="another")
+    assert is_way_back(current, other, ranked, known=known) is back
+    assert not is_way_back(current, read(), ranked, known=known)
+    assert not is_way_back(None, other, ranked, known=known)
+
+
+def test_where_a_definition_was_read_from() -> None:
+    description = format_description(
+        storage_domain_uuid=DOMAIN, updated=True, last_updated_text=NEW, size_bytes=1024
+    )
+    (ranked,) = order_copies([StoreCopy(IMAGE, VOLUME, description)])
+    current = replace(read(), source=source_of(ranked.copy), last_updated=NEW)
+    assert is_read_from(current, ranked)
+    assert not is_read_from(replace(current, last_updated=OLD), ranked)
+    assert not is_read_from(read(), ranked)
+    assert not is_read_from(None, ranked)
+
+
+@pytest.mark.parametrize(
+    ("date", "written"), [(None, False), (NEW, True)], ids=["never", "interrupted"]
+)
+def test_a_copy_that_was_never_written_hides_nothing(date: Optional[str], written: bool) -> None:
+    description = format_description(
+        storage_domain_uuid=DOMAIN, updated=False, last_updated_text=date
+    )
+    (ranked,) = order_copies([StoreCopy(IMAGE, VOLUME, description)])
+    assert was_written(ranked) is written
+    (damaged,) = order_copies([StoreCopy(IMAGE, VOLUME, "no JSON")])
+    assert was_written(damaged)
