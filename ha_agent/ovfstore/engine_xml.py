@@ -17,6 +17,7 @@ from typing import Optional
 from lxml import etree
 
 from ha_agent.ovfstore.codes import BLANK_UUID, VM_NAMESPACE
+from ha_agent.ovfstore.domain_read import memory_mib, vcpus
 from ha_agent.ovfstore.ovf_fields import UUID, local_name
 from ha_agent.ovfstore.xml_input import OvfError, parse_xml
 
@@ -30,13 +31,16 @@ _TRUE = ("true", "1", "yes", "on")
 class Verdict:
     """`xml` to start from, with what was repaired in `notes`; or None and the reason.
 
-    `volume_uuid` is the boot disk's volume, the one that is leased.
+    `volume_uuid` is the boot disk's volume, the one that is leased; memory and CPUs are those
+    at start, None where the XML does not tell.
     """
 
     xml: Optional[str]
     notes: tuple[str, ...] = ()
     refusal: str = ""
     volume_uuid: Optional[str] = None
+    memory_mib: Optional[int] = None
+    vcpus: Optional[int] = None
 
 
 @dataclass(frozen=True)
@@ -90,7 +94,13 @@ def judge_engine_xml(text: str, *, vm_uuid: str, storage_domain_uuid: str) -> Ve
             f"EngineXml: the boot disk {boot.name} is on storage domain"
             f" {boot.storage_domain_uuid}, not on {storage_domain_uuid}"
         )
-    return Verdict(xml, tuple(notes), volume_uuid=boot.volume_uuid)
+    return Verdict(
+        xml,
+        tuple(notes),
+        volume_uuid=boot.volume_uuid,
+        memory_mib=memory_mib(root),
+        vcpus=vcpus(root),
+    )
 
 
 def lease_target(volume_uuid: str, storage_domain_uuid: str) -> dict[str, str]:

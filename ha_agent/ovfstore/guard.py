@@ -43,6 +43,7 @@ from typing import Optional
 from lxml import etree
 
 from ha_agent.ovfstore.codes import DUMMY_BRIDGE, VM_NAMESPACE
+from ha_agent.ovfstore.domain_read import memory_mib, vcpus, whole_number
 from ha_agent.ovfstore.model import VmDefinition
 from ha_agent.ovfstore.ovf_fields import local_name
 from ha_agent.ovfstore.translate import DomainXml, domain_xml
@@ -50,24 +51,6 @@ from ha_agent.ovfstore.xml_input import OvfError, parse_xml
 
 # QEMU's own names for its newest machine of a kind; hosts need not list them.
 _MACHINE_ALIASES = ("pc", "q35")
-# libvirt's scaled integers (its documentation of the domain format): KiB without a unit.
-_BYTES_OF_UNIT = {
-    "b": 1,
-    "bytes": 1,
-    "kb": 10**3,
-    "k": 2**10,
-    "kib": 2**10,
-    "mb": 10**6,
-    "m": 2**20,
-    "mib": 2**20,
-    "gb": 10**9,
-    "g": 2**30,
-    "gib": 2**30,
-    "tb": 10**12,
-    "t": 2**40,
-    "tib": 2**40,
-}
-_DIGITS_LIMIT = 20
 NO_BOOT_ORDER = 1 << 30
 
 
@@ -282,7 +265,7 @@ def _read(xml: str, where: str) -> _DomainFacts:
     disks = () if devices is None else tuple(_disks(root, devices))
     if devices is None or not disks:
         raise OvfError("no disk has the image, volume and domain ids for VDSM", where=where)
-    vcpu, machine = root.find("vcpu"), root.find("os/type")
+    machine = root.find("os/type")
     loader = root.find("os/loader")
     system = root.find("os")
     return _DomainFacts(
@@ -294,8 +277,8 @@ def _read(xml: str, where: str) -> _DomainFacts:
         has_network=any(_is_connected(nic) for nic in devices.findall("interface")),
         is_uefi=(loader is not None and loader.get("type") == "pflash")
         or (system is not None and system.get("firmware") == "efi"),
-        memory_mib=_memory_mib(root.find("memory")),
-        vcpus=None if vcpu is None else _number(vcpu.get("current") or vcpu.text),
+        memory_mib=memory_mib(root),
+        vcpus=vcpus(root),
         machine=None if machine is None else machine.get("machine") or None,
     )
 
@@ -320,7 +303,7 @@ def _disks(root: etree._Element, devices: etree._Element) -> list[DomainDisk]:
         if not (image and volume and domain):
             continue  # a direct LUN
         boot = disk.find("boot")
-        order = None if boot is None else _number(boot.get("order"))
+        order = None if boot is None else whole_number(boot.get("order"))
         exclusive = ids.get("shared") == "exclusive"
         found.append(
             DomainDisk(image, volume, domain, exclusive, NO_BOOT_ORDER if order is None else order)
@@ -335,23 +318,6 @@ def _is_connected(nic: etree._Element) -> bool:
     bridge = None if source is None else source.get("bridge")
     # A NIC of another type (user, hostdev, network) is on what its type says.
     return bool(bridge) and bridge != DUMMY_BRIDGE if nic.get("type") == "bridge" else True
-
-
-def _memory_mib(element: Optional[etree._Element]) -> Optional[int]:
-    """Return whole MiB, rounded up."""
-    amount = None if element is None else _number(element.text)
-    unit = "" if element is None else (element.get("unit") or "KiB").lower()
-    if amount is None or unit not in _BYTES_OF_UNIT:
-        return None
-    return -(-amount * _BYTES_OF_UNIT[unit] // 2**20)
-
-
-def _number(text: Optional[str]) -> Optional[int]:
-    digits = (text or "").strip()
-    if not (digits.isascii() and digits.isdigit()):
-        return None
-    # A number cut to so many digits is still beyond everything.
-    return int(digits.lstrip("0")[:_DIGITS_LIMIT] or "0")
 
 
 def _text(parent: etree._Element, name: str) -> str:

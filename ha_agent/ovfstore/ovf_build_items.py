@@ -218,7 +218,7 @@ def device_item(hardware: etree._Element, device: Device) -> None:
     if device.device_uuid:
         # The engine's reader takes an Item without one, but none with an empty one.
         values.append(("rasd:InstanceId", device.device_uuid))
-    values.append(("rasd:ResourceType", str(device.resource_type)))
+    values.append(("rasd:ResourceType", str(int(device.resource_type))))
     if device.monitors is not None:
         values.append(("rasd:VirtualQuantity", str(device.monitors)))
     values += [

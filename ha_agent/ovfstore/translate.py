@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, Optional
 
 from ha_agent.ovfstore.domain_build import build_domain_xml
-from ha_agent.ovfstore.engine_xml import judge_engine_xml
+from ha_agent.ovfstore.engine_xml import Verdict, judge_engine_xml
 from ha_agent.ovfstore.model import VmDefinition
 from ha_agent.ovfstore.xml_input import OvfError
 
@@ -49,7 +49,7 @@ def domain_xml(
                 notes += (
                     f"EngineXml boots from volume {verdict.volume_uuid}, not a disk of its OVF",
                 )
-            return DomainXml(verdict.xml, "engine_xml", notes)
+            return DomainXml(verdict.xml, "engine_xml", notes + _disagreements(vm, verdict))
         notes = (f"EngineXml not used: {verdict.refusal}",)
     if vm.unreadable:
         # With an EngineXml these were passed over; a start from the OVF would guess them.
@@ -59,6 +59,20 @@ def domain_xml(
         vm, storage_domain_uuid=storage_domain_uuid, display_network=display_network
     )
     return DomainXml(xml, "ovf", notes + build_notes)
+
+
+def _disagreements(vm: VmDefinition, verdict: Verdict) -> tuple[str, ...]:
+    """The engine writes both from one VM; a person who edits the OVF forgets the EngineXml."""
+    found = []
+    for what, in_ovf, in_xml in (
+        ("MiB of memory", vm.memory_mib, verdict.memory_mib),
+        ("virtual CPUs", vm.vcpus, verdict.vcpus),
+    ):
+        if in_xml is not None and in_xml != in_ovf:
+            found.append(
+                f"the OVF says {in_ovf} {what}, its EngineXml {in_xml}: the EngineXml is started"
+            )
+    return tuple(found)
 
 
 def with_engine_xml(

@@ -54,6 +54,15 @@ def test_what_only_the_engine_xml_tells_is_not_guessed() -> None:
         domain_xml(unsound, storage_domain_uuid=DOMAIN)
 
 
+def test_an_edit_that_forgot_the_engine_xml_is_told() -> None:
+    sound = domain_xml(VM, storage_domain_uuid=DOMAIN).xml
+    edited = dataclasses.replace(VM, engine_xml=sound, memory_mib=4096, sockets=1)
+    assert domain_xml(edited, storage_domain_uuid=DOMAIN).notes == (
+        "the OVF says 4096 MiB of memory, its EngineXml 2048: the EngineXml is started",
+        "the OVF says 4 virtual CPUs, its EngineXml 8: the EngineXml is started",
+    )
+
+
 def assert_sound(vm: VmDefinition) -> None:
     """Our own EngineXml is used to the byte, and nothing in it needs repair."""
     made, _ = with_engine_xml(vm, storage_domain_uuid=DOMAIN)
@@ -109,9 +118,14 @@ def test_samples(name: str) -> None:
     assert result.source == ("engine_xml" if is_sound else "ovf")
     if is_sound:
         assert result.xml == vm.engine_xml
-        # The made-up samples carry the EngineXml of another VM's disk, and that is said.
-        strange = [note for note in result.notes if "not a disk of its OVF" in note]
-        assert len(strange) == len(result.notes) == (1 if name.startswith("he") else 0)
+        # The made-up samples carry the EngineXml of another VM, and that is said.
+        strange = [
+            note
+            for note in result.notes
+            if "not a disk of its OVF" in note or "the EngineXml is started" in note
+        ]
+        assert strange == list(result.notes)
+        assert bool(strange) is name.startswith("he")
     root = etree.fromstring(result.xml.encode())
     assert root.findtext("uuid") == vm.uuid
     assert len(root.findall("devices/lease")) == 1
