@@ -37,6 +37,11 @@ def add(verbs: Verbs) -> None:
     documents.add_source(translate)
     translate.add_argument("--to", choices=FORMATS, required=True, help="the form wanted")
     translate.add_argument("--domain", metavar="UUID", help="storage domain, where no disk tells")
+    translate.add_argument(
+        "--rebuild",
+        action="store_true",
+        help="with --to ovf: make the EngineXml anew from the OVF's own fields, after an edit",
+    )
     history = ovf.asking("history", "the versions that this host has accepted", _history)
     history.add_argument("--json", action="store_true", help="a list of objects")
     diff = ovf.asking("diff", "what changed between two definitions, by meaning", _diff)
@@ -106,12 +111,12 @@ def _translate(command: Command) -> int:
     _say(meaning.invented)
     if wanted == "json":
         _write(definition_as_json(vm))
-    elif wanted == "ovf" and not document.is_vm_conf:
+    elif wanted == "ovf" and not document.is_vm_conf and not command.arguments.rebuild:
         _write(document.data.decode("utf-8", "replace"))
     else:
         domain_uuid = documents.domain_of(meaning, given)
         if wanted == "ovf":
-            if vm.engine_xml is None:
+            if vm.engine_xml is None or command.arguments.rebuild:
                 vm, notes = with_engine_xml(vm, storage_domain_uuid=domain_uuid)
                 _say(notes)
             _write(build_ovf(vm).decode())
@@ -181,6 +186,7 @@ def put(command: Command, document: bytes, how: str) -> int:
             f" archive of {copy['size_bytes']} bytes, durable"
         )
     _say(f"forced: {code}" for code in answer.get("codes", ()))
+    _say(str(note) for note in answer.get("notes", ()))
     print(
         f"definition {answer.get('identity')} is in the store; it applies at the VM's next start"
     )

@@ -81,6 +81,26 @@ def test_translate_to_each_form(folder: Path) -> None:
     assert ovf.stdout.encode().strip() == OVF.read_bytes().strip()
 
 
+def test_an_edited_ovf_gets_an_engine_xml_that_agrees(folder: Path) -> None:
+    vm = parse_ovf(OVF.read_bytes(), where="OVF")
+    first = folder / "first.ovf"
+    first.write_text(ha_agent(folder, "ovf", "translate", str(OVF), "--to", "ovf").stdout)
+    made = ha_agent(folder, "ovf", "translate", str(first), "--to", "ovf", "--rebuild").stdout
+    edited = folder / "edited.ovf"
+    made_vm = parse_ovf(made.encode(), where="made")
+    edited.write_bytes(build_ovf(replace(made_vm, memory_mib=vm.memory_mib + 1024)))
+    told = ha_agent(folder, "ovf", "translate", str(edited), "--to", "xml")
+    assert "its EngineXml 2048" in told.stderr
+    rebuilt = ha_agent(folder, "ovf", "translate", str(edited), "--to", "ovf", "--rebuild")
+    assert rebuilt.returncode == 0
+    edited.write_text(rebuilt.stdout)
+    told = ha_agent(folder, "ovf", "translate", str(edited), "--to", "xml")
+    assert "its EngineXml" not in told.stderr
+    assert f"<memory unit='KiB'>{3072 * 1024}" in told.stdout.replace('"', "'").replace(
+        "<memory>", "<memory unit='KiB'>"
+    )
+
+
 def test_an_old_vm_conf_becomes_an_ovf_with_what_was_invented_told(folder: Path) -> None:
     path = folder / "vm.conf"
     path.write_text(VM_CONF)

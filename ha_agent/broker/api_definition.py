@@ -22,6 +22,7 @@ from typing import Any, Callable, Optional, TypeVar
 from ha_agent.broker.api_arguments import Access, argument
 from ha_agent.broker.can_do import CanDoFacts, can_do
 from ha_agent.broker.definition import DefinitionKeeper
+from ha_agent.broker.definition_values import Judged
 from ha_agent.broker.rpc_server import Handler, Peer, RpcRefusal
 from ha_agent.broker.shared_config import SharedConfig, SharedFiles
 from ha_agent.broker.store_create import CreateResult
@@ -35,6 +36,7 @@ from ha_agent.ovfstore.history import History
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
+_NOTES = 50
 PUT_HOWS = ("put", "pushed", "rollback")
 # Several volumes, each read, written and read again, and a wait for another writer perhaps
 # (store_writer.py, WriterDeadlines). For the caller only: what writes goes on.
@@ -170,7 +172,7 @@ class DefinitionApi:
             last_updated=result.last_updated,
             approved=codes,
         )
-        return _put_answer(result, judged.differences, codes)
+        return _put_answer(result, judged, codes)
 
     async def _accept(self, params: Mapping[str, Any], _peer: Peer) -> Any:
         identity = argument(params, "identity", str)
@@ -298,13 +300,12 @@ def _conf_answer(found: SharedFiles) -> dict[str, Any]:
     return {"volume_uuid": found.volume_uuid, "files": sizes, "notes": list(found.notes)}
 
 
-def _put_answer(
-    result: PutResult, differences: tuple[str, ...], codes: tuple[str, ...]
-) -> dict[str, Any]:
+def _put_answer(result: PutResult, judged: Judged, codes: tuple[str, ...]) -> dict[str, Any]:
     return {
         "identity": result.identity,
         "last_updated": result.last_updated,
-        "differences": list(differences),
+        "differences": list(judged.differences),
+        "notes": [*judged.domain.notes, *judged.vm.notes][:_NOTES],
         "codes": list(codes),
         "problems": list(result.problems),
         "copies": [
