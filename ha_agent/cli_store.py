@@ -93,6 +93,7 @@ def _put(command: Command) -> int:
             "not an OVF; `ha-agent ovf translate --to ovf` makes one of a vm.conf",
             where=document.where,
         )
+    documents.understood(document)  # here an error can name the file
     return cli_ovf.put(command, document.data, "put")
 
 

@@ -14,6 +14,7 @@ import pytest
 from tests.fake_broker import FakeBroker, ha_agent
 from tests.small_config import write_config
 
+OVF = Path(__file__).parent / "data" / "engine_vm.ovf"
 COPY = {"image_uuid": "i-1", "volume_uuid": "v-1", "usable": True, "sentences": ["updated now"]}
 
 
@@ -63,16 +64,24 @@ def test_get_writes_the_bytes_as_they_are(folder: Path, broker: FakeBroker) -> N
 
 
 def test_put(folder: Path, broker: FakeBroker) -> None:
-    ovf = folder / "new.ovf"
-    ovf.write_bytes(b"<ovf/>")
     copy = {"volume_uuid": "v-1", "written_bytes": 4096, "size_bytes": 20480}
     stored = {"identity": "0123456789ab", "copies": [copy], "codes": ["no_nic"]}
     broker.answers["ovf.put"] = (None, stored)
-    done = ha_agent(folder, "store", "put", str(ovf), "--force")
+    done = ha_agent(folder, "store", "put", str(OVF), "--force")
     assert done.returncode == 0
     assert "copy v-1: 4096 bytes written" in done.stdout
     assert "no_nic" in done.stderr
-    assert broker.asked == [("ovf.put", {"document": b"<ovf/>", "force": True, "how": "put"})]
+    sent = {"document": OVF.read_bytes(), "force": True, "how": "put"}
+    assert broker.asked == [("ovf.put", sent)]
+
+
+def test_what_is_no_ovf_is_not_put(folder: Path, broker: FakeBroker) -> None:
+    bad = folder / "bad.ovf"
+    bad.write_bytes(OVF.read_bytes()[:1000])
+    done = ha_agent(folder, "store", "put", str(bad), "--force")
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"ha-agent: {bad}, line ")
+    assert broker.asked == []
 
 
 def test_a_vm_conf_is_not_put(folder: Path, broker: FakeBroker) -> None:

@@ -38,7 +38,9 @@ import msgpack
 
 from ha_agent.errors import BadInput
 
-DEFAULT_MAX_MESSAGE_BYTES = 1024 * 1024
+# The longest document that a definition may be (8 MiB, ovfstore/xml_input.py), and what goes
+# with it: what may be in use must be told, put and rolled back to as well.
+DEFAULT_MAX_MESSAGE_BYTES = 9 * 1024 * 1024
 MAX_DEPTH = 32
 # Counts every value and every map key. An empty list costs one byte on the wire and 56 in
 # memory, so the bytes alone don't bound what a message costs.

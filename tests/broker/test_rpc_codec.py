@@ -26,6 +26,8 @@ from ha_agent.broker.rpc_codec import (
     encode,
 )
 from ha_agent.errors import BadInput
+from ha_agent.ovfstore.tar_volume import MEMBER_LIMIT_BYTES
+from ha_agent.ovfstore.xml_input import SIZE_LIMIT_BYTES
 
 _scalars = (
     st.none()
@@ -162,6 +164,13 @@ def test_size_limit_is_exact() -> None:
         RpcDecoder(max_message_bytes=len(frame) - 1).feed(frame[:8])
     with pytest.raises(RpcCodecError, match="the limit is"):
         encode(Response(1, result="x" * 100), max_message_bytes=len(frame) - 1)
+
+
+def test_the_longest_definition_that_is_used_can_be_sent() -> None:
+    document = bytes(max(SIZE_LIMIT_BYTES, MEMBER_LIMIT_BYTES))
+    request = Request(1, "ovf.import", {"backup": document + bytes(65536), "where": "x" * 4096})
+    (message,) = RpcDecoder().feed(encode(request))
+    assert message == request
 
 
 @pytest.mark.parametrize(
