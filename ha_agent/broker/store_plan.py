@@ -13,6 +13,7 @@ from typing import Optional
 
 from ha_agent.broker.store_check import CopyCheck, StoreVerdict
 from ha_agent.broker.store_claim import StoreRefusal
+from ha_agent.errors import EnvironmentFault
 from ha_agent.instant import WallTime
 from ha_agent.ovfstore.locate import StoreCopy, StoreDescription, java_date_text
 
@@ -59,6 +60,19 @@ def refuse(verdict: StoreVerdict) -> Optional[StoreRefusal]:
             "none of the OVF_STORE's copies is whole, and writing one would destroy what may be"
             f" saved from it ({said}): let the engine update its OVF_STORE first",
         )
+    return None
+
+
+def fault_of_newest(verdict: StoreVerdict) -> Optional[EnvironmentFault]:
+    """Return why a copy could not be read that may be newer than all good ones, None without one.
+
+    Such a one is not to be overwritten for a storage's hiccup. One that is no newer is written
+    whole: else a sector that can't be read would keep every change out, for ever.
+    """
+    good = [_calendar(check) for check in verdict.copies if check.is_good]
+    for check in verdict.copies:
+        if check.fault is not None and _calendar(check) > max(good, default=()):
+            return check.fault
     return None
 
 
@@ -123,6 +137,11 @@ def _same_update(one: CopyCheck, other: CopyCheck) -> bool:
         and first.last_updated == second.last_updated
         and one.members == other.members
     )
+
+
+def _calendar(check: CopyCheck) -> tuple[int, ...]:
+    description = check.ranked.description
+    return () if description is None else description.last_updated or ()
 
 
 def _size(check: CopyCheck) -> int:

@@ -12,6 +12,11 @@ again, last (facts/ovf-and-volumes.md, 1.3):
     4  "Updated":true, the new Size, the new date                      readers take it from here
        then the next copy, from 1
 
+Between 1 and 2 the copies that are good meanwhile are looked at: when one of them is changed by
+somebody else now, nothing is touched, and the copy gets its old description back; as it does when
+a write is refused and left it as it was. While a worker hangs that was given up, nothing is begun:
+what it was writing may still come.
+
 A copy is changed where it stands when it is from the same update as the best one, else written
 whole from that. Cut off anywhere, the copy in work says "Updated":false and is not read, and
 another one is good, with the old OVF or the new; the next put starts with the one that is not.
@@ -24,14 +29,17 @@ this host's clock says and whatever zone the engine's dates are in.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import errno
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Optional, Union
 
 from ha_agent.broker import store_plan
-from ha_agent.broker.storage_lane import StorageLane
+from ha_agent.broker.storage_lane import StorageFault, StorageLane
 from ha_agent.broker.store_check import (
+    CopyCheck,
     StoreChecker,
     StoreListing,
     StoreVerdict,
@@ -47,6 +55,7 @@ from ha_agent.broker.store_claim import (
 from ha_agent.broker.store_create import MIN_COPIES, CreateResult, StoreCreator
 from ha_agent.broker.store_reader import StoreReader, member_names
 from ha_agent.errors import BadInput, EnvironmentFault
+from ha_agent.instant import Instant
 from ha_agent.ovfstore.approval import identity_of
 from ha_agent.ovfstore.locate import (
     RankedCopy,
@@ -58,6 +67,8 @@ from ha_agent.vdsm.errors import VdsmCallFailed
 from ha_agent.vdsm.verbs import Vdsm
 
 log = logging.getLogger(__name__)
+
+_ERRNO_NAMES = frozenset(errno.errorcode.values())
 
 
 @dataclass(frozen=True)
@@ -102,6 +113,7 @@ class _Put:
     changes: Mapping[str, Optional[bytes]]
     date: str
     mtime: float
+    checks: Mapping[StoreCopy, CopyCheck]
 
 
 class StoreWriter:
@@ -169,10 +181,9 @@ class StoreWriter:
             if isinstance(access, StoreRefusal):
                 return PutResult(identity, access)
             verdict = await self._checker.check(await self._quiet_listing())
-            for copy in verdict.copies:
-                if copy.fault is not None:
-                    # It may be the newest one: not to be overwritten for a storage's hiccup.
-                    raise copy.fault
+            fault = store_plan.fault_of_newest(verdict)
+            if fault is not None:
+                raise fault
             refusal = store_plan.refuse(verdict)
             if refusal is not None:
                 return PutResult(identity, refusal, problems=verdict.problems)
@@ -186,7 +197,8 @@ class StoreWriter:
                 wall, (copy.ranked.description for copy in verdict.copies)
             )
             changes: dict[str, Optional[bytes]] = {approval_name: approval, name: document}
-            put = _Put(access, changes, date, wall.unix_seconds)
+            checks = {check.ranked.copy: check for check in verdict.copies}
+            put = _Put(access, changes, date, wall.unix_seconds, checks)
             written = await self._write_all(put, verdict)
             if isinstance(written, StoreRefusal):
                 return PutResult(identity, written, problems=verdict.problems)
@@ -203,11 +215,7 @@ class StoreWriter:
     async def _quiet_listing(self) -> StoreListing:
         """Return a listing in which no other writer is at work. Raises StoreChanged."""
         listing = await self._checker.list()
-        busy = {
-            ranked.copy
-            for ranked in listing.copies
-            if self._claims.is_busy(ranked.copy, ranked.description)
-        }
+        busy = self._busy(listing)
         if not busy:
             return listing
         names = ", ".join(sorted(copy.volume_uuid for copy in busy))
@@ -215,9 +223,17 @@ class StoreWriter:
         log.info("%s: being written, or a write was cut off; waiting %g s", names, seconds)
         await self._clock.sleep(seconds)
         listing = await self._checker.list()
-        if not busy <= {ranked.copy for ranked in listing.copies}:
+        is_there = busy <= {ranked.copy for ranked in listing.copies}
+        if not is_there or not self._busy(listing) <= busy:
             raise StoreChanged(f"{names}: somebody else is writing there now; try again later")
         return listing
+
+    def _busy(self, listing: StoreListing) -> set[StoreCopy]:
+        return {
+            ranked.copy
+            for ranked in listing.copies
+            if self._claims.is_busy(ranked.copy, ranked.description)
+        }
 
     # The write.
 
@@ -225,11 +241,16 @@ class StoreWriter:
         self, put: _Put, verdict: StoreVerdict
     ) -> Union[StoreRefusal, tuple[WrittenCopy, ...]]:
         written: list[WrittenCopy] = []
-        for step in store_plan.plan(verdict):
+        steps = store_plan.plan(verdict)
+        for step in steps:
             source = step.source
             if step.size_bytes is None and source is None and written:
                 # A new store: its second copy is made of the first.
                 source = store_plan.Source(written[0].copy, written[0].size_bytes)
+            others = [done.copy for done in written[:1]]
+            if step is not steps[-1]:
+                others.append(steps[-1].copy)
+            self._refuse_when_a_worker_hangs()
             try:
                 mark = await self._claims.claim(put.access, step.copy, step.old_date)
             except VdsmCallFailed as error:
@@ -237,20 +258,44 @@ class StoreWriter:
                 if written or refusal is None:
                     raise
                 return refusal
-            written.append(await self._write_marked(put, step, source, mark))
+            written.append(await self._write_marked(put, step, source, mark, others))
         return tuple(written)
 
+    def _refuse_when_a_worker_hangs(self) -> None:
+        hanging = self._lane.stats()["abandoned_alive"]
+        if hanging:
+            raise EnvironmentFault(
+                f"{hanging} storage workers that were given up still hang, and what they were"
+                " writing may come late: nothing was begun. Try again when they have ended"
+                " (`ha-agent status`)"
+            )
+
     async def _write_marked(
-        self, put: _Put, step: store_plan.Step, source: Optional[store_plan.Source], mark: str
+        self,
+        put: _Put,
+        step: store_plan.Step,
+        source: Optional[store_plan.Source],
+        mark: str,
+        others: Sequence[StoreCopy],
     ) -> WrittenCopy:
-        copy = step.copy
+        """Steps 2 to 4 of the module's docstring. One of `others` stays good meanwhile."""
+        copy, marked_at = step.copy, self._clock.now() - self._deadlines.settle_seconds
         try:
-            answer = await self._change(put, step, source, mark)
-        except BadInput:
-            # The worker has written nothing: the copy is what it was.
-            await self._claims.expect(copy, mark)
-            await self._claims.describe(put.access, copy, copy.description)
+            for other in others:
+                await self._claims.expect(other, other.description)
+            answer = await self._change(put, step, source, mark, marked_at)
+        except (BadInput, StoreChanged):
+            # Nothing was written: the copy is what it was.
+            await self._give_back(put, copy, mark)
             raise
+        except StorageFault as fault:
+            # An errno is an answer: no worker is at work any more.
+            if fault.errno_name in _ERRNO_NAMES and await self._is_as_before(put, copy, mark):
+                await self._give_back(put, copy, mark)
+            raise
+        if source is not None:
+            # Else what was copied may be half of this and half of that.
+            await self._claims.expect(source.copy, source.copy.description)
         good = format_description(
             storage_domain_uuid=self._reader.domain_uuid,
             updated=True,
@@ -258,6 +303,12 @@ class StoreWriter:
             size_bytes=answer["size_bytes"],
         )
         await self._read_back(put, copy, mark, good)
+        took_seconds = self._clock.now() - marked_at
+        if not put.access.is_exclusive and took_seconds > self._deadlines.grace_seconds:
+            raise EnvironmentFault(
+                f"volume {copy.volume_uuid}: written in {took_seconds:.0f} s, so that another"
+                " host may write there by now; it was not called good"
+            )
         await self._claims.expect(copy, mark)
         await self._claims.describe(put.access, copy, good)
         await self._claims.expect(copy, good)
@@ -270,10 +321,14 @@ class StoreWriter:
         )
 
     async def _change(
-        self, put: _Put, step: store_plan.Step, source: Optional[store_plan.Source], mark: str
+        self,
+        put: _Put,
+        step: store_plan.Step,
+        source: Optional[store_plan.Source],
+        mark: str,
+        marked_at: Instant,
     ) -> Any:
         deadlines = self._deadlines
-        marked_at = self._clock.now() - deadlines.settle_seconds
         info = await self._claims.expect(step.copy, mark)
         if info.capacity_bytes is None:
             raise EnvironmentFault(f"VDSM tells no capacity of volume {step.copy.volume_uuid}")
@@ -304,6 +359,23 @@ class StoreWriter:
     async def _prepare(self, access: Access, copy: StoreCopy) -> str:
         return await self._vdsm.prepare_image(
             self._reader.domain_uuid, copy.image_uuid, copy.volume_uuid, pool_id=access.pool_id
+        )
+
+    async def _give_back(self, put: _Put, copy: StoreCopy, mark: str) -> None:
+        await self._claims.expect(copy, mark)
+        await self._claims.describe(put.access, copy, copy.description)
+
+    async def _is_as_before(self, put: _Put, copy: StoreCopy, mark: str) -> bool:
+        """Tell whether a marked copy, which was good, holds what it did then."""
+        before = put.checks[copy]
+        if not before.is_good:
+            return False
+        marked = StoreCopy(copy.image_uuid, copy.volume_uuid, mark)
+        now = await self._checker.check_copy(dataclasses.replace(before.ranked, copy=marked))
+        return now.is_good and (now.members, now.document, now.approval) == (
+            before.members,
+            before.document,
+            before.approval,
         )
 
     async def _read_back(self, put: _Put, copy: StoreCopy, mark: str, good: str) -> None:

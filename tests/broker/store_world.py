@@ -63,6 +63,7 @@ class World:
     failing: set[str] = field(default_factory=set)
     domain_type: str = "NFS"
     is_connected: bool = True
+    read_only: set[str] = field(default_factory=set)
     task_looks: int = 2
     task_error: int = 0
     pool: str = ""
@@ -143,6 +144,7 @@ class Host:
         self.tasks: dict[str, int] = {}
         self.on_step: Callable[[str], None] = lambda step: None
         self.pause: Callable[[], Awaitable[None]] = _no_pause
+        self.hanging_workers = 0
         self._kill_at = kill_at
         self._kill = kill
 
@@ -327,18 +329,27 @@ class _Lane:
     def __init__(self, host: Host) -> None:
         self._host = host
 
+    def stats(self) -> dict[str, Any]:
+        return {"abandoned_alive": self._host.hanging_workers}
+
     async def call(self, operation: str, deadline_seconds: float, **args: Any) -> Any:
         assert deadline_seconds > 0
         await self._host.pause()
-        if Path(args["path"]).name in self._host.world.failing:
+        is_write = operation in ("change_members", "write_archive")
+        volume = Path(args["path"]).name
+        if volume in self._host.world.failing and not is_write:
             raise StorageFault("EIO", operation, args["path"], "Input/output error")
+        if is_write and volume in self._host.world.read_only:
+            raise StorageFault("EROFS", operation, args["path"], "Read-only file system")
 
         def run() -> Any:
+            if is_write:
+                self._host.world.failing.discard(volume)  # a bad sector is replaced so
             try:
                 return storage_worker.OPERATIONS[operation](**args)
             except OSError as error:
                 raise StorageFault("EIO", operation, args["path"], str(error)) from error
 
-        if operation in ("change_members", "write_archive"):
+        if is_write:
             return self._host.write(Path(args["path"]), operation, run)
         return run()

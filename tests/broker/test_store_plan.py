@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Optional
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from ha_agent.broker import store_plan
 from ha_agent.broker.store_check import CopyCheck, StoreVerdict
+from ha_agent.errors import EnvironmentFault
 from ha_agent.instant import WallTime
 from ha_agent.ovfstore.locate import (
     StoreCopy,
@@ -87,6 +89,22 @@ def test_a_copy_that_is_not_good_is_made_from_the_best_good_one() -> None:
 def test_other_vms_are_kept_when_no_copy_has_ours() -> None:
     one, two = copy("a", problem="no member"), copy("b", problem="no member")
     assert steps(one, two) == [("b", "from a"), ("a", "in place")]
+
+
+def test_a_copy_that_can_not_be_read_matters_when_it_may_be_the_newest() -> None:
+    fault = EnvironmentFault("EIO")
+
+    def failing(at: float) -> CopyCheck:
+        return replace(copy("z", at=at), members=None, document=None, problem="EIO", fault=fault)
+
+    def newest(*copies: CopyCheck) -> Optional[EnvironmentFault]:
+        return store_plan.fault_of_newest(StoreVerdict(copies, ()))
+
+    assert newest(failing(DAY), copy("a")) is fault
+    assert newest(failing(0.0), copy("a")) is None
+    assert newest(copy("a"), failing(-DAY)) is None
+    assert newest(copy("a", problem="no member"), failing(-DAY)) is fault
+    assert newest(copy("a"), copy("b", at=-DAY)) is None
 
 
 def test_a_new_store_is_written_anew() -> None:

@@ -317,9 +317,57 @@ async def test_a_role_that_goes_between_question_and_write_is_a_refusal(world: W
 
 
 async def test_a_copy_that_cannot_be_read_now_is_not_written_over(world: World) -> None:
+    world.write(SECOND, NEWER, at=5)
     world.failing.add(SECOND)
     host = Host(world)
     with pytest.raises(EnvironmentFault, match="Input/output error"):
+        await host.writer().put(NEW, None, "a test")
+    assert host.steps == []
+
+
+async def test_a_copy_with_a_bad_sector_is_written_whole_when_it_is_no_newer(
+    world: World,
+) -> None:
+    # Else it would keep every change out.
+    world.failing.add(SECOND)
+    result = await Host(world).writer().put(NEW, None, "a test")
+    assert [(copy.copy.volume_uuid, copy.whole) for copy in result.copies] == [
+        (SECOND, True),
+        (FIRST, False),
+    ]
+    assert (await Host(world).writer().verify()).is_good
+    assert await read(world) == NEW
+
+
+async def test_a_copy_that_cannot_be_written_stays_good(world: World) -> None:
+    before = world.volumes[FIRST].description
+    world.read_only.add(FIRST)
+    host = Host(world)
+    with pytest.raises(EnvironmentFault, match="Read-only"):
+        await host.writer().put(NEW, None, "a test")
+    assert host.steps == ["describe 14", "describe 14"]
+    assert world.volumes[FIRST].description == before
+    assert (await host.writer().verify()).is_good
+    # One that was touched does not.
+    world.read_only.clear()
+    small = world.volumes[FIRST].path
+
+    def tear(step: str) -> None:
+        if step == "describe 14" and not world.read_only:
+            small.write_bytes(small.read_bytes().replace(OLD, NEW[: len(OLD)]))
+            world.read_only.add(FIRST)
+
+    host.on_step = tear
+    with pytest.raises(EnvironmentFault, match="Read-only"):
+        await host.writer().put(NEWER, None, "a test")
+    assert '"Updated":false' in world.volumes[FIRST].description
+    assert await read(world) == OLD
+
+
+async def test_nothing_is_begun_while_a_worker_hangs_that_was_given_up(world: World) -> None:
+    host = Host(world)
+    host.hanging_workers = 1
+    with pytest.raises(EnvironmentFault, match="may come late"):
         await host.writer().put(NEW, None, "a test")
     assert host.steps == []
 
@@ -407,6 +455,55 @@ async def test_a_copy_that_somebody_is_writing_is_waited_for_and_left_alone(
     world.volumes[FIRST].description = unfinished("Wed Jul 01 11:18:33 IDT 2020")
     assert (await host.writer(clock).put(NEW, None, "a test")).refusal is None
     assert GRACE_SECONDS in clock.slept
+
+
+async def test_a_copy_that_is_taken_during_the_wait_is_left_alone(world: World) -> None:
+    text = "Wed Jul 01 11:18:33 IDT 2020"
+    world.add(THIRD, unfinished(text))
+
+    class Meanwhile(JumpingClock):
+        async def sleep(self, duration_seconds: float) -> None:
+            world.volumes[FIRST].description = unfinished(text)
+
+    host = Host(world)
+    with pytest.raises(StoreChanged, match="somebody else is writing"):
+        await host.writer(Meanwhile()).put(NEW, None, "a test")
+    assert host.steps == []
+
+
+async def test_no_copy_is_touched_while_somebody_writes_the_other(world: World) -> None:
+    """Else none would be good meanwhile."""
+    before = world.volumes[FIRST].description
+    engines = unfinished("Wed Jul 01 11:18:33 IDT 2020")
+    host = Host(world)
+
+    def engine(step: str) -> None:
+        world.volumes[SECOND].description = engines
+
+    host.on_step = engine
+    with pytest.raises(StoreChanged, match="being changed by somebody else"):
+        await host.writer().put(NEW, None, "a test")
+    assert host.steps == ["describe 14", "describe 14"]
+    assert world.volumes[FIRST].description == before
+    assert await read(world) == OLD
+
+
+async def test_what_is_copied_from_a_copy_that_changes_is_not_called_good(
+    tmp_path: Path,
+) -> None:
+    world = World(tmp_path)
+    older_copy(world)
+    host = Host(world)
+
+    def engine(step: str) -> None:
+        if step == "write_archive":
+            world.volumes[SECOND].description = unfinished("Wed Jul 01 11:18:33 IDT 2020")
+
+    host.on_step = engine
+    with pytest.raises(StoreChanged):
+        await host.writer().put(NEW, None, "a test")
+    assert '"Updated":false' in world.volumes[FIRST].description
+    assert host.steps == ["describe 14", "write_archive"]
 
 
 async def test_the_mark_of_this_host_is_from_an_earlier_life(world: World) -> None:
