@@ -8,6 +8,7 @@ import json
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Callable
 
 import pytest
 
@@ -103,8 +104,9 @@ def without_disks(host: Host, ovf: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("change", [of_another_vm, without_disks])
-def test_what_nobody_can_insist_on(host: Host, tmp_path: Path, change: object) -> None:
-    assert callable(change)
+def test_what_nobody_can_insist_on(
+    host: Host, tmp_path: Path, change: Callable[[Host, bytes], bytes]
+) -> None:
     started(host)
     before = kept(host)
     file = tmp_path / "never.ovf"

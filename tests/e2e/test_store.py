@@ -9,6 +9,7 @@ import subprocess
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Callable
 
 import pytest
 
@@ -20,6 +21,7 @@ from tests.e2e.lone import (
     described,
     done,
     edited,
+    eventually,
     failed,
     in_use,
     lone_host,
@@ -50,6 +52,13 @@ def twin(host: Host) -> Iterator[Host]:
     with twin_of(host, 2) as made:
         yield made
         no_tracebacks(made)
+
+
+def failed_output(host: Host, *arguments: str) -> str:
+    """Run a command whose exit code is part of its answer, and return that."""
+    ended = host.cli(*arguments)
+    assert (ended.returncode, ended.stderr) == (1, "")
+    return ended.stdout
 
 
 def members_of(volume: Path) -> list[str]:
@@ -149,6 +158,23 @@ def test_a_store_is_made_and_filled_and_a_host_gets_its_first_definition(
     assert done(twin, "store", "verify").count("the archive is whole") == 2
 
 
+def test_one_copy_alone_is_not_written_until_there_is_a_second(host: Host, tmp_path: Path) -> None:
+    shutil.rmtree(store_volumes(host.domain)[1].parent)
+    started(host)
+    old = in_use(host)
+    file = tmp_path / "new.ovf"
+    file.write_bytes(edited(host.domain, old, memory_mib=300))
+    before = store_volumes(host.domain)[0].read_bytes()
+    assert "only one copy" in failed_output(host, "store", "verify")
+    assert "`ha-agent store create` makes the second" in failed(host, "store", "put", str(file))
+    assert store_volumes(host.domain)[0].read_bytes() == before
+    assert done(host, "store", "create").count("made image") == 1
+    assert in_use(host) == old
+    done(host, "store", "put", str(file))
+    assert done(host, "store", "verify").count(identity_of(file.read_bytes())) == 2
+    assert len(store_volumes(host.domain)) == 2
+
+
 # --- backup -------------------------------------------------------------------------------
 
 
@@ -179,8 +205,9 @@ def zeroed(volume: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [tear, zeroed])
-def test_the_last_good_one_outlives_both_copies(host: Host, damage: object) -> None:
-    assert callable(damage)
+def test_the_last_good_one_outlives_both_copies(
+    host: Host, damage: Callable[[Path], None]
+) -> None:
     started(host)
     good = in_use(host)
     for volume in store_volumes(host.domain):
@@ -188,7 +215,7 @@ def test_the_last_good_one_outlives_both_copies(host: Host, damage: object) -> N
     assert "no copy of the OVF_STORE can be used" in failed(host, "refresh")
     says(host, "the last good one, accepted", "ago, is used")
     assert done(host, "store", "get").encode() == good
-    assert failed(host, "store", "verify") == ""
+    assert "the archive is whole" not in failed_output(host, "store", "verify")
     broker = host.daemons["ha-broker"]
     broker.kill()
     broker.wait(10)
@@ -215,3 +242,44 @@ def test_a_copy_of_a_store_that_comes_back_is_used_again(host: Host, tmp_path: P
     done(host, "refresh")
     assert "last good" not in says(host, IN_USE)
     assert in_use(host) == good
+
+
+def test_a_damaged_version_of_the_history_hides_no_other(host: Host, tmp_path: Path) -> None:
+    started(host)
+    old = in_use(host)
+    file = tmp_path / "new.ovf"
+    file.write_bytes(edited(host.domain, old, memory_mib=300))
+    done(host, "store", "put", str(file))
+    broker = host.daemons["ha-broker"]
+    broker.kill()
+    broker.wait(10)
+    for volume in store_volumes(host.domain):
+        zeroed(volume)
+    newest = host.folder / "state" / "definitions" / "000002.ovf"
+    newest.write_bytes(newest.read_bytes()[:100])
+    host.start(["ha-broker"])
+    says(host, "the last good one, accepted", "from this host's history, version 1")
+    assert in_use(host) == old
+    told = host.cli("ovf", "history")
+    assert "version 2 of this host's history is damaged" in told.stderr
+    assert len(told.stdout.splitlines()) == 2
+
+
+def test_without_vdsm_nothing_is_lost_or_written(host: Host, tmp_path: Path) -> None:
+    started(host)
+    old = in_use(host)
+    file = tmp_path / "new.ovf"
+    file.write_bytes(edited(host.domain, old, memory_mib=300))
+    host.daemons.pop("ha-vdsm").kill()
+    before = [volume.read_bytes() for volume in store_volumes(host.domain)]
+    for arguments in (("put", str(file)), ("list",), ("verify",), ("create",)):
+        assert "VDSM" in failed(host, "store", *arguments)
+    assert "VDSM" in failed(host, "refresh")
+    assert in_use(host) == old
+    says(host, "VDSM", identity_of(old))
+    assert [volume.read_bytes() for volume in store_volumes(host.domain)] == before
+    host.start(["ha-vdsm"])
+    eventually(
+        lambda: host.cli("store", "put", str(file)).returncode == 0, "the put does not succeed"
+    )
+    assert in_use(host) == file.read_bytes()
