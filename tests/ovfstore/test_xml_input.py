@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -36,6 +39,14 @@ LAUGHS = (
         (b"<a>\x00</a>", "byte 3: a NUL byte"),
         (b"<a>" * 65 + b"</a>" * 65, "nested deeper than 64"),
         (b"<a>" * 100_000, "dee?p"),
+        (
+            b"<a>\n" + b"<b>" * 64 + b"</b>" * 64 + b"</a>",
+            "line 2: elements nested deeper than 64",
+        ),
+        (b"<a>" * 300 + b"</a>" * 300, "line 1: .*dee?p"),
+        (b"<a>" + b"\n" * 70_000 + b"<b>", "line 70001: not well-formed"),
+        (b"<a>" + b"\n" * 70_000 + b"<b>" * 64 + b"</b>" * 64 + b"</a>", "FILE: elements nested"),
+        (b"<a>" + b"=" * 300_001 + b"</a>", 'signs "=" in the XML, more than 300000'),
         (b"<a>" + b"<b/>" * 200_000 + b"</a>", "more than 40000"),
         (b"<a>" + b" " * (8 << 20) + b"</a>", "bytes of XML, more than"),
     ],
@@ -46,11 +57,55 @@ def test_refused(data: bytes, expected: str) -> None:
     assert str(caught.value).startswith("FILE")
 
 
+def test_a_hundred_megabytes() -> None:
+    with pytest.raises(OvfError, match="100000000 bytes of XML, more than"):
+        parse_xml(b"<".ljust(100_000_000), where="FILE")
+
+
+_MEMORY = """
+import resource
+from ha_agent.ovfstore.xml_input import SIZE_LIMIT_BYTES, OvfError, parse_xml
+
+def fill(piece):
+    return b"<a>" + piece * ((SIZE_LIMIT_BYTES - 7) // len(piece)) + b"</a>"
+
+def element(count):
+    return b"<b " + b" ".join(b'a%d=""' % number for number in range(count)) + b"/>"
+
+for data in (
+    fill(b"<a/>"), fill(b"<!---->"), fill(b"<a/><?a?>"), fill(element(1)), fill(element(30)),
+    fill(element(999)), b"<a>" + element(30) * 9900 + b"</a>", b"<a>" + element(700_000) + b"</a>",
+    b"<a>" * 100_000, b"<a>" * 63 + b"<a/>" * 39_800 + b"</a>" * 63, fill(b"&lt;"), fill(b"]]>"),
+):
+    try:
+        parse_xml(data, where="FILE")
+    except OvfError:
+        pass
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+def test_hostile_documents_need_little_memory() -> None:
+    run = [sys.executable, "-c", _MEMORY]
+    done = subprocess.run(run, capture_output=True, text=True, check=True, timeout=50)
+    assert int(done.stdout) < 200_000
+
+
 def test_the_limits_themselves_are_allowed() -> None:
     depth = xml_input.DEPTH_LIMIT
     assert parse_xml(b"<a>" * depth + b"</a>" * depth, where="F").tag == "a"
     text = b"x" * (xml_input.SIZE_LIMIT_BYTES - 7)
     assert parse_xml(b"<a>" + text + b"</a>", where="F").text == text.decode()
+
+
+@pytest.mark.parametrize("extra", [0, 25_000])
+def test_small_and_large_documents_are_read_alike(extra: int) -> None:
+    text = b"<a b='1'>\n<!-- <x> --><c>t&amp;\xc3\xa4<![CDATA[<y>]]></c>\n<?p i?><d/>"
+    root = parse_xml(text + b"<e></e>" * extra + b"</a>", where="F")
+    assert [child.tag for child in root][:2] == ["c", "d"]
+    assert len(root) == 2 + extra
+    assert root[0].text == "t&ä<y>"
+    assert [xml_input.line_of(child) for child in root][:2] == [2, 3]
 
 
 def test_comments_and_instructions_are_not_seen() -> None:
