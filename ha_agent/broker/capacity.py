@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 
 _FIRST_PAUSE_SECONDS = 5.0
 _LAST_PAUSE_SECONDS = 300.0
+_FIRST_ANSWER_SECONDS = 30.0
 
 
 class CapacityKeeper:
@@ -37,11 +38,23 @@ class CapacityKeeper:
         self._ask = ask
         self._connected = asyncio.Event()
         self._problem = ""
+        self._told = asyncio.Event()
+        self._told.set()
         self.current: Optional[HostCapabilities] = None
 
     def connected(self) -> None:
         """VDSM is there, perhaps anew: ask it. For VdsmClient's `on_connected`."""
         self._connected.set()
+        if self.current is None:
+            self._told.clear()
+
+    async def first_answer(self) -> None:
+        """Wait for the first good answer of a VDSM that is there, but not for long, and once.
+
+        So that a restart of the broker does not make every definition small enough.
+        """
+        if not await wait_for_event(self._told, _FIRST_ANSWER_SECONDS):
+            self._told.set()
 
     async def run(self) -> None:
         """Ask for ever, as the module says."""
@@ -63,6 +76,7 @@ class CapacityKeeper:
             self._problem = str(fault)
             return False
         self._problem = ""
+        self._told.set()
         if told != self.current:
             log.info("this host has %s MiB, %s CPU threads", told.memory_mib, told.cpu_threads)
         self.current = told

@@ -100,6 +100,9 @@ class DefinitionParts:
     async def _judge(
         self, new: VmDefinition, domain: DomainXml, current: Optional[VmDefinition]
     ) -> tuple[Refusal, ...]:
+        if current is not None:
+            # Without one nothing could start meanwhile.
+            await self.capacity.first_answer()
         facts = guard_facts(
             self._picture(),
             storage_domain_uuid=self._domain_uuid,

@@ -112,6 +112,28 @@ def test_what_was_told_once_outlives_a_failure() -> None:
     in_virtual_time(main())
 
 
+def test_the_first_answer_is_waited_for_but_not_for_ever() -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+
+        async def waited(vdsm: FakeVdsm) -> float:
+            began = loop.time()
+            await vdsm.keeper.first_answer()
+            return loop.time() - began
+
+        vdsm = FakeVdsm(AWAY, TOLD)
+        assert await waited(vdsm) == 0  # no VDSM is there that could tell
+        vdsm.keeper.connected()
+        assert await waited(vdsm) == pytest.approx(5)
+        vdsm.keeper.connected()
+        assert await waited(vdsm) == 0
+        dumb = FakeVdsm(AWAY)
+        dumb.keeper.connected()
+        assert [await waited(dumb), await waited(dumb)] == pytest.approx([30, 0])
+
+    in_virtual_time(main())
+
+
 def picture(*hosts: HostEntry) -> Snapshot:
     return Snapshot(1, 1, "alpha", "vm", Instant(0.0), hosts=hosts)
 

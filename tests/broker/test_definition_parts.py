@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import dataclasses
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any, Optional, cast
 
@@ -40,7 +40,19 @@ SMALL, BIG = ovf_of(1024), ovf_of(MEMORY_MIB + 1024)
 
 
 class CapableHost(Host):
-    """A host whose VDSM tells what it has."""
+    """A host whose VDSM tells what it has, once `told` is set."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world)
+        self.told = asyncio.Event()
+        self.told.set()
+
+    async def call(
+        self, method: str, params: Mapping[str, Any], *, deadline_seconds: Optional[float] = None
+    ) -> Any:
+        if method == "Host.getCapabilities":
+            await self.told.wait()
+        return await super().call(method, params, deadline_seconds=deadline_seconds)
 
     def _getCapabilities(self) -> dict[str, Any]:
         return {"memSize": str(MEMORY_MIB), "cpuThreads": "8", "emulatedMachines": []}
@@ -61,6 +73,10 @@ class Parts:
         )
         for made_folder in (made.host.run_dir, made.host.state_dir):
             made_folder.mkdir()
+        self.restart()
+
+    def restart(self) -> None:
+        """Begin with what is on the disks."""
         self.host = CapableHost(self.world)
         self.picture = Snapshot(0, 1, "host1", VM, Instant(0.0))
         self.entry = DefinitionEntry()
@@ -148,6 +164,23 @@ async def test_the_guard_knows_this_hosts_memory_and_that_of_live_ones(tmp_path:
         parts.picture = dataclasses.replace(parts.picture, hosts=(other,))
         assert await refusal() is None
         await parts.in_use(BIG)
+
+
+async def test_a_restart_lets_nothing_pass_that_the_guard_refused(tmp_path: Path) -> None:
+    """VDSM takes seconds to tell what this host has; until then nothing would be too big."""
+    parts = Parts(tmp_path)
+    await parts.made.keeper.refresh()  # SMALL is in the history of this host
+    parts.write(BIG, at=0)
+    parts.restart()
+    parts.host.told.clear()
+    async with at_work(parts):
+        parts.made.connected()
+        look = asyncio.ensure_future(parts.made.keeper.refresh())
+        await asyncio.wait({look}, timeout=0.3)
+        parts.host.told.set()
+        assert "is not used" in await look
+        assert parts.entry.identity == identity_of(SMALL)
+        assert parts.entry.pending is not None
 
 
 async def test_the_history_is_in_the_state_folder_and_as_long_as_configured(
