@@ -197,5 +197,11 @@ class ResumeBehavior(enum.Enum):
 # `Disk@volume-format` to the `type` of libvirt's `<driver>` (engine: VolumeFormat).
 DRIVER_TYPES = {"RAW": "raw", "COW": "qcow2", "Unassigned": "raw"}
 
+# `default_boot_sequence` by its number: C is a hard disk, D a CD-ROM, N the network (engine:
+# BootSequence). A vm.conf has them in lower case (`boot`).
+BOOT_SEQUENCES = (
+    "C", "DC", "N", "CDN", "CND", "DCN", "DNC", "NCD", "NDC", "CD", "D", "CN", "DN", "NC", "ND",
+)  # fmt: skip
+
 # VDSM puts a NIC without network on this bridge (vdsm: lib/vdsm/network/..., DUMMY_BRIDGE).
 DUMMY_BRIDGE = ";vdsmdummy;"

@@ -9,7 +9,7 @@ from typing import Optional
 
 from lxml import etree
 
-from ha_agent.ovfstore.codes import TARGET_STEMS
+from ha_agent.ovfstore.codes import BOOT_SEQUENCES, TARGET_STEMS
 from ha_agent.ovfstore.domain_addresses import Addresses, Drive
 from ha_agent.ovfstore.model import Device, Disk, Nic, VmDefinition
 from ha_agent.ovfstore.ovf_fields import UUID
@@ -18,10 +18,6 @@ from ha_agent.ovfstore.xml_input import OvfError
 # The engine keeps the third place of a bus for the CD-ROM: hdc or sdc.
 _CDROM_INDEX = 2
 _IDE_DRIVES = 4
-# Hard disk, CD-ROM and network, by the engine's number (engine: BootSequence).
-_BOOT_SEQUENCES = (
-    "C", "DC", "N", "CDN", "CND", "DCN", "DNC", "NCD", "NDC", "CD", "D", "CN", "DN", "NC", "ND",
-)  # fmt: skip
 # QEMU's names of machines for x86-64, as upstream and Enterprise Linux have them.
 _MACHINE = re.compile(r"(pc|q35|rhel)[A-Za-z0-9_.-]*", re.ASCII)
 # A LUN's id is a file name in /dev/mapper.
@@ -214,7 +210,7 @@ class Plan:
                 "N": list(nics),
             }
             number = self.vm.boot_sequence or 0
-            sequence = _BOOT_SEQUENCES[number] if 0 <= number < len(_BOOT_SEQUENCES) else "C"
+            sequence = BOOT_SEQUENCES[number] if 0 <= number < len(BOOT_SEQUENCES) else "C"
             bootable = [(0, item) for kind in sequence for item in kinds[kind]]
             has_disk = "C" in sequence
             self.note(

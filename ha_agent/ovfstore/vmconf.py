@@ -19,10 +19,16 @@ import re
 from collections.abc import Iterator
 from typing import Optional
 
-from ha_agent.ovfstore.codes import BLANK_UUID, DiskInterface, DisplayType, NicModel
+from ha_agent.ovfstore.codes import (
+    BLANK_UUID,
+    BOOT_SEQUENCES,
+    DiskInterface,
+    DisplayType,
+    NicModel,
+)
 from ha_agent.ovfstore.model import Device, Disk, Nic, NumaNode, Pairs, VmDefinition
 from ha_agent.ovfstore.vmconf_grammar import SIZE_LIMIT_BYTES, Value, is_carried, nested_text
-from ha_agent.ovfstore.vmconf_read import BOOT_SEQUENCES, CUSTOM_PREFIX
+from ha_agent.ovfstore.vmconf_read import CUSTOM_PREFIX
 
 _NIC_MODELS = {
     NicModel.RTL8139_PV: "rtl8139_pv",
@@ -92,7 +98,7 @@ def _boot(vm: VmDefinition) -> Optional[str]:
     number = vm.boot_sequence
     if number is None or not 0 <= number < len(BOOT_SEQUENCES):
         return None
-    return BOOT_SEQUENCES[number]
+    return BOOT_SEQUENCES[number].lower()
 
 
 def _cpu_pinning(text: Optional[str]) -> Optional[str]:

@@ -16,7 +16,7 @@ import re
 from collections.abc import Mapping
 from typing import Optional
 
-from ha_agent.ovfstore.codes import BiosType, DisplayType, Origin, ResourceType
+from ha_agent.ovfstore.codes import BOOT_SEQUENCES, BiosType, DisplayType, Origin, ResourceType
 from ha_agent.ovfstore.model import Device, NumaNode, Pairs, VmDefinition
 from ha_agent.ovfstore.vmconf_devices import DevicesRead, read_devices
 from ha_agent.ovfstore.vmconf_fields import ConfFields
@@ -24,10 +24,6 @@ from ha_agent.ovfstore.vmconf_grammar import Value, VmConf, is_xml_text
 
 DEFAULT_NAME = "HostedEngine"
 CUSTOM_PREFIX = "custom_"
-# `boot`: c is a disk, d a CD-ROM, n the network (engine: BootSequence, in its order).
-BOOT_SEQUENCES = (
-    "c", "dc", "n", "cdn", "cnd", "dcn", "dnc", "ncd", "ndc", "cd", "d", "cn", "dn", "nc", "nd",
-)  # fmt: skip
 _DISPLAYS = {"vnc": DisplayType.VGA, "qxl": DisplayType.QXL, "qxlnc": DisplayType.QXL}
 _VIDEO_DISPLAYS = {display.video_model: display for display in DisplayType}
 # Before VDSM's version 3.0 a VM's interfaces were three lists; no hosted engine is that old.
@@ -170,9 +166,10 @@ def _boot_sequence(fields: ConfFields) -> Optional[int]:
     text = fields.text("boot")
     if text is None:
         return None
-    if text not in BOOT_SEQUENCES:
+    sequence = text.upper()
+    if sequence not in BOOT_SEQUENCES or text != text.lower():
         raise fields.bad(f"{text[:40]!r} is no known boot sequence", "boot")
-    return BOOT_SEQUENCES.index(text)
+    return BOOT_SEQUENCES.index(sequence)
 
 
 def _cpu_pinning(fields: ConfFields) -> Optional[str]:
