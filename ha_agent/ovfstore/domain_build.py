@@ -180,10 +180,9 @@ def _firmware(plan: Plan, system: etree._Element) -> None:
     if not template.startswith("/"):
         template = _NVRAM_TEMPLATES[vm.bios_type]
     add(system, "nvram", f"/var/lib/libvirt/qemu/nvram/{vm.uuid}.fd", template=template)
-    if "nvram" in dict(vm.external_data):
-        plan.note("the UEFI variables of the OVF are not in the XML: VDSM takes them beside it")
-    else:
-        plan.note("UEFI variables are not in the OVF: the firmware starts from its template")
+    has_variables = "nvram" in dict(vm.external_data)
+    what = "not given to VDSM" if has_variables else "not in the OVF"
+    plan.note(f"UEFI variables are {what}: the firmware starts from its template")
 
 
 def _kernel(plan: Plan, system: etree._Element) -> None:

@@ -171,10 +171,9 @@ def _tpm(plan: Plan, devices: etree._Element, device: Device) -> None:
     tpm = add(devices, "tpm", model="tpm-crb")
     add(tpm, "backend", type="emulator", version="2.0")
     plan.put_alias(tpm, device.device_uuid)
-    if "tpm" in dict(plan.vm.external_data):
-        plan.note("the TPM's data of the OVF is not in the XML: VDSM takes it beside it")
-    else:
-        plan.note("the TPM starts empty: its data is not in the OVF")
+    has_data = "tpm" in dict(plan.vm.external_data)
+    reason = "VDSM is not given the data in the OVF" if has_data else "its data is not in the OVF"
+    plan.note(f"the TPM starts empty: {reason}")
 
 
 def _watchdog(plan: Plan, devices: etree._Element, device: Device) -> None:

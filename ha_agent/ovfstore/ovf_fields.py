@@ -138,6 +138,9 @@ class Fields:
         try:
             return read()
         except OvfError as error:
+            if bad is Bad.DOUBT and self.is_keeping:
+                # An older volume's: no start looks at it.
+                bad = Bad.NOTE
             if bad is Bad.RAISE or (bad is Bad.DOUBT and not self.reading.has_engine_xml):
                 raise
             said = self.reading.unreadable if bad is Bad.DOUBT else self.reading.notes
@@ -267,10 +270,19 @@ class Fields:
                 pairs.append((key, value))
         return tuple(pairs)
 
-    def spec_params(self) -> Pairs:
-        """Return the leaves of SpecParams; a nested one is named by its path, with slashes."""
-        element = self.child("SpecParams")
-        return () if element is None else tuple(self._leaves(element, "", 0))
+    def spec_params(self, *used: str) -> Pairs:
+        """Return the leaves of SpecParams; a nested one is named by its path, with slashes.
+
+        `used` are the parameters that a start uses; the others are only written again.
+        """
+        element = self.keeping.child("SpecParams")
+        if element is None:
+            return ()
+        pairs = tuple(self.keeping._leaves(element, "", 0))
+        for child in element:
+            if local_name(child) in used:
+                self._seen.update(((element, ""), (child, "")))
+        return pairs
 
     def _leaves(
         self, element: etree._Element, prefix: str, depth: int

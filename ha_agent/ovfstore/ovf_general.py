@@ -31,11 +31,11 @@ def read_general(content: Fields, vm: VmDefinition) -> VmDefinition:
     return replace(
         vm,
         description=keeping.raw("Description") or "",
-        origin=content.code("Origin", Origin, Bad.NOTE),
+        origin=keeping.code("Origin", Origin, Bad.NOTE),
         time_zone=content.text("TimeZone"),
         is_delete_protected=content.flag("DeleteProtected", False, Bad.NOTE),
         has_balloon=content.flag("BalloonEnabled", has_balloon, Bad.NOTE),
-        starts_paused=content.flag("IsRunAndPause", False, Bad.NOTE),
+        starts_paused=keeping.flag("IsRunAndPause", False, Bad.NOTE),
         io_threads=content.count("NumOfIoThreads", bad=Bad.NOTE) or 0,
         boot_sequence=content.count("default_boot_sequence", bad=Bad.NOTE),
         compat_version=content.text("ClusterCompatibilityVersion"),
@@ -51,10 +51,10 @@ def read_general(content: Fields, vm: VmDefinition) -> VmDefinition:
         predefined_properties=content.properties("PredefinedProperties"),
         user_properties=content.properties("UserDefinedProperties"),
         cpu_pinning=content.text("CpuPinning"),
-        cpu_pinning_policy=content.code("CpuPinningPolicy", CpuPinningPolicy, Bad.NOTE),
+        cpu_pinning_policy=keeping.code("CpuPinningPolicy", CpuPinningPolicy, Bad.NOTE),
         serial_number_policy=content.code("SerialNumberPolicy", SerialNumberPolicy, Bad.NOTE),
         custom_serial_number=content.text("CustomSerialNumber"),
-        has_smartcard=content.flag("IsSmartcardEnabled", False, Bad.NOTE),
+        has_smartcard=keeping.flag("IsSmartcardEnabled", False, Bad.NOTE),
         has_boot_menu=content.flag("IsBootMenuEnabled", False, Bad.NOTE),
         kernel_path=content.text("kernel_url"),
         initrd_path=content.text("initrd_url"),
@@ -110,7 +110,7 @@ def _first_boot(content: Fields) -> Pairs:
 
 def read_external_data(section: Optional[Fields]) -> Pairs:
     """Return the stored bytes of TPM and firmware, by kind, in base64."""
-    items = [] if section is None else section.all("VmExternalDataItem")
+    items = [] if section is None else section.keeping.all("VmExternalDataItem")
     return tuple(
         (item.attribute("kind") or "", item.text("VmExternalDataContent") or "") for item in items
     )
@@ -145,7 +145,7 @@ def read_guest_applications(content: Fields) -> tuple[str, ...]:
 def read_snapshots(section: Optional[Fields]) -> tuple[Snapshot, ...]:
     """Return the VM's snapshots, the active state among them."""
     found = []
-    for item in [] if section is None else section.all("Snapshot"):
+    for item in [] if section is None else section.keeping.all("Snapshot"):
         uuid, kind = item.attribute("id") or "", item.text("Type") or ""
         found.append(
             Snapshot(
@@ -159,7 +159,8 @@ def read_snapshots(section: Optional[Fields]) -> tuple[Snapshot, ...]:
     return tuple(found)
 
 
-def active_snapshot(snapshots: tuple[Snapshot, ...]) -> Optional[str]:
+def active_snapshot(section: Optional[Fields]) -> Optional[str]:
     """Return the uuid of the state that the VM runs on, or None."""
-    active = [snapshot.uuid for snapshot in snapshots if snapshot.kind == "ACTIVE"]
-    return active[-1] if active else None
+    items = [] if section is None else section.all("Snapshot")
+    active = [item for item in items if item.text("Type") == "ACTIVE"]
+    return (active[-1].attribute("id") or "").strip().lower() if active else None

@@ -9,7 +9,7 @@ A direct LUN has a `File` of type LUN, a `Disk` with `lun_id`, and no Item.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Optional
 
@@ -31,6 +31,21 @@ _KIND_OF_TYPE = {
     ResourceType.VIDEO: "video",
     ResourceType.GRAPHICS: "graphics",
 }
+# The SpecParams that count, of the devices that stand in the domain XML with a name of their own.
+# Of other devices their kind alone counts: it is left out, or it is the console and VNC.
+_PARAMETERS: dict[str, tuple[str, ...]] = {
+    "balloon": ("model",),
+    "console": ("consoleType", "enableSocket"),
+    "controller": ("index", "ioThreadId", "model", "ports"),
+    "disk": (),
+    "rng": ("bytes", "period", "source"),
+    "sound": (),
+    "tpm": (),
+    "video": ("vram",),
+    "watchdog": ("action", "model"),
+}
+_WITHOUT_ADDRESS = ("console", "tpm")
+_OF_ONE_SORT = ("balloon", "console", "rng", "tpm")
 _INTERFACES = {interface.value.lower(): interface for interface in DiskInterface}
 # What the writer makes from the rest of an Item; no reader needs it.
 _CAPTIONS = ("Caption", "Description")
@@ -54,14 +69,28 @@ class _Volume:
             parent = (self.element.attribute("parentRef") or "").lower().rpartition("/")[2]
         return parent if parent and parent != BLANK_UUID else None
 
+    @property
+    def keeping(self) -> _Volume:
+        """The same places, read only to be written again."""
+        file, item = self.file, self.item
+        return replace(
+            self,
+            element=self.element.keeping,
+            file=None if file is None else file.keeping,
+            item=None if item is None else item.keeping,
+        )
+
 
 def read_disks(
     disks: Sequence[Fields],
     files: Sequence[Fields],
     items: Sequence[Fields],
-    active_snapshot: Optional[str],
+    active_snapshot: Callable[[], Optional[str]],
 ) -> tuple[Disk, ...]:
-    """Return the VM's disks in the order of the Disk elements, one for each chain."""
+    """Return the VM's disks in the order of the Disk elements, one for each chain.
+
+    `active_snapshot` is asked only for a chain whose volumes don't tell which one is the leaf.
+    """
     files_by_id = {(file.attribute("id") or "").lower(): file for file in files}
     items_by_volume = {(item.text("InstanceId") or "").lower(): item for item in items}
     chains: dict[str, list[_Volume]] = {}
@@ -79,7 +108,7 @@ def _image(element: Fields) -> str:
     return element.uuid_of(reference.partition("/")[0], "@fileRef")
 
 
-def _disk(chain: Sequence[_Volume], active_snapshot: Optional[str]) -> Disk:
+def _disk(chain: Sequence[_Volume], active_snapshot: Callable[[], Optional[str]]) -> Disk:
     leaf = chain[0] if len(chain) == 1 else _leaf(chain, active_snapshot)
     kind = None if leaf.file is None else leaf.file.attribute("disk_storage_type")
     if leaf.element.attribute("lun_id") or kind == "LUN":
@@ -93,25 +122,19 @@ def _older(volume: _Volume) -> Disk:
     for fields in (volume.element, volume.file, volume.item):
         if fields is not None:
             fields.reading.set_older(fields.element)
-    kept = _Volume(
-        volume.element.keeping,
-        volume.image,
-        volume.uuid,
-        None if volume.file is None else volume.file.keeping,
-        None if volume.item is None else volume.item.keeping,
-    )
-    return _image_disk(kept, ())
+    return _image_disk(volume.keeping, ())
 
 
-def _leaf(chain: Sequence[_Volume], active_snapshot: Optional[str]) -> _Volume:
+def _leaf(chain: Sequence[_Volume], active_snapshot: Callable[[], Optional[str]]) -> _Volume:
     """Return the volume of a chain that no other volume is based on."""
     parents = {volume.parent for volume in chain}
     leaves = [volume for volume in chain if volume.uuid not in parents]
-    if len(leaves) != 1 and active_snapshot:
+    snapshot = active_snapshot() if len(leaves) != 1 else None
+    if snapshot:
         active = [
             volume
             for volume in chain
-            if (volume.element.attribute("vm_snapshot_id") or "").lower() == active_snapshot
+            if (volume.element.attribute("vm_snapshot_id") or "").lower() == snapshot
         ]
         leaves = active or leaves
     if len(leaves) != 1:
@@ -166,7 +189,8 @@ def _image_disk(volume: _Volume, older: tuple[Disk, ...]) -> Disk:
         has_incremental_backup=element.keeping.attribute_flag("incremental-backup", False),
         alias=element.keeping.attribute("disk-alias") or "",
         description=element.keeping.attribute("disk-description") or "",
-        parent_uuid=volume.parent,
+        # Of a disk with one volume it says nothing about a start; of a chain, _leaf has asked.
+        parent_uuid=volume.keeping.parent,
         older_volumes=older,
     )
     if volume.file is not None:
@@ -211,7 +235,7 @@ def _with_item(disk: Disk, item: Fields) -> Disk:
         is_plugged=item.flag("IsPlugged", True, Bad.DOUBT),
         device_alias=item.keeping.raw("Alias") or "",
         address=item.address(),
-        spec_params=item.spec_params(),
+        spec_params=item.spec_params("pinToIoThread"),
         custom_properties=item.keeping.properties("CustomProperties", Bad.NOTE),
         extra_fields=item.rest(),
     )
@@ -275,7 +299,7 @@ def read_nic(item: Fields) -> Nic:
     device = "hostdev" if model is NicModel.PCI_PASSTHROUGH else "bridge"
     return Nic(
         device_uuid=item.text("InstanceId") or "",
-        name=item.raw("Name") or "",
+        name=item.keeping.raw("Name") or "",
         model=model,
         network=item.text("Connection"),
         profile=item.keeping.text("OtherResourceType"),
@@ -302,27 +326,36 @@ def read_device(item: Fields, resource_type: int) -> Device:
     if kind is None:
         known = resource_type in _KIND_OF_TYPE
         kind = _KIND_OF_TYPE[ResourceType(resource_type)] if known else ""
-    device = item.text("Device")
+    device = (item.keeping if kind in _OF_ONE_SORT else item).text("Device")
     if device is None:
         device = "cdrom" if resource_type == ResourceType.CDROM else ""
+    is_cdrom = (kind, device) == ("disk", "cdrom")
     monitors = item.keeping.count("VirtualQuantity", bad=Bad.NOTE)
     if resource_type == ResourceType.VIDEO and monitors is None:
         monitors = 1
+    named = item if kind in _PARAMETERS else item.keeping
     return Device(
-        device_uuid=item.text("InstanceId") or "",
+        device_uuid=named.text("InstanceId") or "",
         resource_type=resource_type,
         kind=kind,
         device=device,
         monitors=monitors,
-        boot_order=item.count("BootOrder", bad=Bad.DOUBT) or 0,
+        boot_order=_boot_order(item, is_cdrom),
         is_plugged=item.flag("IsPlugged", True, Bad.DOUBT),
         is_read_only=item.keeping.flag("IsReadOnly", False, Bad.NOTE),
         device_alias=item.keeping.raw("Alias") or "",
-        address=item.address(),
-        spec_params=item.spec_params(),
+        address=(item.keeping if kind in _WITHOUT_ADDRESS else named).address(),
+        spec_params=item.spec_params(*_PARAMETERS.get(kind, ())),
         custom_properties=item.keeping.properties("CustomProperties", Bad.NOTE),
         extra_fields=item.rest(),
     )
+
+
+def _boot_order(item: Fields, is_cdrom: bool) -> int:
+    """Return the place in the boot order, which counts of what a VM can boot from."""
+    if is_cdrom:
+        return item.count("BootOrder", bad=Bad.DOUBT) or 0
+    return item.keeping.count("BootOrder", bad=Bad.NOTE) or 0
 
 
 def read_numa_node(node: Fields) -> NumaNode:
@@ -334,8 +367,11 @@ def read_numa_node(node: Fields) -> NumaNode:
         index=index,
         cpus=_numbers(node, "cpuIdList"),
         memory_mib=memory_mib,
-        tune_mode=node.text("NumaTuneMode"),
-        host_nodes=_numbers(node, "vdsNumaNodeList"),
+        # The engine VM starts on any host, so its cells are bound to none, as by the engine.
+        tune_mode=node.keeping.text("NumaTuneMode"),
+        host_nodes=node.attempt(
+            "vdsNumaNodeList", Bad.NOTE, (), lambda: _numbers(node.keeping, "vdsNumaNodeList")
+        ),
         node_uuid=node.keeping.text("id"),
     )
 

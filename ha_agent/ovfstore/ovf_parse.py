@@ -35,7 +35,7 @@ from typing import Optional
 from lxml import etree
 
 from ha_agent.ovfstore.codes import OVF_NAMESPACES, ResourceType
-from ha_agent.ovfstore.model import Device, Disk, Nic, NumaNode, Snapshot, VmDefinition
+from ha_agent.ovfstore.model import Device, Disk, Nic, NumaNode, VmDefinition
 from ha_agent.ovfstore.ovf_fields import Fields
 from ha_agent.ovfstore.ovf_general import (
     active_snapshot,
@@ -61,6 +61,17 @@ _SECTIONS = frozenset(
         "SnapshotsSection",
         "UserDomainsSection",
         "VirtualHardwareSection",
+        "VmExternalDataSection",
+    }
+)
+# No start needs them; of a chain whose volumes don't tell the leaf, the snapshots do.
+_KEPT_SECTIONS = frozenset(
+    {
+        "AffinityGroupsSection",
+        "AffinityLabelsSection",
+        "NetworkSection",
+        "SnapshotsSection",
+        "UserDomainsSection",
         "VmExternalDataSection",
     }
 )
@@ -145,12 +156,12 @@ def _sections(envelope: Fields, content: Fields) -> dict[str, Fields]:
         for child in parent.element:
             kind = section_kind(child)
             if kind in _SECTIONS and kind not in sections:
-                sections[kind] = Fields(child, envelope.reading)
+                sections[kind] = _section(envelope, child, kind)
     hardware = sections.get("VirtualHardwareSection")
     for child in () if hardware is None else hardware.element:
         kind = section_kind(child)
         if kind in _SECTIONS and kind not in sections:
-            sections[kind] = Fields(child, envelope.reading)
+            sections[kind] = _section(envelope, child, kind)
     for section in sections.values():
         section.attribute("type")
         section.derive("Info", "@required")
@@ -158,6 +169,10 @@ def _sections(envelope: Fields, content: Fields) -> dict[str, Fields]:
     if networks is not None:
         networks.derive("Network")
     return sections
+
+
+def _section(envelope: Fields, element: etree._Element, kind: str) -> Fields:
+    return Fields(element, envelope.reading, is_keeping=kind in _KEPT_SECTIONS)
 
 
 def _vm_uuid(content: Fields, system: Optional[Fields]) -> str:
@@ -187,7 +202,6 @@ def _definition(
     memory_mib = _memory_mib(hardware, items)
     sockets, cores, threads, max_vcpus = _cpus(hardware, items)
     nics, devices = _nics_and_devices(in_order)
-    snapshots = read_snapshots(sections.get("SnapshotsSection"))
     vm = VmDefinition(
         uuid=uuid,
         name=name,
@@ -198,7 +212,7 @@ def _definition(
         max_vcpus=max_vcpus,
         os_type=sections["OperatingSystemSection"].keeping.text("Description") or "other",
         usb_policy=_usb_policy(items.get(ResourceType.USB, [])),
-        disks=_disks(envelope, sections, items, snapshots),
+        disks=_disks(envelope, sections, items),
         nics=nics,
         devices=devices,
         numa_nodes=_numa_nodes(sections.get("NumaNodeSection")),
@@ -209,7 +223,7 @@ def _definition(
         affinity_groups=read_names(sections.get("AffinityGroupsSection"), "AffinityGroup"),
         affinity_labels=read_names(sections.get("AffinityLabelsSection"), "AffinityLabel"),
         guest_applications=read_guest_applications(content),
-        snapshots=snapshots,
+        snapshots=read_snapshots(sections.get("SnapshotsSection")),
     )
     return read_general(content, vm)
 
@@ -270,14 +284,14 @@ def _disks(
     envelope: Fields,
     sections: dict[str, Fields],
     items: dict[int, list[Fields]],
-    snapshots: tuple[Snapshot, ...],
 ) -> tuple[Disk, ...]:
     references, section = envelope.sub("References"), sections.get("DiskSection")
+    history = sections.get("SnapshotsSection")
     return read_disks(
         [] if section is None else section.all("Disk"),
         [] if references is None else references.all("File"),
         items.get(ResourceType.DISK, []),
-        active_snapshot(snapshots),
+        lambda: None if history is None else active_snapshot(envelope.of(history.element)),
     )
 
 

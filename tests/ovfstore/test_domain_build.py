@@ -132,8 +132,8 @@ def test_uefi(bios: BiosType, secure: str, template: str) -> None:
     assert "UEFI variables are not in the OVF" in notes(vm)
     assert "the TPM starts empty" in notes(vm)
     kept = dataclasses.replace(vm, external_data=(("nvram", "eA=="), ("tpm", "eA==")))
-    assert "UEFI variables of the OVF are not in the XML" in notes(kept)
-    assert "the TPM's data of the OVF is not in the XML" in notes(kept)
+    assert "UEFI variables are not given to VDSM" in notes(kept)
+    assert "the TPM starts empty: VDSM is not given the data in the OVF" in notes(kept)
 
 
 def test_a_template_of_the_variables_of_ones_own() -> None:

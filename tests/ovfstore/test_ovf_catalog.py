@@ -3,19 +3,28 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
 import re
+from collections.abc import Iterator
 
 import pytest
+from lxml import etree
 
+from ha_agent.ovfstore.guard import GuardFacts, judge
 from ha_agent.ovfstore.ovf_catalog import IGNORED, USED
 from ha_agent.ovfstore.ovf_explain import explain_ovf
+from ha_agent.ovfstore.ovf_parse import parse_ovf
+from ha_agent.ovfstore.translate import domain_xml
+from ha_agent.ovfstore.xml_input import OvfError
 
 DATA = pathlib.Path(__file__).resolve().parents[1] / "data"
 OVF = (DATA / "engine_vm.ovf").read_text(encoding="utf-8")
 # Every place that the engine, of any version, is known to write and that OVF has not.
 MORE = (DATA / "engine_vm_more.txt").read_text(encoding="utf-8")
 
+CURRENT = parse_ovf(OVF.encode(), where="F")
+DOMAIN = "5d000000-0000-4000-8000-000000000001"
 # The rows of facts/ovf-and-volumes.md, section 2.2, by the places that they name.
 TABLE = (
     "Content/Name", "OperatingSystemSection/@id", "OperatingSystemSection/Description",
@@ -73,7 +82,17 @@ def documents() -> list[str]:
     old = OVF.replace("<rasd:num_of_sockets>2</rasd:num_of_sockets>", "")
     old = old.replace("<rasd:Parent>d2000000-0000-4000-8000-00000000000a</rasd:Parent>", "")
     unparented = re.sub('ovf:parentRef="d2[^"]*"', 'ovf:parentRef=""', old)
-    return [full, old, unparented]
+    unmarked = [text.replace("<Type>ACTIVE", "<Type>REGULAR") for text in (bare(), old)]
+    return [full, old, unparented, *unmarked]
+
+
+def bare() -> str:
+    """Return a document whose devices leave to the simple elements what they can."""
+    text = re.sub(r"<BootOrder>\d", "<BootOrder>0", OVF).replace('ovf:boot="true"', "")
+    text = re.sub(r"<Item>(?:(?!</Item>).)*ResourceType>20<.*?</Item>", "", text)
+    text = text.replace("<rasd:ResourceSubType>6<", "<rasd:ResourceSubType>3<")
+    text = text.replace("<Origin>6", "<MultiQueuesEnabled>true</MultiQueuesEnabled><Origin>6")
+    return text.replace("<Device>virtio-scsi<", "<Device>virtio-serial<")
 
 
 def key(path: str) -> str:
@@ -114,3 +133,123 @@ def test_each_reason_is_about_a_place_that_is_ignored() -> None:
 @pytest.mark.parametrize("place", TABLE)
 def test_each_row_of_the_element_table_has_a_sentence(place: str) -> None:
     assert place in USED or place in IGNORED
+
+
+# Their value can only be wrong, not another one: what is read then makes no sense.
+STRUCTURE = re.compile(
+    r"(Envelope|References(/File)?|Content|\w+Section(/@type|/Disk|/Snapshot|/NumaNode)?"
+    r"|Item\[\d+\](/ResourceType|/SpecParams)?)"
+)
+# Of a chain that is not clear the VM is refused, rather than run on the wrong volume.
+CHAIN = re.compile(r"Item\[17\]/Parent|DiskSection/Disk/@(parentRef|vm_snapshot_id)|Snapshots")
+VALUES = (
+    "true", "false", "0", "1", "2", "3", "5", "8192", "", "x", "hostdev", "LUN", "COW", "IDE",
+    "bochs", "spice", "vnc", "a=b", "{type=pci, slot=0x0b, bus=0x00, domain=0x0000, function=0x0}",
+    "{type=drive, controller=0, bus=0, target=0, unit=1}", "q35", "0#1", "Etc/GMT+5", "4.3",
+    "GigaBytes", "AUTO_RESUME", "LEAVE_PAUSED", "pc-i440fx-rhel7.6.0", "serial", "urandom",
+    "reset", "7f6e5d4c-3b2a-4190-8f7e-6d5c4b3a2910", "ACTIVE", "/boot/vmlinuz", "de",
+)  # fmt: skip
+
+
+@dataclasses.dataclass
+class Value:
+    """One value of a document: a text, or an attribute when `attribute` is not empty."""
+
+    element: etree._Element
+    attribute: str
+    kind: str
+    verdict: str
+
+    @property
+    def text(self) -> str:
+        if self.attribute:
+            return self.element.get(self.attribute) or ""
+        return self.element.text or ""
+
+    def set(self, text: str) -> None:
+        if self.attribute:
+            self.element.set(self.attribute, text)
+        else:
+            self.element.text = text
+
+
+def values(root: etree._Element) -> Iterator[Value]:
+    """Yield the values of a document, Items of type 0 told apart by their Type."""
+    places = [
+        (element, name)
+        for element in root.iter()
+        for name in ("", *(str(full) for full in element.attrib))
+    ]
+    for row, (element, name) in zip(explain_ovf(etree.tostring(root), where="F"), places):
+        if name or not len(element):
+            items = [item for item in element.iterancestors() if item.tag == "Item"]
+            what = "".join(f" of {item.findtext('Type')}" for item in items[:1])
+            yield Value(element, name, key(row.path) + what, row.verdict)
+
+
+class Start:
+    """What a document means for a start: the domain XML, and what the guard says of it."""
+
+    def __init__(self, root: etree._Element) -> None:
+        self.notes: tuple[str, ...] = ()
+        try:
+            vm = parse_ovf(etree.tostring(root), where="F")
+            domain = domain_xml(vm, storage_domain_uuid=DOMAIN)
+        except OvfError as error:
+            self.meaning: object = type(error)
+            return
+        facts = GuardFacts(DOMAIN, CURRENT.uuid)
+        self.meaning = (domain.xml, judge(vm, domain, CURRENT, facts))
+        self.notes = domain.notes
+
+
+def without_engine_xml(text: str) -> etree._Element:
+    root = etree.fromstring(text.encode())
+    for element in list(root.iter("EngineXml")):
+        parent = element.getparent()
+        assert parent is not None
+        parent.remove(element)
+    return root
+
+
+def test_what_is_used_changes_what_is_started_and_what_is_ignored_does_not() -> None:
+    effective: set[str] = set()
+    used: set[str] = set()
+    wrong: set[str] = set()
+    for text in documents():
+        root = without_engine_xml(text)
+        before = Start(root)
+        found = list(values(root))
+        ignored: set[str] = set()
+        for value in found:
+            if STRUCTURE.fullmatch(value.kind.partition(" of ")[0]):
+                continue
+            old = value.text
+            if value.verdict == "used":
+                used.add(value.kind)
+                if value.kind in effective:
+                    continue
+                same = {other.text for other in found if other.kind == value.kind}
+                candidates = [*VALUES, *sorted(same)]
+            else:
+                candidates = [] if value.kind in ignored else ["x"]
+                ignored.add(value.kind)
+            for candidate in candidates:
+                value.set(candidate)
+                after = Start(root)
+                if (
+                    after.meaning is not OvfError or CHAIN.match(value.kind)
+                ) and after.meaning != before.meaning:
+                    effective.add(value.kind)
+                    break
+                if value.verdict == "used" and after.notes != before.notes:
+                    # It is told, in a note, why the value makes no difference.
+                    effective.add(value.kind)
+                    break
+                if value.verdict != "used" and after.meaning != before.meaning:
+                    wrong.add(f"{value.kind}={candidate}")
+            value.set(old)
+            if value.verdict != "used" and value.kind in effective - used:
+                wrong.add(value.kind)
+    assert " ".join(sorted(used - effective)) == ""
+    assert " ".join(sorted(wrong)) == ""

@@ -84,17 +84,31 @@ def test_what_nobody_read_is_the_rest() -> None:
 
 
 def test_every_read_is_recorded_with_its_purpose() -> None:
-    item = fields('<i a="1"><Used>1</Used><Kept/><SpecParams><x><y/></x></SpecParams><Not/></i>')
+    params = "<SpecParams><x><y/></x><z>1</z></SpecParams>"
+    item = fields('<i a="1"><Used>1</Used><Kept/>' + params + "<Not/></i>")
     item.text("Used")
     item.keeping.text("Kept")
     item.attribute("a")
-    item.spec_params()
+    assert item.spec_params("z") == (("x/y", ""), ("z", "1"))
     named = {element.tag + name for element, name in item.reading.used}
-    assert named == {"i", "ia", "Used", "SpecParams", "x", "y"}
-    assert {element.tag for element, _ in item.reading.kept} == {"Kept"}
+    assert named == {"i", "ia", "Used", "SpecParams", "z"}
+    assert {element.tag for element, _ in item.reading.kept} == {
+        "Kept",
+        "SpecParams",
+        "x",
+        "y",
+        "z",
+    }
     assert item.keeping.keeping is item.keeping
     assert item.keeping.sub("Used") is not None
-    assert {element.tag for element, _ in item.reading.kept} == {"Kept", "Used"}
+    assert {element.tag for element, _ in item.reading.kept} == {
+        "Kept",
+        "Used",
+        "SpecParams",
+        "x",
+        "y",
+        "z",
+    }
 
 
 def test_what_a_bad_value_means() -> None:

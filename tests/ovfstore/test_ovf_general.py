@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import pathlib
+from typing import Optional
 
 import pytest
+from lxml import etree
 
 from ha_agent.ovfstore.codes import (
     CpuPinningPolicy,
@@ -13,9 +15,11 @@ from ha_agent.ovfstore.codes import (
     ResumeBehavior,
     SerialNumberPolicy,
 )
-from ha_agent.ovfstore.model import Snapshot, User, VmDefinition
+from ha_agent.ovfstore.model import User, VmDefinition
+from ha_agent.ovfstore.ovf_fields import Fields
 from ha_agent.ovfstore.ovf_general import active_snapshot
 from ha_agent.ovfstore.ovf_parse import parse_ovf
+from ha_agent.ovfstore.ovf_reading import Reading
 
 DATA = pathlib.Path(__file__).resolve().parents[1] / "data"
 OVF = (DATA / "engine_vm.ovf").read_text(encoding="utf-8")
@@ -92,6 +96,14 @@ def test_an_unknown_number_that_no_start_needs_is_noted(text: str, name: str) ->
 
 
 def test_the_active_state_among_snapshots() -> None:
-    found = (Snapshot("1", "REGULAR"), Snapshot("2", "ACTIVE"), Snapshot("3", "PREVIEW"))
-    assert active_snapshot(found) == "2"
-    assert active_snapshot(found[:1]) is None
+    def active(*kinds: str) -> Optional[str]:
+        snapshots = "".join(
+            f'<Snapshot id="{number}"><Type>{kind}</Type></Snapshot>'
+            for number, kind in enumerate(kinds)
+        )
+        section = etree.fromstring(f"<Section>{snapshots}</Section>")
+        return active_snapshot(Fields(section, Reading("F")))
+
+    assert active("REGULAR", "ACTIVE", "PREVIEW") == "1"
+    assert active("REGULAR") is None
+    assert active_snapshot(None) is None

@@ -104,10 +104,10 @@ def test_a_nic_model_of_tomorrow_stops_no_start_from_engine_xml() -> None:
     ("old", "new"),
     [
         ("<BiosType>3<", "<BiosType>9<"),
-        ('disk-interface="VirtIO"', 'disk-interface="NVMe"'),
+        ('disk-interface="VirtIO_SCSI"', 'disk-interface="NVMe"'),
         ('volume-format="COW"', 'volume-format="VMDK"'),
         ("hugepages=2048;", "hugepages;"),
-        ("<BootOrder>1<", "<BootOrder>first<"),
+        ("<BootOrder>2<", "<BootOrder>first<"),
         ("<Index>1<", "<Index><"),
         ("StorageId>5d000000-0000", "StorageId>5d-0000"),
     ],
@@ -116,6 +116,15 @@ def test_hardware_of_tomorrow_stops_no_start_from_engine_xml(old: str, new: str)
     assert len(parsed((old, new), WITH_XML).unreadable) >= 1
     with pytest.raises(OvfError):
         parse_ovf(OVF.replace(old, new).encode(), where="F")
+
+
+@pytest.mark.parametrize("engine_xml", [(), (WITH_XML,)])
+def test_an_older_volume_of_a_chain_stops_no_start(
+    engine_xml: tuple[tuple[str, str], ...],
+) -> None:
+    vm = parsed(('disk-interface="VirtIO"', 'disk-interface="NVMe"'), *engine_xml)
+    assert vm.unreadable == ()
+    assert ["'NVMe' is no known disk interface" in note for note in vm.notes] == [True]
 
 
 def test_a_nic_without_mac_is_not_dropped() -> None:
