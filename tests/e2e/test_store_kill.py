@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Broker and storage worker killed in the middle of a put: nothing is lost, the next one repairs.
+"""Broker and storage worker killed in the middle of a put, or two hosts that put at once.
+
+Nothing is lost, a reader has the one or the other, whole, and the next put repairs.
 
 The store has 2000 VMs, so that writing a copy whole takes long enough to be hit.
 """
@@ -24,6 +26,7 @@ from tests.e2e.lone import (
     described,
     done,
     edited,
+    eventually,
     in_use,
     lone_host,
     no_tracebacks,
@@ -107,6 +110,16 @@ def kill_workers(host: Host) -> None:
         os.kill(pid, signal.SIGKILL)
 
 
+def putting(host: Host, file: Path) -> subprocess.Popen[str]:
+    """Begin a put."""
+    return subprocess.Popen(
+        [str(PROGRAMS / "ha-agent"), "--config", str(host.config), "store", "put", str(file)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
 def put_and_kill(
     host: Host,
     file: Path,
@@ -115,12 +128,7 @@ def put_and_kill(
 ) -> bool:
     """Put the file, kill when it has come so far; return whether the put was done before."""
     look = begin(host)
-    put = subprocess.Popen(
-        [str(PROGRAMS / "ha-agent"), "--config", str(host.config), "store", "put", str(file)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    put = putting(host, file)
     try:
         ends_at = CLOCK.now() + LIMIT_SECONDS
         while not look() and put.poll() is None:
@@ -174,3 +182,33 @@ def test_after_a_kill_the_old_or_the_new_one_is_read_whole(
         old = new
     # A broker that dies at its first copy's end has the second one still to mark.
     assert whole < len(rounds) or kill is kill_workers
+
+
+@pytest.mark.parametrize("begin", [marked(1), written(1), marked(2)])
+def test_of_two_hosts_that_put_at_once_one_gives_way(
+    host: Host, twin: Host, tmp_path: Path, begin: Callable[[Host], Callable[[], bool]]
+) -> None:
+    old = read_ovf(host.domain)
+    started(host, twin)
+    news = [edited(host.domain, old, memory_mib=300 + number) for number in range(2)]
+    files = [tmp_path / f"{number}.ovf" for number in range(2)]
+    for new, file in zip(news, files):
+        file.write_bytes(new)
+    look = begin(host)
+    first = putting(host, files[0])
+    eventually(lambda: look() or first.poll() is not None, "nothing happens")
+    second = putting(twin, files[1])
+    ended = []
+    for put in (first, second):
+        stdout, stderr = put.communicate(timeout=180)
+        assert "Traceback" not in stderr
+        assert (put.returncode == 0) == ("is in the store" in stdout), stderr
+        ended.append(put.returncode == 0)
+    done(host, "refresh")
+    done(twin, "refresh")
+    assert in_use(host) == in_use(twin)
+    # The second one that succeeds is the later one. On a slow machine both may give way.
+    possible = [new for new, was_put in zip(news, ended) if was_put][-1:] or [old, *news]
+    assert in_use(host) in possible
+    done(host, "store", "put", str(files[0]))
+    assert done(twin, "store", "verify").count(identity_of(news[0])) == 2
