@@ -181,9 +181,9 @@ class DefinitionKeeper:
                 all_read = False
                 known = known or is_read_from(self.current, ranked)
                 continue
-            doubts = [*faults, *unusable]
-            if doubts and is_way_back(self.current, definition, ranked, known=known):
-                return "what was read before stays in use: " + "; ".join(doubts)
+            doubtful = known or unusable or not all_read
+            if doubtful and is_way_back(self.current, definition, ranked, known=known):
+                return "what was read before stays in use: " + "; ".join([*faults, *unusable])
             # What could not be read, perhaps just now, is tried again with the next look.
             self._seen = copies if all_read else None
             async with self._deciding:

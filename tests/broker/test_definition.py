@@ -59,6 +59,7 @@ class Store:
     reads: int = 0
     down: bool = False
     scans: int = 0
+    strangers: dict[str, str] = field(default_factory=dict)
     hidden: set[str] = field(default_factory=set)
     gate: Optional[asyncio.Event] = None
     asked: asyncio.Event = field(default_factory=asyncio.Event)
@@ -85,7 +86,7 @@ class Store:
     async def domain_images(self, _domain: str) -> list[str]:
         self.scans += 1
         self.answer()
-        return list(COPIES)
+        return [*COPIES, *self.strangers]
 
     def answer(self) -> None:
         self.asked.set()
@@ -93,7 +94,7 @@ class Store:
             raise EnvironmentFault("VDSM does not answer")
 
     async def image_volumes(self, _domain: str, image: str) -> list[str]:
-        return [COPIES[image]]
+        return [COPIES.get(image) or self.strangers[image]]
 
     async def volume_info(self, _domain: str, image: str, volume: str) -> VolumeInfo:
         self.answer()
@@ -291,6 +292,20 @@ async def test_a_volume_that_vdsm_never_tells_about_holds_no_newer_definition_up
     store.write(whole, ovf_of(3072), at=120.0)
     assert await kept.keeper.refresh() == ""
     assert (kept.entry.memory_mib, kept.entry.stale) == (3072, False)
+
+
+async def test_an_engine_whose_zone_is_behind_is_no_way_back_for_any_volume(
+    store: Store, tmp_path: Path
+) -> None:
+    disk = str(uuid.UUID(int=70))  # of some other VM
+    store.strangers[disk] = str(uuid.UUID(int=71))
+    store.hidden.add(disk)
+    kept = Kept(store, tmp_path)
+    store.write_both(ovf_of(2048), at=60.0)
+    await kept.keeper.refresh()
+    store.write_both(ovf_of(3072), at=-5 * 3600.0)
+    assert await kept.keeper.refresh() == ""
+    assert kept.entry.memory_mib == 3072
 
 
 @pytest.mark.parametrize("torn", [True, False])
