@@ -51,10 +51,11 @@ Ratios are median to median, within this run. host death: three hosts, default l
 The predecessor documents 120-160 s from a host's crash to the VM's start elsewhere, on real
 hosts; that is its own figure, not measured here. QEMU killed: [restart] backoff_seconds is all
 zeros here, so that each restart is at once as the first one is by default.
-Store: a volume of 128 MiB whose VMs have about 17 kB each, the engine VM's in the middle; "≤ 1/N"
+Store: a volume of 128 MiB whose VMs have about 17 kB each; "≤ 1/N"
 wants N times as fast. Ours is a call to a running storage worker, there and back; the other side
 is the processes that VDSM and the predecessor start for it. "direct" is past the page cache, on
-both sides alike. With 2000 VMs all bytes are read, ours and theirs: "only read" is the floor."""
+both sides alike. dd and tar read the whole archive; ours is read from its end to the member, so
+that what is in front is not verified. "only read" is what the storage takes for those bytes."""
 
 
 def machine() -> dict[str, Any]:

@@ -39,14 +39,14 @@ def engine_ovf() -> bytes:
     return sample + b"\n" * (_OVF_BYTES - len(sample))
 
 
-def archive(vm_count: int) -> bytes:
-    """Return an archive of so many VMs; the engine VM's is in the middle."""
+def archive(vm_count: int, place: Optional[int] = None) -> bytes:
+    """Return an archive of so many VMs; the engine VM's is in the middle, or at `place`."""
     ovf = engine_ovf()
     members = [
         (str(uuid.UUID(int=number)), ovf + b"\n" * (number * 7919 % 2000))
         for number in range(1, vm_count + 1)
     ]
-    members[vm_count // 2] = (ENGINE_VM, ovf)
+    members[vm_count // 2 if place is None else place] = (ENGINE_VM, ovf)
     return build_archive(
         str(uuid.UUID(int=0)), members, last_updated_text=DATE, written_at=WRITTEN_AT
     )
@@ -84,6 +84,14 @@ class Worker:
         begun = time.monotonic()
         value = self.call(operation, **args)
         return time.monotonic() - begun, value
+
+    def read_bytes(self) -> int:
+        """Return how many bytes the process has read from files since it began."""
+        for line in Path(f"/proc/{self._process.pid}/io").read_text().splitlines():
+            name, _, value = line.partition(": ")
+            if name == "rchar":
+                return int(value)
+        raise NotMeasured("the kernel does not count what a process reads")
 
     def close(self) -> None:
         """End the process, which leaves at the end of its input."""

@@ -35,7 +35,7 @@ from typing import Callable, Optional
 
 from ha_agent.errors import BadInput
 from ha_agent.ovfstore.tar_header import BLOCK_BYTES, Member, decode_header
-from ha_agent.ovfstore.tar_volume import END_BYTES, INFO_NAME, MEMBER_COUNT_LIMIT
+from ha_agent.ovfstore.tar_volume import END_BYTES, INFO_NAME, MEMBER_COUNT_LIMIT, ReadAt
 
 FIRST_BYTES = 64 * 1024
 """How much is looked at first: a member of an engine VM is 20 kB."""
@@ -71,7 +71,7 @@ def choose(members: Iterable[Member], names: Sequence[str]) -> Optional[dict[str
 
 
 def find_last(
-    view_at: ViewAt, described_size_bytes: int, names: Sequence[str]
+    view_at: ViewAt, read_at: ReadAt, described_size_bytes: int, names: Sequence[str]
 ) -> Optional[dict[str, Member]]:
     """Return what `choose` does for the archive that ends at `described_size_bytes`.
 
@@ -79,7 +79,7 @@ def find_last(
     ours, or its end is elsewhere; the walk through all of it can tell.
     """
     found = choose(_members_backwards(view_at, described_size_bytes), names)
-    if found is None or not _begins_with_info(view_at):
+    if found is None or not _begins_with_info(read_at):
         return None
     return found
 
@@ -125,8 +125,8 @@ def _headers_backwards(view: memoryview, stop: int) -> Iterator[tuple[int, bytes
         index = last_bytes.rfind(b"\0", 0, index)
 
 
-def _begins_with_info(view_at: ViewAt) -> bool:
-    block = bytes(view_at(0, BLOCK_BYTES))
+def _begins_with_info(read_at: ReadAt) -> bool:
+    block = read_at(0, BLOCK_BYTES)
     try:
         return len(block) == BLOCK_BYTES and decode_header(block, 0, "", None).name == INFO_NAME
     except BadInput:

@@ -127,9 +127,6 @@ class _Window:
 
     def move(self, offset: int, length_bytes: int) -> memoryview:
         """Return the range from `offset`, a multiple of ALIGNED_BYTES, on. Raises OSError."""
-        seen = self._seen(offset, length_bytes)
-        if seen is not None:
-            return seen
         if self._memory is None or len(self._memory) < length_bytes:
             self._memory = memoryview(mmap.mmap(-1, _round_up(length_bytes)))
         count = self._file.read_into(offset, self._memory[: _round_up(length_bytes)])
@@ -165,7 +162,7 @@ def read_members(
     window = _Window(file)
     members = None
     if size_bytes is not None and names:
-        members = tar_tail.find_last(window.move, size_bytes, names)
+        members = tar_tail.find_last(window.move, window.read_at, size_bytes, names)
     if members is None:
         members = tar_tail.choose(reversed(list_members(file, size_bytes)), names) or {}
     return {

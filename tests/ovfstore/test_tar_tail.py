@@ -55,7 +55,7 @@ def backwards(
     data: bytes, size_bytes: int, names: tuple[str, ...] = (VM,)
 ) -> Optional[dict[str, bytes]]:
     storage = Storage(data)
-    found = tar_tail.find_last(storage.view_at, size_bytes, names)
+    found = tar_tail.find_last(storage.view_at, storage.read_at, size_bytes, names)
     if found is None:
         return None
     return {
@@ -108,7 +108,7 @@ def test_found_with_whatever_is_behind_the_end(start: str, behind: int) -> None:
 def test_what_our_put_wrote_is_found_at_once_in_an_archive_of_any_size() -> None:
     data = put(STARTS["middle_of_many"], {APPROVAL: b"{}", VM: OVF})
     storage = Storage(data)
-    found = tar_tail.find_last(storage.view_at, len(data), (VM, APPROVAL))
+    found = tar_tail.find_last(storage.view_at, storage.read_at, len(data), (VM, APPROVAL))
     assert found is not None
     assert list(found) == [VM, APPROVAL]
     assert sum(length for _, length in storage.looked_at) < 70_000 < len(data) / 40
@@ -117,7 +117,7 @@ def test_what_our_put_wrote_is_found_at_once_in_an_archive_of_any_size() -> None
 def test_no_approval_does_not_cost_reading_it_all() -> None:
     data = put(STARTS["middle_of_many"], {APPROVAL: None, VM: OVF})
     storage = Storage(data)
-    found = tar_tail.find_last(storage.view_at, len(data), (VM, APPROVAL))
+    found = tar_tail.find_last(storage.view_at, storage.read_at, len(data), (VM, APPROVAL))
     assert found is not None
     assert list(found) == [VM]
     assert sum(length for _, length in storage.looked_at) < 70_000
@@ -262,7 +262,7 @@ def test_more_members_than_any_archive_has_are_given_up() -> None:
     header = encode_header("x", 0, WRITTEN_AT)
     data = header * 262_142 + END
     storage = Storage(data)
-    assert tar_tail.find_last(storage.view_at, len(data), (VM,)) is None
+    assert tar_tail.find_last(storage.view_at, storage.read_at, len(data), (VM,)) is None
     assert sum(length for _, length in storage.looked_at) < len(data) / 4
 
 
