@@ -120,9 +120,12 @@ class StoreChecker:
         self._reader = reader
         self._read_deadline_seconds = read_deadline_seconds
 
-    async def list(self) -> StoreListing:
-        """Return every copy by its description. Raises EnvironmentFault."""
-        copies = await self._reader.copies()
+    async def list(self, known: bool = False) -> StoreListing:
+        """Return every copy by its description; with `known`, as StoreReader.known_copies.
+
+        Raises EnvironmentFault.
+        """
+        copies = await (self._reader.known_copies() if known else self._reader.copies())
         ranked = order_copies(copies, storage_domain_uuid=self._reader.domain_uuid)
         return StoreListing(tuple(ranked), self._reader.problems)
 

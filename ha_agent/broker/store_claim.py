@@ -19,7 +19,8 @@ Another's mark, or none, is another's copy. In a domain without a pool two hosts
 Whoever marks after me has read before my mark, so its mark comes within the settle time of mine,
 and I read it; who takes longer than that gives up. A copy that somebody marked, or that the
 engine is writing, is left alone until its description has not changed for the grace time:
-store_writer.py begins no write that could end later than that after its mark. Marks of this very
+store_writer.py begins no write that could end later than that after its mark, and the engine's
+uploads, which only a pool's domain sees, have a longer one. Marks of this very
 host are from a life before this one and need no waiting for, but for those that came too late:
 another may be at work underneath.
 
@@ -30,10 +31,13 @@ why our mark is read again before a copy is called good, and why the other copy 
 from __future__ import annotations
 
 import json
+import logging
 import uuid
+from collections.abc import Awaitable
 from dataclasses import dataclass
-from typing import Optional, Protocol, Union
+from typing import Callable, Optional, Protocol, Union
 
+from ha_agent.broker.store_check import StoreListing
 from ha_agent.errors import EnvironmentFault
 from ha_agent.instant import Instant, WallTime
 from ha_agent.ovfstore.locate import StoreCopy, StoreDescription, format_description
@@ -41,6 +45,9 @@ from ha_agent.vdsm.answers import VolumeInfo
 from ha_agent.vdsm.errors import VdsmCallFailed, VdsmCode
 from ha_agent.vdsm.verbs import NO_POOL, Vdsm
 
+log = logging.getLogger(__name__)
+
+_GRACE_LOOKS = 30
 _NOT_ALLOWED_CODES = (VdsmCode.POOL_NOT_CONNECTED, VdsmCode.NOT_SPM)
 _WRITER = "Writer"
 
@@ -93,12 +100,16 @@ class StoreClaims:
         host_id: int,
         clock: Clock,
         settle_seconds: float,
+        grace_seconds: float,
+        engine_grace_seconds: float,
     ) -> None:
         self._vdsm = vdsm
         self._domain_uuid = domain_uuid
         self._host_id = host_id
         self._clock = clock
         self._settle_seconds = settle_seconds
+        self._grace_seconds = grace_seconds
+        self._engine_grace_seconds = engine_grace_seconds
         self._late: set[str] = set()
 
     async def access(self) -> Union[Access, StoreRefusal]:
@@ -156,6 +167,40 @@ class StoreClaims:
         if self._is_mine(copy):
             return copy.description in self._late
         return description.last_updated is not None or bool(_writer(copy.description))
+
+    async def wait_until_quiet(
+        self, access: Access, look: Callable[[bool], Awaitable[StoreListing]]
+    ) -> StoreListing:
+        """Return a listing in which no other writer is at work; wait the grace time for one.
+
+        `look` lists the copies, only those known with True. Raises StoreChanged when somebody
+        goes on writing, and EnvironmentFault.
+        """
+        listing = await look(False)
+        busy = self._busy(listing)
+        if not busy:
+            return listing
+        names = ", ".join(sorted(copy.volume_uuid for copy in busy))
+        seconds = self._grace_seconds
+        if access.is_exclusive and not all(_writer(copy.description) for copy in busy):
+            seconds = self._engine_grace_seconds
+        log.info("%s: being written, or a write was cut off; waiting %g s", names, seconds)
+        ends_at = self._clock.now() + seconds
+        while self._clock.now() < ends_at:
+            # Who goes on writing may bring what is newer than our document: not for us to judge.
+            await self._clock.sleep(seconds / _GRACE_LOOKS)
+            listing = await look(True)
+            is_there = busy <= {ranked.copy for ranked in listing.copies}
+            if not is_there or not self._busy(listing) <= busy:
+                raise StoreChanged(f"{names}: somebody else is writing the store; try again later")
+        return listing
+
+    def _busy(self, listing: StoreListing) -> set[StoreCopy]:
+        return {
+            ranked.copy
+            for ranked in listing.copies
+            if self.is_busy(ranked.copy, ranked.description)
+        }
 
     async def claim(self, access: Access, copy: StoreCopy, old_date: Optional[str]) -> str:
         """Mark a copy as being written by us, and return the mark: its description now.

@@ -67,20 +67,23 @@ from ha_agent.vdsm.errors import VdsmCallFailed
 from ha_agent.vdsm.verbs import Vdsm
 
 log = logging.getLogger(__name__)
-_GRACE_LOOKS = 30
 
 _ERRNO_NAMES = frozenset(errno.errorcode.values())
 
 
 @dataclass(frozen=True)
 class WriterDeadlines:
-    """Seconds. No write is begun that could end later than `grace_seconds` after its mark."""
+    """Seconds. No write is begun that could end later than `grace_seconds` after its mark.
+
+    The engine gives its own uploads 5 minutes (UploadFileMaxTimeInMinutes).
+    """
 
     read_seconds: float = 30.0
     write_seconds: float = 60.0
     task_seconds: float = 120.0
     settle_seconds: float = 2.0
     grace_seconds: float = 90.0
+    engine_grace_seconds: float = 330.0
 
 
 @dataclass(frozen=True)
@@ -145,6 +148,8 @@ class StoreWriter:
             host_id=host_id,
             clock=clock,
             settle_seconds=self._deadlines.settle_seconds,
+            grace_seconds=self._deadlines.grace_seconds,
+            engine_grace_seconds=self._deadlines.engine_grace_seconds,
         )
         self._creator = StoreCreator(
             vdsm,
@@ -181,7 +186,9 @@ class StoreWriter:
             access = await self._claims.access()
             if isinstance(access, StoreRefusal):
                 return PutResult(identity, access)
-            verdict = await self._checker.check(await self._quiet_listing())
+            verdict = await self._checker.check(
+                await self._claims.wait_until_quiet(access, self._checker.list)
+            )
             fault = store_plan.fault_of_newest(verdict)
             if fault is not None:
                 raise fault
@@ -210,34 +217,6 @@ class StoreWriter:
         """Make OVF_STORE volumes until there are `count`: store_create.StoreCreator.create."""
         async with self._changing:
             return await self._creator.create(count)
-
-    # Before a write.
-
-    async def _quiet_listing(self) -> StoreListing:
-        """Return a listing in which no other writer is at work. Raises StoreChanged."""
-        listing = await self._checker.list()
-        busy = self._busy(listing)
-        if not busy:
-            return listing
-        names = ", ".join(sorted(copy.volume_uuid for copy in busy))
-        seconds = self._deadlines.grace_seconds
-        log.info("%s: being written, or a write was cut off; waiting %g s", names, seconds)
-        ends_at = self._clock.now() + seconds
-        while self._clock.now() < ends_at:
-            # Who goes on writing may bring what is newer than our document: not for us to judge.
-            await self._clock.sleep(seconds / _GRACE_LOOKS)
-            listing = await self._checker.list()
-            is_there = busy <= {ranked.copy for ranked in listing.copies}
-            if not is_there or not self._busy(listing) <= busy:
-                raise StoreChanged(f"{names}: somebody else is writing the store; try again later")
-        return listing
-
-    def _busy(self, listing: StoreListing) -> set[StoreCopy]:
-        return {
-            ranked.copy
-            for ranked in listing.copies
-            if self._claims.is_busy(ranked.copy, ranked.description)
-        }
 
     # The write.
 

@@ -42,6 +42,8 @@ def claims(host: Host, clock: Optional[JumpingClock] = None) -> StoreClaims:
         host_id=host.host_id,
         clock=clock or JumpingClock(),
         settle_seconds=1.0,
+        grace_seconds=90.0,
+        engine_grace_seconds=330.0,
     )
 
 

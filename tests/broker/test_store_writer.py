@@ -457,6 +457,25 @@ async def test_a_copy_that_somebody_is_writing_is_waited_for_and_left_alone(
     assert sum(clock.slept) >= GRACE_SECONDS
 
 
+@pytest.mark.parametrize("marked", [False, True])
+async def test_an_upload_of_the_engine_is_waited_for_longer(world: World, marked: bool) -> None:
+    """It has 5 minutes for one; in a domain without a pool there is no engine's upload."""
+    world.pool, world.spm_id = POOL, 1
+    description = unfinished("Wed Jul 01 11:18:33 IDT 2020")
+    if marked:
+        description = description[:-1] + ',"Writer":"7-00000000"}'
+    world.volumes[FIRST].description = description
+    host, clock = Host(world), JumpingClock()
+    writer = host.writer(clock)
+    await writer.verify()
+    host.calls.clear()
+    assert (await writer.put(NEW, None, "a test")).refusal is None
+    assert (sum(clock.slept) >= 300) is not marked
+    assert sum(clock.slept) >= GRACE_SECONDS
+    # The domain's other volumes are not asked about each time.
+    assert [verb for verb, _ in host.calls].count("StorageDomain.getImages") == 1
+
+
 async def test_a_writer_that_goes_on_is_told_of_at_once(world: World) -> None:
     world.volumes[FIRST].description = unfinished("Wed Jul 01 11:18:33 IDT 2020")
 
