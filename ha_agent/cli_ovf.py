@@ -112,7 +112,7 @@ def _translate(command: Command) -> int:
     if wanted == "json":
         _write(definition_as_json(vm))
     elif wanted == "ovf" and not document.is_vm_conf and not command.arguments.rebuild:
-        _write(document.data.decode("utf-8", "replace"))
+        write_bytes(document.data)
     else:
         domain_uuid = documents.domain_of(meaning, given)
         if wanted == "ovf":
@@ -260,7 +260,15 @@ def _say(sentences: Iterable[str]) -> None:
 
 
 def _write(text: str) -> None:
-    sys.stdout.write(text if text.endswith("\n") else text + "\n")
+    """UTF-8 whatever the terminal's: XML says that it is."""
+    write_bytes((text if text.endswith("\n") else text + "\n").encode("utf-8", "replace"))
+
+
+def write_bytes(data: bytes) -> None:
+    """Print a document as it is: its identity is that of its bytes."""
+    sys.stdout.flush()
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()
 
 
 def printable(text: str) -> str:

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from typing import Any
 
 from ha_agent import cli_documents as documents
@@ -81,8 +80,7 @@ def _print_copies(command: Command, answer: dict[str, Any], code: int) -> int:
 def _get(command: Command) -> int:
     number = command.arguments.version
     document = documents.in_use(command) if number is None else documents.version(command, number)
-    sys.stdout.flush()
-    sys.stdout.buffer.write(document.data)
+    cli_ovf.write_bytes(document.data)
     return DONE
 
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import subprocess
+import sys
 import tarfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -69,6 +72,16 @@ def test_explain_shows_an_element_that_nobody_knows(folder: Path) -> None:
     done = ha_agent(folder, "ovf", "explain", str(odd), "--only", "unknown")
     assert "Content/Brand" in done.stdout
     assert "\x9b" not in done.stdout
+
+
+@pytest.mark.parametrize("end", [b"", b"\n", b"\r\n<!-- \xc3\xa4 -->"])
+def test_an_ovf_stays_what_it_is_to_the_byte(folder: Path, end: bytes) -> None:
+    ovf = folder / "the.ovf"
+    ovf.write_bytes(OVF.read_bytes().rstrip() + end)
+    command = [sys.executable, "-m", "ha_agent.cli", "ovf", "translate", str(ovf), "--to", "ovf"]
+    latin = {**os.environ, "PYTHONIOENCODING": "latin-1"}
+    got = subprocess.run(command, capture_output=True, timeout=30, check=True, env=latin)
+    assert got.stdout == ovf.read_bytes()
 
 
 def test_translate_to_each_form(folder: Path) -> None:

@@ -94,6 +94,22 @@ def test_what_the_guard_refuses_is_written_by_force_only_and_then_used_everywher
     assert in_use(host) == old
 
 
+def test_a_host_that_comes_later_uses_what_was_forced(
+    host: Host, twin: Host, tmp_path: Path
+) -> None:
+    started(host)
+    file = tmp_path / "no-nic.ovf"
+    file.write_bytes(edited(host.domain, read_ovf(host.domain), nics=()))
+    done(host, "store", "put", str(file), "--force")
+    started(twin)  # with no definition of its own, and the same guard
+    assert in_use(twin) == file.read_bytes()
+    assert "ovf accept" not in says(twin, identity_of(file.read_bytes()))
+    # It was approved as it is: what the engine makes of it later waits again.
+    write_ovf(host.domain, edited(host.domain, file.read_bytes(), is_delete_protected=False))
+    assert in_use(twin) == file.read_bytes()
+    assert "delete protection" in says(twin, "ovf accept")
+
+
 def of_another_vm(host: Host, ovf: bytes) -> bytes:
     return ovf.replace(host.domain.vm_uuid.encode(), str(uuid.UUID(int=7)).encode())
 
@@ -133,6 +149,13 @@ def test_what_the_engine_wrote_past_the_guard_waits_for_a_person_on_each_host(
         assert in_use(one) == old
         assert domain_identity(one) == identity_of(old)
         assert len(done(one, "ovf", "history").splitlines()) == 2
+
+    broker = twin.daemons["ha-broker"]
+    broker.kill()
+    broker.wait(10)
+    twin.start(["ha-broker"])
+    says(twin, f"ha-agent ovf accept {identity_of(new)} --force", identity_of(old))
+    assert domain_identity(twin) == identity_of(old)
 
     assert "no_nic" in failed(host, "ovf", "accept", identity_of(new))
     assert "waits" in failed(host, "ovf", "accept", "0" * 12, "--force")

@@ -26,6 +26,7 @@ from tests.e2e.lone import (
     in_use,
     lone_host,
     no_tracebacks,
+    one_json,
     read_ovf,
     says,
     started,
@@ -118,6 +119,34 @@ def test_what_one_host_puts_the_other_has_and_a_rollback_takes_back(
     assert in_use(twin) == in_use(host) == old
     assert done(host, "ovf", "history").count("rollback") == 2  # how, and from where
     assert done(twin, "store", "verify").count(identity_of(old)) == 2
+
+
+def test_a_definition_is_looked_into_wherever_it_is(host: Host) -> None:
+    started(host)
+    domain, volume = host.domain, str(store_volumes(host.domain)[1])
+    told = [
+        done(host, "ovf", "translate", *source, "--to", "json")
+        for source in (("--store",), ("--volume", volume))
+    ]
+    assert told[0] == told[1]
+    assert one_json(told[0])["uuid"] == domain.vm_uuid
+    xml = done(host, "ovf", "translate", "--store", "--to", "xml")
+    assert f"<uuid>{domain.vm_uuid}</uuid>" in xml
+    assert "<lease>" in xml
+    assert f"vmId={domain.vm_uuid}" in done(host, "ovf", "translate", "--store", "--to", "vmconf")
+    vm_conf = (host.folder / "run" / "vm.conf").read_text()
+    assert f"vmId={domain.vm_uuid}\n" in vm_conf
+    assert done(host, "ovf", "translate", "--volume", volume, "--to", "ovf").encode() == (
+        read_ovf(domain)
+    )
+    explained = done(host, "ovf", "explain", "--volume", volume)
+    assert "used " in explained
+    other = host.cli("ovf", "explain", "--volume", volume, "--vm", domain.uuid)
+    assert (other.returncode, other.stdout) == (1, "")
+    assert f"no member '{domain.uuid}.ovf'" in other.stderr
+    listed = one_json(done(host, "store", "list", "--json"))
+    assert len(listed["copies"]) == 2
+    assert one_json(done(host, "store", "verify", "--json"))["good"] is True
 
 
 def test_a_put_of_what_is_there_writes_nothing(host: Host, tmp_path: Path) -> None:
