@@ -38,6 +38,7 @@ from ha_agent.broker.definition_values import (
     is_way_back,
     read_definition,
     source_of,
+    store_notes,
     was_written,
 )
 from ha_agent.broker.snapshot import DefinitionEntry
@@ -89,6 +90,7 @@ class DefinitionKeeper:
         self._seen: Optional[tuple[StoreCopy, ...]] = None
         self._looked_at_all: Optional[Instant] = None
         self._passed_over: list[str] = []
+        self._store_notes: tuple[str, ...] = ()
         self._wanted = asyncio.Event()
         self._refreshing: Optional[asyncio.Task[str]] = None
         self._loading: Optional[asyncio.Task[None]] = None
@@ -198,6 +200,7 @@ class DefinitionKeeper:
                 continue
             self.pending = held or self.pending
             self._tell_passed_over(faults)
+            self._store_notes = store_notes(ranking, faults)
             return ""
         self.pending = held or self.pending
         return "no copy of the OVF_STORE can be used: " + "; ".join(faults)
@@ -374,6 +377,7 @@ class DefinitionKeeper:
             version=0 if current is None else self._files.version_of(current.identity),
             store_problem=self._problem,
             history_problem=self._files.problem,
+            store_notes=self._store_notes,
         )
         self._on_change(entry)
         return entry

@@ -122,6 +122,17 @@ def is_read_from(current: Optional[Definition], ranked: RankedCopy) -> bool:
     return (current.source, current.last_updated) == written
 
 
+def store_notes(ranking: Sequence[RankedCopy], faults: Sequence[str]) -> tuple[str, ...]:
+    """Return what a person should know of the store while one copy is good.
+
+    Such as a copy that an interrupted write left: it is not read, and nobody else repairs it.
+    """
+    reasons = [*faults, *(ranked.reason for ranked in ranking if not ranked.usable)]
+    if len(ranking) == 1:
+        reasons.append("there is only one copy: `ha-agent store create` makes the second")
+    return tuple(f"OVF_STORE: {reason}" for reason in dict.fromkeys(reasons))
+
+
 def was_written(ranked: RankedCopy) -> bool:
     """Tell of a copy that is not usable whether it may hold a newer definition than others."""
     description = ranked.description
@@ -153,9 +164,11 @@ def definition_entry(
     version: int,
     store_problem: str,
     history_problem: str,
+    store_notes: Sequence[str] = (),
 ) -> DefinitionEntry:
     """Return the entry for the snapshot. `store_problem`: why `current` may not be the newest;
-    `version` is the number of `current` in the history, 0 while it is not kept there."""
+    `version` is the number of `current` in the history, 0 while it is not kept there;
+    `store_notes`: what is wrong with the store that does no harm yet."""
     problems = (store_problem, "" if pending is None else pending.problem)
     problem = "; ".join(text for text in problems if text)
     waiting = None if pending is None else _pending_entry(pending)
@@ -174,7 +187,7 @@ def definition_entry(
         accepted_at_unix_seconds=current.accepted_at.unix_seconds,
         stale=bool(store_problem),
         problem=problem,
-        notes=_lines((*current.domain.notes, *current.vm.notes)),
+        notes=_lines((*store_notes, *current.domain.notes, *current.vm.notes)),
         version=version,
         how=current.how,
         history_problem=history_problem,

@@ -349,6 +349,27 @@ async def test_a_copy_that_vdsm_can_not_tell_about_is_looked_for_again(
     assert kept.entry.memory_mib == 2048
 
 
+async def test_a_copy_that_is_not_good_is_noted(store: Store, tmp_path: Path) -> None:
+    """One is enough to start from, so nothing else would tell of the other for weeks."""
+    kept = Kept(store, tmp_path)
+    await kept.keeper.refresh()
+    assert not [note for note in kept.entry.notes if "OVF_STORE" in note]
+    image, volume = next(iter(COPIES.items()))
+    text = java_date_text(CLOCK.wall())
+    whole = store.descriptions[image]
+    store.descriptions[image] = format_description(
+        storage_domain_uuid=DOMAIN, updated=False, last_updated_text=text
+    )
+    for _ in range(2):
+        assert await kept.keeper.refresh() == ""
+        (note,) = [note for note in kept.entry.notes if "OVF_STORE" in note]
+        assert volume in note
+        assert "being written now, or its last update failed" in note
+    store.descriptions[image] = whole
+    await kept.keeper.refresh()
+    assert not [note for note in kept.entry.notes if "OVF_STORE" in note]
+
+
 async def test_all_volumes_are_looked_at_seldom(store: Store, tmp_path: Path) -> None:
     kept = Kept(store, tmp_path)
     for _ in range(3):

@@ -16,6 +16,7 @@ from ha_agent.broker.definition_values import (
     is_way_back,
     read_definition,
     source_of,
+    store_notes,
     was_written,
 )
 from ha_agent.broker.snapshot import DefinitionEntry
@@ -161,3 +162,13 @@ def test_a_copy_that_was_never_written_hides_nothing(date: Optional[str], writte
     assert was_written(ranked) is written
     (damaged,) = order_copies([StoreCopy(IMAGE, VOLUME, "no JSON")])
     assert was_written(damaged)
+
+
+def test_a_store_of_one_copy_is_noted() -> None:
+    description = format_description(
+        storage_domain_uuid=DOMAIN, updated=True, last_updated_text=NEW, size_bytes=1024
+    )
+    one, two = (StoreCopy(IMAGE, volume, description) for volume in (VOLUME, VM))
+    assert store_notes(order_copies([one, two]), ()) == ()
+    assert store_notes(order_copies([one, two]), ("x", "x")) == ("OVF_STORE: x",)
+    assert "only one copy" in store_notes(order_copies([one]), ())[0]
