@@ -66,7 +66,7 @@ def _ended(one: Running) -> tuple[bool, int]:
     runs = int(done[1]) if done else one.runs()
     covered = _COVERED.findall(output)
     print(
-        f"fuzz: {one.name:12} {'good' if good else 'FAILED':6} {runs:>9,} inputs"
+        f"fuzz: {one.name:14} {'good' if good else 'FAILED':6} {runs:>9,} inputs"
         f" in {seconds:.0f} s,"
         f" {covered[-1] if covered else '?'} points covered,"
         f" {memory[1] if memory else '?'} MB at most",
@@ -98,7 +98,7 @@ def main() -> int:
         while waiting and len(running) < (os.cpu_count() or 1):
             name = waiting.pop(0)
             runs = max(1000, int(TARGETS[name].runs * arguments.share))
-            print(f"fuzz: {name:12} begins, {runs:,} inputs", flush=True)
+            print(f"fuzz: {name:14} begins, {runs:,} inputs", flush=True)
             running.append(_start(name, runs))
         time.sleep(0.5)
         for one in list(running):
@@ -112,7 +112,7 @@ def main() -> int:
         if time.monotonic() - told > _PROGRESS_SECONDS:
             told = time.monotonic()
             for one in running:
-                print(f"fuzz: {one.name:12} {one.runs():>9,} inputs", flush=True)
+                print(f"fuzz: {one.name:14} {one.runs():>9,} inputs", flush=True)
     print(f"fuzz: {total:,} inputs in all: {'none did harm' if all_good else 'SEE ABOVE'}")
     return 0 if all_good else 1
 

@@ -2,25 +2,23 @@
 """What is fuzzed: for each target a function of bytes that lets no exception out but a finding.
 
 A refusal must be a BadInput that names the input (`where`). What is accepted must hold what the
-readers promise: a definition is the same after it was written and read again; an archive means
-to us what it means to Python's tarfile.
+readers promise: a definition is the same after it was written and read again. Archives are in
+archives.py.
 """
 
 from __future__ import annotations
 
-import io
-import tarfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import Callable, Optional
 
-from fuzz.mutate import mutate_xml
+from fuzz import archives
+from fuzz.mutate import mutate_tar, mutate_xml
+from fuzz.promise import DOMAIN, VM, WHERE, Finding, Target, refused
 from ha_agent.errors import BadInput
-from ha_agent.instant import WallTime
-from ha_agent.ovfstore import tar_volume
+from ha_agent.ovfstore.difference import differences
 from ha_agent.ovfstore.engine_xml import judge_engine_xml
 from ha_agent.ovfstore.locate import StoreCopy, format_description, order_copies, parse_description
+from ha_agent.ovfstore.model import VmDefinition
 from ha_agent.ovfstore.ovf_build import build_ovf
 from ha_agent.ovfstore.ovf_explain import explain_ovf
 from ha_agent.ovfstore.ovf_parse import parse_ovf
@@ -28,32 +26,9 @@ from ha_agent.ovfstore.translate import domain_xml
 from ha_agent.ovfstore.vmconf import vm_conf_text
 from ha_agent.ovfstore.vmconf_grammar import parse_vm_conf
 from ha_agent.ovfstore.vmconf_read import definition_from_vm_conf
+from ha_agent.ovfstore.xml_difference import xml_differences
 
-WHERE = "fuzz input"
-DOMAIN = "1f71b5f9-5cfa-459c-8ec2-ee48c9731f60"
-VM = "7f6e5d4c-3b2a-4190-8f7e-6d5c4b3a2910"
 _SAMPLE = Path(__file__).resolve().parents[1] / "tests" / "data" / "engine_vm.ovf"
-
-
-@dataclass(frozen=True)
-class Target:
-    """`runs` is how many inputs `make fuzz` tries; `words` are what inputs are made of; `mutate`
-    makes an input from another one and a seed, beside libFuzzer's own ways."""
-
-    run: Callable[[bytes], None]
-    seeds: Callable[[], Sequence[bytes]]
-    words: tuple[bytes, ...]
-    runs: int
-    mutate: Optional[Callable[[bytes, int], bytes]] = None
-
-
-class Finding(AssertionError):
-    """An input for which a promise does not hold."""
-
-
-def _refused(error: BadInput) -> None:
-    if WHERE not in error.where or not error.what:
-        raise Finding(f"the error does not name its input: {error}") from error
 
 
 def fuzz_ovf(data: bytes) -> None:
@@ -61,7 +36,7 @@ def fuzz_ovf(data: bytes) -> None:
     try:
         vm = parse_ovf(data, where=WHERE)
     except BadInput as error:
-        _refused(error)
+        refused(error)
         return
     explain_ovf(data, where=WHERE)
     if parse_ovf(build_ovf(vm), where=WHERE) != vm:
@@ -86,29 +61,34 @@ def fuzz_engine_xml(data: bytes) -> None:
         raise Finding(f"what was repaired is refused: {again.refusal}")
 
 
-def fuzz_tar(data: bytes) -> None:
-    """An archive: refused, or with the same content as Python's tarfile sees."""
-
-    def read_at(offset: int, length_bytes: int) -> bytes:
-        return data[offset : offset + length_bytes]
-
+def fuzz_difference(data: bytes) -> None:
+    """Two definitions: what changed can be told, one way and back, and nothing in itself."""
+    sample = _sample_vm()
     try:
-        members = tar_volume.list_members(read_at, len(data), where=WHERE)
-        names = sorted({member.name for member in members})
-        found = tar_volume.read_members(read_at, len(data), names, where=WHERE)
+        vm = parse_ovf(data, where=WHERE)
     except BadInput as error:
-        _refused(error)
+        refused(error)
         return
-    with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as archive:
-        for name in names:
-            try:
-                info = archive.getmember(name)
-            except KeyError:
-                # Python takes a trailing slash away, and reads some names otherwise.
-                continue
-            file = archive.extractfile(info)
-            if file is not None and file.read() != found[name]:
-                raise Finding(f"tarfile reads {name!r} otherwise")
+    if differences(vm, vm):
+        raise Finding("a definition differs from itself")
+    there, back = differences(sample, vm), differences(vm, sample)
+    if bool(there) != bool(back):
+        raise Finding("a difference is one only in one direction")
+    if any("\n" in sentence for sentence in there):
+        raise Finding("a sentence of more than one line")
+
+
+def fuzz_xml_difference(data: bytes) -> None:
+    """A domain XML beside the usual one: what changed, one way and back."""
+    usual, text = _sample_xml(), data.decode("utf-8", "replace")
+    try:
+        there, back = xml_differences(usual, text), xml_differences(text, usual)
+    except BadInput as error:
+        if "EngineXml" not in error.where or not error.what:
+            raise Finding(f"the error does not name its input: {error}") from error
+        return
+    if bool(there) != bool(back) or xml_differences(text, text):
+        raise Finding("a difference is one only in one direction, or of a text and itself")
 
 
 def fuzz_description(data: bytes) -> None:
@@ -117,7 +97,7 @@ def fuzz_description(data: bytes) -> None:
     try:
         parse_description(text, where=WHERE)
     except BadInput as error:
-        _refused(error)
+        refused(error)
     copies = [StoreCopy("image", "one", text), StoreCopy("image", "other", _good_description())]
     if order_copies(copies, storage_domain_uuid=DOMAIN)[0].usable is not True:
         raise Finding("a bad description hides the good copy")
@@ -129,30 +109,28 @@ def fuzz_vm_conf(data: bytes) -> None:
         conf = parse_vm_conf(data, where=WHERE)
         vm, _invented = definition_from_vm_conf(conf, where=WHERE)
     except BadInput as error:
-        _refused(error)
+        refused(error)
         return
     parse_vm_conf(vm_conf_text(vm), where=WHERE)
 
 
+@lru_cache(maxsize=1)
+def _sample_vm() -> VmDefinition:
+    return parse_ovf(_SAMPLE.read_bytes(), where=str(_SAMPLE))
+
+
+@lru_cache(maxsize=1)
+def _sample_xml() -> str:
+    return domain_xml(_sample_vm(), storage_domain_uuid=DOMAIN).xml
+
+
 def _ovf_seeds() -> list[bytes]:
-    ovf = _SAMPLE.read_bytes()
-    vm = parse_ovf(ovf, where=str(_SAMPLE))
-    return [ovf, build_ovf(vm)]
+    return [_SAMPLE.read_bytes(), build_ovf(_sample_vm())]
 
 
 def _engine_xml_seeds() -> list[bytes]:
-    vm = parse_ovf(_SAMPLE.read_bytes(), where=str(_SAMPLE))
-    built = domain_xml(vm, storage_domain_uuid=DOMAIN).xml
-    return [built.encode(), built.replace(vm.uuid, VM).encode()]
-
-
-def _tar_seeds() -> list[bytes]:
-    members = [(VM, b"<ovf/>" * 100), (DOMAIN, b"x")]
-    text = "Sun Nov 22 05:16:23 UTC 2026"
-    archive = tar_volume.build_archive(
-        DOMAIN, members, last_updated_text=text, written_at=WallTime(1e9)
-    )
-    return [archive, archive + archive[:2048]]
+    built = _sample_xml()
+    return [built.encode(), built.replace(_sample_vm().uuid, VM).encode()]
 
 
 def _good_description() -> str:
@@ -174,14 +152,17 @@ def _description_seeds() -> list[bytes]:
 
 
 def _vm_conf_seeds() -> list[bytes]:
-    vm = parse_ovf(_SAMPLE.read_bytes(), where=str(_SAMPLE))
-    return [vm_conf_text(vm).encode(), b"vmId=" + VM.encode() + b"\nmemSize=4096\nsmp=2\n"]
+    return [
+        vm_conf_text(_sample_vm()).encode(),
+        b"vmId=" + VM.encode() + b"\nmemSize=4096\nsmp=2\n",
+    ]
 
 
 _OVF_WORDS = (
     b"<Item>", b"</Item>", b"<Section ", b"<Disk ", b"ovf:", b"rasd:", b"xsi:type=",
     b"<!DOCTYPE", b"<!ENTITY a ", b"&a;", b"&#x0;", b"<![CDATA[", b"]]>", b"true",
-    b"false", b"9" * 20, b"-1", b"ovf:fileRef=", b"ovf:parentRef=", b"BootOrder", b"{type=pci, slot=0x03}",
+    b"false", b"9" * 20, b"-1", b"ovf:fileRef=", b"ovf:parentRef=", b"BootOrder",
+    b"{type=pci, slot=0x03}",
 )  # fmt: skip
 
 TARGETS: dict[str, Target] = {
@@ -199,21 +180,37 @@ TARGETS: dict[str, Target] = {
             b"{",
             b"[",
         ),
-        500_000,
+        300_000,
     ),
-    "tar": Target(
-        fuzz_tar,
-        _tar_seeds,
-        (b"ustar\x0000", b"ustar  \x00", b"\x80", b"\xff", b"00000000000 ", b"L", b"x", b"../"),
-        250_000,
+    "tar": Target(archives.fuzz_tar, archives.tar_seeds, archives.TAR_WORDS, 200_000, mutate_tar),
+    "tar_tail": Target(
+        archives.fuzz_tar_tail, archives.tar_seeds, archives.TAR_WORDS, 150_000, mutate_tar
     ),
+    "conf_volume": Target(
+        archives.fuzz_conf_volume,
+        archives.conf_volume_seeds,
+        archives.TAR_WORDS,
+        50_000,
+        mutate_tar,
+    ),
+    "backup": Target(
+        archives.fuzz_backup,
+        archives.backup_seeds,
+        archives.TAR_WORDS + archives.JSON_WORDS,
+        80_000,
+        mutate_tar,
+    ),
+    "approval": Target(
+        archives.fuzz_approval, archives.approval_seeds, archives.JSON_WORDS, 100_000
+    ),
+    "version": Target(archives.fuzz_version, archives.version_seeds, archives.JSON_WORDS, 100_000),
     "vm_conf": Target(
         fuzz_vm_conf,
         _vm_conf_seeds,
         (b"devices={", b"drive=", b"custom_", b"xmlBase64=", b"cpuPinning={", b":{", b"},", b"#"),
         120_000,
     ),
-    "ovf": Target(fuzz_ovf, _ovf_seeds, _OVF_WORDS, 80_000, mutate_xml),
+    "ovf": Target(fuzz_ovf, _ovf_seeds, _OVF_WORDS, 40_000, mutate_xml),
     "engine_xml": Target(
         fuzz_engine_xml,
         _engine_xml_seeds,
@@ -228,5 +225,9 @@ TARGETS: dict[str, Target] = {
         ),
         60_000,
         mutate_xml,
+    ),
+    "difference": Target(fuzz_difference, _ovf_seeds, _OVF_WORDS, 8_000, mutate_xml),
+    "xml_difference": Target(
+        fuzz_xml_difference, _engine_xml_seeds, (b"<disk ", b"<mac ", b"dev="), 12_000, mutate_xml
     ),
 }
