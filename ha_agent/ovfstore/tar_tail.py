@@ -42,6 +42,7 @@ FIRST_BYTES = 64 * 1024
 CHUNK_BYTES = 1024 * 1024
 """How much is looked at at once after that."""
 _ALIGNED_BYTES = 4096
+_END = bytes(END_BYTES)
 
 _MAGIC = b"ustar"
 _MAGIC_AT = 257
@@ -98,7 +99,7 @@ def _members_backwards(view_at: ViewAt, size_bytes: int) -> Iterator[Member]:
         view = view_at(start, stop - start)
         if len(view) != stop - start:
             return
-        if stop == size_bytes and any(view[-END_BYTES:]):
+        if stop == size_bytes and bytes(view[-END_BYTES:]) != _END:
             return
         for offset, block in _headers_backwards(view, min(next_at, stop) - start):
             try:
