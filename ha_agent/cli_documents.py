@@ -8,6 +8,7 @@ storage worker with a deadline, since storage may hang.
 from __future__ import annotations
 
 import argparse
+import codecs
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,7 +82,20 @@ def from_file(name: str) -> Document:
             f"more than {_FILE_LIMIT_BYTES} bytes; an OVF_STORE volume is read with --volume",
             where=name,
         )
+    _refuse_other(data, name)
     return Document(data, name)
+
+
+def _refuse_other(data: bytes, name: str) -> None:
+    """Raise BadInput for what is plainly neither an OVF nor a vm.conf, and say what it is."""
+    if not data.strip():
+        raise BadInput("is empty", where=name)
+    if data[257:262] == b"ustar":
+        raise BadInput("is an archive; the OVF in it is read with --volume", where=name)
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise BadInput("is UTF-16; an OVF and a vm.conf are UTF-8", where=name)
+    if b"\0" in data:
+        raise BadInput("is no text: neither an OVF nor a vm.conf", where=name)
 
 
 def in_use(command: Command) -> Document:
@@ -119,7 +133,10 @@ def understood(document: Document, storage_domain_uuid: Optional[str] = None) ->
     from ha_agent.ovfstore.vmconf_grammar import parse_vm_conf
     from ha_agent.ovfstore.vmconf_read import definition_from_vm_conf
 
-    conf = parse_vm_conf(document.data, where=document.where)
+    text = document.data
+    if text.startswith(codecs.BOM_UTF8):
+        text = text[len(codecs.BOM_UTF8) :]
+    conf = parse_vm_conf(text, where=document.where)
     vm, invented = definition_from_vm_conf(
         conf, storage_domain_uuid=storage_domain_uuid, where=document.where
     )

@@ -9,14 +9,17 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ha_agent import cli_documents as documents
 from ha_agent.cli_command import DONE, Command, Verbs
 from ha_agent.errors import BadInput, EnvironmentFault
 from ha_agent.instant import WallTime
+
+if TYPE_CHECKING:  # lxml costs every other command 30 ms
+    from ha_agent.ovfstore.ovf_explain import Explained
 
 FORMATS = ("xml", "json", "vmconf", "ovf")
 # A put writes both copies and reads them again; storage may be slow, but not for ever.
@@ -74,28 +77,66 @@ def add_force(parser: argparse.ArgumentParser) -> None:
 
 
 def _explain(command: Command) -> int:
-    from ha_agent.ovfstore.ovf_explain import explain_ovf
+    from ha_agent.ovfstore.ovf_explain import VERDICTS, explain_ovf
 
     document = documents.chosen(command)
     if document.is_vm_conf:
         raise BadInput(
             "not an OVF but a vm.conf; translate it with --to ovf", where=document.where
         )
+    rows = explain_ovf(document.data, where=document.where)
     only = command.arguments.only
-    rows = [
-        row
-        for row in explain_ovf(document.data, where=document.where)
-        if only is None or row.verdict == only
-    ]
+    chosen = [row for row in rows if only in (None, row.verdict)]
     if command.arguments.json:
         keys = ("path", "line", "value", "verdict", "why")
-        print(json.dumps([{key: getattr(row, key) for key in keys} for row in rows], indent=2))
+        print(json.dumps([{key: getattr(row, key) for key in keys} for row in chosen], indent=2))
         return DONE
-    for row in rows:
-        value = f" = {row.value}" if row.value else ""
-        print(printable(f"{row.verdict:8} {row.path}{value}"))
-        print(printable(f"{'':8}   {row.why}"))
+    meaning = documents.understood(document)
+    print(printable(f"{meaning.vm.name}, VM {meaning.vm.uuid}"))
+    print(printable(_source(meaning)))
+    _print_rows(chosen, {row.path.rpartition("/")[0] for row in rows})
+    counts = ", ".join(
+        f"{sum(row.verdict == verdict for row in rows)} {verdict}" for verdict in VERDICTS
+    )
+    print(f"\n{len(rows)} elements and attributes: {counts}")
+    _say(meaning.vm.unreadable + meaning.vm.notes)
     return DONE
+
+
+def _source(meaning: documents.Meaning) -> str:
+    """Tell what a start takes: EngineXml as it is, or what explain calls used."""
+    from ha_agent.ovfstore.translate import domain_xml
+
+    try:
+        domain = domain_xml(meaning.vm, storage_domain_uuid=documents.domain_of(meaning, None))
+    except BadInput as error:
+        return f"It can't be started: {error}."
+    if domain.source == "engine_xml":
+        return (
+            "Its EngineXml is sound: a start takes that as it is. All else that is called used"
+            " serves checks and comparisons, and a start without EngineXml."
+        )
+    if meaning.vm.engine_xml is not None:
+        return f"{domain.notes[0]}. A start is made of what is called used below."
+    return "It has no EngineXml: a start is made of what is called used below."
+
+
+def _print_rows(rows: Sequence[Explained], parents: Collection[str]) -> None:
+    """Print a line for each row, below a heading for the element that it is in."""
+    heading = ""
+    for row in rows:
+        above, _, name = row.path.rpartition("/")
+        if row.path in parents:
+            heading = row.path
+            print()
+            print(printable(f"{heading}  ({row.verdict}: {row.why})"))
+            continue
+        if above != heading:
+            heading = above
+            print()
+            print(printable(heading or "Envelope"))
+        value = f" = {row.value}" if row.value else ""
+        print(printable(f"  {row.verdict:8} {name + value:<48}  {row.why}"))
 
 
 def _translate(command: Command) -> int:
@@ -108,7 +149,7 @@ def _translate(command: Command) -> int:
     document = documents.chosen(command)
     meaning = documents.understood(document, given)
     vm = meaning.vm
-    _say(meaning.invented)
+    _say(meaning.invented + vm.unreadable + vm.notes)
     if wanted == "json":
         _write(definition_as_json(vm))
     elif wanted == "ovf" and not document.is_vm_conf and not command.arguments.rebuild:

@@ -103,3 +103,33 @@ def test_a_file_that_is_not_there_or_too_long(tmp_path: Path) -> None:
 def test_one_source_is_wanted(tmp_path: Path) -> None:
     assert ha_agent(tmp_path, "ovf", "explain").returncode == 2
     assert ha_agent(tmp_path, "ovf", "explain", str(OVF), "--store").returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("data", "what"),
+    [
+        (b"", "is empty"),
+        (b" \r\n", "is empty"),
+        ("<a/>".encode("utf-16"), "is UTF-16"),
+        (b"vmId=\0", "is no text"),
+        (build_archive(VM, [], last_updated_text="x", written_at=WallTime(1e9)), "--volume"),
+    ],
+)
+def test_what_is_no_definition_is_called_what_it_is(
+    tmp_path: Path, data: bytes, what: str
+) -> None:
+    path = tmp_path / "odd"
+    path.write_bytes(data)
+    for verb in (("explain",), ("translate", "--to", "xml")):
+        done = ha_agent(tmp_path, "ovf", verb[0], str(path), *verb[1:])
+        assert (done.returncode, done.stdout) == (1, "")
+        assert f"{path}: " in done.stderr
+        assert what in done.stderr
+
+
+def test_a_vm_conf_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    path = tmp_path / "vm.conf"
+    path.write_bytes(b"\xef\xbb\xbfvmId=" + VM.encode() + b"\nmemSize=4096\nsmp=2\n")
+    done = ha_agent(tmp_path, "ovf", "translate", str(path), "--to", "json")
+    assert done.returncode == 0, done.stderr
+    assert VM in done.stdout

@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 import tarfile
@@ -63,6 +64,33 @@ def test_explain_tells_every_element(folder: Path) -> None:
     assert ignored == [row for row in rows if row["verdict"] == "ignored"]
 
 
+def test_explain_says_first_what_a_start_takes(folder: Path) -> None:
+    plain = ha_agent(folder, "ovf", "explain", str(OVF)).stdout.splitlines()
+    assert plain[0].endswith(", VM 11111111-2222-4333-8444-555555555555")
+    assert plain[1].startswith("It has no EngineXml")
+    assert plain[-1].endswith(" 0 unknown")
+    engine = folder / "engine.ovf"
+    command = ("ovf", "translate", str(OVF), "--to", "ovf", "--rebuild")
+    engine.write_text(ha_agent(folder, *command).stdout, encoding="utf-8")
+    assert "EngineXml is sound" in ha_agent(folder, "ovf", "explain", str(engine)).stdout
+    text = engine.read_text(encoding="utf-8")
+    engine.write_text(text.replace("&lt;domain ", "&lt;nothing ", 1), encoding="utf-8")
+    assert "\nEngineXml not used: " in ha_agent(folder, "ovf", "explain", str(engine)).stdout
+    bare = folder / "bare.ovf"
+    bare.write_text(re.sub(r"(?s)<Disk ([^>]*/>|.*?</Disk>)", "", OVF.read_text(encoding="utf-8")))
+    assert "\nIt can't be started: " in ha_agent(folder, "ovf", "explain", str(bare)).stdout
+
+
+def test_what_of_a_document_cannot_be_read_is_noted(folder: Path) -> None:
+    odd = folder / "odd.ovf"
+    odd.write_bytes(OVF.read_bytes().replace(b"<Origin>6", b"<Origin>six"))
+    for verb in (("explain",), ("translate", "--to", "json"), ("translate", "--to", "xml")):
+        done = ha_agent(folder, "ovf", verb[0], str(odd), *verb[1:])
+        assert done.returncode == 0
+        assert "note: " in done.stderr
+        assert "Origin: 'six' is not a number" in done.stderr
+
+
 def test_explain_shows_an_element_that_nobody_knows(folder: Path) -> None:
     odd = folder / "odd.ovf"
     odd.write_bytes(OVF.read_bytes().replace(b"<TimeZone>", b"<Brand>new\x9b</Brand><TimeZone>"))
@@ -70,7 +98,7 @@ def test_explain_shows_an_element_that_nobody_knows(folder: Path) -> None:
         OVF.read_bytes().replace(b"<TimeZone>", "<Brand>new\x9b2J</Brand><TimeZone>".encode())
     )
     done = ha_agent(folder, "ovf", "explain", str(odd), "--only", "unknown")
-    assert "Content/Brand" in done.stdout
+    assert "\nContent\n  unknown  Brand = new?2J " in done.stdout
     assert "\x9b" not in done.stdout
 
 
