@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ha_agent.errors import BadInput
+from ha_agent.ovfstore.json_input import json_object
 
 SIZE_LIMIT_BYTES = 64 * 1024
 CODE_LIMIT = 100
@@ -55,12 +56,7 @@ def parse_approval(data: bytes, *, where: str) -> Approval:
     """Return what the member says. Raises BadInput, which names the field that is wrong."""
     if len(data) > SIZE_LIMIT_BYTES:
         raise BadInput(f"{len(data)} bytes, more than {SIZE_LIMIT_BYTES}", where=where)
-    try:
-        fields = json.loads(data.decode("utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise BadInput(f"not JSON: {error}", where=where) from None
-    if not isinstance(fields, dict):
-        raise BadInput("not a JSON object", where=where)
+    fields = json_object(data, where=where)
     codes = fields.get("codes")
     if not isinstance(codes, list) or len(codes) > CODE_LIMIT:
         raise BadInput(f"codes is not a list of at most {CODE_LIMIT}", where=where)

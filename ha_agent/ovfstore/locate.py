@@ -29,6 +29,7 @@ from typing import Optional
 
 from ha_agent.errors import BadInput
 from ha_agent.instant import WallTime
+from ha_agent.ovfstore.json_input import json_object
 
 OVF_STORE = "OVF_STORE"
 # VDSM cuts descriptions at 210 characters; a longer text is not one of its.
@@ -81,12 +82,7 @@ def parse_description(text: str, *, where: str) -> StoreDescription:
     """Decode the description of an OVF_STORE volume. Raises BadInput naming the key at fault."""
     if len(text) > DESCRIPTION_LIMIT_CHARS:
         raise BadInput(f"description of {len(text)} characters", where=where)
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise BadInput(f"description is not JSON: {error}", where=where) from None
-    if not isinstance(value, dict):
-        raise BadInput("description is not a JSON object", where=where)
+    value = json_object(text, where=where, what="description")
     if value.get("DiskDescription") == OVF_STORE and "Updated" not in value:
         return StoreDescription(updated=False)
     if value.get("Disk Description") != OVF_STORE:

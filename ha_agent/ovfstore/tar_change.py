@@ -21,12 +21,12 @@ The order in which the bytes must be written is volume_io.py's.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Optional
 
 from ha_agent.errors import BadInput
 from ha_agent.instant import WallTime
+from ha_agent.ovfstore.json_input import json_object
 from ha_agent.ovfstore.tar_header import BLOCK_BYTES, Member, encode_header, padded
 from ha_agent.ovfstore.tar_volume import (
     END_BYTES,
@@ -174,12 +174,7 @@ def new_archive(
 
 def dated_info(info: bytes, last_updated_text: str, where: str) -> bytes:
     """Return the content of info.json with another date. Raises BadInput when it is not JSON."""
-    try:
-        value = json.loads(info)
-    except (ValueError, RecursionError) as error:
-        raise BadInput(f"{INFO_NAME} is not JSON: {error}", where=where) from error
-    if not isinstance(value, dict):
-        raise BadInput(f"{INFO_NAME} is not a JSON object", where=where)
+    value = json_object(info, where=where, what=INFO_NAME)
     value[_DATE_KEY] = last_updated_text
     return jackson_text(value)
 

@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 
 from ha_agent.errors import BadInput
 from ha_agent.instant import WallTime
+from ha_agent.ovfstore.json_input import json_object
 
 T = TypeVar("T")
 
@@ -97,12 +98,7 @@ def parse_version(data: bytes, *, where: str) -> Version:
     """Return what the JSON file says. Raises BadInput, which names the field that is wrong."""
     if len(data) > MARK_LIMIT_BYTES:
         raise BadInput(f"{len(data)} bytes, more than {MARK_LIMIT_BYTES}", where=where)
-    try:
-        fields = json.loads(data.decode("utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise BadInput(f"not JSON: {error}", where=where) from None
-    if not isinstance(fields, dict):
-        raise BadInput("not a JSON object", where=where)
+    fields = json_object(data, where=where)
     sha256, how = _get(fields, "sha256", str, where), _get(fields, "how", str, where)
     if not _SHA256.fullmatch(sha256):
         raise BadInput(f"sha256 is {sha256!r:.80}", where=where)
