@@ -377,7 +377,7 @@ class DefinitionKeeper:
             version=0 if current is None else self._files.version_of(current.identity),
             store_problem=self._problem,
             history_problem=self._files.problem,
-            store_notes=self._store_notes,
+            store_notes=(*self._store_notes, *self._files.damage),
         )
         self._on_change(entry)
         return entry

@@ -41,7 +41,10 @@ class DefinitionFiles:
         domain_uuid: str,
         on_change: Callable[[], object],
     ) -> None:
-        """`on_change` is called when `problem` or `version_of` has another answer."""
+        """`on_change` is called when `problem` or `version_of` has another answer.
+
+        `damage` has what `load` found damaged, a sentence for each version.
+        """
         self._history = history
         self._run_dir = run_dir
         self._vm_uuid = vm_uuid
@@ -52,6 +55,7 @@ class DefinitionFiles:
         self._numbers: dict[str, int] = {}
         self._approved: dict[str, frozenset[str]] = {}
         self.problem = ""
+        self.damage: tuple[str, ...] = ()
 
     def version_of(self, identity: str) -> int:
         """Return the newest version of a document in the history; 0 when it is not kept."""
@@ -143,6 +147,7 @@ class DefinitionFiles:
         except EnvironmentFault as fault:
             log.error("definition: %s", fault)
             return None
+        self.damage = listing.faults
         for reason in listing.faults:
             log.error("definition: %s", reason)
         accepted = [version for version in listing.versions if version.how != IMPORT]

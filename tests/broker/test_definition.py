@@ -505,6 +505,20 @@ async def test_the_last_good_one_serves_after_a_reboot(store: Store, tmp_path: P
     assert len(kept.history.versions()) == 1
 
 
+async def test_a_damaged_version_is_noted_when_an_older_one_serves(
+    store: Store, tmp_path: Path
+) -> None:
+    history = History(tmp_path / "definitions")
+    keep(history, ovf_of(1024))
+    keep(history, ovf_of(2048))
+    (tmp_path / "definitions" / "000002.ovf").write_bytes(b"")
+    store.down = True
+    kept = Kept(store, tmp_path)
+    assert await kept.keeper.refresh() == "VDSM does not answer"
+    assert (kept.entry.memory_mib, kept.entry.stale) == (1024, True)
+    assert "version 2 of this host's history is damaged" in kept.entry.notes[0]
+
+
 async def test_no_way_back_after_a_reboot_either(store: Store, tmp_path: Path) -> None:
     newer = list(COPIES)[1]
     store.write(newer, ovf_of(2048), at=60.0)
