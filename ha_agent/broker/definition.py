@@ -33,7 +33,9 @@ from ha_agent.broker.definition_values import (
     Judge,
     Judged,
     Pending,
+    dates_of,
     definition_entry,
+    is_from_one_of,
     is_read_from,
     is_way_back,
     read_definition,
@@ -91,6 +93,7 @@ class DefinitionKeeper:
         self._looked_at_all: Optional[Instant] = None
         self._passed_over: list[str] = []
         self._store_notes: tuple[str, ...] = ()
+        self._dates: dict[str, str] = {}
         self._wanted = asyncio.Event()
         self._refreshing: Optional[asyncio.Task[str]] = None
         self._loading: Optional[asyncio.Task[None]] = None
@@ -168,7 +171,7 @@ class DefinitionKeeper:
         faults = list(self._reader.problems)
         all_read = True
         # What VDSM can't tell about now may be the copy that was read before.
-        known = bool(faults) and not self._is_from_one_of(copies)
+        known = bool(faults) and not is_from_one_of(self.current, copies)
         held: Optional[Pending] = None
         ranking = order_copies(copies, storage_domain_uuid=self._domain_uuid)
         unusable = [ranked.reason for ranked in ranking if was_written(ranked)]
@@ -184,7 +187,9 @@ class DefinitionKeeper:
                 known = known or is_read_from(self.current, ranked)
                 continue
             doubtful = known or unusable or not all_read
-            if doubtful and is_way_back(self.current, definition, ranked, known=known):
+            if doubtful and is_way_back(
+                self.current, definition, ranked, known=known, dates=self._dates
+            ):
                 return "what was read before stays in use: " + "; ".join([*faults, *unusable])
             # What could not be read, perhaps just now, is tried again with the next look.
             self._seen = copies if all_read else None
@@ -201,6 +206,7 @@ class DefinitionKeeper:
             self.pending = held or self.pending
             self._tell_passed_over(faults)
             self._store_notes = store_notes(ranking, faults)
+            self._dates = dates_of(ranking) if self.pending is None else self._dates
             return ""
         self.pending = held or self.pending
         return "no copy of the OVF_STORE can be used: " + "; ".join(faults)
@@ -218,9 +224,6 @@ class DefinitionKeeper:
             for reason in faults:
                 log.warning("definition taken from the other copy: %s", reason)
         self._passed_over = faults
-
-    def _is_from_one_of(self, copies: tuple[StoreCopy, ...]) -> bool:
-        return self.current is None or self.current.source in map(source_of, copies)
 
     async def _read(self, ranked: RankedCopy) -> Definition:
         stored = await self._reader.read(ranked)

@@ -7,7 +7,7 @@ takes a while for a long one, so that is for a thread.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Callable, Optional
 
@@ -139,15 +139,39 @@ def was_written(ranked: RankedCopy) -> bool:
     return not ranked.usable and (description is None or description.last_updated is not None)
 
 
+def is_from_one_of(current: Optional[Definition], copies: Iterable[StoreCopy]) -> bool:
+    """Tell whether `current` was read from one of these; so is none."""
+    return current is None or current.source in map(source_of, copies)
+
+
+def dates_of(ranking: Iterable[RankedCopy]) -> dict[str, str]:
+    """Return by volume what copies say of their last update."""
+    return {
+        ranked.copy.volume_uuid: ranked.description.last_updated_text or ""
+        for ranked in ranking
+        if ranked.description is not None
+    }
+
+
 def is_way_back(
-    current: Optional[Definition], read: Definition, ranked: RankedCopy, *, known: bool
+    current: Optional[Definition],
+    read: Definition,
+    ranked: RankedCopy,
+    *,
+    known: bool,
+    dates: Mapping[str, str],
 ) -> bool:
     """Tell whether `read`, out of a copy, is older than `current`, and another one.
 
     For when not every copy could be read: else the store has the last word. `known`: the copy
     of `current` is one of those that could not. Then one of unknown age is taken for older.
+    `dates` are those of the copies when `current` was the store's: what has another one now was
+    written since, whatever that is, for clocks and zones differ.
     """
     if current is None or current.identity == read.identity:
+        return False
+    volume = ranked.copy.volume_uuid
+    if volume in dates and dates[volume] != dates_of([ranked]).get(volume):
         return False
     theirs = None if ranked.description is None else ranked.description.last_updated
     try:

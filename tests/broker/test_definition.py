@@ -349,6 +349,25 @@ async def test_a_copy_that_vdsm_can_not_tell_about_is_looked_for_again(
     assert kept.entry.memory_mib == 2048
 
 
+async def test_what_was_written_since_is_no_way_back_whatever_its_date(
+    store: Store, tmp_path: Path
+) -> None:
+    # A put dated by a clock that is ahead; then the engine writes one copy, and fails to
+    # write the other one.
+    one, other = COPIES
+    kept = Kept(store, tmp_path)
+    store.write_both(ovf_of(2048), at=3600.0)
+    await kept.keeper.refresh()
+    store.descriptions[other] = format_description(
+        storage_domain_uuid=DOMAIN,
+        updated=False,
+        last_updated_text=java_date_text(CLOCK.wall() + 3600.0),
+    )
+    store.write(one, ovf_of(3072), at=60.0)
+    assert await kept.keeper.refresh() == ""
+    assert kept.entry.memory_mib == 3072
+
+
 async def test_a_copy_that_is_not_good_is_noted(store: Store, tmp_path: Path) -> None:
     """One is enough to start from, so nothing else would tell of the other for weeks."""
     kept = Kept(store, tmp_path)

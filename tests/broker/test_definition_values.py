@@ -134,9 +134,12 @@ def test_a_way_back_is_to_what_is_older(ours: str, theirs: str, known: bool, bac
     (ranked,) = order_copies([StoreCopy(IMAGE, VOLUME, description)])
     current = replace(read(), last_updated=ours)
     other = replace(read(), identity="another")
-    assert is_way_back(current, other, ranked, known=known) is back
-    assert not is_way_back(current, read(), ranked, known=known)
-    assert not is_way_back(None, other, ranked, known=known)
+    same, before = {VOLUME: theirs}, {VOLUME: "another date"}
+    for dates in (same, {}):
+        assert is_way_back(current, other, ranked, known=known, dates=dates) is back
+    assert not is_way_back(current, other, ranked, known=known, dates=before)
+    assert not is_way_back(current, read(), ranked, known=known, dates=same)
+    assert not is_way_back(None, other, ranked, known=known, dates=same)
 
 
 def test_where_a_definition_was_read_from() -> None:
