@@ -65,8 +65,8 @@ BOMB = (
 )
 BAD_FILES: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "100 MB": (lambda ovf: ovf + bytes(HUNDRED_MB), "more than 8388608 bytes"),
-    "garbage": (lambda ovf: bytes(range(256)) * 64, "not an OVF"),
-    "nothing": (lambda ovf: b"", "not an OVF"),
+    "garbage": (lambda ovf: bytes(range(256)) * 64, "neither an OVF nor"),
+    "nothing": (lambda ovf: b"", "is empty"),
     "garbage that begins well": (lambda ovf: b"<" + bytes(range(256)), "NUL byte"),
     "a half": (lambda ovf: ovf[: len(ovf) // 2], "line"),
     "external entity": (lambda ovf: with_doctype(ovf, EXTERNAL), "DOCTYPE"),
