@@ -182,15 +182,15 @@ TARGETS: dict[str, Target] = {
         ),
         300_000,
     ),
-    "tar": Target(archives.fuzz_tar, archives.tar_seeds, archives.TAR_WORDS, 200_000, mutate_tar),
+    "tar": Target(archives.fuzz_tar, archives.tar_seeds, archives.TAR_WORDS, 150_000, mutate_tar),
     "tar_tail": Target(
-        archives.fuzz_tar_tail, archives.tar_seeds, archives.TAR_WORDS, 150_000, mutate_tar
+        archives.fuzz_tar_tail, archives.tar_seeds, archives.TAR_WORDS, 120_000, mutate_tar
     ),
     "conf_volume": Target(
         archives.fuzz_conf_volume,
         archives.conf_volume_seeds,
         archives.TAR_WORDS,
-        50_000,
+        40_000,
         mutate_tar,
     ),
     "backup": Target(
@@ -210,7 +210,7 @@ TARGETS: dict[str, Target] = {
         (b"devices={", b"drive=", b"custom_", b"xmlBase64=", b"cpuPinning={", b":{", b"},", b"#"),
         120_000,
     ),
-    "ovf": Target(fuzz_ovf, _ovf_seeds, _OVF_WORDS, 40_000, mutate_xml),
+    "ovf": Target(fuzz_ovf, _ovf_seeds, _OVF_WORDS, 30_000, mutate_xml),
     "engine_xml": Target(
         fuzz_engine_xml,
         _engine_xml_seeds,
@@ -228,6 +228,6 @@ TARGETS: dict[str, Target] = {
     ),
     "difference": Target(fuzz_difference, _ovf_seeds, _OVF_WORDS, 8_000, mutate_xml),
     "xml_difference": Target(
-        fuzz_xml_difference, _engine_xml_seeds, (b"<disk ", b"<mac ", b"dev="), 12_000, mutate_xml
+        fuzz_xml_difference, _engine_xml_seeds, (b"<disk ", b"<mac ", b"dev="), 6_000, mutate_xml
     ),
 }

@@ -52,7 +52,11 @@ def add_source(parser: argparse.ArgumentParser) -> None:
     source.add_argument("file", nargs="?", metavar="FILE", help="an OVF or a vm.conf; - is stdin")
     source.add_argument("--volume", metavar="PATH", help="an OVF_STORE volume, or a copy of one")
     source.add_argument("--store", action="store_true", help="what the broker has in use now")
-    parser.add_argument("--vm", metavar="UUID", help="with --volume: of this VM, not the engine's")
+    parser.add_argument(
+        "--vm",
+        metavar="UUID",
+        help="with --volume: of this VM; without, of the one that the configuration names",
+    )
     add_timeout(parser, _ASK_SECONDS)
 
 
