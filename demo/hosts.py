@@ -74,6 +74,8 @@ status_image = {domain.status_image}
 status_volume = {domain.status_volume}
 [lease]
 qemu_marker = {self.folder}/run
+[definition]
+vm_conf_path = {self.folder}/run/vm.conf
 [vdsm]
 host = 127.0.0.1
 port = {vdsm_port}

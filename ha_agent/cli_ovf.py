@@ -23,7 +23,8 @@ if TYPE_CHECKING:  # lxml costs every other command 30 ms
 
 FORMATS = ("xml", "json", "vmconf", "ovf")
 # A put writes both copies and reads them again; storage may be slow, but not for ever.
-PUT_SECONDS = 300.0
+# An update of the engine that may be under way is waited for, for up to 330 s.
+PUT_SECONDS = 480.0
 # More than a host may be told to keep (config_schema.py).
 _IMPORT_LIMIT = 2000
 _BACKUP_LIMIT_BYTES = 512 * 1024 * 1024

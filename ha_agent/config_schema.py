@@ -131,6 +131,9 @@ class DefinitionConfig:
 
     refresh_interval_seconds: float = field(default=60.0, metadata=of(INTERVAL))
     history_versions: int = field(default=20, metadata=of(whole(1, 1000)))
+    vm_conf_path: Path = field(
+        default=Path("/run/ovirt-hosted-engine-ha/vm.conf"), metadata=of(PATH)
+    )
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,8 @@ domain_path = {folder}/00000000-0000-4000-8000-000000000002
 domain_type = localfs
 status_image = 00000000-0000-4000-8000-000000000003
 status_volume = 00000000-0000-4000-8000-000000000004
+[definition]
+vm_conf_path = {folder}/run/vm.conf
 [vdsm]
 host = 127.0.0.1
 port = 1

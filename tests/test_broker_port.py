@@ -123,7 +123,7 @@ class RealBroker:
             ),
             history=history,
             judge=judge,
-            run_dir=folder,
+            vm_conf=folder / "vm.conf",
             clock=CLOCK,
             refresh_interval_seconds=60,
             on_change=lambda entry: self.board.update(definition=entry),

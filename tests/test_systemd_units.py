@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ha_agent.config import DEFAULT_PATH
-from ha_agent.config_schema import BrokerConfig, HostConfig, LeaseConfig
+from ha_agent.config_schema import BrokerConfig, DefinitionConfig, HostConfig, LeaseConfig
 
 ROOT = Path(__file__).resolve().parents[1]
 UNITS = sorted((ROOT / "systemd").iterdir())
@@ -86,7 +86,11 @@ def test_nothing_starts_without_the_configuration(unit: Path) -> None:
 def test_a_stop_does_not_clear_the_shared_run_directory(unit: Path) -> None:
     service = read(unit)["Service"]
     defaults = {key.name: key.default for key in HostConfig.__dataclass_fields__.values()}
-    assert [f"/run/{name}" for name in service["RuntimeDirectory"]] == [str(defaults["run_dir"])]
+    folders = [str(defaults["run_dir"])]
+    if "ha-broker" in service["ExecStart"][0]:
+        folders.append(str(DefinitionConfig().vm_conf_path.parent))
+    names = service["RuntimeDirectory"][0].split()
+    assert [f"/run/{name}" for name in names] == folders
     assert service["RuntimeDirectoryPreserve"] == ["yes"]
     state = [f"/var/lib/{name}" for name in service["StateDirectory"]]
     assert state == [str(defaults["state_dir"])]

@@ -131,6 +131,10 @@ class DefinitionApi:
 
     async def _version(self, params: Mapping[str, Any], _peer: Peer) -> Any:
         number = argument(params, "number", int)
+        versions = await _in_thread(self._history.versions)
+        if number not in {version.number for version in versions}:
+            kept = ", ".join(str(version.number) for version in versions) or "none"
+            raise RpcRefusal("no_such_version", f"there is no version {number}; there are: {kept}")
         document = await _in_thread(lambda: self._history.document(number))
         return {"number": number, "identity": identity_of(document), "document": document}
 
@@ -261,7 +265,9 @@ class DefinitionApi:
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._writing.discard(task)
         # Its caller may be gone: then this is the only place where the failure is told.
-        if not task.cancelled() and task.exception() is not None:
+        if task.cancelled() or isinstance(task.exception(), (RpcRefusal, BadInput)):
+            return  # as asked: nothing failed
+        if task.exception() is not None:
             log.warning("a change of the definition failed: %s", task.exception())
 
 

@@ -77,7 +77,7 @@ class DefinitionKeeper:
         *,
         history: History,
         judge: Judge,
-        run_dir: Path,
+        vm_conf: Path,
         clock: Clock,
         refresh_interval_seconds: float,
         on_change: Callable[[DefinitionEntry], None],
@@ -102,7 +102,7 @@ class DefinitionKeeper:
         self._problem = "the store has not been read yet"
         self._files = DefinitionFiles(
             history,
-            run_dir,
+            vm_conf,
             vm_uuid=reader.vm_uuid,
             domain_uuid=reader.domain_uuid,
             on_change=self._publish,

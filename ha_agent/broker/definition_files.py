@@ -24,7 +24,6 @@ from ha_agent.ovfstore.vmconf import vm_conf_text
 
 log = logging.getLogger(__name__)
 
-VM_CONF = "vm.conf"
 _WRITE_DEADLINE_SECONDS = 5.0
 _UNKEPT_LIMIT = 20
 
@@ -35,18 +34,19 @@ class DefinitionFiles:
     def __init__(
         self,
         history: History,
-        run_dir: Path,
+        vm_conf: Path,
         *,
         vm_uuid: str,
         domain_uuid: str,
         on_change: Callable[[], object],
     ) -> None:
-        """`on_change` is called when `problem` or `version_of` has another answer.
+        """`vm_conf` is where the hook looks for vm.conf. `on_change` is called when `problem` or
+        `version_of` has another answer.
 
         `damage` has what `load` found damaged, a sentence for each version.
         """
         self._history = history
-        self._run_dir = run_dir
+        self._vm_conf = vm_conf
         self._vm_uuid = vm_uuid
         self._domain_uuid = domain_uuid
         self._on_change = on_change
@@ -128,8 +128,9 @@ class DefinitionFiles:
 
     def _write_vm_conf(self, definition: Definition) -> None:
         """The file that a VDSM hook reads for `vmId=` (facts/ovf-and-volumes.md 2.3)."""
-        path = self._run_dir / VM_CONF
+        path = self._vm_conf
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             replace_file(path, vm_conf_text(definition.vm).encode())
         except OSError as error:
             log.error("%s can't be written: %s", path, error.strerror)

@@ -69,7 +69,7 @@ class DefinitionParts:
             self._reader,
             history=self._history,
             judge=self._judge,
-            run_dir=config.host.run_dir,
+            vm_conf=config.definition.vm_conf_path,
             clock=clock,
             refresh_interval_seconds=config.definition.refresh_interval_seconds,
             on_change=on_change,

@@ -45,7 +45,8 @@ class StoreListing:
 class CopyCheck:
     """One copy. `problem` is "" for a good one, and `fault` is set when it could not be read.
 
-    `members` are (name, bytes) in the archive's order, None unless the archive is whole.
+    `members` are (name, bytes) in the archive's order, without those that were replaced; None
+    unless the archive is whole.
     """
 
     ranked: RankedCopy
@@ -166,4 +167,9 @@ class StoreChecker:
             path=path,
             size_bytes=description.size_bytes,
         )
-        return tuple((member["name"], member["size_bytes"]) for member in answer["members"])
+        # Of what was replaced a copy has more or less, by what happened to it; nobody reads that.
+        return tuple(
+            (member["name"], member["size_bytes"])
+            for member in answer["members"]
+            if not member["dead"]
+        )

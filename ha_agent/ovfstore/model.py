@@ -44,8 +44,9 @@ class Disk:
 
     For a LUN, `image_uuid` is the disk's uuid, and there is no volume. `boot_order` counts
     from 1; 0 means that the VM does not boot from it. `parent_uuid` is the volume that the
-    leaf is based on; `storage_type` is None for what is usual, else the engine's word (CINDER); `older_volumes` are the rest of its chain, which the VM does not name
-    when it starts: they are kept so that a document is written again whole.
+    leaf is based on; `storage_type` is None for what is usual, else the engine's word (CINDER).
+    `older_volumes` are the rest of its chain, which a start does not name: they are kept so that
+    a document is written again whole.
     `extra_attributes` (of the Disk element) and `extra_fields` (of its Item) are what nothing
     here interprets, and what could not be read: they win over a field when written again.
     """

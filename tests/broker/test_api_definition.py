@@ -178,7 +178,11 @@ async def test_a_version_of_the_history_can_be_put_again(broker: Broker) -> None
     assert (await broker.look()).memory_mib == 1024
     versions = (await broker.ask("ovf.history"))["versions"]
     assert [version["how"] for version in versions] == ["read", "put", "rollback"]
-    assert (await broker.refused("ovf.version", number=77)).code == "storage"
+    refusal = await broker.refused("ovf.version", number=77)
+    assert (refusal.code, refusal.message) == (
+        "no_such_version",
+        "there is no version 77; there are: 1, 2, 3",
+    )
 
 
 async def test_a_caller_that_leaves_cuts_no_write_in_half(broker: Broker) -> None:

@@ -16,7 +16,6 @@ import pytest
 
 from demo.domain import engine_vm
 from ha_agent.broker.definition import DefinitionKeeper
-from ha_agent.broker.definition_files import VM_CONF
 from ha_agent.broker.snapshot import DefinitionEntry
 from ha_agent.broker.storage_lane import StorageLane
 from ha_agent.broker.store_reader import StoreReader
@@ -39,6 +38,7 @@ from ha_agent.vdsm.verbs import Vdsm
 DOMAIN, VM, IMAGE, VOLUME = (str(uuid.UUID(int=number)) for number in range(1, 5))
 COPIES = {str(uuid.UUID(int=n)): str(uuid.UUID(int=n + 10)) for n in (20, 21)}
 CLOCK = SystemClock()
+VM_CONF = "vm.conf"
 
 
 @functools.cache  # its network card has a new UUID each time
@@ -162,7 +162,7 @@ class Kept:
             ),
             history=self.history,
             judge=self.judge,
-            run_dir=folder / "run",
+            vm_conf=folder / "run" / VM_CONF,
             clock=self.clock,
             refresh_interval_seconds=60,
             on_change=self.entries.append,

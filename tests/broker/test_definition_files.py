@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from demo.domain import engine_vm
-from ha_agent.broker.definition_files import VM_CONF, DefinitionFiles
+from ha_agent.broker.definition_files import DefinitionFiles
 from ha_agent.broker.definition_values import Definition, read_definition
 from ha_agent.clock import SystemClock
 from ha_agent.ovfstore.history import History
@@ -24,6 +24,7 @@ from ha_agent.ovfstore.ovf_build import build_ovf
 
 DOMAIN, VM, IMAGE, VOLUME = (str(uuid.UUID(int=number)) for number in range(1, 5))
 CLOCK = SystemClock()
+VM_CONF = "vm.conf"
 
 
 def definition_of(memory_mib: int, **changes: Any) -> Definition:
@@ -47,7 +48,7 @@ class Files(DefinitionFiles):
         self.changes = 0
         self.history = History(folder / "definitions")
         super().__init__(
-            self.history, folder, vm_uuid=VM, domain_uuid=DOMAIN, on_change=self.count
+            self.history, folder / VM_CONF, vm_uuid=VM, domain_uuid=DOMAIN, on_change=self.count
         )
 
     def count(self) -> None:

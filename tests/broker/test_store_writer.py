@@ -22,6 +22,7 @@ from ha_agent.instant import Instant, WallTime
 from ha_agent.ovfstore.approval import Approval, format_approval, identity_of
 from ha_agent.ovfstore.locate import order_copies, parse_description
 from tests.broker.store_world import (
+    CAPACITY_BYTES,
     CLOCK,
     DOMAIN,
     FIRST,
@@ -199,6 +200,19 @@ async def test_an_approval_stands_beside_its_document_and_leaves_with_it(world: 
     # The same document without the approval is another put.
     await host.writer().put(NEW, None, "a test")
     assert {copy.approval for copy in (await host.writer().verify()).copies} == {None}
+
+
+async def test_a_copy_that_was_repaired_is_changed_in_place_again(tmp_path: Path) -> None:
+    """It has no dead members, the other one has: that is no other content."""
+    world = World(tmp_path)
+    two_copies(world, others=50)
+    await Host(world).writer().put(NEW, None, "first")
+    world.volumes[FIRST].path.write_bytes(bytes(CAPACITY_BYTES))
+    repaired = await Host(world).writer().put(NEWER, None, "repairs")
+    assert [copy.whole for copy in repaired.copies] == [True, False]
+    result = await Host(world).writer().put(NEW, None, "afterwards")
+    assert [copy.whole for copy in result.copies] == [False, False]
+    assert await read(world) == NEW
 
 
 async def test_an_older_copy_is_written_whole_from_the_newest(tmp_path: Path) -> None:
