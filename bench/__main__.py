@@ -52,8 +52,9 @@ The predecessor documents 120-160 s from a host's crash to the VM's start elsewh
 hosts; that is its own figure, not measured here. QEMU killed: [restart] backoff_seconds is all
 zeros here, so that each restart is at once as the first one is by default.
 Store: a volume of 128 MiB whose VMs have about 17 kB each; "≤ 1/N"
-wants N times as fast. Ours is a call to a running storage worker, there and back; the other side
-is the processes that VDSM and the predecessor start for it. "direct" is past the page cache, on
+wants N times as fast. Ours is a function in this process, and for one VM also a call to a
+storage worker, there and back, as the broker makes it; the other side is the processes that VDSM
+and the predecessor start. "direct" is past the page cache, on
 both sides alike. dd and tar read the whole archive; ours is read from its end to the member, so
 that what is in front is not verified. "only read" is what the storage takes for those bytes."""
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import enum
 import re
 from collections.abc import Iterator
-from copy import copy
+from functools import lru_cache
 from typing import Callable, Optional, TypeVar
 
 from lxml import etree
@@ -34,6 +34,12 @@ EnumT = TypeVar("EnumT", bound=enum.IntEnum)
 T = TypeVar("T")
 
 
+@lru_cache(maxsize=256)
+def _full_names(name: str) -> tuple[str, ...]:
+    """The names that an attribute may have, in the order in which they are looked for."""
+    return (*(f"{{{uri}}}{name}" for uri in (*OVF_NAMESPACES, XSI_NAMESPACE)), name)
+
+
 class Fields:
     """The children of one element by local name, with typed reads; the first of a name counts.
 
@@ -50,12 +56,13 @@ class Fields:
         self.is_keeping = is_keeping
         self._seen = reading.kept if is_keeping else reading.used
         self._seen.add((element, ""))
-        self._named = [(child, local_name(child)) for child in element]
+        # No comments are parsed, so that a tag is a text. Here most of the time goes.
+        self._named = [(child, split_tag(child.tag)[1]) for child in element]
         self._keeping: Optional[Fields] = self if is_keeping else None
         self._children: dict[str, etree._Element] = {}
         for child, name in self._named:
-            first = self._children.get(name)
-            if first is None or not (len(first) or (first.text or "").strip()):
+            first = self._children.setdefault(name, child)
+            if first is not child and not (len(first) or (first.text or "").strip()):
                 self._children[name] = child
 
     @property
@@ -63,7 +70,8 @@ class Fields:
         """The same element, read only to be written again."""
         if self._keeping is None:
             # Not a new one: looking at the children once is most of the work.
-            twin = copy(self)
+            twin = Fields.__new__(Fields)
+            twin.__dict__.update(self.__dict__)
             twin.is_keeping, twin._seen, twin._keeping = True, self.reading.kept, twin
             self._keeping = twin
         return self._keeping
@@ -109,11 +117,17 @@ class Fields:
 
     def text(self, name: str) -> Optional[str]:
         """Return a child's text without blanks around it, or None when it is absent or empty."""
-        return (self.raw(name) or "").strip() or None
+        child = self._children.get(name)
+        if child is None:
+            return None
+        self._seen.add((child, ""))
+        return (child.text or "").strip() or None
 
     def flag(self, name: str, default: bool, bad: Bad = Bad.RAISE) -> bool:
         """Return a truth; bad is anything but true and false."""
         text = self.text(name)
+        if text is None:
+            return default
         return self.attempt(name, bad, default, lambda: self.flag_of(text, default, name))
 
     def number(self, name: str) -> Optional[int]:
@@ -123,11 +137,15 @@ class Fields:
     def count(self, name: str, *, lowest: int = 0, bad: Bad = Bad.RAISE) -> Optional[int]:
         """Return a whole number of at least `lowest`, or None."""
         text = self.text(name)
+        if text is None:
+            return None
         return self.attempt(name, bad, None, lambda: self.count_of(text, name, lowest))
 
     def code(self, name: str, codes: type[EnumT], bad: Bad = Bad.RAISE) -> Optional[EnumT]:
         """Return a member of an enum of numbers, or None; bad is a number that it lacks."""
         text = self.text(name)
+        if text is None:
+            return None
         return self.attempt(name, bad, None, lambda: self._code_of(text, name, codes))
 
     def attempt(self, name: str, bad: Bad, stand_in: T, read: Callable[[], T]) -> T:
@@ -160,11 +178,11 @@ class Fields:
         return None if child is None else (child, "")
 
     def _attribute_name(self, name: str) -> Optional[str]:
-        for namespace in (*OVF_NAMESPACES, XSI_NAMESPACE):
-            full = f"{{{namespace}}}{name}"
-            if full in self.element.attrib:
+        attributes = self.element.attrib
+        for full in _full_names(name):
+            if full in attributes:
                 return full
-        return name if name in self.element.attrib else None
+        return None
 
     def attribute(self, name: str) -> Optional[str]:
         """Return an attribute of the element: of either OVF namespace, of xsi, or of none."""

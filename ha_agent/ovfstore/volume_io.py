@@ -35,7 +35,7 @@ from __future__ import annotations
 import mmap
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Optional, Protocol
+from typing import ClassVar, Optional, Protocol
 
 from ha_agent.errors import BadInput, EnvironmentFault
 from ha_agent.instant import WallTime
@@ -117,21 +117,28 @@ class ArchiveReader:
 
 
 class _Window:
-    """The part of an archive that was looked at last."""
+    """The part of an archive that was looked at last.
+
+    All windows look through one buffer, since memory that is new costs as much as a small read:
+    the one made last is the one to use. A storage worker does one thing at a time.
+    """
+
+    _memory: ClassVar[Optional[memoryview]] = None
 
     def __init__(self, file: VolumeFile) -> None:
         self._file = file
         self._start = 0
         self._view = memoryview(b"")
-        self._memory: Optional[memoryview] = None
 
     def move(self, offset: int, length_bytes: int) -> memoryview:
         """Return the range from `offset`, a multiple of ALIGNED_BYTES, on. Raises OSError."""
-        if self._memory is None or len(self._memory) < length_bytes:
-            self._memory = memoryview(mmap.mmap(-1, _round_up(length_bytes)))
-        count = self._file.read_into(offset, self._memory[: _round_up(length_bytes)])
+        memory = _Window._memory
+        if memory is None or len(memory) < length_bytes:
+            size_bytes = max(_CHUNK_BYTES, _round_up(length_bytes))
+            memory = _Window._memory = memoryview(mmap.mmap(-1, size_bytes))
+        count = self._file.read_into(offset, memory[: _round_up(length_bytes)])
         self._start = offset
-        self._view = self._memory[: min(count, length_bytes)]
+        self._view = memory[: min(count, length_bytes)]
         return self._view
 
     def read_at(self, offset: int, length_bytes: int) -> bytes:
