@@ -94,9 +94,15 @@ def read_disks(
     files_by_id = {(file.attribute("id") or "").lower(): file for file in files}
     items_by_volume = {(item.text("InstanceId") or "").lower(): item for item in items}
     chains: dict[str, list[_Volume]] = {}
+    seen: set[str] = set()
     for element in disks:
         image = _image(element)
         uuid = (element.attribute("diskId") or "").lower()
+        if uuid and uuid in seen:
+            element.reading.set_older(element.element)
+            element.reading.notes.append(f"Disk: a second one of {uuid}; the first counts")
+            continue
+        seen.add(uuid)
         volume = _Volume(element, image, uuid, files_by_id.get(uuid), items_by_volume.get(uuid))
         chains.setdefault(image, []).append(volume)
     return tuple(_disk(chain, active_snapshot) for chain in chains.values())

@@ -32,6 +32,16 @@ _BLANK = ord(" ")
 # All but the first two bytes of it, the checksum's own eight bytes taken as blanks, and the 1
 # that Adler-32 begins with taken off.
 _ENGINE_HEADER_REST_SUM = sum(_ENGINE_HEADER_REST[2:]) + 8 * _BLANK - 1
+# Mode, owner and group of every member that the engine writes.
+_ENGINE_OWNER = b"0100644 0000000 0000000 "
+_OTHER_NUMBERS = (
+    ("mode", 100, 108),
+    ("owner", 108, 116),
+    ("group", 116, 124),
+    ("time", 136, 148),
+    ("device", 329, 337),
+    ("device", 337, 345),
+)
 _REGULAR_TYPES = (b"0", b"\x00")
 _OTHER_TYPES = {
     b"1": "a hard link",
@@ -131,6 +141,11 @@ def decode_header(block: bytes, offset: int, where: str, last: Optional[Member])
         raise bad(f"member {name!r} is not a regular file (type {kind!r}: {what})")
     if name[0] == "/" or (".." in name and ".." in name.split("/")):
         raise bad(f"member name {name!r} leads out of the archive")
+    for what, start, stop in _OTHER_NUMBERS:
+        field = block[start:stop]
+        if _octal(field) is None and field.strip(b" \0") and not field[0] & 0x80:
+            # tarfile and GNU tar stop or complain there: they would read something else.
+            raise bad(f"member {name!r} has no valid {what}: {field!r}")
     size_bytes = _size(block[124:136])
     if size_bytes is None:
         raise bad(f"member {name!r} has no valid size: {block[124:136]!r}")
@@ -156,11 +171,14 @@ def _decode_engine_header(block: bytes, offset: int) -> Optional[Member]:
     if not (0 < length < 100 and start.isascii() and size.isdigit() and checksum.isdigit()):
         return None
     name = start[:length].decode("ascii")
-    if "/" in name or name == ".." or start[135] != _BLANK:
+    if "/" in name or name == ".." or start[135] != _BLANK or start[100:124] != _ENGINE_OWNER:
         return None
     try:
         # The lower half of Adler-32 is 1 + the sum modulo 65521; 148 ASCII bytes stay below that.
         if int(checksum, 8) != (zlib.adler32(start) & 0xFFFF) + _ENGINE_HEADER_REST_SUM:
+            return None
+        time = start[136:147]
+        if not time.isdigit() or start[147] != _BLANK or int(time, 8) < 0:
             return None
         return Member(name, offset, offset + BLOCK_BYTES, int(size, 8))
     except ValueError:  # 8 and 9 are digits, too

@@ -156,7 +156,7 @@ REFUSED: list[tuple[dict[str, object], str]] = [
     ({"max_vcpus": 1}, "vm.max_vcpus"),
     ({"devices": (Device("", 20, "video", "vga"),)}, "vm.devices[0].monitors"),
     ({"disks": (Disk("d1000000-0000-4000-8000-000000000001"),)}, "vm.disks[0].lun_id"),
-    ({"disks": (*VM.disks, VM.disks[0])}, "Disk: image d1000000"),
+    ({"disks": (*VM.disks, VM.disks[0])}, "vm.disks"),
 ]
 
 

@@ -60,3 +60,14 @@ def test_devices_and_numa() -> None:
         (0, (0, 1, 2, 3), 1024),
         (1, (4, 5, 6, 7), 1024),
     ]
+
+
+def test_a_disk_element_that_stands_twice_is_no_chain() -> None:
+    """Found by fuzzing: the second one of a volume was taken for an older volume."""
+    data = (pathlib.Path(__file__).parents[1] / "data" / "engine_vm.ovf").read_bytes()
+    first = data.index(b"<Disk ")
+    element = data[first : data.index(b"/>", first) + 2]
+    vm = parse_ovf(data.replace(element, element + element), where="F")
+    once = parse_ovf(data, where="F")
+    assert vm == once
+    assert any("a second one of" in note for note in vm.notes)

@@ -163,3 +163,14 @@ def test_a_member_ends_where_the_next_one_begins() -> None:
     assert padded(0) == 0
     assert [padded(size) for size in (1, 512, 513)] == [512, 512, 1024]
     assert Member("a", 0, 512, 513).end_offset_bytes == 1536
+
+
+@pytest.mark.parametrize(("start", "stop"), [(100, 108), (108, 116), (116, 124), (136, 148)])
+def test_a_number_that_tar_would_stop_at_is_refused(start: int, stop: int) -> None:
+    """Found by fuzzing: tarfile sees the archive end there, and an older content."""
+    block = bytearray(encode_header("a.ovf", 5, WallTime(1e9)))
+    block[start:stop] = b"9 x" + block[start + 3 : stop]
+    block[148:156] = b" " * 8
+    block[148:156] = b"%06o\0 " % sum(block)
+    with pytest.raises(BadInput, match="no valid"):
+        decode_header(bytes(block), 0, "VOL", None)
