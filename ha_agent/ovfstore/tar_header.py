@@ -143,7 +143,7 @@ def decode_header(block: bytes, offset: int, where: str, last: Optional[Member])
         raise bad(f"member name {name!r} leads out of the archive")
     for what, start, stop in _OTHER_NUMBERS:
         field = block[start:stop]
-        if _octal(field) is None and field.strip(b" \0") and not field[0] & 0x80:
+        if _octal(field) is None and field.strip(b" \0") and field[0] not in (0x80, 0xFF):
             # tarfile and GNU tar stop or complain there: they would read something else.
             raise bad(f"member {name!r} has no valid {what}: {field!r}")
     size_bytes = _size(block[124:136])
