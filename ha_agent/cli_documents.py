@@ -72,22 +72,28 @@ def chosen(command: Command) -> Document:
 
 
 def from_file(name: str) -> Document:
-    """Read a local file, or stdin for `-`. Raises EnvironmentFault, BadInput."""
+    """Read a local definition, or stdin for `-`. Raises EnvironmentFault, BadInput."""
+    data, where = read_file(name, _FILE_LIMIT_BYTES, "; an OVF_STORE volume is read with --volume")
+    _refuse_other(data, where)
+    return Document(data, where)
+
+
+def read_file(name: str, limit_bytes: int, advice: str = "") -> tuple[bytes, str]:
+    """Return what a local file holds, stdin for `-`, and what to call it in errors.
+
+    Raises EnvironmentFault, and BadInput, with `advice` behind it, for what is too long.
+    """
     try:
         if name == "-":
-            data, name = sys.stdin.buffer.read(_FILE_LIMIT_BYTES + 1), "stdin"
+            data, name = sys.stdin.buffer.read(limit_bytes + 1), "stdin"
         else:
             with Path(name).open("rb") as file:
-                data = file.read(_FILE_LIMIT_BYTES + 1)
+                data = file.read(limit_bytes + 1)
     except OSError as error:
         raise EnvironmentFault(f"{name}: {error.strerror}") from error
-    if len(data) > _FILE_LIMIT_BYTES:
-        raise BadInput(
-            f"more than {_FILE_LIMIT_BYTES} bytes; an OVF_STORE volume is read with --volume",
-            where=name,
-        )
-    _refuse_other(data, name)
-    return Document(data, name)
+    if len(data) > limit_bytes:
+        raise BadInput(f"more than {limit_bytes} bytes{advice}", where=name)
+    return data, name
 
 
 def _refuse_other(data: bytes, name: str) -> None:

@@ -277,13 +277,7 @@ def _import(command: Command) -> int:
     from ha_agent.ovfstore.backup import build_backup, read_backup
 
     path = command.arguments.file
-    try:
-        with path.open("rb") as file:
-            content = file.read(_BACKUP_LIMIT_BYTES + 1)
-    except OSError as error:
-        raise EnvironmentFault(f"{path}: {error.strerror}") from error
-    if len(content) > _BACKUP_LIMIT_BYTES:
-        raise BadInput(f"no backup: more than {_BACKUP_LIMIT_BYTES} bytes", where=str(path))
+    content, _ = documents.read_file(str(path), _BACKUP_LIMIT_BYTES, ", and so no backup")
     found = read_backup(content, where=str(path), last=_IMPORT_LIMIT)
     added: list[int] = []
     for version, document in found:

@@ -11,6 +11,9 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests.fake_broker import FakeBroker
+from tests.small_config import write_config
+
 # How long an example takes says more about the machine's load than about the code.
 settings.register_profile("ha-agent", deadline=None)
 settings.load_profile("ha-agent")
@@ -24,3 +27,19 @@ def short_path() -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def folder(short_path: Path) -> Path:
+    """A folder with a small configuration, ha-agent.conf, whose broker is not there."""
+    (short_path / "run").mkdir()
+    write_config(short_path)
+    return short_path
+
+
+@pytest.fixture
+def broker(folder: Path) -> Iterator[FakeBroker]:
+    """A broker behind that configuration, whose answers a test writes."""
+    made = FakeBroker(folder / "run" / "broker.socket")
+    yield made
+    made.close()

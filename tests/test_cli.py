@@ -6,7 +6,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ import pytest
 from ha_agent.broker.snapshot import DefinitionEntry, HostEntry, LeaseEntry, Snapshot, to_wire
 from ha_agent.instant import Instant
 from tests.fake_broker import FakeBroker, error_in, ha_agent
-from tests.small_config import write_config
 
 PICTURE = Snapshot(
     version=3,
@@ -28,20 +26,6 @@ PICTURE = Snapshot(
     global_maintenance=False,
     definition=DefinitionEntry(available=True, identity="abc", vm_name="HostedEngine"),
 )
-
-
-@pytest.fixture
-def folder(short_path: Path) -> Path:
-    (short_path / "run").mkdir()
-    write_config(short_path)
-    return short_path
-
-
-@pytest.fixture
-def broker(folder: Path) -> Iterator[FakeBroker]:
-    made = FakeBroker(folder / "run" / "broker.socket")
-    yield made
-    made.close()
 
 
 def test_status_as_text_and_as_json(folder: Path, broker: FakeBroker) -> None:

@@ -12,16 +12,9 @@ import pytest
 from ha_agent.instant import WallTime
 from ha_agent.ovfstore.tar_volume import build_archive
 from tests.fake_broker import FakeBroker, ha_agent
-from tests.small_config import VM, write_config
+from tests.small_config import VM
 
 OVF = Path(__file__).parent / "data" / "engine_vm.ovf"
-
-
-@pytest.fixture
-def folder(short_path: Path) -> Path:
-    (short_path / "run").mkdir()
-    write_config(short_path)
-    return short_path
 
 
 def name_in(output: str) -> bool:

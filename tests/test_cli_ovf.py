@@ -10,7 +10,6 @@ import re
 import subprocess
 import sys
 import tarfile
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +19,6 @@ from ha_agent.ovfstore.ovf_build import build_ovf
 from ha_agent.ovfstore.ovf_parse import parse_ovf
 from ha_agent.ovfstore.xml_input import parse_xml
 from tests.fake_broker import FakeBroker, ha_agent
-from tests.small_config import write_config
 
 OVF = Path(__file__).parent / "data" / "engine_vm.ovf"
 VM_CONF = """\
@@ -34,20 +32,6 @@ devices={index:2,iface:ide,specParams:{},readonly:true,deviceId:55aab7ab-7ad7-4b
 devices={index:0,iface:virtio,format:raw,poolID:00000000-0000-0000-0000-000000000000,volumeID:19cc3c17-5c81-4750-b807-09db88a67ad5,imageID:f270b541-a113-4815-b72e-b0ec3e1ed6b6,specParams:{},readonly:false,domainID:2164faa8-b18b-4036-b686-5a6eec95081b,optional:false,deviceId:f270b541-a113-4815-b72e-b0ec3e1ed6b6,device:disk,shared:exclusive,propagateErrors:off,type:disk,bootOrder:1}
 devices={nicModel:pv,macAddr:00:16:3e:35:83:68,linkActive:true,network:ovirtmgmt,specParams:{},deviceId:7dceb6c4-f555-4da0-a0b5-26ce9ef66c73,device:bridge,type:interface}
 """
-
-
-@pytest.fixture
-def folder(short_path: Path) -> Path:
-    (short_path / "run").mkdir()
-    write_config(short_path)
-    return short_path
-
-
-@pytest.fixture
-def broker(folder: Path) -> Iterator[FakeBroker]:
-    made = FakeBroker(folder / "run" / "broker.socket")
-    yield made
-    made.close()
 
 
 def test_explain_tells_every_element(folder: Path) -> None:

@@ -3,29 +3,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 from tests.fake_broker import FakeBroker, ha_agent
-from tests.small_config import write_config
 
 LISTED = {"files": [{"name": "vm.conf", "size_bytes": 12}], "notes": ["version is missing"]}
-
-
-@pytest.fixture
-def folder(short_path: Path) -> Path:
-    (short_path / "run").mkdir()
-    write_config(short_path)
-    return short_path
-
-
-@pytest.fixture
-def broker(folder: Path) -> Iterator[FakeBroker]:
-    made = FakeBroker(folder / "run" / "broker.socket")
-    yield made
-    made.close()
 
 
 def test_list(folder: Path, broker: FakeBroker) -> None:
@@ -50,3 +32,13 @@ def test_put(folder: Path, broker: FakeBroker) -> None:
     done = ha_agent(folder, "shared-config", "put", "vm.conf", str(path))
     assert done.returncode == 0
     assert broker.asked == [("conf.put", {"name": "vm.conf", "content": b"vmId=2\n"})]
+
+
+def test_what_is_no_definition_is_put_as_it_is(folder: Path, broker: FakeBroker) -> None:
+    """An empty broker.conf is one; it was refused as neither an OVF nor a vm.conf."""
+    broker.answers["conf.put"] = (None, LISTED)
+    path = folder / "new"
+    for content in (b"", b"\xff\xfe[email]\0"):
+        path.write_bytes(content)
+        assert ha_agent(folder, "shared-config", "put", "broker.conf", str(path)).returncode == 0
+    assert [params["content"] for _, params in broker.asked] == [b"", b"\xff\xfe[email]\0"]

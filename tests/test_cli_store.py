@@ -6,30 +6,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.fake_broker import FakeBroker, ha_agent
-from tests.small_config import write_config
 
 OVF = Path(__file__).parent / "data" / "engine_vm.ovf"
 COPY = {"image_uuid": "i-1", "volume_uuid": "v-1", "usable": True, "sentences": ["updated now"]}
-
-
-@pytest.fixture
-def folder(short_path: Path) -> Path:
-    (short_path / "run").mkdir()
-    write_config(short_path)
-    return short_path
-
-
-@pytest.fixture
-def broker(folder: Path) -> Iterator[FakeBroker]:
-    made = FakeBroker(folder / "run" / "broker.socket")
-    yield made
-    made.close()
 
 
 def test_list(folder: Path, broker: FakeBroker) -> None:
