@@ -131,11 +131,15 @@ class DefinitionApi:
 
     async def _version(self, params: Mapping[str, Any], _peer: Peer) -> Any:
         number = argument(params, "number", int)
-        versions = await _in_thread(self._history.versions)
-        if number not in {version.number for version in versions}:
-            kept = ", ".join(str(version.number) for version in versions) or "none"
-            raise RpcRefusal("no_such_version", f"there is no version {number}; there are: {kept}")
-        document = await _in_thread(lambda: self._history.document(number))
+        try:
+            document = await _in_thread(lambda: self._history.document(number))
+        except (BadInput, EnvironmentFault) as fault:
+            numbers = [version.number for version in await _in_thread(self._history.versions)]
+            if number in numbers:
+                raise
+            kept = ", ".join(str(kept) for kept in numbers) or "none"
+            what = f"there is no version {number}; there are: {kept}"
+            raise RpcRefusal("no_such_version", what) from fault
         return {"number": number, "identity": identity_of(document), "document": document}
 
     async def _can_do(self, params: Mapping[str, Any], _peer: Peer) -> Any:

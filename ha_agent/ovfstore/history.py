@@ -30,7 +30,7 @@ from typing import Optional
 from ha_agent.atomic_file import replace_file
 from ha_agent.errors import BadInput, EnvironmentFault
 from ha_agent.instant import WallTime
-from ha_agent.ovfstore.backup import build_backup, file_name, number_in, read_backup
+from ha_agent.ovfstore.backup import file_name, number_in, read_backup
 from ha_agent.ovfstore.ovf_parse import parse_ovf
 from ha_agent.ovfstore.tar_volume import MEMBER_LIMIT_BYTES
 from ha_agent.ovfstore.version import (
@@ -202,13 +202,6 @@ class History:
                     self._path(number, suffix).unlink()
 
     # Backup ------------------------------------------------------------------------------
-
-    def export(self) -> bytes:
-        """Return one backup file (backup.py) with all sound versions.
-
-        Raises EnvironmentFault or BadInput when one of them can't be read any more.
-        """
-        return build_backup([(v, self.document(v.number)) for v in self.versions()])
 
     def import_backup(self, backup: bytes, *, where: str, vm_uuid: str) -> tuple[Version, ...]:
         """Add the versions of a backup file that are not here yet, and return them.
