@@ -18,7 +18,6 @@ from ha_agent.broker.block_codec import StatusBlock
 from tests.e2e.lone import (
     CLOCK,
     eventually,
-    lone_host,
     no_tracebacks,
     one_json,
     read_ovf,
@@ -34,13 +33,6 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 
 STORAGE_ONLY = ("ha-vdsm", "ha-broker")
 HUNDRED_MB = 100 * 1024 * 1024
-
-
-@pytest.fixture
-def host() -> Iterator[Host]:
-    with lone_host() as made:
-        yield made
-        no_tracebacks(made)
 
 
 # --- the OVF_STORE -----------------------------------------------------------------------

@@ -6,7 +6,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Callable
 
@@ -24,32 +23,14 @@ from tests.e2e.lone import (
     eventually,
     failed,
     in_use,
-    lone_host,
-    no_tracebacks,
     read_ovf,
     says,
     started,
     store_volumes,
-    twin_of,
     write_ovf,
 )
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
-
-
-@pytest.fixture
-def host() -> Iterator[Host]:
-    with lone_host() as made:
-        yield made
-        no_tracebacks(made)
-
-
-@pytest.fixture
-def twin(host: Host) -> Iterator[Host]:
-    """Another host on the same storage, with the id 2."""
-    with twin_of(host, 2) as made:
-        yield made
-        no_tracebacks(made)
 
 
 def kept(host: Host) -> list[tuple[bytes, str]]:

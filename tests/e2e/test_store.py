@@ -7,7 +7,6 @@ import re
 import shutil
 import subprocess
 import tarfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Callable
 
@@ -24,35 +23,17 @@ from tests.e2e.lone import (
     eventually,
     failed,
     in_use,
-    lone_host,
-    no_tracebacks,
     one_json,
     read_ovf,
     says,
     started,
     store_volumes,
     tear,
-    twin_of,
     without_store,
     write_ovf,
 )
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
-
-
-@pytest.fixture
-def host() -> Iterator[Host]:
-    with lone_host() as made:
-        yield made
-        no_tracebacks(made)
-
-
-@pytest.fixture
-def twin(host: Host) -> Iterator[Host]:
-    """Another host on the same storage, with the id 2."""
-    with twin_of(host, 2) as made:
-        yield made
-        no_tracebacks(made)
 
 
 def failed_output(host: Host, *arguments: str) -> str:

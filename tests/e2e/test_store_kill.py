@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Callable
 
@@ -28,14 +27,11 @@ from tests.e2e.lone import (
     edited,
     eventually,
     in_use,
-    lone_host,
-    no_tracebacks,
     read_ovf,
     says,
     started,
     store_volumes,
     tear,
-    twin_of,
     write_ovf,
 )
 
@@ -43,21 +39,6 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(480)]
 
 OTHER_VMS = 2000
 LOOK_SECONDS = 0.0005
-
-
-@pytest.fixture
-def host() -> Iterator[Host]:
-    with lone_host() as made:
-        yield made
-        no_tracebacks(made)
-
-
-@pytest.fixture
-def twin(host: Host) -> Iterator[Host]:
-    """Another host on the same storage, with the id 2."""
-    with twin_of(host, 2) as made:
-        yield made
-        no_tracebacks(made)
 
 
 def marked(count: int) -> Callable[[Host], Callable[[], bool]]:
