@@ -11,11 +11,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from ha_agent.broker.domain_volumes import ask_volumes
 from ha_agent.broker.storage_lane import StorageLane
 from ha_agent.errors import BadInput, EnvironmentFault
 from ha_agent.ovfstore.conf_volume import FILE_NAMES
 from ha_agent.vdsm.answers import VolumeInfo
-from ha_agent.vdsm.errors import VdsmBadAnswer, VdsmCallFailed
 from ha_agent.vdsm.verbs import Vdsm
 
 DISK_TYPE = "HECI"
@@ -93,19 +93,13 @@ class SharedConfig:
 
     async def _find(self) -> VolumeInfo:
         """Return the one configuration volume. Raises EnvironmentFault for none or several."""
-        found: list[VolumeInfo] = []
-        untold = ""
-        for image_id in await self._vdsm.domain_images(self._domain_uuid):
-            try:
-                for volume_id in await self._vdsm.image_volumes(self._domain_uuid, image_id):
-                    info = await self._vdsm.volume_info(self._domain_uuid, image_id, volume_id)
-                    if info is not None and _is_configuration(info):
-                        found.append(info)
-            except (VdsmCallFailed, VdsmBadAnswer) as error:
-                untold = f"; VDSM could not tell about image {image_id}: {error}"
+        images = await self._vdsm.domain_images(self._domain_uuid)
+        told = await ask_volumes(self._vdsm, self._domain_uuid, images)
+        found = [info for info in told.infos.values() if _is_configuration(info)]
         if len(found) == 1:
             return found[0]
         what = "no configuration volume" if not found else f"{len(found)} configuration volumes"
+        untold = "".join(f"; VDSM could not tell about {why}" for why in told.untold.values())
         raise EnvironmentFault(f"storage domain {self._domain_uuid} has {what}{untold}")
 
 

@@ -16,16 +16,16 @@ tell about is a problem of its own and hides no other.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Optional
 
 from ha_agent.broker.can_do import OWN_DISK_TYPES
+from ha_agent.broker.domain_volumes import Pair, ask_volumes
 from ha_agent.broker.storage_lane import StorageLane
 from ha_agent.errors import BadInput, EnvironmentFault
 from ha_agent.ovfstore.locate import OVF_STORE, RankedCopy, StoreCopy
 from ha_agent.vdsm.answers import VolumeInfo
-from ha_agent.vdsm.errors import VdsmBadAnswer, VdsmCallFailed
 from ha_agent.vdsm.verbs import Vdsm
 
 OVFS = "OVFS"
@@ -43,16 +43,12 @@ class StoredOvf:
 
 
 class _Found:
-    """What VDSM told of the volumes that it was asked about.
+    """What VDSM told of the volumes that it was asked about; `untold` as in domain_volumes.py."""
 
-    `untold` has a sentence for each (image, volume) that it could not tell about, or
-    (image, "") when that was a whole image.
-    """
-
-    def __init__(self) -> None:
+    def __init__(self, untold: Mapping[Pair, str]) -> None:
         self.copies: list[StoreCopy] = []
-        self.own: dict[tuple[str, str], str] = {}
-        self.untold: dict[tuple[str, str], str] = {}
+        self.own: dict[Pair, str] = {}
+        self.untold = untold
 
     def is_untold(self, image_id: str, volume_id: str) -> bool:
         """Tell whether a volume is one of `untold`, or in an image that is."""
@@ -123,29 +119,14 @@ class StoreReader:
 
     async def _look_at(self, images: Iterable[str], pairs: Iterable[tuple[str, str]]) -> _Found:
         """Ask about all volumes of images, and about further pairs of image and volume."""
-        found = _Found()
-        for image_id in images:
-            try:
-                volumes = await self._vdsm.image_volumes(self.domain_uuid, image_id)
-            except (VdsmCallFailed, VdsmBadAnswer) as error:
-                found.untold[image_id, ""] = f"image {image_id}: {error}"
-                continue
-            for volume_id in volumes:
-                await self._ask(found, image_id, volume_id)
-        for image_id, volume_id in pairs:
-            await self._ask(found, image_id, volume_id)
+        told = await ask_volumes(self._vdsm, self.domain_uuid, images, pairs)
+        found = _Found(told.untold)
+        for (image_id, volume_id), info in told.infos.items():
+            if _is_store(info):
+                found.copies.append(StoreCopy(image_id, volume_id, info.description))
+            elif info.disk_type in OWN_DISK_TYPES:
+                found.own[image_id, volume_id] = OWN_DISK_TYPES[info.disk_type]
         return found
-
-    async def _ask(self, found: _Found, image_id: str, volume_id: str) -> None:
-        try:
-            info = await self._vdsm.volume_info(self.domain_uuid, image_id, volume_id)
-        except (VdsmCallFailed, VdsmBadAnswer) as error:
-            found.untold[image_id, volume_id] = f"volume {volume_id}: {error}"
-            return
-        if info is not None and _is_store(info):
-            found.copies.append(StoreCopy(image_id, volume_id, info.description))
-        elif info is not None and info.disk_type in OWN_DISK_TYPES:
-            found.own[image_id, volume_id] = OWN_DISK_TYPES[info.disk_type]
 
     def _told(self, found: _Found) -> tuple[StoreCopy, ...]:
         self.problems = tuple(found.untold.values())
