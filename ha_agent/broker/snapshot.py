@@ -43,7 +43,8 @@ class LeaseEntry:
 class HostEntry:
     """One host's status block. `problem` says why a block can't be used; the rest is its
     last good content then. `changed_at` is when its content last changed, by our clock.
-    `memory_mib` and `cpu_threads` are what the host has; None where it does not tell."""
+    `memory_mib` and `cpu_threads` are what the host has; None where it does not tell.
+    `predecessor`: its agent is the predecessor's, which knows nothing of our lease."""
 
     host_id: int
     host_name: str = ""
@@ -62,6 +63,7 @@ class HostEntry:
     cpu_threads: Optional[int] = None
     changed_at: Optional[Instant] = None
     problem: str = ""
+    predecessor: bool = False
 
 
 @dataclass(frozen=True)
@@ -146,6 +148,41 @@ class PenaltyEntry:
 
 
 @dataclass(frozen=True)
+class WaitEntry:
+    """What the agent waits for, as the end of "waiting for ...", and until when; None: for as
+    long as it takes."""
+
+    what: str
+    until: Optional[Instant] = None
+
+
+@dataclass(frozen=True)
+class OtherEntry:
+    """Whether another host could take the engine VM over, and a word on why or why not."""
+
+    host_id: int
+    able: bool = False
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class EventEntry:
+    """One line of the timeline: a sentence, and the facts in it as `values`.
+
+    `number` is the place in the broker's log, from 1, growing; 0 before it has one. `serial`
+    is the agent's own number of an event of its, by which the broker knows a repeated one;
+    0 for the broker's. `kind` is one of event_log.KINDS.
+    """
+
+    kind: str
+    text: str
+    at_unix_seconds: float = 0.0
+    number: int = 0
+    serial: int = 0
+    values: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Report:
     """What the agent tells of itself: goes into this host's status block and to operators."""
 
@@ -159,6 +196,10 @@ class Report:
     local_maintenance: bool = False
     stopped: bool = False
     watch_engine: bool = False
+    better_host: Optional[int] = None
+    waits: tuple[WaitEntry, ...] = ()
+    others: tuple[OtherEntry, ...] = ()
+    events: tuple[EventEntry, ...] = ()
     made_at: Optional[Instant] = None
 
 
