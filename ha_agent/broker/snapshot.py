@@ -215,6 +215,7 @@ class Snapshot:
     lease: LeaseEntry = field(default_factory=LeaseEntry)
     hosts: tuple[HostEntry, ...] = ()
     global_maintenance: Optional[bool] = None
+    order: Optional[OrderEntry] = None
     definition: DefinitionEntry = field(default_factory=DefinitionEntry)
     health: HealthEntry = field(default_factory=HealthEntry)
     network: NetworkEntry = field(default_factory=NetworkEntry)
