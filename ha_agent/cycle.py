@@ -23,7 +23,7 @@ from ha_agent import observe
 from ha_agent.broker.snapshot import PenaltyEntry, Report, Snapshot
 from ha_agent.errors import EnvironmentFault
 from ha_agent.fsm.effect import Effect
-from ha_agent.fsm.machine import Decision, Fsm
+from ha_agent.fsm.machine import Decision, Fsm, Step
 from ha_agent.fsm.memory import Memory
 from ha_agent.fsm.observation import HostFacts, Observation, Outcome, VmCondition, VmView
 from ha_agent.fsm.policy import Policy
@@ -65,6 +65,7 @@ class Cycle:
         *,
         times: Optional[CycleTimes] = None,
         wake: Callable[[], None] = lambda: None,
+        on_decision: Optional[Callable[[Step], None]] = None,
     ) -> None:
         self._host_id = host_id
         self._policy = policy
@@ -73,6 +74,8 @@ class Cycle:
         self._performer = performer
         self._times = times or CycleTimes()
         self._wake = wake
+        self._on_decision = on_decision
+        self._decision: Optional[Decision] = None
         self._fsm = Fsm()
         self._inputs = observe.Inputs()
         self._vm_at: Optional[Instant] = None
@@ -146,6 +149,8 @@ class Cycle:
         observation = observe.observation(now, self._host_id, self._fresh(now), self._outcomes)
         self._outcomes = []
         decision = self._fsm.step(self.state, self.memory, observation, self._policy)
+        step = Step(self.state, self.memory, observation, self._policy, decision)
+        self._told_decision(step)
         self.state, self.memory = decision.state, decision.memory
         if decision.row is not None:
             self._tell(decision)
@@ -193,6 +198,11 @@ class Cycle:
         if silent_since is not None and now - silent_since > self._times.vdsm_grace_seconds:
             return True
         return self._vm_at is None or now - self._vm_at > self._times.vm_max_age_seconds
+
+    def _told_decision(self, step: Step) -> None:
+        last, self._decision = self._decision, step.decision
+        if self._on_decision is not None and _differs(last, step.decision):
+            self._on_decision(step)
 
     def _tell(self, decision: Decision) -> None:
         assert decision.row is not None
@@ -269,3 +279,15 @@ class Cycle:
             self._unheard, self._published = True, None
         else:
             self._unheard = False
+
+
+def _differs(last: Optional[Decision], decision: Decision) -> bool:
+    """Return whether a step is worth telling: an edge, another score, another better host."""
+    if last is None or decision.row is not None:
+        return True
+    return _worth(last) != _worth(decision)
+
+
+def _worth(decision: Decision) -> tuple[object, ...]:
+    points = tuple((p.name, p.points) for p in decision.score.penalties)
+    return decision.score.points, points, decision.better_host

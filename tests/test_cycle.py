@@ -23,7 +23,7 @@ from ha_agent.broker.snapshot import (
 from ha_agent.cycle import Cycle, CycleTimes
 from ha_agent.errors import EnvironmentFault
 from ha_agent.fsm.effect import EffectKind
-from ha_agent.fsm.machine import Decision
+from ha_agent.fsm.machine import Decision, Fsm, Step
 from ha_agent.fsm.observation import HostFacts, OutcomeCode, VmCondition, VmExit, VmView
 from ha_agent.fsm.policy import Policy
 from ha_agent.fsm.state import State
@@ -63,6 +63,7 @@ class World:
         self.broker = GatedBroker(self.picture())
         self.hypervisor = FakeHypervisor(start_seconds=0.0)
         self.wakes = 0
+        self.steps: list[Step] = []
         self.cycle = Cycle(
             1,
             Policy(),
@@ -71,6 +72,7 @@ class World:
             Performer(self.broker, self.hypervisor),
             times=TIMES,
             wake=self.woken,
+            on_decision=self.steps.append,
         )
 
     def woken(self) -> None:
@@ -291,6 +293,44 @@ class TestEffects:
         wakes = world.wakes
         assert not (await world.tick()).changed
         assert world.wakes == wakes
+
+
+class TestTellingDecisions:
+    async def test_what_went_in_gives_what_came_out_again(self, world: World) -> None:
+        await world.up()
+        world.see(VmView(VmCondition.DOWN, VmExit.CRASHED), lease=world.ours())
+        await world.tick(1.0)
+        assert [step.decision.state for step in world.steps if step.decision.changed] == [
+            State.ENGINE_STARTING,
+            State.ENGINE_UP,
+            State.ENGINE_START,
+        ]
+        for step in world.steps:
+            again = Fsm().step(step.state, step.memory, step.observation, step.policy)
+            assert again == step.decision
+
+    async def test_a_step_that_changed_nothing_is_not_told(self, world: World) -> None:
+        world.see(lease=LeaseEntry("held", host_id=2))
+        await world.tick()
+        await world.tick()
+        told = len(world.steps)
+        for _ in range(3):
+            world.see(lease=LeaseEntry("held", host_id=2))
+            await world.tick(1.0)
+        assert len(world.steps) == told
+
+    async def test_another_score_is_told(self, world: World) -> None:
+        world.see(lease=LeaseEntry("held", host_id=2))
+        await world.tick()
+        await world.tick()
+        told = len(world.steps)
+        world.see(
+            lease=LeaseEntry("held", host_id=2),
+            definition=DefinitionEntry(available=True, identity="d1", stale=True),
+        )
+        await world.tick()
+        [step] = world.steps[told:]
+        assert (step.decision.row, step.decision.score.points) == (None, 2400)
 
 
 class TestNextDue:

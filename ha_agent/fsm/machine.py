@@ -39,6 +39,7 @@ class Decision:
     """What one step decided.
 
     `row` is the edge that fired, None when nothing changed; `previous` the state before.
+    `better_host` is a live host with a far better score, while a healthy engine runs here.
     """
 
     state: State
@@ -47,10 +48,22 @@ class Decision:
     effect: Optional[Effect]
     score: Score
     row: Optional[Row]
+    better_host: Optional[int] = None
 
     @property
     def changed(self) -> bool:
         return self.state is not self.previous
+
+
+@dataclass(frozen=True)
+class Step:
+    """Exactly what went into one `Fsm.step`, and what came out: enough to do it again."""
+
+    state: State
+    memory: Memory
+    observation: Observation
+    policy: Policy
+    decision: Decision
 
 
 class _Selection:
