@@ -44,7 +44,9 @@ class HostEntry:
     """One host's status block. `problem` says why a block can't be used; the rest is its
     last good content then. `changed_at` is when its content last changed, by our clock.
     `memory_mib` and `cpu_threads` are what the host has; None where it does not tell.
-    `predecessor`: its agent is the predecessor's, which knows nothing of our lease."""
+    `predecessor`: its agent is the predecessor's, which knows nothing of our lease. `order_seen`
+    is the number of the last order that it has taken notice of, `other_vms` how many VMs run
+    there besides the engine VM, `maintenance_note` who put it into local maintenance and why."""
 
     host_id: int
     host_name: str = ""
@@ -64,6 +66,31 @@ class HostEntry:
     changed_at: Optional[Instant] = None
     problem: str = ""
     predecessor: bool = False
+    order_seen: int = 0
+    other_vms: Optional[int] = None
+    maintenance_note: str = ""
+
+
+@dataclass(frozen=True)
+class OrderEntry:
+    """The cluster's newest order (order.py): who set global maintenance or ordered the shutdown.
+
+    `what`: maintenance, shutdown or none. Only `in_force` makes it count: the flag in slot 0 is
+    on. `remaining_seconds` is how long it still holds, None without an end; `until_unix_seconds`
+    is the same on the setter's calendar, for people. `now`: a shutdown that waits for nobody.
+    """
+
+    number: int
+    what: str
+    who: str = ""
+    host_id: int = 0
+    host_name: str = ""
+    at_unix_seconds: float = 0.0
+    until_unix_seconds: Optional[float] = None
+    remaining_seconds: Optional[float] = None
+    reason: str = ""
+    now: bool = False
+    in_force: bool = False
 
 
 @dataclass(frozen=True)

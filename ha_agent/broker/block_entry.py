@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a status block to what the picture says of its host. Pure.
+
+Lines for people that this software reads, all of them written by it; missing or odd means
+unknown, so that a block of any age and of the predecessor is read:
+
+    agent             "ha-agent 1.2.3"; a host without it runs the predecessor's software
+    state             the state machine's state (the predecessor writes it, too)
+    memory_mib, cpu_threads     what the host has
+    order             the order that was given on this host (order.py)
+    order_seen        number of the newest order in force that the host has taken notice of
+    other_vms         how many VMs run there besides the engine VM
+    maintenance_note  who put it into local maintenance, since when, until when, why
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Optional
+
+from ha_agent.broker import order as orders
+from ha_agent.broker.block_codec import StatusBlock, line_values
+from ha_agent.broker.order import Order
+from ha_agent.broker.snapshot import HostEntry
+from ha_agent.instant import Instant
+
+AGENT = "ha-agent"
+# What a peer says it has; nothing absurd is believed.
+_COUNT = re.compile(r"0|[1-9][0-9]{0,15}")
+_MOST = {"memory_mib": 9_999_999_999, "cpu_threads": 9_999_999_999, "other_vms": 999_999}
+
+
+def host_entry(
+    slot: int, block: StatusBlock, changed_at: Optional[Instant]
+) -> tuple[HostEntry, Optional[Order]]:
+    """Return the host of this block, and the order that stands in it. `alive` is judged later."""
+    lines = line_values(block.extra)
+    status = block.engine_status
+    ours = lines.get("agent", "").startswith(f"{AGENT} ")
+    entry = HostEntry(
+        host_id=slot,
+        host_name=block.host_name,
+        score=block.score,
+        engine_status={_sendable(k): _sendable(str(v)) for k, v in status.items()}
+        if isinstance(status, dict)
+        else {},
+        state=lines.get("state", ""),
+        maintenance=bool(block.maintenance),
+        stopped=bool(block.stopped),
+        timestamp_seconds=block.timestamp_seconds,
+        conf_on_shared_storage=bool(block.conf_on_shared_storage),
+        local_conf_timestamp_seconds=block.local_conf_timestamp or 0,
+        crc32=block.crc32 or "",
+        extra=block.extra,
+        memory_mib=_count(lines, "memory_mib") or None,
+        cpu_threads=_count(lines, "cpu_threads") or None,
+        changed_at=changed_at,
+        predecessor=not ours,
+        order_seen=_count(lines, "order_seen") or 0,
+        other_vms=_count(lines, "other_vms"),
+        maintenance_note=lines.get("maintenance_note", ""),
+    )
+    line = lines.get(orders.KEY, "")
+    return entry, orders.decode(line, host_id=slot, host_name=block.host_name)
+
+
+def _count(lines: dict[str, str], key: str) -> Optional[int]:
+    text = lines.get(key, "")
+    if not _COUNT.fullmatch(text):
+        return None
+    value = int(text)
+    return value if value <= _MOST.get(key, value) else None
+
+
+def _sendable(text: str) -> str:
+    """A lone surrogate is sound JSON, but one in a picture that can't be sent blinds everybody."""
+    return text.encode("utf-8", "replace").decode("utf-8")
