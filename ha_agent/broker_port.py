@@ -46,6 +46,9 @@ class SocketBroker:
     async def release_lease(self, why: str) -> LeaseAnswer:
         return await self._lease("lease.release", {"why": why})
 
+    async def abandon_lease(self, why: str) -> LeaseAnswer:
+        return await self._lease("lease.abandon", {"why": why})
+
     async def domain_definition(self) -> DomainDefinition:
         answer = await self._call("definition.domain", {})
         return from_wire(DomainDefinition, answer, where="broker.definition.domain")

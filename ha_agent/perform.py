@@ -6,7 +6,8 @@ The order that keeps the VM single, and why:
   2. then VM.create, which takes the VM lease inside the hypervisor;
   3. to stop: the VM first, confirmed gone by a look at VDSM, and only then the lease is
      released, which disarms the fence. The table's rows hold to it (`vm_absent` before
-     RELEASE_LEASE); this module adds nothing of its own to the order.
+     RELEASE_LEASE); this module adds nothing of its own to the order;
+  4. where no look can confirm it, the lease is abandoned, not released: the fence stays armed.
 A call that ended without an answer is UNKNOWN, never a failure: the next look tells.
 """
 
@@ -26,6 +27,8 @@ from ha_agent.vdsm.errors import VdsmCallFailed, VdsmCode
 from ha_agent.vdsm.vm_status import lost_lease_race
 
 log = logging.getLogger(__name__)
+
+LEASE_KINDS = (EffectKind.TAKE_LEASE, EffectKind.RELEASE_LEASE, EffectKind.ABANDON_LEASE)
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ class Performer:
 
     async def perform(self, effect: Effect) -> Performed:
         """Carry `effect` out. Never raises for a broken environment: that is an outcome."""
-        if effect.kind in (EffectKind.TAKE_LEASE, EffectKind.RELEASE_LEASE):
+        if effect.kind in LEASE_KINDS:
             return await self._lease(effect)
         code, detail = OutcomeCode.OK, ""
         try:
@@ -73,8 +76,10 @@ class Performer:
         try:
             if effect.kind is EffectKind.TAKE_LEASE:
                 answer = await self._broker.take_lease(effect.lease_epoch, effect.why)
-            else:
+            elif effect.kind is EffectKind.RELEASE_LEASE:
                 answer = await self._broker.release_lease(effect.why)
+            else:
+                answer = await self._broker.abandon_lease(effect.why)
         except HaAgentError as fault:
             log.warning("%s did not work: %s", effect.kind.value, fault)
             return Performed(Outcome(effect.serial, OutcomeCode.UNKNOWN, str(fault)))

@@ -58,6 +58,10 @@ class Broker(Protocol):
 
     async def release_lease(self, why: str) -> LeaseAnswer: ...
 
+    async def abandon_lease(self, why: str) -> LeaseAnswer:
+        """Let the lease run out with its fence armed: where the VM may run unseen."""
+        ...
+
     async def domain_definition(self) -> DomainDefinition: ...
 
 

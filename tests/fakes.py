@@ -62,6 +62,10 @@ class FakeBroker:
         self._ask("release")
         return LeaseAnswer(not self.refusal, self.refusal, self.picture)
 
+    async def abandon_lease(self, why: str) -> LeaseAnswer:
+        self._ask("abandon")
+        return LeaseAnswer(not self.refusal, self.refusal, self.picture)
+
     async def domain_definition(self) -> DomainDefinition:
         self._ask("definition")
         return DomainDefinition("d1", "<domain/>")

@@ -234,6 +234,12 @@ class TestContract:
         released = await subject.broker.release_lease("the VM is gone")
         assert released.ok
 
+    async def test_the_lease_is_taken_and_abandoned(self, subject: Subject) -> None:
+        assert (await subject.broker.take_lease(0, "it is free")).ok
+        abandoned = await subject.broker.abandon_lease("VDSM is silent")
+        assert abandoned.ok
+        assert abandoned.snapshot.host_id == 1
+
     async def test_a_refusal_is_a_value_with_its_reason(self, subject: Subject) -> None:
         subject.refuse()
         answer = await subject.broker.take_lease(99, "an old picture")
@@ -300,17 +306,19 @@ async def test_arguments_go_by_the_names_of_the_api(short_path: Path) -> None:
 
         return keep
 
-    verbs = ("snapshot", "publish", "lease.take", "lease.release")
+    verbs = ("snapshot", "publish", "lease.take", "lease.release", "lease.abandon")
     async with serving(short_path, {verb: handler(verb) for verb in verbs}) as broker:
         await broker.snapshot(3, 0.5)
         await broker.publish(REPORT)
         await broker.take_lease(7, "ours")
         await broker.release_lease("gone")
+        await broker.abandon_lease("silent")
     assert asked == [
         ("snapshot", {"since_version": 3, "wait_seconds": 0.5}),
         ("publish", {"report": to_wire(REPORT)}),
         ("lease.take", {"expected_epoch": 7, "why": "ours"}),
         ("lease.release", {"why": "gone"}),
+        ("lease.abandon", {"why": "silent"}),
     ]
 
 
@@ -357,6 +365,7 @@ async def test_nobody_there(short_path: Path) -> None:
         broker.publish(REPORT),
         broker.take_lease(0, ""),
         broker.release_lease(""),
+        broker.abandon_lease(""),
         broker.domain_definition(),
     )
     for call in calls:

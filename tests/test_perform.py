@@ -26,7 +26,7 @@ from ha_agent.vdsm.errors import (
 from tests.fakes import FakeBroker, FakeHypervisor
 
 PICTURE = Snapshot(3, 1, "h1", "vm", Instant(1000.0))
-LEASE_KINDS = [EffectKind.TAKE_LEASE, EffectKind.RELEASE_LEASE]
+LEASE_KINDS = [EffectKind.TAKE_LEASE, EffectKind.RELEASE_LEASE, EffectKind.ABANDON_LEASE]
 VM_KINDS = [EffectKind.START_VM, EffectKind.SHUTDOWN_VM, EffectKind.DESTROY_VM]
 UNKNOWN, FAILED = OutcomeCode.UNKNOWN, OutcomeCode.FAILED
 
@@ -90,6 +90,13 @@ async def test_the_lease_is_taken_on_the_epoch_of_the_decision(world: World) -> 
     assert performed == Performed(Outcome(7, OutcomeCode.OK), snapshot=PICTURE)
     await world.perform(EffectKind.RELEASE_LEASE)
     assert world.order == ["take 41", "release"]
+
+
+async def test_an_abandoned_lease_is_not_released(world: World) -> None:
+    """A release would disarm the fence."""
+    performed = await world.perform(EffectKind.ABANDON_LEASE)
+    assert world.order == ["abandon"]
+    assert performed == Performed(Outcome(7, OutcomeCode.OK), snapshot=PICTURE)
 
 
 async def test_remarks_on_the_definition_are_told(

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The verbs of the broker's socket: arguments checked, answers from memory.
 
-For the agent:      snapshot, publish, lease.take, lease.release, definition.domain
+For the agent:      snapshot, publish, lease.take, lease.release, lease.abandon,
+                    definition.domain
 For operators:      status, maintenance.set, refresh, lease.initialise, version
 About definitions:  api_definition.py
 Every verb takes one map. Verbs that change something are for root and the configured group;
@@ -67,6 +68,7 @@ class Api:
             "publish": self._access.guarded("publish", self._publish),
             "lease.take": self._access.guarded("lease.take", self._take),
             "lease.release": self._access.guarded("lease.release", self._release),
+            "lease.abandon": self._access.guarded("lease.abandon", self._abandon),
             "definition.domain": self._access.guarded("definition.domain", self._domain),
             "maintenance.set": self._access.guarded("maintenance.set", self._maintenance),
             "refresh": self._access.guarded("refresh", self._refresh),
@@ -100,6 +102,10 @@ class Api:
     async def _release(self, params: Mapping[str, Any], _peer: Peer) -> Any:
         why = argument(params, "why", str, "")
         return self._lease_answer(await asyncio.shield(self._lease.release(why)))
+
+    async def _abandon(self, params: Mapping[str, Any], _peer: Peer) -> Any:
+        why = argument(params, "why", str, "")
+        return self._lease_answer(await asyncio.shield(self._lease.abandon(why)))
 
     def _lease_answer(self, result: LeaseResult) -> dict[str, Any]:
         snapshot = to_wire(self._board.read())

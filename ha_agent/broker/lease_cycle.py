@@ -14,7 +14,11 @@ The order that makes it safe, and its duties towards fence_deadline.py:
 5. Giving up is one way: after `release` was asked for, or a deadline passed, that epoch is never
    ours again. The agent asks for a release only when the VM is confirmed gone; so the fence is
    disarmed when the release is on storage.
-6. An orderly stop of the broker disarms the deadline, unless renewals fail, and leaves the record:
+6. When nobody can tell whether the VM runs here (VDSM silent, the engine's page bad), the agent
+   asks to `abandon`. Nothing is written: the record runs out by itself, and the fence stays
+   armed. Counted from the last renewal: 0 to 3 s abandoned; 11 s the guard, which needs no VDSM,
+   ends the VM if there is one; 15 s the lease expires, ours too, and others start the VM.
+7. An orderly stop of the broker disarms the deadline, unless renewals fail, and leaves the record:
    stopping our units does not stop a VM that is in order. Until the next start adopts the lease,
    or another host takes it at its expiry, only the VM lease forbids a second start.
 
@@ -42,6 +46,7 @@ from ha_agent.broker.lease import (
 )
 from ha_agent.broker.lease_rhythm import RenewalRhythm
 from ha_agent.broker.lease_storage import Clock, HostIdHold, HostIdWatch, LeaseStorage, Swap
+from ha_agent.broker.lease_view import OwnedLease, watched_entry
 from ha_agent.broker.snapshot import LeaseEntry
 from ha_agent.errors import EnvironmentFault
 from ha_agent.instant import Instant
@@ -58,13 +63,6 @@ class LeaseResult:
 
     ok: bool
     reason: str
-
-
-@dataclass(frozen=True)
-class _Owned:
-    record: LeaseRecord
-    renewed_at: Instant
-    fence_at: Instant
 
 
 class LeaseKeeper:
@@ -97,7 +95,7 @@ class LeaseKeeper:
         self._retry_seconds = min(RETRY_SECONDS, times.renew_interval_seconds / 3)
         self._observer = LeaseObserver(times)
         self._rhythm = RenewalRhythm(times.renew_interval_seconds)
-        self._owned: Optional[_Owned] = None
+        self._owned: Optional[OwnedLease] = None
         self._given_up_epoch = 0
         self._release_note: Optional[str] = None
         self._host_id = HostIdWatch(storage, clock, self._read_interval_seconds)
@@ -134,35 +132,16 @@ class LeaseKeeper:
         """Say how the lease stands now, from memory; `ours` ends by itself at `fence_at`."""
         owned = self._live()
         if owned is not None:
-            return LeaseEntry(
-                state="held",
-                ours=True,
-                host_id=owned.record.host_id,
-                host_name=owned.record.host_name,
-                epoch=owned.record.epoch,
-                expires_at=owned.renewed_at + self._times.lease_expiry_seconds,
-                fence_at=owned.fence_at,
-                last_success=self._last_success,
-                detail=self._error,
-            )
+            return owned.entry(self._times, self._last_success, self._error)
         judged = self._observer.judge()
-        record, state = judged.record, judged.state
+        record = judged.record
         own = record is not None and record.adoptable_by(self._identity, self._given_up_epoch)
-        if own and state == "held" and self._owned is None:
-            state = "unknown"  # "held, not ours" would have the agent end a VM that stays ours
-        elif state in ("free", "expired") and not self.host_id.held:
-            state = "unknown"  # not to be had by us: the agent would try again and again
-        available_since = {"free": judged.since, "expired": judged.expires_at}.get(state)
-        holder = record if record is not None and record.host_id else None  # 0: nobody yet
-        return LeaseEntry(
-            state=state,
-            host_id=holder.host_id if holder else None,
-            host_name=holder.host_name if holder else "",
-            epoch=record.epoch if record else 0,
-            available_since=available_since,
-            expires_at=judged.expires_at,
+        return watched_entry(
+            judged,
+            may_be_ours=own and self._owned is None,
+            may_take=self.host_id.held,
             last_success=self._last_success,
-            detail=self._error or judged.reason or (record.note if record else ""),
+            error=self._error,
         )
 
     async def acquire(self, expected_epoch: int, why: str = "") -> LeaseResult:
@@ -213,6 +192,20 @@ class LeaseKeeper:
             self._tell()
             return LeaseResult(not error, error or f"released epoch {record.epoch}")
 
+    async def abandon(self, why: str) -> LeaseResult:
+        """Renew no more and never have this epoch again. The fence stays armed, for good.
+
+        For when nobody can tell whether the engine VM runs here; `ours` ends at once. Refused
+        while the lease is not ours: then the fence is armed already, or there is nothing to end.
+        """
+        async with self._busy:
+            owned = self._live()
+            if owned is None:
+                return LeaseResult(False, "the lease is not ours now")
+            self._lose(owned, f"abandoned: {why}")
+            self._tell()
+            return LeaseResult(True, f"abandoned epoch {owned.record.epoch}")
+
     async def _run(self) -> None:
         while True:
             try:
@@ -249,7 +242,7 @@ class LeaseKeeper:
         elif self._release_note is not None and record.epoch == self._given_up_epoch:
             await self._write_release(record)
 
-    async def _renew(self, owned: _Owned) -> None:
+    async def _renew(self, owned: OwnedLease) -> None:
         error = await self._write(
             self._storage.renew, owned.record, owned.record.renewed(), owned.fence_at
         )
@@ -262,7 +255,7 @@ class LeaseKeeper:
             return  # storage failed: tried again until the deadline
         elif seen.held_by(self._identity) and seen.epoch == owned.record.epoch:
             # A renewal of ours that was given up has landed: go on from it.
-            self._owned = _Owned(seen, owned.renewed_at, owned.fence_at)
+            self._owned = OwnedLease(seen, owned.renewed_at, owned.fence_at)
         else:
             # Somebody else may start the VM now, whatever our deadline says.
             self._lose(owned, f"taken by host {seen.host_id} {seen.host_name}: {seen.note}")
@@ -326,7 +319,7 @@ class LeaseKeeper:
                 # Renewing on without a fence would only keep the lease from other hosts.
                 self._given_up_epoch = new.epoch
             return self._error
-        self._owned = _Owned(new, sent, fence_at)
+        self._owned = OwnedLease(new, sent, fence_at)
         return ""
 
     def _arm(self, fence_at: Instant, epoch: int) -> bool:
@@ -368,10 +361,10 @@ class LeaseKeeper:
             self._last_success = sent
             self._error = "" if self._host_id.hold.held else self._host_id.hold.reason
 
-    def _live(self) -> Optional[_Owned]:
+    def _live(self) -> Optional[OwnedLease]:
         return self._owned if self._owned and self._clock.now() < self._owned.fence_at else None
 
-    def _lose(self, owned: _Owned, reason: str) -> None:
+    def _lose(self, owned: OwnedLease, reason: str) -> None:
         self._owned = None
         self._given_up_epoch = max(self._given_up_epoch, owned.record.epoch)
         self._error = f"lease lost: {reason}"

@@ -272,6 +272,7 @@ class Broker:
                 **STORE_DEADLINES_SECONDS,
                 "lease.take": self._config.lease.lease_expiry_seconds,
                 "lease.release": self._config.lease.lease_expiry_seconds,
+                "lease.abandon": self._config.lease.lease_expiry_seconds,
             },
             limits=ServerLimits(call_deadline_seconds=broker.call_deadline_seconds),
         )

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 
 
 class EffectKind(enum.Enum):
-    """The five things that this program does to the world."""
+    """The six things that this program does to the world."""
 
     TAKE_LEASE = "take lease"
-    RELEASE_LEASE = "release lease"
+    RELEASE_LEASE = "release lease"  # at once: the VM is confirmed gone
+    ABANDON_LEASE = "abandon lease"  # it runs out, and the fence ends a VM that nobody sees
     START_VM = "start VM"
     SHUTDOWN_VM = "shut VM down"
     DESTROY_VM = "destroy VM"

@@ -30,7 +30,8 @@ ROOT = Peer(1, 0, 0)
 STRANGER = Peer(2, 12345, 12345)
 MEMBER = Peer(3, 12345, 12345, frozenset({36}))
 CHANGING = (
-    *("publish", "lease.take", "lease.release", "definition.domain"),
+    *("publish", "lease.take", "lease.release", "lease.abandon"),
+    "definition.domain",
     *("maintenance.set", "refresh", "lease.initialise"),
 )
 
@@ -58,6 +59,11 @@ class Parts:
         await self._write()
         self.asked.append(("release", why))
         return LeaseResult(True, "released epoch 4")
+
+    async def abandon(self, why: str) -> LeaseResult:
+        await self._write()
+        self.asked.append(("abandon", why))
+        return LeaseResult(True, "abandoned epoch 4")
 
     async def _write(self) -> None:
         if self.gate is not None:
@@ -128,7 +134,9 @@ async def test_the_lease_is_asked_and_the_answer_has_the_picture(parts: Parts) -
     assert (taken["ok"], taken["detail"]) == (False, "epoch is 5, not 4")
     assert taken["snapshot"]["host_id"] == 1
     assert (await parts.call("lease.release", why="gone"))["ok"]
-    assert parts.asked == [("acquire", 4, "free"), ("release", "gone")]
+    abandoned = await parts.call("lease.abandon", why="silent")
+    assert (abandoned["ok"], abandoned["detail"]) == (True, "abandoned epoch 4")
+    assert parts.asked == [("acquire", 4, "free"), ("release", "gone"), ("abandon", "silent")]
 
 
 @pytest.mark.parametrize(
@@ -136,6 +144,7 @@ async def test_the_lease_is_asked_and_the_answer_has_the_picture(parts: Parts) -
     [
         ("lease.take", {"expected_epoch": 4, "why": "free"}, ("acquire", 4, "free")),
         ("lease.release", {"why": "gone"}, ("release", "gone")),
+        ("lease.abandon", {"why": "silent"}, ("abandon", "silent")),
     ],
 )
 async def test_a_caller_that_leaves_does_not_cut_a_lease_call_in_half(

@@ -290,6 +290,53 @@ async def test_release_after_the_fence_frees_without_waiting() -> None:
 
 
 @virtual
+async def test_an_abandoned_lease_runs_out_with_its_fence_armed() -> None:
+    """The fence ends a VM that nobody sees before any other host can have the lease."""
+    disk = Disk()
+    alpha, beta = await owner(disk), Side(disk, BETA)
+    await asyncio.sleep(4.0)
+    deadline = alpha.fence.deadline
+    assert deadline is not None
+    result = await alpha.keeper.abandon("VDSM is silent")
+    assert result.ok
+    assert (alpha.view.state, alpha.view.ours) == ("held", False)
+    assert alpha.changes[-1].detail == "lease lost: abandoned: VDSM is silent"
+    await until(lambda: beta.view.state == "expired")
+    assert alpha.fence.deadline == deadline, "nothing is renewed, nothing disarmed"
+    assert alpha.clock.now() > deadline.fence_at
+    await until(lambda: alpha.view.state == "expired")
+    assert (await beta.keeper.acquire(1)).ok
+
+
+@virtual
+async def test_an_orderly_stop_after_that_does_not_call_off_the_fence() -> None:
+    alpha = await owner(Disk())
+    assert (await alpha.keeper.abandon("VDSM is silent")).ok
+    await alpha.keeper.stop()
+    assert alpha.fence.armed()
+
+
+@virtual
+async def test_who_has_abandoned_takes_the_next_epoch_only() -> None:
+    alpha = await owner(Disk())
+    assert (await alpha.keeper.abandon("VDSM is silent")).ok
+    await until(lambda: alpha.view.state == "expired")
+    assert (await alpha.keeper.acquire(1, "back")).ok
+    assert (alpha.view.ours, alpha.view.epoch) == (True, 2)
+
+
+@virtual
+async def test_only_a_lease_of_ours_is_abandoned() -> None:
+    disk = Disk()
+    await owner(disk)
+    beta = Side(disk, BETA)
+    await asyncio.sleep(1.0)
+    assert not (await beta.keeper.abandon("VDSM is silent")).ok
+    await asyncio.sleep(30.0)
+    assert beta.view.state == "held"
+
+
+@virtual
 async def test_a_fence_that_can_not_be_armed_gives_the_lease_back() -> None:
     disk = Disk()
     alpha = Side(disk, ALPHA)

@@ -86,6 +86,10 @@ class SimBroker:
         result = await self._alive().release(why)
         return LeaseAnswer(result.ok, result.reason, self.picture())
 
+    async def abandon_lease(self, why: str) -> LeaseAnswer:
+        result = await self._alive().abandon(why)
+        return LeaseAnswer(result.ok, result.reason, self.picture())
+
     async def domain_definition(self) -> DomainDefinition:
         self._alive()
         return DomainDefinition("d1", "<domain/>")
