@@ -101,9 +101,7 @@ class Fsm:
         self, state: State, memory: Memory, observation: Observation, policy: Policy
     ) -> Decision:
         """Decide on one observation. See the module's docstring for the caller's duties."""
-        memory = _absorb(memory, observation, policy)
-        points = score(state, len(memory.failures), observation, policy)
-        context = Context(memory, observation, policy, points.points)
+        context, points = prepare(state, memory, observation, policy)
         selection = self._selection
         selection.row = None
         self._machine.set_state(state, selection)
@@ -117,6 +115,16 @@ class Fsm:
         if row is not None:
             points = score(new_state, len(memory.failures), observation, policy)
         return Decision(new_state, state, memory, effect, points, row)
+
+
+def prepare(
+    state: State, memory: Memory, observation: Observation, policy: Policy
+) -> tuple[Context, Score]:
+    """Return what the guards of one step look at, and the score before it: outcomes, trends and
+    the passing of time are taken into the memory."""
+    memory = _absorb(memory, observation, policy)
+    points = score(state, len(memory.failures), observation, policy)
+    return Context(memory, observation, policy, points.points), points
 
 
 def _condition(row: Row) -> Any:
