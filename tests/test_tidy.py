@@ -37,6 +37,8 @@ PURE = (
     "ha_agent.observe",
     # Values and arithmetic that those are built on.
     "ha_agent.broker.can_do",
+    "ha_agent.broker.block_entry",
+    "ha_agent.broker.order",
     "ha_agent.broker.snapshot",
     "ha_agent.vdsm.vm_status",
     "ha_agent.vdsm.domain_model",

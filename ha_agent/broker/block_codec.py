@@ -7,8 +7,8 @@ The status volume is an array of 4096-byte slots. Slot n is host n's, slot 0 is 
 
     slot n   0    status block: UTF-8 text, filled with NUL to 512 bytes
              512  lines "key=value\\n" for people (the predecessor's "extra"), NUL to 4096.
-                  Ours, after the predecessor's: reason; memory_mib and cpu_threads, what the
-                  host has, which other hosts read: missing or odd means unknown
+                  Ours, after the predecessor's: reason, and those that our hosts read of each
+                  other (block_entry.py)
 
     status block, tokens joined by '|'
       0 parse version     1; a reader that knows less must not go on
@@ -220,8 +220,12 @@ def human_lines(
         "state": state,
         "stopped": str(bool(block.stopped)),
     }
-    lines.update(more or {})
-    return [f"{_one_line(key)}={_one_line(value)}" for key, value in lines.items()]
+    return key_value_lines({**lines, **(more or {})})
+
+
+def key_value_lines(values: Mapping[str, str]) -> list[str]:
+    """Return a map as lines for people, one line a key whatever stands in its value."""
+    return [f"{_one_line(key)}={_one_line(value)}" for key, value in values.items()]
 
 
 def line_values(extra: str) -> dict[str, str]:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Optional, Union
+from typing import Any, NoReturn, Optional, Union
 
 from ha_agent.broker import block_codec
 from ha_agent.broker.block_codec import (
@@ -88,9 +88,13 @@ class BlockStore:
         self._used: set[int] = set()
         self._scanned_at: Optional[Instant] = None
         self._scan_pause_seconds = min(FIRST_SCAN_PAUSE_SECONDS, scan_interval_seconds)
+        self._decoded: dict[int, tuple[bytes, SlotContent]] = {}
 
     async def read_all(self) -> StatusVolume:
-        """Read slot 0 and the slots in use; all slots when a scan is due."""
+        """Read slot 0 and the slots in use; all slots when a scan is due.
+
+        A slot whose bytes are those of the look before has the same object as its content.
+        """
         read_at = self._clock.now()
         scan = self._scanned_at is None or read_at - self._scanned_at >= self._scan_pause_seconds
         if scan:
@@ -111,7 +115,7 @@ class BlockStore:
         global_entry = entries.pop(GLOBAL_SLOT, None)
         hosts = {}
         for slot, entry in entries.items():
-            content = _decode(entry)
+            content = self._content(slot, entry)
             if content is not None:
                 hosts[slot] = content
         return StatusVolume(
@@ -122,22 +126,36 @@ class BlockStore:
             scanned=scan,
         )
 
+    def _content(self, slot: int, entry: dict[str, Any]) -> SlotContent:
+        data, known = entry.get("data"), self._decoded.get(slot)
+        if known is not None and data == known[0]:
+            return known[1]
+        content = _decode(entry)
+        if data is not None:
+            self._decoded[slot] = (data, content)
+        return content
+
     async def read(self, slots: Iterable[int]) -> dict[int, SlotContent]:
         """Read these host slots, used or not."""
         answer = await self._call("read_slots", slots=sorted(set(slots) - {GLOBAL_SLOT}))
         return {entry["slot"]: _decode(entry) for entry in answer["slots"]}
 
-    async def write(self, block: StatusBlock, extra_lines: Sequence[str] = ()) -> None:
+    async def write(
+        self, block: StatusBlock, extra_lines: Sequence[str] = (), *, read_back: bool = False
+    ) -> None:
         """Write a host's slot; it is on the storage when this returns.
 
-        Raises BlockError, with nothing written, for a block that can't be encoded.
+        Raises BlockError, with nothing written, for a block that can't be encoded, and
+        StorageFault("differs") when it is read back and is another one then.
         """
         data = block_codec.encode(block, extra_lines)
         # Before, for a read that is asked for while this is under way and done after it; and
         # after, for a scan that was under way and did not find it yet.
         self._used.add(block.host_id)
-        await self._call("write_slot", slot=block.host_id, data=data)
+        answer = await self._call("write_slot", slot=block.host_id, data=data, read_back=read_back)
         self._used.add(block.host_id)
+        if read_back and not answer["equal"]:
+            self._differs(block.host_id, "what was written")
 
     async def read_global(self) -> Union[GlobalBlock, BlockProblem, None]:
         """Read slot 0; None when it was never written."""
@@ -152,12 +170,11 @@ class BlockStore:
         data = block_codec.encode_global(GlobalBlock(maintenance))
         answer = await self._call("write_slot", slot=GLOBAL_SLOT, data=data, read_back=True)
         if not answer["equal"]:
-            raise StorageFault(
-                "differs",
-                "write_slot",
-                self.path,
-                f"slot {GLOBAL_SLOT} reads back something else than maintenance={maintenance}",
-            )
+            self._differs(GLOBAL_SLOT, f"maintenance={maintenance}")
+
+    def _differs(self, slot: int, wanted: str) -> NoReturn:
+        reason = f"slot {slot} reads back something else than {wanted}"
+        raise StorageFault("differs", "write_slot", self.path, reason)
 
     async def _call(self, operation: str, **args: Any) -> dict[str, Any]:
         answer: dict[str, Any] = await self._lane.call(

@@ -1,13 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The status blocks: writes ours, reads everybody's, judges who lives.
+"""The status blocks: reads everybody's, judges who lives, and has ours written.
 
 A host lives while its block keeps changing, by our own clock: its timestamps are its own and
 are compared with nothing of ours. What the first look finds may be a year old, so nobody lives
 until a change was seen, some seconds later; a block that appears after the first look is one.
-Nothing waits for that: whether the lease can be had is the lease's own matter.
+A host of the predecessor's version writes every 10 s at best and counts as dead after 60 s
+among its own; so it does here. Nothing waits for all that: whether the lease can be had is
+the lease's own matter.
 
 One host's bad block is that host's problem: it stays in the list with its last good content
 and the reason. When storage does not answer, everything stays as it was, with its age.
+
+A look costs work for what has changed only: a slot with the bytes of the look before comes as
+the same object (block_store.py), and then its entry is the same object, too.
 """
 
 from __future__ import annotations
@@ -15,20 +20,15 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
-import re
+import math
 from collections.abc import Sequence
 from typing import Callable, Optional, Protocol, Union
 
-from ha_agent.broker.block_codec import (
-    BlockError,
-    GlobalBlock,
-    StatusBlock,
-    decode,
-    encode,
-    human_lines,
-    line_values,
-)
+from ha_agent.broker.block_codec import BlockError, GlobalBlock, StatusBlock
+from ha_agent.broker.block_entry import host_entry
 from ha_agent.broker.block_store import BlockProblem, StatusVolume
+from ha_agent.broker.order import Order
+from ha_agent.broker.own_block import OwnBlock
 from ha_agent.broker.snapshot import HostEntry, Report, StorageEntry
 from ha_agent.broker.watch import Board
 from ha_agent.errors import EnvironmentFault
@@ -37,8 +37,8 @@ from ha_agent.vdsm.answers import HostCapabilities
 
 log = logging.getLogger(__name__)
 
-# What a peer says it has; nothing absurd is believed.
-_COUNT = re.compile(r"[1-9][0-9]{0,9}")
+# The predecessor's own rule: facts/predecessor-and-peers.md, 4 (HOST_ALIVE_TIMEOUT_SECS).
+_PREDECESSOR_ALIVE_SECONDS = 60.0
 
 
 class Clock(Protocol):
@@ -56,7 +56,9 @@ class Blocks(Protocol):
 
     async def read_all(self) -> StatusVolume: ...
 
-    async def write(self, block: StatusBlock, extra_lines: Sequence[str] = ()) -> None: ...
+    async def write(
+        self, block: StatusBlock, extra_lines: Sequence[str] = (), *, read_back: bool = False
+    ) -> None: ...
 
     async def write_global(self, maintenance: bool) -> None: ...
 
@@ -92,15 +94,26 @@ class StatusMonitor:
         self._store = store
         self._board = board
         self._host_id = host_id
-        self._host_name = host_name
         self._clock = clock
         self._times = times
-        self._may_write = may_write
-        self._capacity = capacity
+        self.own = OwnBlock(
+            store,
+            host_id,
+            host_name,
+            clock=clock,
+            report_max_age_seconds=times.report_max_age_seconds,
+            may_write=may_write,
+        )
+        self.own.extra.capacity = capacity
+        self.on_look: Callable[[], None] = lambda: None
+        """Called after each look at the volume, good or bad."""
         self._entries: dict[int, HostEntry] = {}
         self._raw: dict[int, StatusBlock] = {}
+        self._orders: dict[int, Order] = {}
         self._write_wanted = asyncio.Event()
         self._looked = False
+        self._judge_at = Instant(-math.inf)
+        self._own_known_at: Optional[Instant] = None
         self._flag_set_at: Optional[Instant] = None
         self._flag_problem = ""
         self._read_problem = ""
@@ -113,13 +126,19 @@ class StatusMonitor:
         while True:
             begun = self._clock.now()
             try:
-                self.take(await self._store.read_all())
+                await self.look()
                 self._read_problem = self._tell(self._read_problem, "")
             except EnvironmentFault as fault:
                 self._read_problem = self._tell(self._read_problem, f"not readable: {fault}")
             self._judge(self._clock.now())
+            self.on_look()
             spent_seconds = self._clock.now() - begun
             await self._clock.sleep(self._times.read_interval_seconds - spent_seconds)
+
+    async def look(self) -> None:
+        """Read the volume once, now. EnvironmentFault."""
+        self.take(await self._store.read_all())
+        self._judge(self._clock.now())
 
     async def run_writer(self) -> None:
         """Write our block whenever the agent has reported; the newest report wins."""
@@ -127,8 +146,13 @@ class StatusMonitor:
             await self._write_wanted.wait()
             self._write_wanted.clear()
             problem = ""
+            picture = self._board.read()
             try:
-                await self._write(self._board.read().agent)
+                begun = self._clock.now()
+                accepted_at = picture.definition.accepted_at_unix_seconds
+                block = await self.own.publish(picture.agent, accepted_at)
+                if block is not None:
+                    self._take_own(block, begun)
             except (EnvironmentFault, BlockError) as fault:
                 problem = f"our block can't be written: {fault}"
             self._write_problem = self._tell(self._write_problem, problem)
@@ -156,14 +180,44 @@ class StatusMonitor:
         self._flag_problem = ""
         self._board.update(global_maintenance=enabled)
 
+    async def write_lines(self) -> None:
+        """Write our block with its lines for people as they are now (own_block.py).
+
+        Returns when storage, read back, has it. EnvironmentFault, BlockError.
+        """
+        begun = self._clock.now()
+        self._take_own(await self.own.write_lines(), begun)
+
+    @property
+    def orders(self) -> tuple[Order, ...]:
+        """The orders in all readable blocks, ours as it is on storage."""
+        return tuple(self._orders.values())
+
+    @property
+    def order_on_storage(self) -> Optional[Order]:
+        """The order in our block, as it was found or written last."""
+        return self._orders.get(self._host_id)
+
     def take(self, volume: StatusVolume) -> None:
-        """Take one look at the volume into the board."""
+        """Take one look at the volume into the board; one sent before the last one taken, and
+        what it has of a slot that we wrote meanwhile, is left out."""
+        if self._read_at is not None and volume.read_at < self._read_at:
+            return
+        own_known = self._own_known_at is not None and volume.read_at <= self._own_known_at
         for slot, content in volume.hosts.items():
-            self._entries[slot] = self._entry(slot, content, volume.read_at)
+            if slot == self._host_id and own_known:
+                continue
+            if content is self._raw.get(slot) and not self._entries[slot].problem:
+                continue
+            self._put(slot, content, volume.read_at)
         for slot in set(self._entries) - set(volume.hosts):
+            if slot == self._host_id and own_known:
+                continue
             # Only a scan looks at every slot; a used slot that reads as empty was cleaned.
             del self._entries[slot]
             self._raw.pop(slot, None)
+            self._orders.pop(slot, None)
+            self._judge_at = volume.read_at
         self._looked = True
         self._read_at = volume.read_at
         if self._flag_set_at is None or volume.read_at >= self._flag_set_at:
@@ -181,100 +235,50 @@ class StatusMonitor:
         self._flag_problem = self._tell(self._flag_problem, "")
         return block is not None and block.maintenance
 
-    def _entry(
-        self, slot: int, content: Union[StatusBlock, BlockProblem], read_at: Instant
-    ) -> HostEntry:
+    def _put(self, slot: int, content: Union[StatusBlock, BlockProblem], read_at: Instant) -> None:
         known = self._entries.get(slot)
+        self._judge_at = min(self._judge_at, read_at)
         if isinstance(content, BlockProblem):
-            if known is None:
-                return HostEntry(slot, problem=content.reason)
-            return dataclasses.replace(known, problem=content.reason)
+            entry = known if known is not None else HostEntry(slot)
+            self._entries[slot] = dataclasses.replace(entry, problem=content.reason)
+            return
         changed_at = known.changed_at if known is not None else None
         before = self._raw.get(slot)
         if self._looked if before is None else before != content:
             changed_at = read_at
         self._raw[slot] = content
-        lines = line_values(content.extra)
-        status = content.engine_status
-        return HostEntry(
-            host_id=slot,
-            host_name=content.host_name,
-            score=content.score,
-            engine_status={_sendable(k): _sendable(str(v)) for k, v in status.items()}
-            if isinstance(status, dict)
-            else {},
-            state=lines.get("state", ""),
-            maintenance=bool(content.maintenance),
-            stopped=bool(content.stopped),
-            timestamp_seconds=content.timestamp_seconds,
-            conf_on_shared_storage=bool(content.conf_on_shared_storage),
-            local_conf_timestamp_seconds=content.local_conf_timestamp or 0,
-            crc32=content.crc32 or "",
-            extra=content.extra,
-            memory_mib=_count(lines.get("memory_mib", "")),
-            cpu_threads=_count(lines.get("cpu_threads", "")),
-            changed_at=changed_at,
-        )
+        entry, order = host_entry(slot, content, changed_at)
+        self._entries[slot] = entry
+        self._orders.pop(slot, None)
+        if order is not None:
+            self._orders[slot] = order
+        if slot == self._host_id:
+            self.own.found(content)
+
+    def _take_own(self, block: StatusBlock, begun: Instant) -> None:
+        """Take our block as we have just written it; `begun` is from before the write."""
+        self._own_known_at = self._clock.now()
+        self._put(self._host_id, block, begun)
+        self._judge(self._own_known_at)
+        self._written_at = begun
 
     def _judge(self, now: Instant) -> None:
-        for slot, entry in self._entries.items():
-            alive = entry.changed_at is not None and (
-                now - entry.changed_at < self._times.host_alive_seconds
-            )
-            self._entries[slot] = dataclasses.replace(entry, alive=alive)
-        hosts = tuple(self._entries[slot] for slot in sorted(self._entries))
-        self._board.update(hosts=hosts)
-
-    async def _write(self, report: Report) -> None:
-        made_at = report.made_at
-        now = self._clock.now()
-        too_old = made_at is None or now - made_at > self._times.report_max_age_seconds
-        if too_old or not self._may_write():
+        """Judge who lives, when a block has changed or a host's time has come."""
+        if now < self._judge_at:
             return
-        wall = self._clock.wall()
-        definition = self._board.read().definition
-        block = StatusBlock(
-            host_id=self._host_id,
-            host_name=self._host_name,
-            timestamp_seconds=int(now.boottime_seconds),
-            score=report.score,
-            engine_status=dict(report.engine_status),
-            maintenance=report.local_maintenance,
-            stopped=report.stopped,
-            conf_on_shared_storage=True,
-            local_conf_timestamp=self._definition_timestamp(now, wall),
-        )
-        lines = human_lines(
-            block,
-            state=report.state,
-            timestamp_text=wall.ctime(),
-            conf_refresh_text=WallTime(definition.accepted_at_unix_seconds).ctime(),
-            more=self._lines_of_ours(report),
-        )
-        await self._store.write(block, lines)
-        # What is on storage now is known without reading it back, and sooner.
-        written = decode(encode(block, lines), slot=self._host_id)
-        if written is not None:
-            self._entries[self._host_id] = self._entry(self._host_id, written, now)
-            self._judge(now)
-        self._written_at = now
-
-    def _lines_of_ours(self, report: Report) -> dict[str, str]:
-        lines = {"reason": report.reason} if report.reason else {}
-        capacity = self._capacity()
-        if capacity is not None and capacity.memory_mib is not None:
-            lines["memory_mib"] = str(capacity.memory_mib)
-        if capacity is not None and capacity.cpu_threads is not None:
-            lines["cpu_threads"] = str(capacity.cpu_threads)
-        return lines
-
-    def _definition_timestamp(self, now: Instant, wall: WallTime) -> int:
-        """The predecessor puts its own monotonic second of the last definition here."""
-        accepted_at = self._board.read().definition.accepted_at_unix_seconds
-        if not accepted_at:
-            return 0
-        age_seconds = wall.unix_seconds - accepted_at
-        return max(0, int(now.boottime_seconds - age_seconds))
+        self._judge_at = Instant(math.inf)
+        for slot, entry in self._entries.items():
+            alive = False
+            if entry.changed_at is not None:
+                window_seconds = self._times.host_alive_seconds
+                if entry.predecessor:
+                    window_seconds = max(window_seconds, _PREDECESSOR_ALIVE_SECONDS)
+                alive = now - entry.changed_at < window_seconds
+                if alive:
+                    self._judge_at = min(self._judge_at, entry.changed_at + window_seconds)
+            if alive is not entry.alive:
+                self._entries[slot] = dataclasses.replace(entry, alive=alive)
+        self._board.update(hosts=tuple(self._entries[slot] for slot in sorted(self._entries)))
 
     def _tell(self, before: str, problem: str) -> str:
         """Log a problem that is new, or its end; return it."""
@@ -283,12 +287,3 @@ class StatusMonitor:
         elif before and not problem:
             log.info("status volume: fine again (was: %s)", before)
         return problem
-
-
-def _count(text: str) -> Optional[int]:
-    return int(text) if _COUNT.fullmatch(text) else None
-
-
-def _sendable(text: str) -> str:
-    """A lone surrogate is sound JSON, but one in a picture that can't be sent blinds everybody."""
-    return text.encode("utf-8", "replace").decode("utf-8")

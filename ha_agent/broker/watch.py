@@ -9,15 +9,44 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import operator
 from typing import Any, Callable
 
-from ha_agent.broker.snapshot import Snapshot
+from ha_agent.broker.snapshot import HostEntry, Report, Snapshot
 from ha_agent.instant import Instant
 from ha_agent.waiting import wait_for_event
 
+# What changes with every publish of a host, whatever it says.
+_QUIET = {
+    HostEntry: (
+        *("timestamp_seconds", "crc32", "extra", "changed_at"),
+        "local_conf_timestamp_seconds",
+    ),
+    Report: ("made_at",),
+}
+_LOUD = {
+    kind: operator.attrgetter(*(f.name for f in dataclasses.fields(kind) if f.name not in names))
+    for kind, names in _QUIET.items()
+}
+
+
+def _differs(old: Any, new: Any) -> bool:
+    return old is not new and bool(old != new)
+
+
+def _means_more(old: Any, new: Any) -> bool:
+    """Whether two parts that differ do so in something that somebody may wait for."""
+    if isinstance(old, tuple) and isinstance(new, tuple):
+        return len(old) != len(new) or any(
+            _differs(before, after) and _means_more(before, after)
+            for before, after in zip(old, new)
+        )
+    loud = _LOUD.get(type(new))
+    return loud is None or type(old) is not type(new) or loud(old) != loud(new)
+
 
 class Board:
-    """Holds the newest Snapshot. `version` grows by one with each real change.
+    """Holds the newest Snapshot. `version` grows by one with each change that means something.
 
     `live` adds, at each read, the figures that change all the time (the lease's deadlines, the
     workers' state) and that nobody is to be woken for.
@@ -36,13 +65,22 @@ class Board:
         return dataclasses.replace(self._snapshot, made_at=self._now(), **self._live())
 
     def update(self, **parts: Any) -> None:
-        """Replace parts of the snapshot; what equals the old is no change."""
-        new = dataclasses.replace(self._snapshot, **parts)
-        if new == self._snapshot:
+        """Replace parts of the snapshot; what equals the old is no change.
+
+        Nobody is woken for what only shows that somebody lives (see `_QUIET`): `read` has it.
+        """
+        old = self._snapshot
+        changed = {
+            name: part for name, part in parts.items() if _differs(getattr(old, name), part)
+        }
+        if not changed:
             return
-        self._snapshot = dataclasses.replace(new, version=self._snapshot.version + 1)
-        self._changed.set()
-        self._changed = asyncio.Event()
+        told = any(_means_more(getattr(old, name), part) for name, part in changed.items())
+        version = old.version + 1 if told else old.version
+        self._snapshot = dataclasses.replace(old, version=version, **changed)
+        if told:
+            self._changed.set()
+            self._changed = asyncio.Event()
 
     async def newer_than(self, version: int, wait_seconds: float) -> Snapshot:
         """Return the picture as soon as its version is not `version`, or after the wait."""

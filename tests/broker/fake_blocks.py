@@ -52,7 +52,9 @@ class FakeBlocks:
             await self.gate.wait()
         return volume
 
-    async def write(self, block: StatusBlock, extra_lines: Sequence[str] = ()) -> None:
+    async def write(
+        self, block: StatusBlock, extra_lines: Sequence[str] = (), *, read_back: bool = False
+    ) -> None:
         data = encode(block, extra_lines)
         self._check(self.fault or self.write_fault)
         self.slots[block.host_id] = data

@@ -201,8 +201,15 @@ class World:
         for _ in range(5):
             await asyncio.sleep(0)
 
-    def put(self, block: StatusBlock, state: str = "EngineDown") -> None:
-        lines = human_lines(block, state=state, timestamp_text="", conf_refresh_text="")
+    def put(self, block: StatusBlock, state: str = "EngineDown", **more: str) -> None:
+        """As a host of our version; `more` are lines for people."""
+        lines = human_lines(
+            block,
+            state=state,
+            timestamp_text="",
+            conf_refresh_text="",
+            more={"agent": "ha-agent 1.0", **more},
+        )
         self.blocks.slots[block.host_id] = encode(block, lines)
 
     def host(self, host_id: int) -> HostEntry:

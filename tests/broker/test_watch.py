@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from ha_agent.broker.snapshot import LeaseEntry, Report, Snapshot
+from ha_agent.broker.snapshot import HostEntry, LeaseEntry, Report, Snapshot
 from ha_agent.broker.watch import Board
+from ha_agent.instant import Instant
 from tests.fakes import FakeClock
 
 LONG_SECONDS = 30.0
@@ -47,6 +48,49 @@ async def test_the_same_again_is_no_change(world: World) -> None:
     assert not waiting.done()
     world.board.wake()
     await asyncio.wait_for(waiting, 5)
+
+
+HOST = HostEntry(2, "h2", alive=True, score=3400, timestamp_seconds=7, changed_at=Instant(1.0))
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "told"),
+    [
+        ("timestamp_seconds", 8, False),
+        ("crc32", "00000001", False),
+        ("extra", "state=x\n", False),
+        ("changed_at", Instant(2.0), False),
+        ("local_conf_timestamp_seconds", 3, False),
+        ("score", 3000, True),
+        ("alive", False, True),
+        ("order_seen", 4, True),
+        ("other_vms", 0, True),
+        ("engine_status", {"vm": "up"}, True),
+        ("problem", "slot 2: damaged", True),
+    ],
+)
+async def test_a_bare_sign_of_life_is_read_but_wakes_nobody(
+    world: World, field: str, value: Any, told: bool
+) -> None:
+    world.board.update(hosts=(HOST,))
+    version = world.board.read().version
+    later = dataclasses.replace(HOST, **{field: value})
+    world.board.update(hosts=(later,))
+    assert world.board.read().hosts == (later,)
+    assert (world.board.read().version > version) is told
+
+
+async def test_a_host_more_or_less_is_told(world: World) -> None:
+    for number, hosts in enumerate([(HOST,), (HOST, HostEntry(3)), (HostEntry(3),)], start=1):
+        world.board.update(hosts=hosts)
+        assert world.board.read().version == number
+
+
+async def test_a_report_that_says_the_same_again_wakes_nobody(world: World) -> None:
+    world.board.update(agent=Report(score=7, made_at=Instant(1.0)))
+    world.board.update(agent=Report(score=7, made_at=Instant(2.0)))
+    assert world.board.read().version == 1
+    assert world.board.read().agent.made_at == Instant(2.0)
 
 
 async def test_every_read_is_of_now_with_live_figures_and_no_new_version(world: World) -> None:
