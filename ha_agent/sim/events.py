@@ -127,6 +127,33 @@ class EffectEnded:
     outcome: str
 
 
+@dataclass(frozen=True)
+class HealthChanged:
+    """The engine's page, by the world's truth: good from now on, or not (or no VM runs)."""
+
+    at_seconds: float
+    good: bool
+
+
+@dataclass(frozen=True)
+class ProcessChanged:
+    """A process of a host runs from now on ("up"), is stopped by SIGSTOP or sleeps with its
+    host ("hung"), was stopped in order ("stopped"), or is dead ("down"). `process` is one of
+    faults.PROCESSES."""
+
+    at_seconds: float
+    host_id: int
+    process: str
+    state: str
+
+
+@dataclass(frozen=True)
+class Ended:
+    """The simulation is over."""
+
+    at_seconds: float
+
+
 Event = Union[
     VmStarted,
     VmEnded,
@@ -138,4 +165,7 @@ Event = Union[
     StatusAnswered,
     Decided,
     EffectEnded,
+    HealthChanged,
+    ProcessChanged,
+    Ended,
 ]
