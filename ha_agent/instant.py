@@ -14,6 +14,7 @@ on the host and boot that it was read on; agent, broker and embedded VDSM of one
 from __future__ import annotations
 
 import datetime
+import math
 from dataclasses import dataclass
 from typing import Union, overload
 
@@ -39,6 +40,22 @@ class Instant:
         if isinstance(other, (int, float)):
             return Instant(self.boottime_seconds - other)
         return NotImplemented
+
+
+def reached(since: Instant, duration_seconds: float) -> Instant:
+    """Return the first Instant `at` for which `at - since >= duration_seconds` holds.
+
+    Not always `since + duration_seconds`: floats round, and who wakes at an instant that is a
+    hair too early finds the condition false, and nothing wakes it again.
+    """
+    at = since.boottime_seconds + duration_seconds
+    while at - since.boottime_seconds < duration_seconds:
+        at = math.nextafter(at, math.inf)
+    while True:
+        earlier = math.nextafter(at, -math.inf)
+        if earlier - since.boottime_seconds < duration_seconds:
+            return Instant(at)
+        at = earlier
 
 
 @dataclass(frozen=True, order=True)
@@ -67,6 +84,11 @@ class WallTime:
         """Return the time as ISO 8601 in UTC, to the second."""
         moment = datetime.datetime.fromtimestamp(self.unix_seconds, datetime.timezone.utc)
         return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+    def local(self) -> str:
+        """Return the time in the local zone, to the second, as people write it in a log."""
+        moment = datetime.datetime.fromtimestamp(self.unix_seconds).astimezone()
+        return f"{moment:%Y-%m-%d %H:%M:%S}"
 
     def ctime(self) -> str:
         """Return the time as C's ctime() does, in the local zone, as status blocks hold it."""

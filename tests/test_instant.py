@@ -80,3 +80,9 @@ def test_ctime_is_cs_in_the_local_zone(unix_seconds: float) -> None:
 def test_iso_is_in_utc_whatever_the_zone() -> None:
     assert WallTime(0.0).iso() == "1970-01-01T00:00:00Z"
     assert WallTime(1_700_000_000.9).iso() == "2023-11-14T22:13:20Z"
+
+
+@given(st.floats(0, 4e9))
+def test_local_is_the_local_zone_to_the_second(unix_seconds: float) -> None:
+    moment = time.localtime(unix_seconds)
+    assert WallTime(unix_seconds).local() == time.strftime("%Y-%m-%d %H:%M:%S", moment)
