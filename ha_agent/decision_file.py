@@ -11,24 +11,21 @@ kept is between one and two segments, so the newest decisions are always there. 
 at most a torn record at the end: a reader stops there and says so, a writer cuts it off.
 
 `DecisionRing` does file work and blocks; the agent's loop must never wait for a disk, so
-`Recorder` takes steps into a short queue, and a thread of its own writes them. What finds the
-queue full, or can't be written, is counted and told once.
+`Recorder` hands steps to a thread of its own (background_writer.py).
 """
 
 from __future__ import annotations
 
 import logging
 import os
-import queue
 import struct
-import threading
 import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Optional
 
 from ha_agent import __version__
+from ha_agent.background_writer import BackgroundWriter
 from ha_agent.decision_codec import MAX_RECORD_BYTES, encode
 from ha_agent.errors import BadInput, EnvironmentFault
 from ha_agent.fsm.machine import Step
@@ -42,8 +39,6 @@ _NAMES = ("0.ring", "1.ring")
 _MAGIC = b"HADECIS1"
 _HEAD = struct.Struct("<8sQ")
 _FRAME = struct.Struct("<II")
-_QUEUE_STEPS = 256
-_STOP_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -201,56 +196,20 @@ class Recorder:
 
     def __init__(self, ring: DecisionRing) -> None:
         self._ring = ring
-        self._queue: queue.Queue[Optional[tuple[Step, WallTime]]] = queue.Queue(_QUEUE_STEPS)
-        self._thread: Optional[threading.Thread] = None
-        self._troubled = False
-        self.lost = 0
-        """How many decisions could not be kept."""
+        self._writer = BackgroundWriter("decisions", self._append, ring.close)
+        self.start = self._writer.start
+        self.stop = self._writer.stop
 
-    def start(self) -> None:
-        """Start the thread that writes."""
-        # A daemon: a disk that hangs in the kernel must not keep the agent from ending.
-        self._thread = threading.Thread(target=self._write, name="decisions", daemon=True)
-        self._thread.start()
+    @property
+    def lost(self) -> int:
+        """How many decisions could not be kept."""
+        return self._writer.lost
 
     def record(self, step: Step, at: WallTime) -> None:
         """Take a step to be written. Never blocks."""
-        try:
-            self._queue.put_nowait((step, at))
-        except queue.Full:
-            self._lose("the disk is too slow")
+        self._writer.put((step, at))
 
-    def stop(self) -> None:
-        """Let what is queued be written, for two seconds at most, and end the thread."""
-        if self._thread is None:
-            return
-        try:
-            self._queue.put(None, timeout=_STOP_SECONDS)
-        except queue.Full:
-            return  # the thread hangs on its disk; it ends with the process
-        self._thread.join(_STOP_SECONDS)
-
-    def _write(self) -> None:
-        for step, at in self._steps():
-            try:
-                self._ring.append(encode(step, at, __version__))
-            except (OSError, BadInput) as error:
-                self._lose(str(error))
-            else:
-                if self._troubled:
-                    log.info("decisions are kept again; %d were lost so far", self.lost)
-                self._troubled = False
-        self._ring.close()
-
-    def _steps(self) -> Iterator[tuple[Step, WallTime]]:
-        while True:
-            item = self._queue.get()
-            if item is None:
-                return
-            yield item
-
-    def _lose(self, why: str) -> None:
-        self.lost += 1
-        if not self._troubled:
-            log.warning("decisions can't be kept for explaining and replaying them: %s", why)
-        self._troubled = True
+    def _append(self, item: tuple[Step, WallTime]) -> None:
+        # Encoded here, in the thread: a picture of many hosts takes a while.
+        step, at = item
+        self._ring.append(encode(step, at, __version__))

@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
 from pathlib import Path
 
 import pytest
@@ -130,59 +129,6 @@ def test_the_recorder_keeps_steps(tmp_path: Path) -> None:
     assert [record.at for record in records] == [WallTime(100.0 + i) for i in range(3)]
     assert records[0].observation == STEP.observation
     assert recorder.lost == 0
-
-
-class StuckRing(DecisionRing):
-    """A disk that hangs until it is let go."""
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder)
-        self.gate = threading.Event()
-
-    def append(self, record: bytes) -> None:
-        self.gate.wait(30)
-        super().append(record)
-
-
-def test_a_disk_that_hangs_makes_nobody_wait(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    ring = StuckRing(tmp_path)
-    recorder = Recorder(ring)
-    recorder.start()
-    for _ in range(1000):
-        recorder.record(STEP, WallTime(1.0))
-    assert recorder.lost >= 700
-    assert caplog.text.count("can't be kept") == 1
-    ring.gate.set()
-    recorder.stop()
-    assert len(kept(tmp_path)) + recorder.lost == 1000
-
-
-class FullRing(DecisionRing):
-    """A disk that is full for the first records."""
-
-    full = 2
-
-    def append(self, record: bytes) -> None:
-        if self.full:
-            self.full -= 1
-            raise OSError(28, "No space left on device")
-        super().append(record)
-
-
-def test_a_full_disk_is_told_once_and_its_end(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    recorder = Recorder(FullRing(tmp_path))
-    recorder.start()
-    with caplog.at_level(logging.INFO):
-        for _ in range(4):
-            recorder.record(STEP, WallTime(1.0))
-        recorder.stop()
-    assert caplog.text.count("No space left") == 1
-    assert "kept again; 2 were lost" in caplog.text
-    assert len(kept(tmp_path)) == 2
 
 
 def test_a_failed_write_leaves_whole_records_only(tmp_path: Path) -> None:
