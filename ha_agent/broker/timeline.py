@@ -1,0 +1,243 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What happened between two pictures of the broker's, as events for people. Pure.
+
+One function for each part of the picture. Nothing is said of a part that is seen for the first
+time in the broker's life, unless it is bad news: a restart of the broker is no event of the
+cluster's. Ages and counters never make an event, only what somebody would be told on the phone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Optional
+
+from ha_agent.broker.snapshot import DefinitionEntry, EventEntry, HostEntry, Snapshot
+from ha_agent.instant import WallTime
+
+# The agent reports every few seconds, whatever happens.
+AGENT_SILENT_SECONDS = 20.0
+_NAMED_HOSTS = 10
+_UNREADABLE = ("unknown", "unreadable")
+
+
+def changes(before: Snapshot, after: Snapshot) -> list[EventEntry]:
+    """Return what happened, without times and numbers, which the log gives."""
+    return [
+        *_lease(before, after),
+        *_storage(before, after),
+        *_maintenance(before, after),
+        *_hosts(before, after),
+        *_definition(before.definition, after.definition),
+        *_health(before, after),
+        *_agent(before, after),
+    ]
+
+
+def host_name(name: str, host_id: Optional[int]) -> str:
+    """Return how a host is called in a sentence."""
+    return f"{name or 'host'} (id {'?' if host_id is None else host_id})"
+
+
+def agent_is_silent(snapshot: Snapshot) -> bool:
+    """Tell whether the agent of this host has reported once, and then no more."""
+    made_at = snapshot.agent.made_at
+    return made_at is not None and snapshot.made_at - made_at > AGENT_SILENT_SECONDS
+
+
+def _event(kind: str, text: str, **values: str) -> EventEntry:
+    return EventEntry(kind, text, values=values)
+
+
+def _lease(before: Snapshot, after: Snapshot) -> Iterable[EventEntry]:
+    old, new = before.lease, after.lease
+    if (old.state, old.ours, old.host_id, old.epoch) == (
+        *(new.state, new.ours, new.host_id, new.epoch),
+    ):
+        return
+    holder = "this host" if new.ours else host_name(new.host_name, new.host_id)
+    said = {"state": new.state, "host": new.host_name, "epoch": str(new.epoch)}
+    detail = f": {new.detail}" if new.detail else ""
+    if old.ours and not new.ours and new.state != "free":
+        yield _event("lease", f"This host lost the lease (epoch {old.epoch}){detail}.", **said)
+    if new.state in _UNREADABLE:
+        if old.state not in _UNREADABLE and not old.ours:
+            yield _event("lease", f"Nothing is known of the lease any more{detail}.", **said)
+    elif new.state == "held" and old.state in _UNREADABLE and old.epoch in (0, new.epoch):
+        yield _event("lease", f"The lease is held by {holder} (epoch {new.epoch}).", **said)
+    elif new.state == "held":
+        yield _event("lease", f"{_capital(holder)} took the lease (epoch {new.epoch}).", **said)
+    elif new.state == "expired":
+        text = f"The lease of {holder} has expired (epoch {new.epoch}): it was not renewed."
+        yield _event("lease", text, **said)
+    elif new.state == "free" and old.state == "held":
+        who = "This host" if old.ours else _capital(host_name(old.host_name, old.host_id))
+        yield _event("lease", f"{who} gave the lease up (epoch {new.epoch}){detail}.", **said)
+    elif new.state == "free" and old.state in _UNREADABLE:
+        yield _event("lease", f"The lease is free{detail}.", **said)
+
+
+def _storage(before: Snapshot, after: Snapshot) -> Iterable[EventEntry]:
+    old, new = before.storage, after.storage
+    if new.problem and not old.problem:
+        yield _event("storage", f"Shared storage is in trouble: {new.problem}.")
+    elif old.problem and not new.problem:
+        yield _event("storage", f"Shared storage is fine again (it was: {old.problem}).")
+    if new.workers_stuck > old.workers_stuck:
+        text = f"Shared storage hangs: {new.workers_stuck} of our processes wait in the kernel."
+        yield _event("storage", text)
+
+
+def _maintenance(before: Snapshot, after: Snapshot) -> Iterable[EventEntry]:
+    old, new = before.order, after.order
+    is_new = new is not None and (old is None or old.number != new.number)
+    ordered = new.what if new is not None and new.in_force else ""
+    was_ordered = old.what if old is not None and old.in_force else ""
+    if ordered == "shutdown" and was_ordered != "shutdown":
+        yield _event("maintenance", f"The shutdown of the cluster was ordered{_by(after)}.")
+    elif after.global_maintenance and (not before.global_maintenance or is_new):
+        # What was on before this broker began is no news; it stands in status and explain.
+        if before.global_maintenance is not None:
+            yield _event("maintenance", f"Global maintenance is on{_by(after)}.")
+    elif before.global_maintenance and after.global_maintenance is False:
+        told = _by(after) if is_new else ""
+        what = "The cluster's shutdown is over" if was_ordered == "shutdown" else ""
+        yield _event("maintenance", f"{what or 'Global maintenance is off'}{told}.")
+    if before.agent.made_at is None or after.agent.made_at is None:
+        return
+    if after.agent.local_maintenance is not before.agent.local_maintenance:
+        word = "on" if after.agent.local_maintenance else "off"
+        yield _event("maintenance", f"Local maintenance of this host is {word}.")
+
+
+def _by(snapshot: Snapshot) -> str:
+    """Who gave the order in force, when it ends, and why, as the end of a sentence."""
+    order = snapshot.order
+    if order is None:
+        return ""
+    who = f" by {order.who}" if order.who else ""
+    where = f" on {host_name(order.host_name, order.host_id)}" if order.host_id else ""
+    until = ""
+    if order.until_unix_seconds is not None:
+        until = f", until {WallTime(order.until_unix_seconds).local()}"
+    return f"{who}{where}{until}{f': {order.reason}' if order.reason else ''}"
+
+
+def _hosts(before: Snapshot, after: Snapshot) -> Iterable[EventEntry]:
+    old = {host.host_id: host for host in before.hosts}
+    others = [host for host in after.hosts if host.host_id != after.host_id]
+    new = [host for host in others if old and host.host_id not in old and not host.problem]
+    known = [(old[host.host_id], host) for host in others if host.host_id in old]
+    yield from _told(new, "appeared")
+    seen_new = {host.host_id for host in new}
+    back = [b for a, b in known if b.alive and not a.alive and b.host_id not in seen_new]
+    yield from _told(back, "alive: the status block changes again", verb=("is", "are"))
+    dead = [b for a, b in known if a.alive and not b.alive and not b.stopped]
+    yield from _told(
+        dead, "fallen silent: the status block does not change any more", verb=("has", "have")
+    )
+    stopped = [b for a, b in known if b.stopped and not a.stopped]
+    yield from _told(stopped, "said that the agent there stops")
+    gone = [host for host in before.hosts if host.host_id not in {h.host_id for h in after.hosts}]
+    yield from _told(gone, "gone: the status block was cleared", verb=("is", "are"))
+    for was, now in known:
+        name = _capital(host_name(now.host_name, now.host_id))
+        if now.problem and not was.problem:
+            yield _event("host", f"{name}: the status block can't be used: {now.problem}.")
+        if now.maintenance is not was.maintenance:
+            word = "went into" if now.maintenance else "left"
+            yield _event("maintenance", f"{name} {word} local maintenance.")
+        if _has_vm(now) and not _has_vm(was):
+            yield _event("host", f"{name} has the engine VM running.")
+        elif _has_vm(was) and not _has_vm(now) and now.alive:
+            yield _event("host", f"{name} has the engine VM no longer.")
+
+
+def _has_vm(host: HostEntry) -> bool:
+    return host.alive and host.engine_status.get("vm") == "up"
+
+
+def _told(
+    hosts: Sequence[HostEntry], what: str, *, verb: tuple[str, str] = ("", "")
+) -> Iterable[EventEntry]:
+    """One event for all hosts of which the same is to be said: a cluster may have hundreds."""
+    if not hosts:
+        return
+    names = [host_name(host.host_name, host.host_id) for host in hosts[:_NAMED_HOSTS]]
+    more = len(hosts) - len(names)
+    if more:
+        names.append(f"{more} more hosts")
+    word = verb[0] if len(hosts) == 1 else verb[1]
+    subject = names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+    ids = ",".join(str(host.host_id) for host in hosts)
+    yield _event("host", " ".join(filter(None, (_capital(subject), word, what))) + ".", hosts=ids)
+
+
+def _definition(old: DefinitionEntry, new: DefinitionEntry) -> Iterable[EventEntry]:
+    if new.available and new.identity != old.identity:
+        number = f" (version {new.version} on this host)" if new.version else ""
+        if new.how == "pushed":
+            text = f"The engine sent the definition {new.identity} of its VM{number}."
+            yield _event("push", text, identity=new.identity)
+        elif old.identity:
+            text = f"The definition of the engine VM is {new.identity} now{number}; {_came(new)}."
+            yield _event("definition", text, identity=new.identity, before=old.identity)
+        else:
+            text = f"The definition of the engine VM is {new.identity}{number}."
+            yield _event("definition", text, identity=new.identity)
+    was, pending = old.pending, new.pending
+    if pending is not None and (
+        was is None or (was.identity, was.codes) != (pending.identity, pending.codes)
+    ):
+        why = "; ".join(pending.sentences)
+        text = f"The guard holds the definition {pending.identity} back: {why}; {pending.advice}."
+        codes = ",".join(pending.codes)
+        yield _event("definition", text, identity=pending.identity, codes=codes)
+    elif was is not None and pending is None and new.identity != was.identity:
+        yield _event("definition", f"The definition {was.identity} is not held back any more.")
+    if new.stale and not old.stale:
+        reason = f": {new.problem}" if new.problem else ""
+        yield _event("definition", f"The last good definition is used{reason}.")
+    elif old.stale and not new.stale and new.available:
+        yield _event("definition", "The definition is read from the store again.")
+
+
+def _came(definition: DefinitionEntry) -> str:
+    words = {
+        "read": "it was read from the store",
+        "put": "a person put it into the store",
+        "rollback": "a person went back to an earlier version",
+        "forced": "a person insisted on it",
+    }
+    return words.get(definition.how, f"it came by {definition.how or 'an unknown way'}")
+
+
+def _health(before: Snapshot, after: Snapshot) -> Iterable[EventEntry]:
+    health = after.health
+    if health.health != before.health.health and health.health != "unknown":
+        detail = f" ({health.detail})" if health.detail else ""
+        word = "is healthy" if health.health == "good" else "does not answer well"
+        yield _event("health", f"The engine {word}{detail}.", health=health.health)
+
+
+def _agent(before: Snapshot, after: Snapshot) -> Iterable[EventEntry]:
+    if agent_is_silent(after) and not agent_is_silent(before):
+        seconds = AGENT_SILENT_SECONDS
+        yield _event("agent", f"This host's agent has not reported for {seconds:.0f} seconds.")
+    elif before.agent.made_at is None and after.agent.made_at is not None:
+        yield _event("agent", "This host's agent reports.")
+    elif agent_is_silent(before) and not agent_is_silent(after):
+        yield _event("agent", "This host's agent reports again.")
+    old, new = before.agent.better_host, after.agent.better_host
+    if new is not None and new != old:
+        host = next((h for h in after.hosts if h.host_id == new), HostEntry(new))
+        text = (
+            f"{_capital(host_name(host.host_name, new))} would be much better for the engine VM"
+            f" (score {host.score}, here {after.agent.score}); the engine may migrate it there."
+        )
+        yield _event("better host", text, host=str(new))
+    elif old is not None and new is None:
+        yield _event("better host", "No other host is much better for the engine VM any more.")
+
+
+def _capital(text: str) -> str:
+    return "This" + text[4:] if text.startswith("this ") else text
