@@ -45,9 +45,8 @@ class FlagDurable:
                     self.name,
                     f"h{event.host_id} says that global maintenance is {word}; storage does not",
                 )
-        elif isinstance(event, e.FlagLanded):
-            if self._enabled is not None and event.enabled is not self._enabled:
-                self._changed(event)
+        elif isinstance(event, e.FlagLanded) and self._enabled is (not event.enabled):
+            self._changed(event)
 
     def _changed(self, event: e.FlagLanded) -> None:
         for fault in self._ground.spec.faults:
