@@ -19,6 +19,11 @@ settings.register_profile("ha-agent", deadline=None)
 settings.load_profile("ha-agent")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Scenarios compare their logs with files; `--update` writes these anew."""
+    parser.addoption("--update", action="store_true", help="rewrite scenarios' expected.log")
+
+
 @pytest.fixture
 def short_path() -> Iterator[Path]:
     """A folder with a path so short that UNIX sockets fit in it; tmp_path's may be too long."""
