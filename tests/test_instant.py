@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import math
 import operator
 import time
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ha_agent.instant import Instant, WallTime
+from ha_agent.instant import Instant, WallTime, reached
 
 KINDS = [Instant, WallTime]
 seconds = st.integers(-(10**9), 10**9).map(float)
@@ -86,3 +87,19 @@ def test_iso_is_in_utc_whatever_the_zone() -> None:
 def test_local_is_the_local_zone_to_the_second(unix_seconds: float) -> None:
     moment = time.localtime(unix_seconds)
     assert WallTime(unix_seconds).local() == time.strftime("%Y-%m-%d %H:%M:%S", moment)
+
+
+class TestReached:
+    def test_is_when_so_much_has_passed(self) -> None:
+        assert reached(Instant(100.0), 2.5) == Instant(102.5)
+        assert reached(Instant(100.0), 0.0) == Instant(100.0)
+
+    @given(st.floats(0.0, 1e9), st.floats(0.0, 1e6))
+    def test_is_the_first_instant_for_which_that_holds(
+        self, since_seconds: float, seconds: float
+    ) -> None:
+        since = Instant(since_seconds)
+        at = reached(since, seconds)
+        assert at - since >= seconds
+        earlier = Instant(math.nextafter(at.boottime_seconds, -math.inf))
+        assert earlier - since < seconds

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Callable, Optional
 
@@ -18,7 +19,7 @@ from ha_agent.fsm.observation import (
     VmExit,
 )
 from ha_agent.fsm.policy import Policy
-from ha_agent.fsm.takeover import contenders, turn_at
+from ha_agent.fsm.takeover import able_hosts, turn_at
 from ha_agent.instant import Instant
 
 
@@ -61,6 +62,10 @@ _VM_WAS_GONE = frozenset(
         StopReason.UNABLE,
     }
 )
+
+
+# One failure may be an accident of this host's, two are the definition's.
+_FAILED_STARTS = 2
 
 
 def idle(context: Context) -> bool:
@@ -199,7 +204,7 @@ def _live_claims(context: Context) -> list[PeerView]:
 
 def other_host_able(context: Context) -> bool:
     """another live host could run the VM"""
-    return bool(contenders(context.observation))
+    return bool(able_hosts(context.observation))
 
 
 def healthy(context: Context) -> bool:
@@ -216,6 +221,30 @@ def hung(context: Context) -> bool:
     """the engine has been bad for the whole grace time"""
     grace_seconds = context.policy.bad_health_grace_seconds
     return unhealthy(context) and context.age_seconds(context.memory.bad_since) >= grace_seconds
+
+
+def vm_paused(context: Context) -> bool:
+    """the VM is paused"""
+    return context.observation.vm.condition is VmCondition.PAUSED
+
+
+def paused_too_long(context: Context) -> bool:
+    """the VM has been paused for the whole grace time"""
+    grace_seconds = context.policy.bad_health_grace_seconds
+    return vm_paused(context) and context.age_seconds(context.memory.paused_since) >= grace_seconds
+
+
+def given_up(context: Context) -> bool:
+    """the engine has been bad for the whole grace time, and had its whole start time"""
+    memory = context.memory
+    begun = memory.running_since
+    if begun is None and memory.last_kind is EffectKind.START_VM:
+        begun = memory.last_at  # asked for, and VDSM fell silent before it was seen to run
+    if not hung(context):
+        return False
+    if memory.was_healthy or begun is None:
+        return True
+    return context.age_seconds(begun) >= context.policy.start_timeout_seconds
 
 
 def starting_too_long(context: Context) -> bool:
@@ -293,8 +322,16 @@ def gave_up_here(context: Context) -> bool:
     return context.memory.stop_reason is StopReason.FAILED_TOO_OFTEN
 
 
+def engine_health(memory: Memory, observation: Observation) -> Health:
+    """Return what this tick knows of the engine: of the VM that runs here, or of one that may."""
+    if observation.vm.condition is VmCondition.PAUSED:
+        return Health.BAD  # a page that was good a moment ago says nothing of it
+    since = memory.running_since or memory.vm_unknown_since
+    return observation.health.of_vm_since(since).health
+
+
 def _health(context: Context) -> Health:
-    return context.observation.health.of_vm_since(context.memory.running_since).health
+    return engine_health(context.memory, context.observation)
 
 
 def nothing_to_stop(context: Context) -> bool:
@@ -311,6 +348,10 @@ def stop_over(context: Context) -> bool:
         return not local_maintenance(context)
     if reason is StopReason.LEASE_LOST:
         return lease_ours(context)
+    if reason is StopReason.PAUSED:
+        return not vm_paused(context)
+    if reason is StopReason.CLUSTER_SHUTDOWN:
+        return healthy(context) and not shutting_down(context)
     return healthy(context) and reason in (StopReason.HUNG, StopReason.START_TIMEOUT)
 
 
@@ -321,9 +362,29 @@ def _settled(context: Context, kind: EffectKind) -> Optional[OutcomeCode]:
     return outcome.code
 
 
+def shutdown_ready(context: Context) -> bool:
+    """the cluster is to be shut down, and everything but the engine VM is"""
+    order = context.memory.shutdown
+    return global_maintenance(context) and order.ordered and order.ready
+
+
+def shutting_down(context: Context) -> bool:
+    """the VM is being stopped for the shutdown of the cluster, which is still ordered"""
+    ordered = global_maintenance(context) and context.memory.shutdown.ordered
+    return ordered and context.memory.stop_reason is StopReason.CLUSTER_SHUTDOWN
+
+
+def definition_failing(context: Context) -> bool:
+    """the definition in use failed to start twice, and there is one that did start"""
+    current, memory = context.observation.definition, context.memory
+    failing = memory.failing == current.identity and memory.failed_starts >= _FAILED_STARTS
+    return failing and bool(current.fallback)
+
+
 def negate(guard: Guard) -> Guard:
     """Return the guard that holds when `guard` does not."""
 
+    @functools.wraps(guard)  # due.py looks through it
     def negated(context: Context) -> bool:
         return not guard(context)
 

@@ -4,8 +4,8 @@
     step(state, memory, observation, policy) -> Decision
 
 Total (each state has an answer to each observation: no row fires, nothing changes), pure, and
-at most one change of state a step. `transitions` selects the row; it runs no callback that
-acts. The caller's duties:
+at most one change of state a step. `transitions` makes the change; it runs no callbacks. The
+caller's duties:
   1. build one Observation from the latest answers, with the outcomes of effects that ended;
   2. call step; 3. keep state and memory of the Decision; 4. perform its effect, if any, and
   bring its Outcome in a later observation; 5. publish state and score.
@@ -14,19 +14,22 @@ acts. The caller's duties:
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Optional
+from typing import Optional
 
-from transitions import EventData, Machine
+from transitions import Machine
 
+from ha_agent.fsm.better_host import Lead, follow_lead
 from ha_agent.fsm.effect import Effect, EffectKind
-from ha_agent.fsm.guards import RUNNING, Context, effect_possible
+from ha_agent.fsm.follow import follow
+from ha_agent.fsm.guards import Context, effect_possible, engine_health
 from ha_agent.fsm.memory import Memory
-from ha_agent.fsm.observation import Health, Observation, VmCondition
+from ha_agent.fsm.observation import Health, Observation
 from ha_agent.fsm.policy import Policy
 from ha_agent.fsm.row import Row
 from ha_agent.fsm.score import Score, score
 from ha_agent.fsm.state import State
 from ha_agent.fsm.table import TABLE
+from ha_agent.fsm.trends import follow_trends
 
 # States that go on with a stop that was begun elsewhere; all others forget it.
 _STOPPING = frozenset(
@@ -66,55 +69,58 @@ class Step:
     decision: Decision
 
 
-class _Selection:
-    """The model that `transitions` moves: holds the row that fired."""
+class _Model:
+    """What `transitions` moves from state to state."""
 
     state: State
-    row: Optional[Row] = None
-
-    def fired(self) -> tuple[Optional[Row], State]:
-        return self.row, self.state
 
 
 class Fsm:
-    """The table, made ready to step. Holds no state between steps; not for several threads."""
+    """The table, made ready to step. Holds no state between steps; not for several threads.
+
+    The rows of a state are asked here, in their order, and `transitions` then makes the change
+    by the trigger of the one row that fires, so that no edge is gone which is not declared
+    there. To let it ask all conditions of all rows takes several times as long.
+    """
 
     def __init__(self, table: tuple[Row, ...] = TABLE) -> None:
-        self._selection = _Selection()
+        self._model = _Model()
         self._machine = Machine(
-            model=self._selection,
-            states=State,
-            initial=State.START,
-            auto_transitions=False,
-            send_event=True,
+            model=self._model, states=State, initial=State.START, auto_transitions=False
         )
-        for row in table:
-            self._machine.add_transition(
-                "tick",
-                list(row.sources),
-                row.target,
-                conditions=_condition(row),
-                before=_recorder(row),
-            )
+        rows: dict[State, list[tuple[str, Row]]] = {state: [] for state in State}
+        for number, row in enumerate(table):
+            trigger = f"row_{number}"
+            self._machine.add_transition(trigger, list(row.sources), row.target)
+            for source in row.sources:
+                rows[source].append((trigger, row))
+        self._rows = {state: tuple(found) for state, found in rows.items()}
 
     def step(
         self, state: State, memory: Memory, observation: Observation, policy: Policy
     ) -> Decision:
         """Decide on one observation. See the module's docstring for the caller's duties."""
         context, points = prepare(state, memory, observation, policy)
-        selection = self._selection
-        selection.row = None
-        self._machine.set_state(state, selection)
-        if self._machine.get_triggers(state):
-            self._machine.events["tick"].trigger(selection, context=context)
-        row, new_state = selection.fired()
-        memory = _remember(context, row, state, new_state)
+        memory = context.memory
+        row, new_state = self._select(state, context)
         effect = None
-        if row is not None and row.effect is not None:
-            effect, memory = _request(row, row.effect, context, memory)
         if row is not None:
-            points = score(new_state, len(memory.failures), observation, policy)
-        return Decision(new_state, state, memory, effect, points, row)
+            memory = _remember(context, row, state, new_state)
+            if row.effect is not None:
+                effect, memory = _request(row, row.effect, context, memory)
+            points = score(new_state, memory, observation, policy)
+        lead = _lead(new_state, memory, points.points, observation, policy)
+        if lead is not memory.lead:
+            memory = replace(memory, lead=lead)
+        return Decision(new_state, state, memory, effect, points, row, lead.better_host)
+
+    def _select(self, state: State, context: Context) -> tuple[Optional[Row], State]:
+        for trigger, row in self._rows[state]:
+            if _holds(row, context):
+                self._machine.set_state(state, self._model)
+                self._machine.events[trigger].trigger(self._model)
+                return row, self._model.state
+        return None, state
 
 
 def prepare(
@@ -123,27 +129,15 @@ def prepare(
     """Return what the guards of one step look at, and the score before it: outcomes, trends and
     the passing of time are taken into the memory."""
     memory = _absorb(memory, observation, policy)
-    points = score(state, len(memory.failures), observation, policy)
+    points = score(state, memory, observation, policy)
     return Context(memory, observation, policy, points.points), points
 
 
-def _condition(row: Row) -> Any:
-    def holds(event: EventData) -> bool:
-        context: Context = event.kwargs["context"]
-        if row.effect is not None and not effect_possible(context, row.effect):
+def _holds(row: Row, context: Context) -> bool:
+    for guard in row.when:
+        if not guard(context):
             return False
-        return all(guard(context) for guard in row.when)
-
-    return holds
-
-
-def _recorder(row: Row) -> Any:
-    def record(event: EventData) -> None:
-        selection = event.model
-        assert isinstance(selection, _Selection)
-        selection.row = row
-
-    return record
+    return row.effect is None or effect_possible(context, row.effect)
 
 
 def _absorb(memory: Memory, observation: Observation, policy: Policy) -> Memory:
@@ -160,42 +154,37 @@ def _absorb(memory: Memory, observation: Observation, policy: Policy) -> Memory:
                     shutdown_asked = False
                 pending = pending_since = None
                 break
-    running_since = None
-    if observation.vm.condition in RUNNING:
-        running_since = memory.running_since or now
-    elif observation.vm.condition is VmCondition.UNKNOWN:
-        running_since = memory.running_since
-    health = observation.health.of_vm_since(running_since).health
-    # Only an unbroken row of bad pictures is evidence: what was not seen may have been good.
-    bad_since = (memory.bad_since or now) if health is Health.BAD else None
-    vm_unknown_since = None
-    if observation.vm.condition is VmCondition.UNKNOWN:
-        vm_unknown_since = memory.vm_unknown_since or now
     global_maintenance = observation.global_maintenance
     if global_maintenance is None:
         global_maintenance = memory.global_maintenance
     window_seconds = policy.restart_window_seconds
-    failures = tuple(at for at in memory.failures if now - at < window_seconds)
-    return replace(
-        memory,
+    failures = memory.failures
+    if failures:
+        failures = tuple(at for at in failures if now - at < window_seconds)
+    memory = memory.having(
         state_since=memory.state_since or now,
         pending=pending,
         pending_since=pending_since,
         settled_effect=settled_effect,
         settled=settled,
         shutdown_asked=shutdown_asked,
-        running_since=running_since,
-        bad_since=bad_since,
-        vm_unknown_since=vm_unknown_since,
         global_maintenance=global_maintenance,
         failures=failures,
     )
+    memory = follow(memory, observation)
+    return memory.having(trends=follow_trends(memory.trends, observation, policy))
 
 
-def _remember(context: Context, row: Optional[Row], state: State, new_state: State) -> Memory:
+def _lead(
+    state: State, memory: Memory, points: int, observation: Observation, policy: Policy
+) -> Lead:
+    up = state is State.ENGINE_UP
+    healthy_here = up and engine_health(memory, observation) is Health.GOOD
+    return follow_lead(memory.lead, healthy_here, points, observation, policy.hysteresis)
+
+
+def _remember(context: Context, row: Row, state: State, new_state: State) -> Memory:
     memory = context.memory
-    if row is None:
-        return memory
     if new_state is not state:
         memory = replace(memory, state_since=context.now)
         if new_state not in _STOPPING:
@@ -211,7 +200,14 @@ def _request(
     row: Row, kind: EffectKind, context: Context, memory: Memory
 ) -> tuple[Effect, Memory]:
     serial = memory.serial + 1
-    effect = Effect(kind, serial, row.why, context.observation.lease.epoch)
+    lease, definition = context.observation.lease, context.observation.definition
+    why = row.why
+    if row.fallback and memory.start_fault:
+        why = f"{why} ({memory.start_fault})"
+    effect = Effect(kind, serial, why, lease.epoch, row.fallback)
+    if kind is EffectKind.START_VM:
+        source = definition.fallback if row.fallback else definition.identity
+        memory = replace(memory, was_healthy=False, started_from=source, start_fault="")
     memory = replace(
         memory,
         serial=serial,

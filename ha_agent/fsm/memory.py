@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, replace
-from typing import Optional
+from dataclasses import dataclass, field, replace
+from typing import Any, Optional
 
+from ha_agent.fsm.better_host import Lead
 from ha_agent.fsm.effect import Effect, EffectKind
-from ha_agent.fsm.observation import Outcome
+from ha_agent.fsm.observation import Outcome, ShutdownView
+from ha_agent.fsm.trends import Trends
 from ha_agent.instant import Instant
 
 
@@ -23,6 +25,8 @@ class StopReason(enum.Enum):
     MIGRATED = "the VM has migrated to another host"
     MAINTENANCE = "local maintenance"
     UNABLE = "this host can't start the VM now"
+    PAUSED = "the VM was paused for the whole grace time"
+    CLUSTER_SHUTDOWN = "the cluster is being shut down"
 
 
 @dataclass(frozen=True)
@@ -31,8 +35,13 @@ class Memory:
 
     `running_since` is when the VM that runs here now was first seen running, `bad_since` since
     when its health page has been bad, `vm_unknown_since` since when VDSM has been silent.
-    `global_maintenance` is what was last known of it. `failures` are the Instants of VM
-    failures on this host within the restart window. `not_before` holds back the next start.
+    `paused_since` since when it has been paused. `was_healthy`: the engine became healthy since
+    the VM was last started. `started_from` is the definition that it was started from, ""
+    where nobody knows; `failing` one of which the last `failed_starts` starts failed, and
+    `start_fault` why the last one did. `global_maintenance` and `shutdown` are what was last
+    known of them. `failures` are the Instants of VM failures on this host within the restart
+    window. `not_before` holds back the next start.
+    `trends` are the last measurements and what they cost, `lead` another host's better score.
     `settled` is the outcome that this tick brought for `settled_effect`; it is there for one
     tick only.
     """
@@ -46,6 +55,13 @@ class Memory:
     running_since: Optional[Instant] = None
     bad_since: Optional[Instant] = None
     vm_unknown_since: Optional[Instant] = None
+    paused_since: Optional[Instant] = None
+    was_healthy: bool = False
+    started_from: str = ""
+    failing: str = ""
+    failed_starts: int = 0
+    start_fault: str = ""
+    shutdown: ShutdownView = field(default_factory=ShutdownView)
     global_maintenance: Optional[bool] = None
     failures: tuple[Instant, ...] = ()
     not_before: Optional[Instant] = None
@@ -53,6 +69,17 @@ class Memory:
     shutdown_asked: bool = False
     last_kind: Optional[EffectKind] = None
     last_at: Optional[Instant] = None
+    trends: Trends = field(default_factory=Trends)
+    lead: Lead = field(default_factory=Lead)
+
+    def having(self, **fields: Any) -> Memory:
+        """Return the memory with these fields: itself where that is what it has already."""
+        # Most ticks change nothing, and a copy costs more than all the rest of a tick.
+        for name, value in fields.items():
+            before = getattr(self, name)
+            if before is not value and before != value:
+                return replace(self, **fields)
+        return self
 
     def forget_stop(self) -> Memory:
         """Return the memory of a host that stops nothing."""

@@ -86,6 +86,7 @@ class PeerView:
     vm_up: bool
     maintenance: bool = False
     stopped: bool = False
+    predecessor: bool = False  # its agent is the predecessor's: it never takes our lease
 
     @property
     def able(self) -> bool:
@@ -98,7 +99,8 @@ class DefinitionView:
     """The engine VM's definition as the broker holds it.
 
     `identity` changes with the content; `stale` means that the store could not be read lately
-    and this is the last good one.
+    and this is the last good one. `fallback` is the newest other definition that an engine on
+    this host once became healthy with, "" where there is none or no need of one.
     """
 
     available: bool = False
@@ -106,6 +108,7 @@ class DefinitionView:
     memory_mib: int = 0
     stale: bool = False
     problem: str = ""
+    fallback: str = ""
 
 
 class Health(enum.Enum):
@@ -136,12 +139,30 @@ class HealthView:
 
 @dataclass(frozen=True)
 class HostFacts:
-    """This host's own measurements; None where nothing was measured, which costs no points."""
+    """This host's own measurements; None where nothing was measured, which costs no points.
+
+    `taken_at` and `network_at` (of the network's share) tell one sample from the next: without
+    them a value is no sample, and counts for nothing.
+    """
 
     network_share_lost: Optional[float] = None  # of the last samples, 0..1
     bridge_up: Optional[bool] = None
     cpu_load: Optional[float] = None  # share of all CPUs, 0..1
     memory_free_mib: Optional[int] = None
+    taken_at: Optional[Instant] = None
+    network_at: Optional[Instant] = None
+
+
+@dataclass(frozen=True)
+class ShutdownView:
+    """The order to shut the cluster down, in force only with global maintenance.
+
+    `ready`: every live host has seen it and runs no other VM; `waiting_for` says who has not.
+    """
+
+    ordered: bool = False
+    ready: bool = False
+    waiting_for: str = ""
 
 
 class OutcomeCode(enum.Enum):
@@ -156,11 +177,12 @@ class OutcomeCode(enum.Enum):
 
 @dataclass(frozen=True)
 class Outcome:
-    """The end of the effect with this serial."""
+    """The end of the effect with this serial. `definition`: what a start was asked with."""
 
     serial: int
     code: OutcomeCode
     detail: str = ""
+    definition: str = ""
 
     @property
     def ok(self) -> bool:
@@ -181,6 +203,7 @@ class Observation:
     facts: HostFacts = field(default_factory=HostFacts)
     local_maintenance: bool = False
     global_maintenance: Optional[bool] = None  # None: not known now
+    shutdown: Optional[ShutdownView] = None  # None: not known now
     stop_requested: bool = False
     outcomes: tuple[Outcome, ...] = ()
     published_score: Optional[int] = None  # ours, as the peers' brokers can read it now

@@ -22,6 +22,31 @@ class ScoreWeights:
 
 
 @dataclass(frozen=True)
+class Hysteresis:
+    """When a measured penalty is entered and left (trends.py), and when a host is better.
+
+    A penalty is entered when `samples_needed` of the last `samples_kept` samples are above its
+    enter threshold (of the CPU load that is the weights' cpu_load_low), left when as many are at
+    or below its leave threshold, and stays for the residency at least. `step` is the change of
+    a share (of all samples, of all CPUs) from which its points change, too. Another host is
+    better at a lead of `lead_enter` points over `lead_seconds`, until it is below `lead_leave`.
+    """
+
+    samples_needed: int = 3
+    samples_kept: int = 5
+    residency_seconds: float = 60.0
+    # The network's share is one of five tests already: 20 % is one of them, 33 % one of three.
+    network_enter: float = 0.35
+    network_leave: float = 0.2
+    cpu_load_leave: float = 0.35
+    step: float = 0.1
+    # At this lead the predecessor stopped a healthy engine; now it is only said.
+    lead_enter: int = 800
+    lead_leave: int = 400
+    lead_seconds: float = 60.0
+
+
+@dataclass(frozen=True)
 class Policy:
     """Times in seconds."""
 
@@ -43,3 +68,4 @@ class Policy:
     # Between two tries of an effect that failed (destroy, release): VDSM needs a moment.
     retry_pause_seconds: float = 2.0
     weights: ScoreWeights = field(default_factory=ScoreWeights)
+    hysteresis: Hysteresis = field(default_factory=Hysteresis)

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ha_agent.fsm.observation import HostFacts, Observation, VmCondition
-from ha_agent.fsm.policy import Policy, ScoreWeights
+from ha_agent.fsm.memory import Memory
+from ha_agent.fsm.observation import Observation
+from ha_agent.fsm.policy import Policy
 from ha_agent.fsm.state import State
+from ha_agent.fsm.trends import Trend
 
 # States in which this host can't or must not be chosen, and the word for it.
 _ZERO = {
@@ -42,8 +44,12 @@ class Score:
     penalties: tuple[Penalty, ...] = ()
 
 
-def score(state: State, failures: int, observation: Observation, policy: Policy) -> Score:
-    """Return this host's score in `state`. `failures` are those within the restart window."""
+def score(state: State, memory: Memory, observation: Observation, policy: Policy) -> Score:
+    """Return this host's score in `state`.
+
+    What was measured counts as the memory's trends have it; the memory's failures are those
+    within the restart window.
+    """
     weights = policy.weights
     zero = _ZERO.get(state)
     if zero is None and observation.local_maintenance:
@@ -53,11 +59,11 @@ def score(state: State, failures: int, observation: Observation, policy: Policy)
         zero = "no definition of the engine VM" + (f": {problem}" if problem else "")
     if zero is not None:
         return Score(0, (Penalty("unable", weights.base, zero),))
-    penalties = _measured(observation.facts, weights)
-    penalties += _memory(observation, weights)
+    penalties = _measured(memory, observation, policy)
     if observation.definition.stale:
         cause = observation.definition.problem or "the store could not be read lately"
         penalties.append(Penalty("stale definition", weights.stale_definition, cause))
+    failures = len(memory.failures)
     if failures:
         word = "failure" if failures == 1 else "failures"
         cause = f"{failures} {word} of the engine VM here lately"
@@ -67,28 +73,40 @@ def score(state: State, failures: int, observation: Observation, policy: Policy)
     return Score(max(1, points), tuple(p for p in penalties if p.points))
 
 
-def _measured(facts: HostFacts, weights: ScoreWeights) -> list[Penalty]:
+def _measured(memory: Memory, observation: Observation, policy: Policy) -> list[Penalty]:
+    trends, weights, rules = memory.trends, policy.weights, policy.hysteresis
     penalties = []
-    if facts.network_share_lost:
-        points = round(weights.network * facts.network_share_lost)
-        cause = f"{facts.network_share_lost:.0%} of the network samples lost"
-        penalties.append(Penalty("network", points, cause))
-    if facts.bridge_up is False:
-        penalties.append(Penalty("bridge", weights.bridge, "the management bridge is down"))
-    if facts.cpu_load is not None and facts.cpu_load > weights.cpu_load_low:
+    if trends.network.since is not None:
+        lost = trends.network.counted
+        cause = f"{lost:.0%} of the network samples lost"
+        held = _held(trends.network, f"at most {rules.network_leave:.0%}", policy)
+        penalties.append(Penalty("network", round(weights.network * lost), cause + held))
+    if trends.bridge.since is not None:
+        held = _held(trends.bridge, "up", policy)
+        cause = "the management bridge was down" if held else "the management bridge is down"
+        penalties.append(Penalty("bridge", weights.bridge, cause + held))
+    if trends.cpu_load.since is not None:
+        load = trends.cpu_load.counted
         span = weights.cpu_load_high - weights.cpu_load_low
-        share = min(1.0, (facts.cpu_load - weights.cpu_load_low) / span)
-        cause = f"{facts.cpu_load:.0%} of all CPUs in use"
-        penalties.append(Penalty("CPU load", round(weights.cpu_load * share), cause))
+        share = min(1.0, max(0.0, load - weights.cpu_load_low) / span)
+        cause = f"{load:.0%} of all CPUs in use"
+        held = _held(trends.cpu_load, f"at most {rules.cpu_load_leave:.0%}", policy)
+        penalties.append(Penalty("CPU load", round(weights.cpu_load * share), cause + held))
+    if trends.memory.since is not None:
+        needed_mib = observation.definition.memory_mib
+        free_mib = round(needed_mib - trends.memory.counted)
+        cause = f"{free_mib} MiB free, the engine VM needs {needed_mib}"
+        held = _held(trends.memory, "well above that", policy)
+        penalties.append(Penalty("memory", weights.memory, cause + held))
     return penalties
 
 
-def _memory(observation: Observation, weights: ScoreWeights) -> list[Penalty]:
-    """Free memory counts only where the VM is not: where it runs it has its memory already."""
-    free_mib = observation.facts.memory_free_mib
-    needed_mib = observation.definition.memory_mib
-    vm_here = observation.vm.condition not in (VmCondition.ABSENT, VmCondition.DOWN)
-    if free_mib is None or vm_here or free_mib >= needed_mib:
-        return []
-    cause = f"{free_mib} MiB free, the engine VM needs {needed_mib}"
-    return [Penalty("memory", weights.memory, cause)]
+def _held(trend: Trend, good: str, policy: Policy) -> str:
+    """What a penalty waits for whose samples are better already; nothing while they are not."""
+    if not trend.lingers:
+        return ""
+    rules = policy.hysteresis
+    return (
+        f"; better now, but held until it was {good} in {rules.samples_needed} of "
+        f"{rules.samples_kept} samples, and for {rules.residency_seconds:g} s at least"
+    )

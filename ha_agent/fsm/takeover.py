@@ -19,11 +19,21 @@ from ha_agent.fsm.policy import Policy
 from ha_agent.instant import Instant
 
 
-def contenders(observation: Observation) -> list[PeerView]:
-    """Return the peers that would take the VM; the holder of an expired lease is none."""
+def able_hosts(observation: Observation) -> list[PeerView]:
+    """Return the peers that could run the VM, those of the predecessor's version among them;
+    the holder of an expired lease is none."""
     lease = observation.lease
     dead_holder = lease.host_id if lease.condition is LeaseCondition.EXPIRED else None
     return [peer for peer in observation.peers if peer.able and peer.host_id != dead_holder]
+
+
+def contenders(observation: Observation) -> list[PeerView]:
+    """Return the peers that would take the lease, before or after this host.
+
+    A host of the predecessor's version knows nothing of it: to let it go first would only be a
+    wait for nobody.
+    """
+    return [peer for peer in able_hosts(observation) if not peer.predecessor]
 
 
 def rank(host_id: int, score: int, peers: Iterable[PeerView]) -> int:

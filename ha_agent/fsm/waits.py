@@ -18,7 +18,7 @@ from ha_agent.fsm.memory import Memory
 from ha_agent.fsm.observation import LeaseCondition, Observation, VmCondition
 from ha_agent.fsm.policy import Policy
 from ha_agent.fsm.state import State
-from ha_agent.fsm.takeover import contenders, turn_at
+from ha_agent.fsm.takeover import able_hosts, turn_at
 from ha_agent.instant import Instant
 
 
@@ -70,7 +70,7 @@ def waits(
 
 def others(observation: Observation) -> tuple[Other, ...]:
     """Return each other host, and whether it could take the engine VM over, by host id."""
-    in_line = {peer.host_id for peer in contenders(observation)}
+    in_line = {peer.host_id for peer in able_hosts(observation)}
     found = []
     for peer in observation.peers:
         able = peer.host_id in in_line
@@ -168,6 +168,6 @@ def _with_vm(state: State, context: Context) -> list[Wait]:
         return [Wait("the engine VM to be gone after it was ended by force")]
     if state in (State.ENGINE_MIGRATING_AWAY, State.ENGINE_MIGRATING_HERE):
         return [Wait("the migration of the engine VM to end, or its lease to be free")]
-    if state is State.LOCAL_MAINTENANCE_MIGRATE_VM and not contenders(context.observation):
+    if state is State.LOCAL_MAINTENANCE_MIGRATE_VM and not able_hosts(context.observation):
         return [Wait("another host that can take the engine VM; until then it stays here")]
     return []

@@ -8,6 +8,7 @@ from typing import Any, Optional
 
 from hypothesis import strategies as st
 
+from ha_agent.fsm.better_host import Lead
 from ha_agent.fsm.effect import Effect, EffectKind
 from ha_agent.fsm.guards import Context
 from ha_agent.fsm.memory import Memory, StopReason
@@ -22,12 +23,14 @@ from ha_agent.fsm.observation import (
     Outcome,
     OutcomeCode,
     PeerView,
+    ShutdownView,
     VmCondition,
     VmExit,
     VmView,
 )
 from ha_agent.fsm.policy import Policy
 from ha_agent.fsm.state import State
+from ha_agent.fsm.trends import Trend, Trends
 from ha_agent.instant import Instant
 
 NOW = Instant(1_000_000.0)
@@ -149,6 +152,7 @@ peer_views = st.builds(
     st.booleans(),
     st.booleans(),
     st.booleans(),
+    st.booleans(),
 )
 host_facts = st.builds(
     HostFacts,
@@ -156,6 +160,23 @@ host_facts = st.builds(
     st.none() | st.booleans(),
     st.none() | st.floats(0.0, 1.0),
     st.none() | st.integers(0, 9000),
+    st.none() | st.just(NOW),
+    st.none() | st.just(NOW),
+)
+trend_values = st.floats(0.0, 1.0).map(lambda value: round(value, 2))
+trends = st.builds(
+    Trend,
+    st.lists(trend_values, max_size=5).map(tuple),
+    st.none() | instants,
+    st.none() | st.floats(0.0, 100.0).map(lambda age_seconds: NOW - age_seconds),
+    trend_values,
+    st.booleans(),
+)
+leads = st.just(Lead()) | st.builds(
+    Lead,
+    st.integers(2, 4),
+    st.floats(0.0, 100.0).map(lambda age_seconds: NOW - age_seconds),
+    st.booleans(),
 )
 outcomes = st.lists(
     st.builds(Outcome, st.integers(0, 5), st.sampled_from(OutcomeCode)), max_size=2
@@ -167,11 +188,18 @@ observations = st.builds(
     vm_views,
     lease_views,
     st.lists(peer_views, max_size=3, unique_by=lambda p: p.host_id).map(tuple),
-    st.builds(DefinitionView, st.booleans(), memory_mib=st.integers(0, 5000)),
+    st.builds(
+        DefinitionView,
+        st.booleans(),
+        st.sampled_from(["d1", "d2"]),
+        memory_mib=st.integers(0, 5000),
+        fallback=st.sampled_from(["", "d0"]),
+    ),
     st.sampled_from(Health).map(lambda health: HealthView(health, taken_at=NOW)),
     host_facts,
     local_maintenance=st.booleans(),
     global_maintenance=st.sampled_from([None, False, True]),
+    shutdown=st.none() | st.builds(ShutdownView, st.booleans(), st.booleans()),
     stop_requested=st.sampled_from([False, False, False, True]),
     outcomes=outcomes,
 )
@@ -199,6 +227,12 @@ def states_with_memory(draw: st.DrawFn) -> tuple[State, Memory]:
         running_since=draw(st.none() | instants),
         bad_since=draw(st.none() | instants),
         vm_unknown_since=draw(st.none() | instants),
+        paused_since=draw(st.none() | instants),
+        was_healthy=draw(st.booleans()),
+        started_from=draw(st.sampled_from(["", "d0", "d1"])),
+        failing=draw(st.sampled_from(["", "d1"])),
+        failed_starts=draw(st.integers(0, 3)),
+        shutdown=draw(st.builds(ShutdownView, st.booleans(), st.booleans())),
         global_maintenance=draw(st.sampled_from([None, False, True])),
         failures=tuple(sorted(draw(st.lists(instants, max_size=6)))),
         not_before=draw(st.none() | instants.map(lambda at: at + 500.0)),
@@ -206,4 +240,6 @@ def states_with_memory(draw: st.DrawFn) -> tuple[State, Memory]:
         shutdown_asked=stopping and draw(st.booleans()),
         last_kind=kind,
         last_at=last_at,
+        trends=draw(st.builds(Trends, trends, trends, trends, trends)),
+        lead=draw(leads),
     )

@@ -3,25 +3,24 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any, Optional
 
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 
+from ha_agent.fsm.memory import Memory
 from ha_agent.fsm.observation import (
     DefinitionView,
     HostFacts,
     Observation,
     VmCondition,
     VmExit,
-    VmView,
 )
 from ha_agent.fsm.policy import Policy, ScoreWeights
 from ha_agent.fsm.score import Penalty, Score, score
 from ha_agent.fsm.state import State
-from tests.fsm.pictures import observations, seen
+from ha_agent.fsm.trends import Trend, Trends, follow_trends
+from tests.fsm.pictures import NOW, failed, observations, seen, states_with_memory
 
 POLICY = Policy()
 ZERO = {
@@ -35,17 +34,30 @@ ZERO = {
 OTHERS = [state for state in State if state not in ZERO]
 
 
-def of(picture: Observation, failures: int = 0, state: State = State.ENGINE_DOWN) -> Score:
-    return score(state, failures, picture, POLICY)
+def of(
+    picture: Observation,
+    failures: int = 0,
+    state: State = State.ENGINE_DOWN,
+    trends: Optional[Trends] = None,
+) -> Score:
+    return score(state, failed(failures, trends=trends or Trends()), picture, POLICY)
 
 
-def measured(**facts: Any) -> Observation:
-    return seen(facts=HostFacts(**facts))
+def measured(**facts: Any) -> Trends:
+    """Return the trends after three such samples; no facts: nothing was measured."""
+    trends = Trends()
+    for number in range(3):
+        now = NOW + 10.0 * number
+        picture = seen(now=now, facts=HostFacts(**facts, taken_at=now, network_at=now))
+        trends = follow_trends(trends, picture, POLICY)
+    return trends
 
 
-def loss(picture: Observation, failures: int = 0) -> Optional[Penalty]:
+def loss(
+    picture: Observation, failures: int = 0, trends: Optional[Trends] = None
+) -> Optional[Penalty]:
     """Return the only penalty, having checked that the points agree with it."""
-    result = of(picture, failures)
+    result = of(picture, failures, trends=trends)
     if not result.penalties:
         assert result.points == 3400
         return None
@@ -91,27 +103,29 @@ class TestNetwork:
     @pytest.mark.parametrize(
         ("share", "points", "cause"),
         [
-            (0.01, 16, "1% of the network samples lost"),
-            (0.25, 400, "25% of the network samples lost"),
+            (0.4, 640, "40% of the network samples lost"),
+            (0.75, 1200, "75% of the network samples lost"),
             (1.0, 1600, "100% of the network samples lost"),
         ],
     )
     def test_costs_its_share(self, share: float, points: int, cause: str) -> None:
-        assert loss(measured(network_share_lost=share)) == Penalty("network", points, cause)
+        assert loss(seen(), trends=measured(network_share_lost=share)) == Penalty(
+            "network", points, cause
+        )
 
-    @pytest.mark.parametrize("share", [None, 0.0])
+    @pytest.mark.parametrize("share", [None, 0.0, 0.2, 0.33])
     def test_nothing_lost_or_measured_costs_nothing(self, share: Optional[float]) -> None:
-        assert loss(measured(network_share_lost=share)) is None
+        assert loss(seen(), trends=measured(network_share_lost=share)) is None
 
 
 class TestBridge:
     def test_costs_when_it_is_down(self) -> None:
         expected = Penalty("bridge", 600, "the management bridge is down")
-        assert loss(measured(bridge_up=False)) == expected
+        assert loss(seen(), trends=measured(bridge_up=False)) == expected
 
     @pytest.mark.parametrize("up", [None, True])
     def test_up_or_not_measured_costs_nothing(self, up: Optional[bool]) -> None:
-        assert loss(measured(bridge_up=up)) is None
+        assert loss(seen(), trends=measured(bridge_up=up)) is None
 
 
 class TestCpuLoad:
@@ -121,31 +135,63 @@ class TestCpuLoad:
     )
     def test_costs_from_40_to_90_percent(self, load: float, points: int) -> None:
         expected = Penalty("CPU load", points, f"{load:.0%} of all CPUs in use")
-        assert loss(measured(cpu_load=load)) == expected
+        assert loss(seen(), trends=measured(cpu_load=load)) == expected
 
     @pytest.mark.parametrize("load", [None, 0.0, 0.39, 0.4, 0.4001])
     def test_a_usual_load_costs_nothing(self, load: Optional[float]) -> None:
-        assert loss(measured(cpu_load=load)) is None
+        assert loss(seen(), trends=measured(cpu_load=load)) is None
 
 
 class TestMemory:
-    @pytest.mark.parametrize("vm", [VmView(VmCondition.ABSENT), VmView(VmCondition.DOWN)])
-    def test_costs_when_the_vm_would_not_fit(self, vm: VmView) -> None:
-        picture = dataclasses.replace(measured(memory_free_mib=4095), vm=vm)
+    @pytest.mark.parametrize("condition", [VmCondition.ABSENT, VmCondition.DOWN])
+    def test_costs_when_the_vm_would_not_fit(self, condition: VmCondition) -> None:
         expected = Penalty("memory", 400, "4095 MiB free, the engine VM needs 4096")
-        assert loss(picture) == expected
+        assert loss(seen(condition), trends=measured(memory_free_mib=4095)) == expected
 
     @pytest.mark.parametrize("free_mib", [None, 4096, 9000])
     def test_enough_or_not_measured_costs_nothing(self, free_mib: Optional[int]) -> None:
-        assert loss(measured(memory_free_mib=free_mib)) is None
+        assert loss(seen(), trends=measured(memory_free_mib=free_mib)) is None
+
+
+class TestHeld:
+    """A penalty whose samples are better says what it waits for, and keeps its points."""
 
     @pytest.mark.parametrize(
-        "condition",
-        [c for c in VmCondition if c not in (VmCondition.ABSENT, VmCondition.DOWN)],
+        ("trends", "name", "points", "words"),
+        [
+            (
+                Trends(network=Trend((0.2,), NOW, NOW, 0.6, True)),
+                "network",
+                960,
+                ("60% of the network samples lost; better now", "at most 20% in 3 of 5 samples"),
+            ),
+            (
+                Trends(bridge=Trend((0.5,), NOW, NOW, 1.0, True)),
+                "bridge",
+                600,
+                ("the management bridge was down; better now", "was up in 3 of 5"),
+            ),
+            (
+                Trends(cpu_load=Trend((0.35,), NOW, NOW, 0.65, True)),
+                "CPU load",
+                500,
+                ("65% of all CPUs in use; better now", "at most 35%", "for 60 s at least"),
+            ),
+            (
+                Trends(memory=Trend((-400.0,), NOW, NOW, 96.0, True)),
+                "memory",
+                400,
+                ("4000 MiB free, the engine VM needs 4096; better now", "well above that"),
+            ),
+        ],
+        ids=["network", "bridge", "cpu", "memory"],
     )
-    def test_a_vm_that_is_here_has_its_memory(self, condition: VmCondition) -> None:
-        picture = dataclasses.replace(measured(memory_free_mib=0), vm=VmView(condition))
-        assert loss(picture) is None
+    def test_is_said(self, trends: Trends, name: str, points: int, words: tuple[str, ...]) -> None:
+        penalty = loss(seen(), trends=trends)
+        assert penalty is not None
+        assert (penalty.name, penalty.points) == (name, points)
+        for word in words:
+            assert word in penalty.cause
 
 
 class TestDefinition:
@@ -171,16 +217,14 @@ class TestRetries:
         assert loss(seen(), failures) == Penalty("retries", points, cause)
 
 
-ALL_AT_ONCE = seen(
-    facts=HostFacts(network_share_lost=1.0, bridge_up=False, cpu_load=1.0, memory_free_mib=1),
-    definition=DefinitionView(available=True, stale=True, memory_mib=4096),
-)
+ALL_AT_ONCE = seen(definition=DefinitionView(available=True, stale=True, memory_mib=4096))
+ALL_MEASURED = measured(network_share_lost=1.0, bridge_up=False, cpu_load=1.0, memory_free_mib=1)
 
 
 class TestTogether:
     def test_penalties_add_up_and_keep_their_names(self) -> None:
-        picture = measured(network_share_lost=0.5, bridge_up=False, cpu_load=0.65)
-        result = of(picture, failures=2)
+        trends = measured(network_share_lost=0.5, bridge_up=False, cpu_load=0.65)
+        result = of(seen(), failures=2, trends=trends)
         assert [(p.name, p.points) for p in result.penalties] == [
             ("network", 800),
             ("bridge", 600),
@@ -190,29 +234,32 @@ class TestTogether:
         assert result.points == 3400 - 2000
 
     def test_a_bad_host_is_still_better_than_none(self) -> None:
-        result = of(ALL_AT_ONCE, failures=4)
+        result = of(ALL_AT_ONCE, failures=4, trends=ALL_MEASURED)
         assert sum(penalty.points for penalty in result.penalties) == 4800
         assert len(result.penalties) == 6
         assert result.points == 1
 
     def test_the_minimum_also_holds_where_nothing_is_left_exactly(self) -> None:
         weights = ScoreWeights(base=600)
-        result = score(State.ENGINE_DOWN, 0, measured(bridge_up=False), Policy(weights=weights))
+        memory = Memory(trends=measured(bridge_up=False))
+        result = score(State.ENGINE_DOWN, memory, seen(), Policy(weights=weights))
         assert result.points == 1
 
     def test_weights_are_the_policys(self) -> None:
         weights = ScoreWeights(
             base=100, network=7, cpu_load=6, bridge=5, memory=4, stale_definition=3, retry=2
         )
-        result = score(State.ENGINE_DOWN, 1, ALL_AT_ONCE, Policy(weights=weights))
+        memory = failed(1, trends=ALL_MEASURED)
+        result = score(State.ENGINE_DOWN, memory, ALL_AT_ONCE, Policy(weights=weights))
         assert [penalty.points for penalty in result.penalties] == [7, 5, 6, 4, 3, 2]
         assert result.points == 73
 
-    @given(st.sampled_from(State), st.integers(0, 9), observations)
+    @given(states_with_memory(), observations)
     def test_every_lost_point_is_named(
-        self, state: State, failures: int, picture: Observation
+        self, stand: tuple[State, Memory], picture: Observation
     ) -> None:
-        result = of(picture, failures, state)
+        state, memory = stand
+        result = score(state, memory, picture, POLICY)
         lost = sum(penalty.points for penalty in result.penalties)
         unable = [penalty.name for penalty in result.penalties] == ["unable"]
         assert result.points == (0 if unable else max(1, 3400 - lost))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ha_agent.fsm.observation import LeaseCondition, Observation, PeerView
 from ha_agent.fsm.policy import Policy
-from ha_agent.fsm.takeover import contenders, rank, turn_at
+from ha_agent.fsm.takeover import able_hosts, contenders, rank, turn_at
 from ha_agent.instant import Instant
 from tests.fsm.pictures import NOW, US, lease, observations, peer, seen
 
@@ -40,6 +40,22 @@ class TestContenders:
     def test_an_expired_lease_without_holder_excludes_nobody(self) -> None:
         view = dataclasses.replace(lease(L.EXPIRED), host_id=None)
         assert contenders(seen(peers=(peer(2),), lease=view)) == [peer(2)]
+
+
+class TestPredecessors:
+    """Hosts of the predecessor's version: they can run the VM, but never take our lease."""
+
+    PEERS = (peer(2, predecessor=True), peer(3), peer(4, predecessor=True, score=0))
+
+    def test_count_where_another_host_is_wanted(self) -> None:
+        assert able_hosts(available(L.FREE, *self.PEERS)) == [self.PEERS[0], peer(3)]
+
+    def test_are_nobodys_contenders(self) -> None:
+        assert contenders(available(L.FREE, *self.PEERS)) == [peer(3)]
+
+    def test_cost_no_step_of_waiting(self) -> None:
+        picture = available(L.FREE, peer(2, score=3400, predecessor=True))
+        assert turn_at(picture, 100, POLICY) == NOW
 
 
 class TestRank:
