@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Optional
 
-from ha_agent import __version__, cli_ovf, cli_shared_config, cli_store, config
+from ha_agent import __version__, cli_ovf, cli_shared_config, cli_simulate, cli_store, config
 from ha_agent.broker import rpc_call
 from ha_agent.broker.snapshot import DefinitionEntry, Snapshot, from_wire
 from ha_agent.cli_command import DONE, FAILED, USAGE, Command, Parser, Verbs, fail
@@ -114,6 +114,7 @@ def _parser(wants_json: bool) -> argparse.ArgumentParser:
     cli_ovf.add(verbs)
     cli_store.add(verbs)
     cli_shared_config.add(verbs)
+    cli_simulate.add(verbs)
     can_do = verbs.asking(
         "can-do",
         "ask whether an action would hurt the hosted engine; exit code 1: it would",

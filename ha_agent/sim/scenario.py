@@ -15,6 +15,7 @@
     host-boot-seconds 60          how long a host needs
     seed 7                        for what is left open: latencies, clock offsets
     clock-spread 0.001            clocks run at rates within 1 +- this
+    calm-seconds 900              the last so many have no fault: liveness.py has what follows
     vm-lease-expiry-seconds 140   how long a dead host's VM lease stays held
     policy NAME VALUE             a field of fsm/policy.py, in its unit
     lease NAME VALUE              a field of broker/lease.py's LeaseTimes
@@ -49,6 +50,7 @@ _NUMBERS = {
     "boot-seconds": "boot_seconds",
     "host-boot-seconds": "host_boot_seconds",
     "clock-spread": "clock_spread",
+    "calm-seconds": "calm_seconds",
     "vm-lease-expiry-seconds": "vm_lease_expiry_seconds",
 }
 _WHOLE_NUMBERS = {"hosts": "hosts", "seed": "seed"}
