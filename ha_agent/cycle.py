@@ -20,7 +20,8 @@ from dataclasses import dataclass
 from typing import Callable, Optional
 
 from ha_agent import observe
-from ha_agent.broker.snapshot import PenaltyEntry, Report, Snapshot
+from ha_agent.agent_events import AgentEvents
+from ha_agent.broker.snapshot import OtherEntry, PenaltyEntry, Report, Snapshot, WaitEntry
 from ha_agent.errors import EnvironmentFault
 from ha_agent.fsm.effect import Effect
 from ha_agent.fsm.machine import Decision, Fsm, Step
@@ -29,6 +30,7 @@ from ha_agent.fsm.observation import HostFacts, Observation, Outcome, VmConditio
 from ha_agent.fsm.policy import Policy
 from ha_agent.fsm.state import State
 from ha_agent.fsm.takeover import turn_at
+from ha_agent.fsm.waits import others, waits
 from ha_agent.instant import Instant
 from ha_agent.log import fields
 from ha_agent.perform import Performer
@@ -76,6 +78,7 @@ class Cycle:
         self._wake = wake
         self._on_decision = on_decision
         self._decision: Optional[Decision] = None
+        self._events = AgentEvents(clock.now())
         self._fsm = Fsm()
         self._inputs = observe.Inputs()
         self._vm_at: Optional[Instant] = None
@@ -151,6 +154,7 @@ class Cycle:
         decision = self._fsm.step(self.state, self.memory, observation, self._policy)
         step = Step(self.state, self.memory, observation, self._policy, decision)
         self._told_decision(step)
+        self._events.decided(step, self._clock.wall())
         self.state, self.memory = decision.state, decision.memory
         if decision.row is not None:
             self._tell(decision)
@@ -223,6 +227,7 @@ class Cycle:
 
     async def _perform(self, effect: Effect) -> None:
         performed = await self._performer.perform(effect)
+        self._events.ended(effect, performed.outcome, self._clock.wall())
         if performed.snapshot is not None:
             self.on_snapshot(performed.snapshot)
         if performed.vm is not None:
@@ -240,12 +245,13 @@ class Cycle:
         due = self._published_at is None or (
             now - self._published_at >= self._times.publish_interval_seconds
         )
-        if report == self._published and not due:
+        events = self._events.waiting
+        if report == self._published and not due and not events:
             return
         if self._publish_task is not None and not self._publish_task.done():
             return  # the report under way ends within its deadline; the next tick catches up
         self._published, self._published_at = report, now
-        report = dataclasses.replace(report, made_at=now)
+        report = dataclasses.replace(report, made_at=now, events=events)
         self._publish_task = asyncio.ensure_future(self._send(report))
 
     def _report(self, decision: Decision, observation: Observation) -> Report:
@@ -268,6 +274,17 @@ class Cycle:
             local_maintenance=observation.local_maintenance,
             stopped=decision.state is State.AGENT_STOPPED,
             watch_engine=vm_here,
+            waits=tuple(
+                WaitEntry(wait.what, wait.until)
+                for wait in waits(
+                    decision.state,
+                    decision.memory,
+                    observation,
+                    self._policy,
+                    decision.score.points,
+                )
+            ),
+            others=tuple(OtherEntry(o.host_id, o.able, o.why) for o in others(observation)),
         )
 
     async def _send(self, report: Report) -> None:
@@ -279,6 +296,7 @@ class Cycle:
             self._unheard, self._published = True, None
         else:
             self._unheard = False
+            self._events.taken(report.events)
 
 
 def _differs(last: Optional[Decision], decision: Decision) -> bool:

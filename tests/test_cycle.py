@@ -496,3 +496,42 @@ async def test_changes_are_logged_with_their_reason(
         await world.tick()
     assert "StartState -> EngineDown: first look done" in caplog.text
     assert "(take lease)" in caplog.text
+
+
+class TestEvents:
+    async def test_events_travel_with_reports_until_one_is_taken(self, world: World) -> None:
+        world.broker.fault = EnvironmentFault("is ha-broker running?")
+        world.see()
+        await world.tick()
+        assert world.reports == []
+        world.broker.fault = None
+        await world.tick(1.0)
+        told = [event.values.get("to") for event in world.reports[-1].events]
+        assert told[0] == "EngineDown"
+        sent = len(world.reports)
+        await world.tick(1.0)
+        later = [event.values.get("to") for r in world.reports[sent:] for event in r.events]
+        assert told[0] not in later
+
+    async def test_an_event_is_published_at_once_and_carried_once(self, world: World) -> None:
+        world.see(lease=LeaseEntry("free", epoch=7, available_since=world.clock.now() - 100.0))
+        for _ in range(6):
+            await world.tick(0.1)
+        kinds = [event.kind for report in world.reports for event in report.events]
+        assert kinds[:3] == ["state", "state", "effect"]
+        serials = [event.serial for report in world.reports for event in report.events]
+        assert len(serials) == len(set(serials))
+        assert "outcome" in kinds
+
+    async def test_a_report_says_what_is_waited_for_and_who_could_take_over(
+        self, world: World
+    ) -> None:
+        peers = (HostEntry(2, "h2", alive=True, score=3400), HostEntry(3, "h3", score=3400))
+        held = LeaseEntry("held", host_id=2, host_name="h2", epoch=7)
+        world.see(lease=held, hosts=peers)
+        await world.tick()
+        report = world.reports[-1]
+        assert [wait.what for wait in report.waits] == [
+            "nothing: h2 holds the lease and renews it"
+        ]
+        assert [(other.host_id, other.able) for other in report.others] == [(2, True), (3, False)]

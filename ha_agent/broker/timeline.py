@@ -147,7 +147,8 @@ def _hosts(before: Snapshot, after: Snapshot) -> Iterable[EventEntry]:
             word = "went into" if now.maintenance else "left"
             yield _event("maintenance", f"{name} {word} local maintenance.")
         if _has_vm(now) and not _has_vm(was):
-            yield _event("host", f"{name} has the engine VM running.")
+            has_vm = str(now.host_id)
+            yield _event("host", f"{name} has the engine VM running.", has_vm=has_vm)
         elif _has_vm(was) and not _has_vm(now) and now.alive:
             yield _event("host", f"{name} has the engine VM no longer.")
 

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the agent has to tell for the timeline, kept until the broker has taken it.
+
+Events travel in the reports. A report that fails may have been taken all the same, so each
+event has a serial number, by which the broker knows it again. Serials begin at the boot-time
+clock's milliseconds, so that those of the next run of the agent are higher. While no broker
+takes them the oldest give way, and their number is told.
+
+Values in and out; the cycle brings the times and sends the report.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ha_agent.broker.snapshot import EventEntry
+from ha_agent.fsm.effect import Effect
+from ha_agent.fsm.guards import RUNNING
+from ha_agent.fsm.machine import Step
+from ha_agent.fsm.observation import Outcome, OutcomeCode
+from ha_agent.fsm.state import State
+from ha_agent.instant import Instant, WallTime
+
+_KEPT = 200
+
+
+class AgentEvents:
+    """The events that no report has carried to the broker yet. Not for several threads."""
+
+    def __init__(self, now: Instant) -> None:
+        self._serial = int(now.boottime_seconds * 1000)
+        self._waiting: list[EventEntry] = []
+        self._dropped = 0
+        self._vm_told = False
+
+    @property
+    def waiting(self) -> tuple[EventEntry, ...]:
+        """The events that the next report is to carry, oldest first."""
+        return tuple(self._waiting)
+
+    def decided(self, step: Step, at: WallTime) -> None:
+        """Tell of an edge that changed the state or asked for something; for every step."""
+        decision = step.decision
+        if step.observation.vm.condition not in RUNNING:
+            self._vm_told = False
+        if decision.row is None:
+            return
+        why = decision.row.why
+        if decision.changed:
+            meaning = decision.state.meaning
+            text = f"This host: {meaning} ({decision.state.value}), because: {why}."
+            values = {
+                "from": decision.previous.value,
+                "to": decision.state.value,
+                "why": why,
+                "score": str(decision.score.points),
+            }
+            if not self._vm_told and step.observation.vm.condition in RUNNING:
+                # What a new agent finds here has been here before it.
+                if step.state is not State.START:
+                    values["vm"] = "came"
+                self._vm_told = True
+            self._tell("state", text, at, values)
+        if decision.effect is not None:
+            self._asked(decision.effect, at)
+
+    def ended(self, effect: Effect, outcome: Outcome, at: WallTime) -> None:
+        """Tell what became of an effect."""
+        detail = f": {outcome.detail}" if outcome.detail else ""
+        words = {
+            OutcomeCode.OK: "done",
+            OutcomeCode.REFUSED: "refused",
+            OutcomeCode.FAILED: "failed",
+            OutcomeCode.UNKNOWN: "no answer, so it may still take effect",
+        }
+        word = words.get(outcome.code, outcome.code.value)
+        values = {"effect": effect.kind.value, "code": outcome.code.value}
+        text = f"The agent's wish to {effect.kind.value} has ended: {word}{detail}."
+        self._tell("outcome", text, at, values)
+
+    def taken(self, events: Sequence[EventEntry]) -> None:
+        """Forget the events that a report carried to the broker."""
+        serials = {event.serial for event in events}
+        self._waiting = [event for event in self._waiting if event.serial not in serials]
+
+    def _asked(self, effect: Effect, at: WallTime) -> None:
+        text = f"The agent wants to {effect.kind.value}, because: {effect.why}."
+        self._tell("effect", text, at, {"effect": effect.kind.value, "why": effect.why})
+
+    def _tell(self, kind: str, text: str, at: WallTime, values: dict[str, str]) -> None:
+        self._serial += 1
+        if len(self._waiting) >= _KEPT:
+            del self._waiting[0]
+            self._dropped += 1
+            values = {**values, "dropped_before": str(self._dropped)}
+        self._waiting.append(
+            EventEntry(
+                kind, text, at_unix_seconds=at.unix_seconds, serial=self._serial, values=values
+            )
+        )

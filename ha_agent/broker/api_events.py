@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The socket's verbs about what happened and why, and what feeds the timeline.
+
+    events   {since: number, limit, wait_seconds}   events after that number, oldest first; with
+             wait_seconds a call that waits for the next one
+    explain  {}                                     why things are as they are (explain.py)
+
+Everybody whom the socket lets in may ask. Both answer from memory.
+
+`Watch` compares the board's picture with the last one at every change, and once a second for
+what changes without one (storage that falls silent, an agent that does); it also looks at what
+the guard process left in the run folder, so that a fence is told even when the broker was dead.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Callable, Optional
+
+from ha_agent.broker import timeline
+from ha_agent.broker.api_arguments import argument
+from ha_agent.broker.event_log import KEPT, EventLog
+from ha_agent.broker.rpc_server import Handler, Peer
+from ha_agent.broker.snapshot import Snapshot, to_wire
+from ha_agent.broker.watch import Board
+from ha_agent.clock import SystemClock
+from ha_agent.explain import document
+
+MAX_WAIT_SECONDS = 60.0
+_LOOK_SECONDS = 1.0
+
+
+class EventsApi:
+    """The handlers, by name."""
+
+    def __init__(self, board: Board, log: EventLog, clock: SystemClock) -> None:
+        self._board = board
+        self._log = log
+        self._clock = clock
+
+    def handlers(self) -> dict[str, Handler]:
+        """Return the verbs."""
+        return {"events": self._events, "explain": self._explain}
+
+    async def _events(self, params: Mapping[str, Any], _peer: Peer) -> Any:
+        since = argument(params, "since", int, 0)
+        limit = min(max(argument(params, "limit", int, KEPT), 1), KEPT)
+        wait_seconds = float(argument(params, "wait_seconds", (int, float), 0.0))
+        await self._log.newer_than(since, min(max(wait_seconds, 0.0), MAX_WAIT_SECONDS))
+        events = self._log.latest(limit, since)
+        return {"last": self._log.last, "events": to_wire(events)}
+
+    async def _explain(self, _params: Mapping[str, Any], _peer: Peer) -> Any:
+        return document(self._board.read(), self._log.latest(), self._clock.wall())
+
+
+class Watch:
+    """Fills the log from the board and from the guard's result."""
+
+    def __init__(self, board: Board, log: EventLog, fence_result: Callable[[], str]) -> None:
+        """`fence_result`: what the guard did last, as text, "" for nothing."""
+        self._board = board
+        self._log = log
+        self._fence_result = fence_result
+        self._last: Optional[Snapshot] = None
+        known = log.newest_of("fence")
+        self._fenced = known.values.get("done", "") if known is not None else ""
+
+    async def run(self) -> None:
+        """Look for ever."""
+        while True:
+            snapshot = self.look()
+            await self._board.newer_than(snapshot.version, _LOOK_SECONDS)
+
+    def look(self) -> Snapshot:
+        """Compare once; returns the picture that was looked at."""
+        snapshot = self._board.read()
+        if self._last is not None:
+            for event in timeline.changes(self._last, snapshot):
+                self._log.add(event.kind, event.text, **event.values)
+        self._last = snapshot
+        done, text = _fence(self._fence_result())
+        if done and done != self._fenced:
+            self._log.add("fence", text, done=done)
+            self._fenced = done
+        return snapshot
+
+
+def _fence(result: str) -> tuple[str, str]:
+    """Return what tells one deed of the guard's from the next, and a sentence; "" for none.
+
+    The guard writes one JSON object (fence.py), and again and again as long as it pursues a VM.
+    """
+    try:
+        values = json.loads(result) if result else {}
+        ended, gone = list(values["ended_pids"]), bool(values["gone"])
+        deed = json.dumps([values["epoch"], values["fence_at"], ended, gone])
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return "", ""
+    done = "The lease was not renewed until its deadline, so the guard process"
+    if not ended:
+        return deed, f"{done} looked for the engine VM here; it did not run here."
+    word = "is gone" if gone else "is NOT gone yet"
+    return deed, f"{done} ended the engine VM here, which {word}."
