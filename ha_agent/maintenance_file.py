@@ -9,17 +9,22 @@ which two are known, with `True` or `False` (facts/ovf-and-volumes.md, 4.1):
     # set by: root
     # set at: 2026-11-22T06:45:49Z
     # reason: new disks
+    # until: 2026-11-22T08:45:49Z
+    # ends: 11042.5 s of boot 2f0c...
 
 The engine sets the first, an operator the second; either puts the host into maintenance.
-Who, when and why are comments without '=', which the predecessor skips. Other keys are kept
-as they are. The file is local and is replaced in one piece; reading it while it is written
-gives the old or the new content.
+Who, when, why and until when are comments without '=', which the predecessor skips. The end is
+of the operator's wish alone; on the boot that it names it is a time of the boot-time clock, after
+a reboot the calendar's `until` has to do. Other keys are kept as they are. The file is local and
+is replaced in one piece; reading it while it is written gives the old or the new content.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Optional
 
 from ha_agent.atomic_file import replace_file
 from ha_agent.errors import BadInput, EnvironmentFault
@@ -28,19 +33,26 @@ FILE_NAME = "ha.conf"
 
 _MAX_FILE_SIZE_BYTES = 1 << 16
 _ENGINE, _OPERATOR = "local_maintenance", "local_maintenance_manual"
-_WHO, _WHEN, _WHY = "set by", "set at", "reason"
+_WHO, _WHEN, _WHY, _UNTIL, _ENDS = "set by", "set at", "reason", "until", "ends"
+_END = re.compile(r"([0-9]{1,12}(?:\.[0-9]+)?) s of boot (\S+)")
 _TRUTH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
 @dataclass(frozen=True)
 class LocalMaintenance:
-    """What ha.conf says. `when` is ISO 8601 in UTC; who, when and why may be empty."""
+    """What ha.conf says. `when` and `until` are ISO 8601 in UTC; the texts may be empty.
+
+    `ends_boottime_seconds` is the end by the boot-time clock of `boot_id`; None: no such end.
+    """
 
     by_engine: bool = False
     by_operator: bool = False
     who: str = ""
     when: str = ""
     why: str = ""
+    until: str = ""
+    ends_boottime_seconds: Optional[float] = None
+    boot_id: str = ""
     others: tuple[tuple[str, str], ...] = ()
 
     @property
@@ -76,12 +88,16 @@ def parse(text: str, where: str) -> LocalMaintenance:
                 )
             else:
                 flags[key] = _TRUTH[value.lower()]
+    end = _END.fullmatch(notes.get(_ENDS, ""))
     return LocalMaintenance(
         by_engine=flags.get(_ENGINE, False),
         by_operator=flags.get(_OPERATOR, False),
         who=notes.get(_WHO, ""),
         when=notes.get(_WHEN, ""),
         why=notes.get(_WHY, ""),
+        until=notes.get(_UNTIL, ""),
+        ends_boottime_seconds=float(end[1]) if end else None,
+        boot_id=end[2] if end else "",
         others=tuple(others),
     )
 
@@ -90,7 +106,14 @@ def form(state: LocalMaintenance) -> str:
     """Return the text of a ha.conf; `parse` gives back the state, blanks in notes aside."""
     lines = [f"{_ENGINE}={state.by_engine}", f"{_OPERATOR}={state.by_operator}"]
     lines += [f"{key}={value}" for key, value in state.others]
-    for name, text in ((_WHO, state.who), (_WHEN, state.when), (_WHY, state.why)):
+    ends = ""
+    if state.ends_boottime_seconds is not None:
+        ends = f"{state.ends_boottime_seconds:.1f} s of boot {state.boot_id}"
+    notes = (
+        *((_WHO, state.who), (_WHEN, state.when), (_WHY, state.why)),
+        *((_UNTIL, state.until), (_ENDS, ends)),
+    )
+    for name, text in notes:
         # An '=' in it would be a key to the predecessor; a line break would end the comment.
         note = " ".join(text.replace("=", "-").split())
         if note:

@@ -146,8 +146,6 @@ class RealBroker:
             monitor,
             self.definition,
             access=Access(os.getuid(), None),
-            state_dir=self.folder,
-            clock=CLOCK,
             on_report=lambda _report: None,
             initialise_lease=self._initialise,
         )

@@ -16,6 +16,9 @@ FULL = LocalMaintenance(
     who="root",
     when="2026-11-22T06:45:49Z",
     why="new disks: slots 3, 4",
+    until="2026-11-22T08:45:49Z",
+    ends_boottime_seconds=11042.5,
+    boot_id="2f0c-1",
     others=(("vm_down", "False"),),
 )
 
@@ -29,6 +32,8 @@ def test_text_is_the_predecessors_with_notes_it_skips() -> None:
         "# set by: root\n"
         "# set at: 2026-11-22T06:45:49Z\n"
         "# reason: new disks: slots 3, 4\n"
+        "# until: 2026-11-22T08:45:49Z\n"
+        "# ends: 11042.5 s of boot 2f0c-1\n"
     )
     assert all("=" not in line for line in text.splitlines() if line.startswith("#"))
 
@@ -66,6 +71,12 @@ def test_bad_line(text: str, message: str) -> None:
     with pytest.raises(BadInput) as caught:
         parse(text, "ha.conf")
     assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("text", ["", "soon", "-1 s of boot b", "nan s of boot b", "5 s of boot"])
+def test_an_end_that_can_not_be_read_is_none(text: str) -> None:
+    state = parse(f"local_maintenance_manual=True\n# ends: {text}\n", "ha.conf")
+    assert (state.active, state.ends_boottime_seconds, state.boot_id) == (True, None, "")
 
 
 def test_a_note_can_not_become_a_key() -> None:

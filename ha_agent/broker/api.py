@@ -3,8 +3,8 @@
 
 For the agent:      snapshot, publish, lease.take, lease.release, lease.abandon,
                     definition.domain
-For operators:      status, maintenance.set, refresh, lease.initialise, version
-About definitions:  api_definition.py
+For operators:      status, refresh, lease.initialise, version
+About definitions:  api_definition.py; about maintenance: api_maintenance.py
 Every verb takes one map. Verbs that change something are for root and the configured group;
 the socket's mode keeps others out altogether by default.
 """
@@ -12,12 +12,10 @@ the socket's mode keeps others out altogether by default.
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 from collections.abc import Awaitable, Mapping
-from pathlib import Path
 from typing import Any, Callable
 
-from ha_agent import __version__, maintenance_file
+from ha_agent import __version__
 from ha_agent.broker.api_arguments import Access, argument
 from ha_agent.broker.definition import DefinitionKeeper
 from ha_agent.broker.lease_cycle import LeaseKeeper, LeaseResult
@@ -25,7 +23,6 @@ from ha_agent.broker.monitor import StatusMonitor
 from ha_agent.broker.rpc_server import Handler, Peer, RpcRefusal
 from ha_agent.broker.snapshot import Report, from_wire, to_wire
 from ha_agent.broker.watch import Board
-from ha_agent.clock import SystemClock
 from ha_agent.errors import BadInput, EnvironmentFault
 
 API_VERSION = 1
@@ -43,8 +40,6 @@ class Api:
         definition: DefinitionKeeper,
         *,
         access: Access,
-        state_dir: Path,
-        clock: SystemClock,
         on_report: Callable[[Report], None],
         initialise_lease: Callable[[], Awaitable[tuple[bool, str]]],
     ) -> None:
@@ -54,8 +49,6 @@ class Api:
         self._monitor = monitor
         self._definition = definition
         self._access = access
-        self._state_dir = state_dir
-        self._clock = clock
         self._on_report = on_report
         self._initialise_lease = initialise_lease
 
@@ -70,7 +63,6 @@ class Api:
             "lease.release": self._access.guarded("lease.release", self._release),
             "lease.abandon": self._access.guarded("lease.abandon", self._abandon),
             "definition.domain": self._access.guarded("definition.domain", self._domain),
-            "maintenance.set": self._access.guarded("maintenance.set", self._maintenance),
             "refresh": self._access.guarded("refresh", self._refresh),
             "lease.initialise": self._access.guarded("lease.initialise", self._initialise),
         }
@@ -121,42 +113,6 @@ class Api:
             "xml": current.domain.xml,
             "notes": list(current.domain.notes),
         }
-
-    async def _maintenance(self, params: Mapping[str, Any], peer: Peer) -> Any:
-        """scope: global or local; enabled. Answered when the flag has been read back."""
-        scope = argument(params, "scope", str)
-        enabled = argument(params, "enabled", bool)
-        if scope == "global":
-            try:
-                await self._monitor.set_global_maintenance(enabled)
-            except EnvironmentFault as fault:
-                raise RpcRefusal("storage", f"global maintenance not set: {fault}") from fault
-        elif scope == "local":
-            await asyncio.get_running_loop().run_in_executor(
-                None, self._write_local_maintenance, enabled, peer
-            )
-        else:
-            raise RpcRefusal("bad_argument", f"scope: {scope!r} is not global or local")
-        return {"scope": scope, "enabled": enabled}
-
-    def _write_local_maintenance(self, enabled: bool, peer: Peer) -> None:
-        """An operator's `none` clears the engine's flag, too, as the predecessor's does."""
-        path = self._state_dir / maintenance_file.FILE_NAME
-        try:
-            wanted = dataclasses.replace(
-                maintenance_file.read(path),
-                by_operator=enabled,
-                who=f"uid {peer.uid}",
-                when=self._clock.wall().iso(),
-            )
-            if not enabled:
-                wanted = dataclasses.replace(wanted, by_engine=False)
-            maintenance_file.write(path, wanted)
-            found = maintenance_file.read(path).active
-        except (EnvironmentFault, BadInput) as fault:
-            raise RpcRefusal("failed", f"local maintenance not set: {fault}") from fault
-        if found is not enabled:
-            raise RpcRefusal("failed", f"{path} reads back local maintenance {found}")
 
     async def _refresh(self, _params: Mapping[str, Any], _peer: Peer) -> Any:
         problem = await self._definition.refresh(read_again=True)

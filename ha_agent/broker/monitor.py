@@ -106,7 +106,7 @@ class StatusMonitor:
         )
         self.own.extra.capacity = capacity
         self.on_look: Callable[[], None] = lambda: None
-        """Called after each look at the volume, good or bad."""
+        """Called after each look at the volume."""
         self._entries: dict[int, HostEntry] = {}
         self._raw: dict[int, StatusBlock] = {}
         self._orders: dict[int, Order] = {}
@@ -130,8 +130,7 @@ class StatusMonitor:
                 self._read_problem = self._tell(self._read_problem, "")
             except EnvironmentFault as fault:
                 self._read_problem = self._tell(self._read_problem, f"not readable: {fault}")
-            self._judge(self._clock.now())
-            self.on_look()
+                self._judge(self._clock.now())
             spent_seconds = self._clock.now() - begun
             await self._clock.sleep(self._times.read_interval_seconds - spent_seconds)
 
@@ -139,6 +138,7 @@ class StatusMonitor:
         """Read the volume once, now. EnvironmentFault."""
         self.take(await self._store.read_all())
         self._judge(self._clock.now())
+        self.on_look()
 
     async def run_writer(self) -> None:
         """Write our block whenever the agent has reported; the newest report wins."""
@@ -146,8 +146,10 @@ class StatusMonitor:
             await self._write_wanted.wait()
             self._write_wanted.clear()
             problem = ""
-            picture = self._board.read()
             try:
+                if not self._looked:
+                    await self.look()  # what stands in our block must not be lost unseen
+                picture = self._board.read()
                 begun = self._clock.now()
                 accepted_at = picture.definition.accepted_at_unix_seconds
                 block = await self.own.publish(picture.agent, accepted_at)

@@ -169,19 +169,23 @@ def is_live(host: HostEntry) -> bool:
 def shutdown_waits(snapshot: Snapshot) -> tuple[str, ...]:
     """Return what an ordered shutdown waits for before the engine VM is stopped; () nothing.
 
-    A host that does not tell of its VMs is not waited for: without VDSM it can't, and the
-    engine VM's users have been told by then.
+    This host counts whether it lives or not: its broker takes notice only when it has watched
+    for long enough to know who lives. A host that does not tell of its VMs is not waited for:
+    without VDSM it can't, and whoever gave the order sees them in the engine.
     """
     order = snapshot.order
     if order is None or order.now:
         return ()
     live = [host for host in snapshot.hosts if is_live(host)]
-    untold = [
-        host
+    told = {h.host_id for h in snapshot.hosts if h.order_seen == order.number}
+    untold = {
+        host.host_id: host.host_name
         for host in live
-        if host.order_seen < order.number and not host.predecessor and not host.stopped
-    ]
-    waits = [f"{host.host_name or '?'} to take notice" for host in untold]
+        if host.host_id not in told and not host.predecessor and not host.stopped
+    }
+    if snapshot.host_id not in told:
+        untold[snapshot.host_id] = snapshot.host_name
+    waits = [f"{untold[number] or '?'} to take notice" for number in sorted(untold)]
     for host in live:
         if host.other_vms:
             noun = "VM" if host.other_vms == 1 else "VMs"

@@ -115,6 +115,11 @@ class OwnBlock:
         self._busy = asyncio.Lock()
         self._last: Optional[tuple[StatusBlock, Mapping[str, str]]] = None
 
+    @property
+    def may_write(self) -> bool:
+        """Whether the slot is known to be ours."""
+        return self._may_write()
+
     def found(self, block: StatusBlock) -> None:
         """Take our block as it is on storage, when this process has not written one itself."""
         if self._last is None:
@@ -190,8 +195,10 @@ class OwnBlock:
 
 
 _OURS = frozenset(
-    ("agent", "memory_mib", "cpu_threads", orders.KEY, "order_seen", "other_vms")
-    + ("maintenance_note",)
+    (
+        *("agent", "memory_mib", "cpu_threads", orders.KEY),
+        *("order_seen", "other_vms", "maintenance_note"),
+    )
 )
 
 

@@ -34,6 +34,7 @@ from ha_agent.broker.identity import load_instance, read_boot_id
 from ha_agent.broker.lease import LeaseIdentity, LeaseTimes
 from ha_agent.broker.lease_cycle import LeaseKeeper
 from ha_agent.broker.lease_storage import FileLeaseStorage
+from ha_agent.broker.maintenance_parts import MaintenanceParts
 from ha_agent.broker.monitor import MonitorTimes, StatusMonitor
 from ha_agent.broker.probes import engine_health
 from ha_agent.broker.probes.from_config import (
@@ -105,6 +106,9 @@ class Broker:
             clock=self._clock,
             picture=self._board.read,
             on_change=self._definition_changed,
+        )
+        self._maintenance = MaintenanceParts(
+            config, vdsm, self._monitor, self._board, clock=self._clock, boot_id=read_boot_id()
         )
         self._agent_watch = AgentWatch(
             self._board.read,
@@ -193,6 +197,9 @@ class Broker:
             workers_stuck=sum(lane["abandoned_alive"] for lane in stats),
         )
         live: dict[str, Any] = {"lease": self._lease.view(), "storage": storage}
+        order = self._board.current.order
+        if order is not None:
+            live["order"] = self._maintenance.as_of_now(order)
         # Of the last samples, so it changes after the last change of a sample, too.
         tested = self._network_probe.latest
         if tested is not None:
@@ -256,20 +263,23 @@ class Broker:
             self._monitor,
             self._definition.keeper,
             access=access,
-            state_dir=host.state_dir,
-            clock=self._clock,
             on_report=self._reported,
             initialise_lease=lambda: self._lease_storage.initialise(
                 self._config.storage.io_deadline_seconds
             ),
         )
         server = RpcServer(
-            {**api.handlers(), **self._definition.api(access).handlers()},
+            {
+                **api.handlers(),
+                **self._definition.api(access).handlers(),
+                **self._maintenance.api(access).handlers(),
+            },
             deadlines_seconds={
                 "snapshot": MAX_WAIT_SECONDS + 5.0,
                 "status": MAX_WAIT_SECONDS + 5.0,
                 "refresh": 3 * self._config.storage.ovf_deadline_seconds,
                 **STORE_DEADLINES_SECONDS,
+                **self._maintenance.deadlines_seconds,
                 "lease.take": self._config.lease.lease_expiry_seconds,
                 "lease.release": self._config.lease.lease_expiry_seconds,
                 "lease.abandon": self._config.lease.lease_expiry_seconds,
@@ -299,6 +309,7 @@ class Broker:
             self._monitor.run_writer(),
             *self._definition.work(),
             self._agent_watch.run(),
+            *self._maintenance.work(),
         ]
         if self._config.network.test != "none":
             work.append(self._network_probe.run())

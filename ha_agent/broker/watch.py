@@ -60,6 +60,11 @@ class Board:
         self._live = live
         self._changed = asyncio.Event()
 
+    @property
+    def current(self) -> Snapshot:
+        """The picture as it was put on the board, without the live figures."""
+        return self._snapshot
+
     def read(self) -> Snapshot:
         """Return the picture as of now."""
         return dataclasses.replace(self._snapshot, made_at=self._now(), **self._live())

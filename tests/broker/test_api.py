@@ -6,13 +6,11 @@ from __future__ import annotations
 import asyncio
 import os
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Optional, cast
 
 import pytest
 
-from ha_agent import maintenance_file
 from ha_agent.broker.api import Api
 from ha_agent.broker.api_arguments import Access
 from ha_agent.broker.definition import DefinitionKeeper
@@ -21,10 +19,7 @@ from ha_agent.broker.monitor import StatusMonitor
 from ha_agent.broker.rpc_server import Peer, RpcRefusal
 from ha_agent.broker.snapshot import DefinitionEntry, Report, Snapshot, from_wire, to_wire
 from ha_agent.broker.watch import Board
-from ha_agent.clock import SystemClock
-from ha_agent.errors import EnvironmentFault
 from ha_agent.instant import Instant
-from ha_agent.maintenance_file import LocalMaintenance
 
 ROOT = Peer(1, 0, 0)
 STRANGER = Peer(2, 12345, 12345)
@@ -32,7 +27,7 @@ MEMBER = Peer(3, 12345, 12345, frozenset({36}))
 CHANGING = (
     *("publish", "lease.take", "lease.release", "lease.abandon"),
     "definition.domain",
-    *("maintenance.set", "refresh", "lease.initialise"),
+    *("refresh", "lease.initialise"),
 )
 
 
@@ -40,9 +35,7 @@ CHANGING = (
 class Parts:
     """What stands behind the verbs, and what it was asked."""
 
-    folder: Path
     asked: list[tuple[Any, ...]] = field(default_factory=list)
-    storage_fault: Optional[str] = None
     current: Any = None
     gate: Optional[asyncio.Event] = None
 
@@ -72,11 +65,6 @@ class Parts:
     def report(self, report: Report) -> None:
         self.asked.append(("report", report.score))
 
-    async def set_global_maintenance(self, enabled: bool) -> None:
-        if self.storage_fault:
-            raise EnvironmentFault(self.storage_fault)
-        self.asked.append(("global", enabled))
-
     async def refresh(self, *, read_again: bool = False) -> str:
         self.asked.append(("refresh", read_again))
         return "the store can't be read"
@@ -91,8 +79,6 @@ class Parts:
             cast(StatusMonitor, self),
             cast(DefinitionKeeper, self),
             access=Access(os.getuid(), 36),
-            state_dir=self.folder,
-            clock=SystemClock(),
             on_report=lambda report: self.asked.append(("on_report", report.watch_engine)),
             initialise_lease=self.initialise,
         )
@@ -100,8 +86,8 @@ class Parts:
 
 
 @pytest.fixture
-async def parts(tmp_path: Path) -> Parts:
-    return Parts(tmp_path)
+async def parts() -> Parts:
+    return Parts()
 
 
 async def refusal(parts: Parts, verb: str, peer: Peer = ROOT, **params: Any) -> RpcRefusal:
@@ -195,8 +181,6 @@ async def test_a_report_goes_to_the_monitor_and_the_service(parts: Parts) -> Non
         ("publish", {"report": {"score": "many"}}, "report.score"),
         ("lease.take", {}, "expected_epoch"),
         ("lease.take", {"expected_epoch": True}, "expected_epoch"),
-        ("maintenance.set", {"scope": "local"}, "enabled"),
-        ("maintenance.set", {"scope": "solar", "enabled": True}, "scope"),
         ("snapshot", {"wait_seconds": "long"}, "wait_seconds"),
     ],
 )
@@ -213,25 +197,3 @@ async def test_without_a_definition_there_is_no_domain(parts: Parts) -> None:
     parts.board.update(definition=DefinitionEntry(problem="both copies are torn"))
     caught = await refusal(parts, "definition.domain")
     assert (caught.code, "both copies are torn" in caught.message) == ("not_ready", True)
-
-
-async def test_global_maintenance_goes_to_storage(parts: Parts) -> None:
-    await parts.call("maintenance.set", scope="global", enabled=True)
-    assert parts.asked == [("global", True)]
-    parts.storage_fault = "no answer within 5 s"
-    caught = await refusal(parts, "maintenance.set", scope="global", enabled=False)
-    assert (caught.code, "no answer within 5 s" in caught.message) == ("storage", True)
-
-
-async def test_local_maintenance_is_written_with_who_and_cleared_for_all(parts: Parts) -> None:
-    path = parts.folder / maintenance_file.FILE_NAME
-    await parts.call("maintenance.set", scope="local", enabled=True)
-    assert maintenance_file.read(path).who == "uid 0"
-    maintenance_file.write(path, LocalMaintenance(by_engine=True, by_operator=True))
-    await parts.call("maintenance.set", scope="local", enabled=False)
-    assert not maintenance_file.read(path).active
-
-
-async def test_local_maintenance_that_can_not_be_written_is_an_error(parts: Parts) -> None:
-    (parts.folder / maintenance_file.FILE_NAME).mkdir()
-    assert (await refusal(parts, "maintenance.set", scope="local", enabled=True)).code == "failed"

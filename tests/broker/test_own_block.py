@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from typing import Optional
+
+import pytest
+
+from ha_agent import __version__
+from ha_agent.broker.block_codec import StatusBlock, decode, encode, line_values
+from ha_agent.broker.order import Order
+from ha_agent.broker.own_block import NotOurSlot, OwnBlock
+from ha_agent.broker.snapshot import Report
+from ha_agent.errors import EnvironmentFault
+from ha_agent.vdsm.answers import HostCapabilities
+from tests.broker.fake_blocks import FakeBlocks
+from tests.fakes import FakeClock
+
+ORDER = Order(3, "maintenance", "root", 1, "h1", 5.0, reason="a=b")
+
+
+class World:
+    def __init__(self) -> None:
+        self.clock = FakeClock()
+        self.blocks = FakeBlocks(self.clock.now)
+        self.ours = True
+        self.own = OwnBlock(
+            self.blocks,
+            1,
+            "h1",
+            clock=self.clock,
+            report_max_age_seconds=20.0,
+            may_write=lambda: self.ours,
+        )
+
+    async def publish(self, score: int = 3400) -> Optional[StatusBlock]:
+        report = Report(
+            state="EngineDown", reason="a  reason", score=score, made_at=self.clock.now()
+        )
+        return await self.own.publish(report, 0.0)
+
+    @property
+    def first(self) -> bytes:
+        return self.blocks.slots[1][:512]
+
+    def lines(self) -> dict[str, str]:
+        block = decode(self.blocks.slots[1], slot=1)
+        assert block is not None
+        return line_values(block.extra)
+
+
+@pytest.fixture
+async def world() -> World:
+    return World()
+
+
+async def test_a_report_says_whose_software_it_is(world: World) -> None:
+    block = await world.publish()
+    assert block is not None
+    assert block.extra == decode(world.blocks.slots[1], slot=1).extra  # type: ignore[union-attr]
+    assert world.lines()["agent"] == f"ha-agent {__version__}"
+    assert world.lines()["reason"] == "a  reason"
+
+
+async def test_lines_alone_are_no_sign_of_life(world: World) -> None:
+    await world.publish()
+    before = world.first
+    world.clock.time = world.clock.time + 60.0
+    world.own.extra.order, world.own.extra.order_seen = ORDER, 3
+    await world.own.write_lines()
+    assert world.first == before
+    lines = world.lines()
+    assert (lines["state"], lines["order_seen"], lines["reason"]) == (
+        "EngineDown",
+        "3",
+        "a  reason",
+    )
+    assert '"number": 3' in lines["order"]
+    world.own.extra.order, world.own.extra.order_seen = None, 0
+    await world.own.write_lines()
+    assert not {"order", "order_seen"} & set(world.lines())
+
+
+async def test_every_publish_has_the_order(world: World) -> None:
+    world.own.extra.order = ORDER
+    world.own.extra.left_seconds = lambda: 17.5
+    for score in (1, 2):
+        await world.publish(score)
+        assert '"left": 18' in world.lines()["order"]
+
+
+async def test_a_block_from_before_this_process_is_kept_as_it_was(world: World) -> None:
+    status = {"vm": "up", "health": "good", "detail": "Up"}
+    old = StatusBlock(1, "h1", 77, 2400, status, local_conf_timestamp=70)
+    world.blocks.slots[1] = encode(old, ["state=EngineUp", "other_vms=5"])
+    before = world.first
+    found = decode(world.blocks.slots[1], slot=1)
+    assert found is not None
+    world.own.found(found)
+    await world.own.write_lines()
+    assert world.first == before
+    assert world.lines()["state"] == "EngineUp"
+    assert "other_vms" not in world.lines()
+
+
+async def test_without_any_block_it_is_a_stopped_agents(world: World) -> None:
+    world.own.extra.order = ORDER
+    block = await world.own.write_lines()
+    assert (block.stopped, block.score) == (True, 0)
+    assert "order" in world.lines()
+
+
+async def test_a_slot_that_is_not_ours_is_left_alone(world: World) -> None:
+    world.ours = False
+    assert await world.publish() is None
+    with pytest.raises(NotOurSlot):
+        await world.own.write_lines()
+    assert world.blocks.slots == {}
+
+
+async def test_what_was_not_written_is_not_the_last_block(world: World) -> None:
+    await world.publish(3000)
+    before = world.first
+    world.blocks.write_fault = EnvironmentFault("EIO")
+    with pytest.raises(EnvironmentFault):
+        await world.publish(5)
+    world.blocks.write_fault = None
+    await world.own.write_lines()
+    assert world.first == before
+
+
+async def test_what_the_host_has(world: World) -> None:
+    world.own.extra.capacity = lambda: HostCapabilities(16384, None, frozenset(), "", frozenset())
+    world.own.extra.other_vms = 0
+    world.own.extra.maintenance_note = "by root: x"
+    await world.publish()
+    lines = world.lines()
+    assert (lines["memory_mib"], lines["other_vms"]) == ("16384", "0")
+    assert lines["maintenance_note"] == "by root: x"
+    assert "cpu_threads" not in lines
