@@ -8,9 +8,10 @@ status blocks of the broker become the state machine's own enums, in one place.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Optional
 
+from ha_agent.broker.order import shutdown_waits
 from ha_agent.broker.snapshot import HostEntry, Snapshot
 from ha_agent.fsm.observation import (
     DefinitionView,
@@ -22,6 +23,7 @@ from ha_agent.fsm.observation import (
     Observation,
     Outcome,
     PeerView,
+    ShutdownView,
     VmCondition,
     VmExit,
     VmView,
@@ -90,7 +92,52 @@ def peer_view(host: HostEntry) -> PeerView:
         vm_up=host.engine_status.get("vm") == "up",
         maintenance=host.maintenance,
         stopped=host.stopped,
+        predecessor=host.predecessor,
     )
+
+
+@dataclasses.dataclass(frozen=True)
+class HostsView:
+    """All status blocks of a snapshot as the state machine sees them.
+
+    `entries` are what it was made of, and `known` each block with its view by host id, so that
+    the next snapshot's blocks are only read where they are others.
+    """
+
+    entries: tuple[HostEntry, ...] = ()
+    known: Mapping[int, tuple[HostEntry, PeerView]] = dataclasses.field(default_factory=dict)
+    peers: tuple[PeerView, ...] = ()
+    published_score: Optional[int] = None
+
+
+def hosts_view(host_id: int, entries: tuple[HostEntry, ...], before: HostsView) -> HostsView:
+    """Return the blocks of `entries` as host `host_id` sees them; parts of `before` that say the
+    same are the same objects in it."""
+    if entries is before.entries:
+        return before
+    known = {}
+    for entry in entries:
+        pair = before.known.get(entry.host_id)
+        if pair is None or pair[0] is not entry:
+            view = peer_view(entry)
+            pair = (entry, pair[1] if pair is not None and pair[1] == view else view)
+        known[entry.host_id] = pair
+    peers = tuple(view for number, (_entry, view) in known.items() if number != host_id)
+    if peers == before.peers:
+        peers = before.peers
+    own = known.get(host_id)
+    return HostsView(entries, known, peers, own[1].score if own is not None else None)
+
+
+def shutdown_view(snapshot: Snapshot) -> Optional[ShutdownView]:
+    """Return the order to shut the cluster down; None while the flag could not be read."""
+    if snapshot.global_maintenance is None:
+        return None
+    order = snapshot.order
+    if order is None or not order.in_force or order.what != "shutdown":
+        return ShutdownView()
+    waits = shutdown_waits(snapshot)
+    return ShutdownView(ordered=True, ready=not waits, waiting_for="; ".join(waits))
 
 
 def lease_view(snapshot: Snapshot, now: Instant) -> LeaseView:
@@ -117,11 +164,21 @@ def lease_view(snapshot: Snapshot, now: Instant) -> LeaseView:
     )
 
 
+def lease_end(snapshot: Snapshot) -> Optional[Instant]:
+    """Return when `lease_view` ceases to take the lease for ours; None when it is not ours."""
+    entry = snapshot.lease
+    return entry.fence_at if entry.ours and entry.state == "held" else None
+
+
 @dataclasses.dataclass(frozen=True)
 class Inputs:
-    """The latest answers; None for what has not answered, or not lately enough to be used."""
+    """The latest answers; None for what has not answered, or not lately enough to be used.
+
+    `hosts` is the view of the snapshot's blocks, or of an earlier one's.
+    """
 
     snapshot: Optional[Snapshot] = None
+    hosts: HostsView = dataclasses.field(default_factory=HostsView)
     vm: Optional[VmView] = None
     facts: HostFacts = dataclasses.field(default_factory=HostFacts)
     local_maintenance: bool = False
@@ -134,37 +191,56 @@ def observation(
     """Return one tick's picture."""
     snapshot = inputs.snapshot
     vm = inputs.vm or VmView(VmCondition.UNKNOWN, detail="VDSM does not answer")
-    plain = Observation(
+    if snapshot is None:
+        return Observation(
+            now=now,
+            host_id=host_id,
+            vm=vm,
+            facts=inputs.facts,
+            local_maintenance=inputs.local_maintenance,
+            stop_requested=inputs.stop_requested,
+            outcomes=tuple(outcomes),
+        )
+    facts, network = inputs.facts, snapshot.network
+    hosts = hosts_view(host_id, snapshot.hosts, inputs.hosts)
+    return Observation(
         now=now,
         host_id=host_id,
         vm=vm,
-        facts=inputs.facts,
-        local_maintenance=inputs.local_maintenance,
-        stop_requested=inputs.stop_requested,
-        outcomes=tuple(outcomes),
-    )
-    if snapshot is None:
-        return plain
-    definition = snapshot.definition
-    return dataclasses.replace(
-        plain,
         lease=lease_view(snapshot, now),
-        peers=tuple(peer_view(host) for host in snapshot.hosts if host.host_id != host_id),
-        published_score=next((h.score for h in snapshot.hosts if h.host_id == host_id), None),
-        definition=DefinitionView(
-            available=definition.available,
-            identity=definition.identity,
-            memory_mib=definition.memory_mib,
-            stale=definition.stale,
-            problem=definition.problem,
-        ),
+        peers=hosts.peers,
+        definition=definition_view(snapshot),
         health=HealthView(
             _HEALTHS.get(snapshot.health.health, Health.UNKNOWN),
             snapshot.health.detail,
             snapshot.health.taken_at,
         ),
-        facts=dataclasses.replace(inputs.facts, network_share_lost=snapshot.network.share_lost),
+        facts=HostFacts(
+            network_share_lost=network.share_lost,
+            bridge_up=facts.bridge_up,
+            cpu_load=facts.cpu_load,
+            memory_free_mib=facts.memory_free_mib,
+            taken_at=facts.taken_at,
+            network_at=network.taken_at,
+        ),
+        local_maintenance=inputs.local_maintenance,
         global_maintenance=snapshot.global_maintenance,
+        shutdown=shutdown_view(snapshot),
+        stop_requested=inputs.stop_requested,
+        outcomes=tuple(outcomes),
+        published_score=hosts.published_score,
+    )
+
+
+def definition_view(snapshot: Snapshot) -> DefinitionView:
+    """Return the engine VM's definition as the broker holds it."""
+    entry = snapshot.definition
+    return DefinitionView(
+        available=entry.available,
+        identity=entry.identity,
+        memory_mib=entry.memory_mib,
+        stale=entry.stale,
+        problem=entry.problem,
     )
 
 

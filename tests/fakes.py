@@ -117,7 +117,7 @@ class FakeHypervisor:
 
     async def shutdown(self) -> None:
         self._ask("shutdown")
-        if self.running_since is not None:
+        if self.running_since is not None and self.view.condition is not VmCondition.PAUSED:
             self.view = VmView(VmCondition.STOPPING, detail="Powering down")
             asyncio.get_running_loop().call_later(self.shutdown_seconds, self.end, VmExit.STOPPED)
 
@@ -138,6 +138,20 @@ class FakeHypervisor:
         if self.vm_lease.holder is self:
             self.vm_lease.holder = None
         self.view = VmView(VmCondition.DOWN, ended, detail="Down")
+        self.on_event()
+
+    def pause(self) -> None:
+        """The guest stops at an I/O error; its VM lease is gone, as under sanlock."""
+        if self.vm_lease.holder is self:
+            self.vm_lease.holder = None
+        self.view = VmView(VmCondition.PAUSED, detail="Paused")
+        self.on_event()
+
+    def resume(self) -> None:
+        """The guest goes on, and has its VM lease again."""
+        assert self.vm_lease.holder is None
+        self.vm_lease.holder = self
+        self.view = VmView(VmCondition.UP, detail="Up")
         self.on_event()
 
     def _started(self) -> None:

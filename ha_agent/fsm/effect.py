@@ -27,10 +27,12 @@ class Effect:
     """A request with the reason for it.
 
     `lease_epoch` is, for TAKE_LEASE, the epoch that the decision was made on: the lease is
-    not taken if it has moved on meanwhile.
+    not taken if it has moved on meanwhile. `fallback` is, for START_VM, whether to start from
+    the last definition that became healthy instead of the one in use.
     """
 
     kind: EffectKind
     serial: int
     why: str
     lease_epoch: int = 0
+    fallback: bool = False

@@ -16,13 +16,14 @@ Note = Callable[[Context, Memory], Memory]
 
 @dataclass(frozen=True)
 class Row:
-    """One edge."""
+    """One edge. `fallback` goes with START_VM (effect.py)."""
 
     sources: tuple[State, ...]
     target: Optional[State]
     when: tuple[Guard, ...]
     why: str
     effect: Optional[EffectKind] = None
+    fallback: bool = False
     notes: tuple[Note, ...] = ()
 
 
@@ -31,7 +32,18 @@ def failure(context: Context, memory: Memory) -> Memory:
     failures = (*memory.failures, context.now)
     backoff = context.policy.restart_backoff_seconds
     delay_seconds = backoff[min(len(failures), len(backoff)) - 1] if backoff else 0.0
-    return replace(memory, failures=failures, not_before=context.now + delay_seconds)
+    memory = replace(memory, failures=failures, not_before=context.now + delay_seconds)
+    return memory if memory.was_healthy else _start_failed(context, memory)
+
+
+def _start_failed(context: Context, memory: Memory) -> Memory:
+    """Count a failed start against the definition in use, if it was started from that."""
+    identity = memory.started_from
+    if not identity or identity != context.observation.definition.identity:
+        return memory
+    before = memory.failed_starts if memory.failing == identity else 0
+    fault = memory.start_fault or context.observation.vm.detail
+    return replace(memory, failing=identity, failed_starts=before + 1, start_fault=fault)
 
 
 def failures_forgiven(_context: Context, memory: Memory) -> Memory:

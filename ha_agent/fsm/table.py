@@ -5,7 +5,7 @@ this file knows nothing else: not how to look, not how to act.
 A row: from these states, when all guards hold, go to `target` (None: stay), ask for `effect`,
 note something, because `why`. A row with an effect waits while another effect is under way,
 and for a pause after the last one of its kind. Precedence is row order; one row fires a tick:
-  1. the agent is stopping           2. global maintenance
+  1. the agent is stopping           2. global maintenance, but for a shutdown of the cluster
   3. the lease of a running VM has expired
   4. VDSM is silent                  5. local maintenance
   6. the normal edges, state by state.
@@ -50,7 +50,7 @@ _HEAD = (
     Row(
         tuple(state for state in _ALL if state not in (S.START, S.GLOBAL_MAINTENANCE)),
         S.GLOBAL_MAINTENANCE,
-        (g.global_maintenance, g.idle),
+        (g.global_maintenance, g.negate(g.shutting_down), g.idle),
         "global maintenance: hands off the engine VM",
     ),
     Row(
@@ -62,7 +62,8 @@ _HEAD = (
     Row(
         (*_WITH_VM, S.ENGINE_STOP),
         S.ENGINE_FORCE_STOP,
-        (g.vm_running, g.lease_expired),
+        # In a shutdown of the cluster nobody starts the VM: its orderly stop may go on.
+        (g.vm_running, g.lease_expired, g.negate(g.shutting_down)),
         "our lease has expired: the guard should have ended the VM, and others may start it now",
         notes=(because(StopReason.LEASE_LOST),),
     ),
@@ -120,6 +121,13 @@ _MAINTENANCE = (
         S.UNKNOWN_LOCAL_VM,
         (g.negate(g.global_maintenance), g.vm_unknown),
         "global maintenance is over; VDSM does not answer",
+    ),
+    Row(
+        (S.GLOBAL_MAINTENANCE,),
+        S.ENGINE_STOP,
+        (g.shutdown_ready, g.vm_running, g.negate(g.vm_leaving), g.idle),
+        "the cluster is being shut down, and all other VMs are: the engine VM is the last",
+        notes=(because(StopReason.CLUSTER_SHUTDOWN),),
     ),
     Row(
         (S.GLOBAL_MAINTENANCE,),
@@ -209,10 +217,14 @@ _START = (
             S.LOCAL_MAINTENANCE,
         ),
         None,
-        (g.lease_ours, g.negate(g.healthy), g.vdsm_silent_too_long),
-        "VDSM stays silent and the engine is not healthy: let other hosts try; "
-        "the VM lease forbids a second start if the VM does run here",
-        effect=E.RELEASE_LEASE,
+        # Not a release: that would disarm the fence, and a VM that does run here would keep its
+        # VM lease, which forbids every other start, until VDSM is back. And only for a host that
+        # can take over: without one the VM here, bad as it looks, is all there is. It may yet
+        # recover, and what ends it could not start it again while VDSM is silent.
+        (g.lease_ours, g.given_up, g.vdsm_silent_too_long, g.other_host_able),
+        "VDSM stays silent and the engine is bad: the guard ends the VM if it runs here, "
+        "and another host starts it",
+        effect=E.ABANDON_LEASE,
     ),
     Row(
         (S.ENGINE_DOWN, S.ENGINE_UNEXPECTEDLY_DOWN),
@@ -345,6 +357,14 @@ _STARTING = (
     Row(
         (S.ENGINE_START,),
         None,
+        (g.lease_ours, g.vm_absent, g.not_held_back, g.definition_failing),
+        "the definition in use failed to start twice: start the VM from the last that did start",
+        effect=E.START_VM,
+        fallback=True,
+    ),
+    Row(
+        (S.ENGINE_START,),
+        None,
         (g.lease_ours, g.vm_absent, g.not_held_back),
         "start the VM",
         effect=E.START_VM,
@@ -422,6 +442,22 @@ _RUNNING = (
         notes=(because(StopReason.START_TIMEOUT), failure),
     ),
     Row(
+        _RUNS,
+        S.ENGINE_FORCE_STOP,
+        # A paused guest can't shut down in order. One that was paused on an I/O error has lost
+        # its VM lease under sanlock (facts/predecessor-and-peers.md 1.3), so another host could
+        # start the VM: our ownership lease is kept until it is gone.
+        (g.paused_too_long,),
+        "the VM has been paused for the whole grace time",
+        notes=(because(StopReason.PAUSED), failure),
+    ),
+    Row(
+        (S.ENGINE_UP,),
+        S.ENGINE_UP_BAD_HEALTH,
+        (g.vm_paused,),
+        "the VM is paused, as by an I/O error",
+    ),
+    Row(
         (S.ENGINE_UP,),
         S.ENGINE_UP_BAD_HEALTH,
         (g.vm_running, g.unhealthy),
@@ -430,7 +466,7 @@ _RUNNING = (
     Row(
         (S.ENGINE_UP_BAD_HEALTH,),
         S.ENGINE_STOP,
-        (g.vm_running, g.hung),
+        (g.vm_running, g.negate(g.vm_paused), g.hung),
         "the engine has been bad for the whole grace time",
         notes=(because(StopReason.HUNG), failure),
     ),
@@ -448,6 +484,12 @@ _STOPPING = (
         S.ENGINE_MIGRATING_HERE,
         (g.vm_running, g.lease_available, g.stop_over, g.idle),
         "there is no reason left to stop the VM: take the lease again",
+    ),
+    Row(
+        (S.ENGINE_STOP,),
+        S.ENGINE_FORCE_STOP,
+        (g.vm_paused, g.negate(g.stop_over)),
+        "the VM is paused, and can't shut down in order",
     ),
     Row(
         (S.ENGINE_STOP,),
@@ -489,6 +531,12 @@ _STOPPING = (
         S.ENGINE_UNEXPECTEDLY_DOWN,
         (g.vm_absent, g.lease_known, g.negate(g.lease_ours), g.gave_up_here, g.idle),
         "leave the VM to other hosts for a while",
+    ),
+    Row(
+        (S.ENGINE_STOP, S.ENGINE_FORCE_STOP),
+        S.GLOBAL_MAINTENANCE,
+        (g.shutting_down, g.vm_absent, g.lease_known, g.negate(g.lease_ours), g.idle),
+        "the cluster is shut down: hosts may be powered off",
     ),
     Row(
         (S.ENGINE_STOP, S.ENGINE_FORCE_STOP),

@@ -19,6 +19,7 @@ from ha_agent.fsm.observation import (
     LeaseCondition,
     Observation,
     OutcomeCode,
+    ShutdownView,
     VmCondition,
     VmExit,
 )
@@ -32,6 +33,7 @@ GOOD, BAD = Health.GOOD, Health.BAD
 ALL = tuple(state for state in S if state is not S.AGENT_STOPPED)
 RUNS = (S.ENGINE_STARTING, S.ENGINE_UP, S.ENGINE_UP_BAD_HEALTH)
 STOPS = (S.ENGINE_STOP, S.ENGINE_FORCE_STOP)
+WITH_FALLBACK = DefinitionView(available=True, identity="d1", fallback="d0")
 NO_DEFINITION = DefinitionView(problem="torn")
 
 
@@ -88,7 +90,7 @@ _HEAD = (
         tuple(state for state in ALL if state not in (S.START, S.GLOBAL_MAINTENANCE)),
         S.GLOBAL_MAINTENANCE,
         "global maintenance: hands off the engine VM",
-        "global_maintenance, idle",
+        "global_maintenance, not shutting_down, idle",
         seen(V.UP, L.OURS, global_maintenance=True),
     ),
     Case(
@@ -103,7 +105,7 @@ _HEAD = (
         (*RUNS, S.ENGINE_MIGRATING_AWAY, S.LOCAL_MAINTENANCE_MIGRATE_VM),
         S.ENGINE_FORCE_STOP,
         "our lease has expired: the guard should have ended the VM, and others may start it now",
-        "vm_running, lease_expired",
+        "vm_running, lease_expired, not shutting_down",
         seen(V.UP, L.EXPIRED),
         reason=R.LEASE_LOST,
     ),
@@ -111,7 +113,7 @@ _HEAD = (
         (S.ENGINE_STOP,),
         S.ENGINE_FORCE_STOP,
         "our lease has expired: the guard should have ended the VM, and others may start it now",
-        "vm_running, lease_expired",
+        "vm_running, lease_expired, not shutting_down",
         seen(V.UP, L.EXPIRED),
         stopping(R.HUNG),
         reason=R.LEASE_LOST,
@@ -177,6 +179,14 @@ _MAINTENANCE = (
         "global maintenance is over; VDSM does not answer",
         "not global_maintenance, vm_unknown",
         seen(V.UNKNOWN, L.OURS),
+    ),
+    Case(
+        (S.GLOBAL_MAINTENANCE,),
+        S.ENGINE_STOP,
+        "the cluster is being shut down, and all other VMs are: the engine VM is the last",
+        "shutdown_ready, vm_running, not vm_leaving, idle",
+        seen(V.UP, L.OURS, global_maintenance=True, shutdown=ShutdownView(True, True)),
+        reason=R.CLUSTER_SHUTDOWN,
     ),
     Case(
         (S.GLOBAL_MAINTENANCE,),
@@ -277,12 +287,17 @@ _START = (
     Case(
         (S.UNKNOWN_LOCAL_VM, *STOPS, S.LOCAL_MAINTENANCE_MIGRATE_VM, S.LOCAL_MAINTENANCE),
         None,
-        "VDSM stays silent and the engine is not healthy: let other hosts try; "
-        "the VM lease forbids a second start if the VM does run here",
-        "lease_ours, not healthy, vdsm_silent_too_long",
-        seen(V.UNKNOWN, L.OURS, local_maintenance=True),
-        stopping(R.MAINTENANCE, vm_unknown_since=NOW - 60.0),
-        effect=E.RELEASE_LEASE,
+        "VDSM stays silent and the engine is bad: the guard ends the VM if it runs here, "
+        "and another host starts it",
+        "lease_ours, given_up, vdsm_silent_too_long, other_host_able",
+        seen(V.UNKNOWN, L.OURS, local_maintenance=True, health=BAD, peers=(peer(),)),
+        stopping(
+            R.MAINTENANCE,
+            vm_unknown_since=NOW - 60.0,
+            bad_since=NOW - 120.0,
+            was_healthy=True,
+        ),
+        effect=E.ABANDON_LEASE,
         reason=R.MAINTENANCE,
     ),
     Case(
@@ -439,6 +454,15 @@ _STARTING = (
     Case(
         (S.ENGINE_START,),
         None,
+        "the definition in use failed to start twice: start the VM from the last that did start",
+        "lease_ours, vm_absent, not_held_back, definition_failing",
+        seen(V.ABSENT, L.OURS, definition=WITH_FALLBACK),
+        Memory(failing="d1", failed_starts=2),
+        effect=E.START_VM,
+    ),
+    Case(
+        (S.ENGINE_START,),
+        None,
         "start the VM",
         "lease_ours, vm_absent, not_held_back",
         seen(V.ABSENT, L.OURS),
@@ -543,6 +567,24 @@ _RUNNING = (
         pause_seconds=0.0,
     ),
     Case(
+        RUNS,
+        S.ENGINE_FORCE_STOP,
+        "the VM has been paused for the whole grace time",
+        "paused_too_long",
+        seen(V.PAUSED, L.OURS, health=GOOD),
+        Memory(paused_since=NOW - 120.0),
+        reason=R.PAUSED,
+        failures=1,
+        pause_seconds=0.0,
+    ),
+    Case(
+        (S.ENGINE_UP,),
+        S.ENGINE_UP_BAD_HEALTH,
+        "the VM is paused, as by an I/O error",
+        "vm_paused",
+        seen(V.PAUSED, L.OURS, health=GOOD),
+    ),
+    Case(
         (S.ENGINE_UP,),
         S.ENGINE_UP_BAD_HEALTH,
         "the engine's health page is bad",
@@ -553,7 +595,7 @@ _RUNNING = (
         (S.ENGINE_UP_BAD_HEALTH,),
         S.ENGINE_STOP,
         "the engine has been bad for the whole grace time",
-        "vm_running, hung",
+        "vm_running, not vm_paused, hung",
         seen(V.UP, L.OURS, health=BAD),
         Memory(bad_since=NOW - 120.0),
         reason=R.HUNG,
@@ -578,6 +620,15 @@ _STOPPING = (
         "vm_running, lease_available, stop_over, idle",
         seen(V.UP, L.FREE, health=GOOD),
         stopping(R.HUNG),
+    ),
+    Case(
+        (S.ENGINE_STOP,),
+        S.ENGINE_FORCE_STOP,
+        "the VM is paused, and can't shut down in order",
+        "vm_paused, not stop_over",
+        seen(V.PAUSED, L.OURS, local_maintenance=True),
+        stopping(R.MAINTENANCE),
+        reason=R.MAINTENANCE,
     ),
     Case(
         (S.ENGINE_STOP,),
@@ -646,6 +697,14 @@ _STOPPING = (
         "vm_absent, lease_known, not lease_ours, gave_up_here, idle",
         seen(V.ABSENT, L.FREE),
         stopping(R.FAILED_TOO_OFTEN),
+    ),
+    Case(
+        STOPS,
+        S.GLOBAL_MAINTENANCE,
+        "the cluster is shut down: hosts may be powered off",
+        "shutting_down, vm_absent, lease_known, not lease_ours, idle",
+        seen(V.ABSENT, L.FREE, global_maintenance=True, shutdown=ShutdownView(True)),
+        stopping(R.CLUSTER_SHUTDOWN),
     ),
     Case(
         STOPS,

@@ -18,6 +18,7 @@ def test_kinds_read_as_requests() -> None:
     assert [kind.value for kind in EffectKind] == [
         "take lease",
         "release lease",
+        "abandon lease",
         "start VM",
         "shut VM down",
         "destroy VM",

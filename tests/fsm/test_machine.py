@@ -248,6 +248,8 @@ class World:
             held = dataclasses.replace(
                 lease(LeaseCondition.FREE), available_since=self.picture.now
             )
+        elif kind is EffectKind.ABANDON_LEASE:
+            held = lease(LeaseCondition.HELD)
         elif kind is EffectKind.START_VM:
             vm = VmView(VmCondition.UP)
         elif kind is EffectKind.SHUTDOWN_VM:
@@ -329,9 +331,10 @@ class TestNothingSticks:
         state, memory = stand
         if state in (State.AGENT_STOPPED, State.GLOBAL_MAINTENANCE):
             return
-        world = World(seen(VmCondition.UNKNOWN, LeaseCondition.OURS))
-        world.run(state, memory, int(POLICY.vdsm_silent_seconds) + 5, State.AGENT_STOPPED)
-        assert world.asked == [EffectKind.RELEASE_LEASE]
+        picture = seen(VmCondition.UNKNOWN, LeaseCondition.OURS, health=Health.BAD)
+        world = World(dataclasses.replace(picture, peers=(peer(),)))
+        world.run(state, memory, int(POLICY.start_timeout_seconds) + 5, State.AGENT_STOPPED)
+        assert world.asked == [EffectKind.ABANDON_LEASE]
 
     @pytest.mark.parametrize("state", ALMOST_ALL)
     def test_a_stop_is_heeded_everywhere(self, state: State) -> None:

@@ -40,7 +40,34 @@ class TestFailure:
         before = stand[1]
         after = failure(CONTEXT, before)
         again = dataclasses.replace(after, failures=before.failures, not_before=before.not_before)
-        assert again == before
+        if before.started_from != "d1" or before.was_healthy:
+            assert again == before
+        starts = {"failing": "", "failed_starts": 0, "start_fault": ""}
+        assert dataclasses.replace(again, **starts) == dataclasses.replace(before, **starts)
+
+    def test_a_start_that_failed_counts_against_its_definition(self) -> None:
+        memory = failure(CONTEXT, Memory(started_from="d1", start_fault="no such bus"))
+        assert (memory.failing, memory.failed_starts) == ("d1", 1)
+        memory = failure(CONTEXT, memory)
+        assert (memory.failing, memory.failed_starts) == ("d1", 2)
+        assert memory.start_fault == "no such bus"
+
+    def test_another_definitions_failures_count_for_nothing(self) -> None:
+        before = Memory(started_from="d1", failing="d8", failed_starts=7)
+        memory = failure(CONTEXT, before)
+        assert (memory.failing, memory.failed_starts) == ("d1", 1)
+
+    @pytest.mark.parametrize(
+        "before",
+        [
+            Memory(),
+            Memory(started_from="d0"),
+            Memory(started_from="d1", was_healthy=True),
+        ],
+        ids=["nobody knows", "the one before", "it was healthy"],
+    )
+    def test_not_the_definitions_fault(self, before: Memory) -> None:
+        assert failure(CONTEXT, before).failed_starts == 0
 
 
 def test_forgiven_failures_hold_nothing_back() -> None:

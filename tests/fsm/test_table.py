@@ -20,6 +20,7 @@ from ha_agent.fsm.observation import (
     LeaseCondition,
     Observation,
     OutcomeCode,
+    ShutdownView,
     VmCondition,
     VmExit,
     VmView,
@@ -176,6 +177,12 @@ def no_reason_left(memory: Memory, picture: Observation) -> Stand:
     return health(Health.GOOD)(*remember(stop_reason=StopReason.HUNG)(memory, picture))
 
 
+def shutting_down(memory: Memory, picture: Observation) -> Stand:
+    order = {"global_maintenance": True, "shutdown": ShutdownView(True, True)}
+    memory = dataclasses.replace(memory, stop_reason=StopReason.CLUSTER_SHUTDOWN)
+    return see(**order)(memory, picture)
+
+
 def not_yet_available(memory: Memory, picture: Observation) -> Stand:
     view = dataclasses.replace(picture.lease, available_since=NOW + 0.1)
     return memory, dataclasses.replace(picture, lease=view)
@@ -219,6 +226,21 @@ WAYS: dict[str, tuple[Tweak, ...]] = {
     "healthy": (health(Health.BAD), health(Health.UNKNOWN)),
     "not_healthy": (health(Health.GOOD),),
     "unhealthy": (health(Health.GOOD), health(Health.UNKNOWN)),
+    "given_up": (remember(bad_since=NOW - 119.9), health(Health.GOOD), health(Health.UNKNOWN)),
+    "vm_paused": (vm(V.UP), vm(V.UNKNOWN)),
+    "not_vm_paused": (vm(V.PAUSED),),
+    "paused_too_long": (remember(paused_since=NOW - 119.9), vm(V.UP)),
+    "shutdown_ready": (
+        see(shutdown=ShutdownView(True, False)),
+        see(shutdown=ShutdownView(False, True)),
+    ),
+    "shutting_down": (see(shutdown=ShutdownView()),),
+    "not_shutting_down": (shutting_down,),
+    "definition_failing": (
+        remember(failed_starts=1),
+        remember(failing="d9"),
+        see(definition=DefinitionView(available=True, identity="d1")),
+    ),
     "hung": (remember(bad_since=NOW - 119.9), health(Health.GOOD)),
     "starting_too_long": (remember(state_since=NOW - 599.9),),
     "stopping_too_long": (remember(state_since=NOW - 119.9),),
@@ -232,7 +254,7 @@ WAYS: dict[str, tuple[Tweak, ...]] = {
     "gave_up_here": (remember(stop_reason=StopReason.HUNG),),
     "nothing_to_stop": (remember(stop_reason=StopReason.HUNG),),
     "stop_over": (held(L.EXPIRED), remember(stop_reason=StopReason.LEASE_ELSEWHERE)),
-    "not_stop_over": (no_reason_left,),
+    "not_stop_over": (no_reason_left, see(local_maintenance=False)),
 }
 NEEDS = [(case, name) for case in CASES for name in case.guards]
 WITH_EFFECT = [row for row in TABLE if row.effect is not None]

@@ -18,7 +18,7 @@ from collections.abc import Coroutine
 from typing import Any, Callable, Optional
 
 from ha_agent.broker.lease import LeaseTimes
-from ha_agent.broker.snapshot import Report
+from ha_agent.broker.snapshot import OrderEntry, Report
 from ha_agent.fsm.observation import VmCondition, VmExit, VmView
 from ha_agent.fsm.policy import Policy
 from ha_agent.fsm.state import State
@@ -58,6 +58,8 @@ class Cluster:
         self.boot_seconds = 20.0
         self.definition = True
         self.global_maintenance = False
+        self.order: Optional[OrderEntry] = None
+        self.other_vms: dict[int, int] = {}
         self.blocks: dict[int, tuple[Report, float]] = {}
         self.log: list[str] = []
         self.times: list[tuple[float, str]] = []

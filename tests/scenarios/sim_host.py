@@ -17,7 +17,7 @@ from ha_agent.cycle import Cycle
 from ha_agent.errors import EnvironmentFault
 from ha_agent.fsm.effect import EffectKind
 from ha_agent.fsm.machine import Decision
-from ha_agent.fsm.observation import VmExit
+from ha_agent.fsm.observation import VmCondition, VmExit
 from ha_agent.instant import Instant, WallTime
 from ha_agent.perform import Performer
 from ha_agent.ports import DomainDefinition, LeaseAnswer
@@ -101,7 +101,12 @@ class SimBroker:
         if not lost:
             self.blocks = dict(cluster.blocks)
         hosts = tuple(
-            _entry(host_id, *self.blocks[host_id], cluster.now) for host_id in sorted(self.blocks)
+            replace(
+                _entry(host_id, *self.blocks[host_id], cluster.now),
+                order_seen=cluster.order.number if cluster.order else 0,
+                other_vms=cluster.other_vms.get(host_id, 0),
+            )
+            for host_id in sorted(self.blocks)
         )
         picture = Snapshot(
             version=0,
@@ -112,6 +117,7 @@ class SimBroker:
             lease=keeper.view(),
             hosts=hosts,
             global_maintenance=cluster.global_maintenance,
+            order=cluster.order,
             definition=DefinitionEntry(
                 available=cluster.definition and host.definition, identity="d1", stale=lost
             ),
@@ -246,7 +252,8 @@ class SimHost:
     def health(self) -> HealthEntry:
         since = self.hypervisor.running_since
         taken_at = self.clock.now()
-        if since is None or self.engine_hung:
+        paused = self.hypervisor.view.condition is VmCondition.PAUSED
+        if since is None or self.engine_hung or paused:
             return HealthEntry("bad", "no answer", taken_at)
         up = asyncio.get_running_loop().time() - since >= self.cluster.boot_seconds
         return HealthEntry("good" if up else "bad", "", taken_at)
@@ -275,6 +282,9 @@ class SimHost:
         if kind not in (EffectKind.SHUTDOWN_VM, EffectKind.DESTROY_VM):
             return
         if self.health().health != "good" or self.in_maintenance:
+            return
+        order = self.cluster.order
+        if order is not None and order.in_force and order.what == "shutdown":
             return
         lease = self.keeper.view().state if self.keeper else "unknown"
         assert lease == "expired", f"{self.name} stops a healthy engine:\n{self.cluster.story()}"

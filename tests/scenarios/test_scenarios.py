@@ -172,30 +172,6 @@ async def test_agent_restart_adopts_the_vm() -> None:
 
 
 @story
-async def test_vdsm_dead_while_the_engine_is_healthy() -> None:
-    """Nothing is known, nothing is done; when VDSM is back the VM is taken up again."""
-    cluster = Cluster()
-    await cluster.up_on(1)
-    cluster[1].hypervisor.answers = False
-    await cluster.pass_time(300.0)
-    assert cluster.state(1) is State.UNKNOWN_LOCAL_VM
-    assert cluster.running == [1]
-    cluster[1].hypervisor.answers = True
-    await cluster.until(State.ENGINE_UP, 1, seconds=5.0)
-    assert cluster[1].hypervisor.calls.count("create") == 1
-
-
-@story
-async def test_vdsm_dead_and_engine_dead() -> None:
-    """After a minute of silence others may try."""
-    cluster = Cluster()
-    await cluster.up_on(1)
-    cluster[1].hypervisor.answers = False
-    cluster[1].hypervisor.end(VmExit.CRASHED)
-    await cluster.until(State.ENGINE_UP, 2, seconds=cluster.policy.vdsm_silent_seconds + 40.0)
-
-
-@story
 async def test_vm_lease_held_elsewhere() -> None:
     """A VM that nobody's agent knows of: starts are refused, nobody counts them as crashes, and
     nobody hammers."""
