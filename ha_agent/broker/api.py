@@ -12,6 +12,7 @@ the socket's mode keeps others out altogether by default.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import Awaitable, Mapping
 from typing import Any, Callable
 
@@ -81,7 +82,8 @@ class Api:
             report = from_wire(Report, params.get("report"), where="report")
         except BadInput as fault:
             raise RpcRefusal("bad_argument", str(fault)) from fault
-        self._monitor.report(report)
+        # Events are for the timeline: on the board they would stay until the next report.
+        self._monitor.report(dataclasses.replace(report, events=()))
         self._on_report(report)
         return True
 

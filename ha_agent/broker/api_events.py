@@ -14,6 +14,7 @@ the guard process left in the run folder, so that a fence is told even when the 
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Mapping
 from typing import Any, Callable, Optional
@@ -29,6 +30,7 @@ from ha_agent.explain import document
 
 MAX_WAIT_SECONDS = 60.0
 _LOOK_SECONDS = 1.0
+_PAUSE_SECONDS = 0.01
 
 
 class EventsApi:
@@ -72,6 +74,8 @@ class Watch:
         while True:
             snapshot = self.look()
             await self._board.newer_than(snapshot.version, _LOOK_SECONDS)
+            # At the broker's end nothing on the board waits any more: others must have a turn.
+            await asyncio.sleep(_PAUSE_SECONDS)
 
     def look(self) -> Snapshot:
         """Compare once; returns the picture that was looked at."""

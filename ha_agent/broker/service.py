@@ -27,8 +27,10 @@ from ha_agent.broker.agent_watch import AgentWatch
 from ha_agent.broker.api import MAX_WAIT_SECONDS, Api
 from ha_agent.broker.api_arguments import Access
 from ha_agent.broker.api_definition import STORE_DEADLINES_SECONDS
+from ha_agent.broker.api_events import EventsApi, Watch
 from ha_agent.broker.block_store import BlockStore
 from ha_agent.broker.definition_parts import DefinitionParts
+from ha_agent.broker.event_log import EventLog
 from ha_agent.broker.fence_deadline import GuardFence
 from ha_agent.broker.identity import load_instance, read_boot_id
 from ha_agent.broker.lease import LeaseIdentity, LeaseTimes
@@ -95,6 +97,7 @@ class Broker:
             made_at=self._clock.now(),
         )
         self._board = Board(first, self._clock.now, self._live)
+        self._events = EventLog(state_dir, clock=self._clock)
         self._lease = self._lease_keeper()
         self._monitor = self._status_monitor()
         self._vdsm_client = vdsm_client(config.vdsm, self._clock, self._vdsm_connected)
@@ -146,12 +149,13 @@ class Broker:
             renew_deadline_seconds=config.renew_deadline_seconds,
         )
         self._lease_storage = FileLeaseStorage(self._lanes["lease"], str(config.path), identity)
+        self._fence = GuardFence(host.run_dir, vm_uuid, boot_id, str(config.qemu_marker or ""))
         return LeaseKeeper(
             self._lease_storage,
             times,
             identity,
             clock=self._clock,
-            fence=GuardFence(host.run_dir, vm_uuid, boot_id, str(config.qemu_marker or "")),
+            fence=self._fence,
             on_change=self._lease_changed,
         )
 
@@ -233,6 +237,7 @@ class Broker:
 
     def _reported(self, report: Report) -> None:
         """Watch the engine's page only where the VM is: elsewhere it tells nothing."""
+        self._events.add_reported(report.events)
         if report.watch_engine and self._watching is None:
             self._watching = asyncio.ensure_future(self._health_probe.run())
         elif not report.watch_engine and self._watching is not None:
@@ -273,9 +278,11 @@ class Broker:
                 **api.handlers(),
                 **self._definition.api(access).handlers(),
                 **self._maintenance.api(access).handlers(),
+                **EventsApi(self._board, self._events, self._clock).handlers(),
             },
             deadlines_seconds={
                 "snapshot": MAX_WAIT_SECONDS + 5.0,
+                "events": MAX_WAIT_SECONDS + 5.0,
                 "status": MAX_WAIT_SECONDS + 5.0,
                 "refresh": 3 * self._config.storage.ovf_deadline_seconds,
                 **STORE_DEADLINES_SECONDS,
@@ -294,6 +301,7 @@ class Broker:
         finally:
             self._readiness.stopping()
             self._board.wake()
+            self._events.wake()
             await server.stop()
             await self._end(tasks)
             if not inherited:
@@ -302,6 +310,7 @@ class Broker:
     async def _begin(self) -> list[Coroutine[Any, Any, None]]:
         for lane in self._lanes.values():
             await lane.start()
+        self._events.start()
         self._vdsm_client.start()
         self._lease.start()
         work = [
@@ -309,6 +318,7 @@ class Broker:
             self._monitor.run_writer(),
             *self._definition.work(),
             self._agent_watch.run(),
+            Watch(self._board, self._events, self._fence.result).run(),
             *self._maintenance.work(),
         ]
         if self._config.network.test != "none":
@@ -345,6 +355,7 @@ class Broker:
             task.cancel()
         await asyncio.wait(tasks)
         await self._lease.stop()
+        self._events.stop()
         await self._vdsm_client.close()
         for lane in self._lanes.values():
             await lane.close()

@@ -17,7 +17,14 @@ from ha_agent.broker.definition import DefinitionKeeper
 from ha_agent.broker.lease_cycle import LeaseKeeper, LeaseResult
 from ha_agent.broker.monitor import StatusMonitor
 from ha_agent.broker.rpc_server import Peer, RpcRefusal
-from ha_agent.broker.snapshot import DefinitionEntry, Report, Snapshot, from_wire, to_wire
+from ha_agent.broker.snapshot import (
+    DefinitionEntry,
+    EventEntry,
+    Report,
+    Snapshot,
+    from_wire,
+    to_wire,
+)
 from ha_agent.broker.watch import Board
 from ha_agent.instant import Instant
 
@@ -38,6 +45,8 @@ class Parts:
     asked: list[tuple[Any, ...]] = field(default_factory=list)
     current: Any = None
     gate: Optional[asyncio.Event] = None
+    on_board: Optional[Report] = None
+    told: tuple[EventEntry, ...] = ()
 
     def __post_init__(self) -> None:
         first = Snapshot(0, 1, "alpha", "vm", Instant(0.0))
@@ -62,8 +71,13 @@ class Parts:
         if self.gate is not None:
             await self.gate.wait()
 
+    def reported(self, report: Report) -> None:
+        self.asked.append(("on_report", report.watch_engine))
+        self.told = report.events
+
     def report(self, report: Report) -> None:
         self.asked.append(("report", report.score))
+        self.on_board = report
 
     async def refresh(self, *, read_again: bool = False) -> str:
         self.asked.append(("refresh", read_again))
@@ -79,7 +93,7 @@ class Parts:
             cast(StatusMonitor, self),
             cast(DefinitionKeeper, self),
             access=Access(os.getuid(), 36),
-            on_report=lambda report: self.asked.append(("on_report", report.watch_engine)),
+            on_report=self.reported,
             initialise_lease=self.initialise,
         )
         return await api.handlers()[verb](params, peer)
@@ -172,6 +186,14 @@ async def test_a_report_goes_to_the_monitor_and_the_service(parts: Parts) -> Non
     report = Report(score=42, watch_engine=True, made_at=Instant(1.0))
     assert await parts.call("publish", report=to_wire(report)) is True
     assert parts.asked == [("report", 42), ("on_report", True)]
+
+
+async def test_events_in_a_report_are_for_the_timeline_not_for_the_board(parts: Parts) -> None:
+    event = EventEntry("state", "x", serial=3)
+    report = Report(score=42, made_at=Instant(1.0), events=(event,))
+    await parts.call("publish", report=to_wire(report))
+    assert parts.told == (event,)
+    assert parts.on_board == Report(score=42, made_at=Instant(1.0))
 
 
 @pytest.mark.parametrize(

@@ -79,10 +79,20 @@ async def test_a_change_on_the_board_is_an_event(parts: Parts) -> None:
     watching = asyncio.ensure_future(parts.watch.run())
     await asyncio.sleep(0)
     parts.board.update(lease=LeaseEntry("held", host_id=2, host_name="beta", epoch=7))
-    for _ in range(5):
-        await asyncio.sleep(0)
+    await parts.log.newer_than(0, 30.0)
     assert parts.told == ["lease"]
     watching.cancel()
+
+
+async def test_the_end_of_the_broker_leaves_others_a_turn(parts: Parts) -> None:
+    watching = asyncio.ensure_future(parts.watch.run())
+    await asyncio.sleep(0)
+    parts.board.wake()
+    for _ in range(5):
+        await asyncio.sleep(0)
+    watching.cancel()
+    await asyncio.wait({watching})
+    assert watching.cancelled()
 
 
 async def test_storage_that_falls_silent_needs_no_change_on_the_board(parts: Parts) -> None:
