@@ -1,0 +1,318 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A simulated broker: the broker's own parts, put together as broker/service.py does.
+
+Real are the lease keeper and its storage, the status monitor and its blocks, the board, and the
+watch over a silent agent. Simulated are the storage lanes, the fence's file, what the probes
+find, and the definition, of which only the identity matters here. `BrokerCalls` is the agent's
+side of the socket: a broker that hangs makes calls run into their deadline, one that was killed
+refuses at once, and all work is done in the broker's process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any, Callable, Optional, TypeVar
+
+from ha_agent.broker.agent_watch import AgentWatch
+from ha_agent.broker.block_store import BlockStore
+from ha_agent.broker.lease import LeaseIdentity
+from ha_agent.broker.lease_cycle import LeaseKeeper
+from ha_agent.broker.lease_storage import FileLeaseStorage
+from ha_agent.broker.monitor import MonitorTimes, StatusMonitor
+from ha_agent.broker.snapshot import (
+    DefinitionEntry,
+    HealthEntry,
+    LeaseEntry,
+    NetworkEntry,
+    Report,
+    Snapshot,
+)
+from ha_agent.broker.watch import Board
+from ha_agent.broker_port import BrokerRefused
+from ha_agent.errors import DeadlineExceeded, EnvironmentFault
+from ha_agent.ports import DomainDefinition, LeaseAnswer
+from ha_agent.sim.guard import SimFence
+from ha_agent.sim.lane import SimLane
+from ha_agent.sim.loop import Process
+from ha_agent.sim.vdsm import SimVdsmCalls
+
+if TYPE_CHECKING:
+    from ha_agent.sim.host import SimHost
+
+T = TypeVar("T")
+
+# The configuration's defaults.
+PUBLISH_INTERVAL_SECONDS = 5.0
+_READ_INTERVAL_SECONDS = 2.0
+_HOST_ALIVE_SECONDS = 30.0
+_IO_DEADLINE_SECONDS = 5.0
+_HEALTH_INTERVAL_SECONDS = 2.0
+_HEALTH_DEADLINE_SECONDS = 5.0
+_NETWORK_INTERVAL_SECONDS = 10.0
+_NETWORK_SAMPLES = 5
+_CALL_DEADLINE_SECONDS = 10.0
+_MAX_HOSTS = 2000
+# As broker/service.py has them.
+_REPORT_INTERVALS = 3.0
+_BAD_HEALTH_GRACE_SECONDS = 120.0
+_SILENT_INTERVALS = 12.0
+
+
+class SimBroker:
+    """One host's broker process. Make it within its process (`Process.run`)."""
+
+    def __init__(self, host: SimHost, process: Process) -> None:
+        self.host = host
+        self.process = process
+        self._dice = host.dice.stream("broker")
+        loop = host.world.loop
+        self.lanes = [SimLane(loop, host.path, name) for name in ("lease", "status")]
+        clock = host.clock
+        first = Snapshot(0, host.host_id, host.name, host.world.vm_uuid, clock.now())
+        self.board = Board(first, clock.now, self._live)
+        identity = LeaseIdentity(host.host_id, host.name, host.instance, host.world.vm_uuid)
+        self.lease = LeaseKeeper(
+            FileLeaseStorage(self.lanes[0], "lease", identity),
+            host.world.spec.times,
+            identity,
+            clock=clock,
+            fence=SimFence(host),
+            on_change=self._lease_changed,
+        )
+        self.monitor = StatusMonitor(
+            BlockStore(
+                self.lanes[1],  # type: ignore[arg-type]  # it needs no more than `call`
+                "status",
+                clock=clock,
+                max_hosts=_MAX_HOSTS,
+                deadline_seconds=_IO_DEADLINE_SECONDS,
+            ),
+            self.board,
+            host.host_id,
+            host.name,
+            clock=clock,
+            times=MonitorTimes(
+                read_interval_seconds=_READ_INTERVAL_SECONDS,
+                host_alive_seconds=_HOST_ALIVE_SECONDS,
+                report_max_age_seconds=_REPORT_INTERVALS * PUBLISH_INTERVAL_SECONDS,
+            ),
+            may_write=lambda: self.lease.host_id.held,
+        )
+        vdsm = SimVdsmCalls(host, process, lambda: None)
+        self._agent_watch = AgentWatch(
+            self.board.read,
+            lambda: vdsm.vm_stats(host.world.vm_uuid),
+            self.lease,
+            clock=clock,
+            limit_seconds=_SILENT_INTERVALS * PUBLISH_INTERVAL_SECONDS,
+            grace_seconds=_BAD_HEALTH_GRACE_SECONDS,
+            watch_engine=lambda: self._watch_engine(True),
+        )
+        self._network: Optional[NetworkEntry] = None
+        self._tests: list[bool] = []
+        self._health: Optional[HealthEntry] = None
+        self._watching: Optional[asyncio.Task[None]] = None
+        self._definition = ""
+        self.lease.start()
+        for work in (
+            self.monitor.run(),
+            self.monitor.run_writer(),
+            self._agent_watch.run(),
+            self._test_network(),
+            self._read_definition(),
+        ):
+            process.spawn(work)
+
+    # What the agent asks for -------------------------------------------------------------
+
+    async def publish(self, report: Report) -> None:
+        """Take the agent's report."""
+        self.monitor.report(report)
+        self._watch_engine(report.watch_engine)
+
+    def _watch_engine(self, wanted: bool) -> None:
+        if wanted and self._watching is None:
+            self._watching = self.process.spawn(self._watch_health())
+        elif not wanted and self._watching is not None:
+            self._watching.cancel()
+            self._watching = self._health = None
+            self.board.update(health=HealthEntry())
+
+    async def take_lease(self, expected_epoch: int, why: str) -> LeaseAnswer:
+        """Take the lease for the agent."""
+        result = await self.lease.acquire(expected_epoch, why)
+        return LeaseAnswer(result.ok, result.reason, self.board.read())
+
+    async def release_lease(self, why: str) -> LeaseAnswer:
+        """Release it."""
+        result = await self.lease.release(why)
+        return LeaseAnswer(result.ok, result.reason, self.board.read())
+
+    async def domain_definition(self) -> DomainDefinition:
+        """Return the definition that this broker holds: its XML is its identity here."""
+        if not self._definition:
+            raise BrokerRefused("not_ready", "no definition of the engine VM")
+        return DomainDefinition(self._definition, self._definition)
+
+    async def stop(self) -> None:
+        """As `systemctl stop`: the fence is disarmed, the record stays."""
+        await self.lease.stop()
+
+    # Its parts ---------------------------------------------------------------------------
+
+    def pushed(self, identity: str) -> None:
+        """The engine pushes a definition."""
+        if "definition-gone" not in self.host.faults:
+            self._definition = identity
+            self._tell_definition()
+
+    def _tell_definition(self) -> None:
+        gone = "definition-gone" in self.host.faults or not self.host.path.calm
+        self.board.update(
+            definition=DefinitionEntry(
+                available=bool(self._definition),
+                identity=self._definition,
+                memory_mib=4096,
+                stale=gone and bool(self._definition),
+                problem="the store can't be read" if gone else "",
+            )
+        )
+
+    async def _read_definition(self) -> None:
+        while True:
+            await self.host.clock.sleep(0.3)
+            if "definition-gone" not in self.host.faults and self.host.path.calm:
+                self._definition = self.host.world.definition
+            else:
+                self._definition = self._definition or self.host.known_definition
+            self.host.known_definition = self._definition
+            self._tell_definition()
+            await self.host.clock.sleep(59.7 if self._definition else 4.7)
+
+    def _live(self) -> dict[str, Any]:
+        storage, hold = self.monitor.storage, self.lease.host_id
+        storage = dataclasses.replace(
+            storage,
+            problem=storage.problem or ("" if hold.held else hold.reason),
+            workers_replaced=sum(lane.replaced for lane in self.lanes),
+            workers_stuck=sum(lane.stuck() for lane in self.lanes),
+        )
+        live: dict[str, Any] = {"lease": self.lease.view(), "storage": storage}
+        if self._network is not None:
+            live["network"] = self._network
+        if self._health is not None and self._watching is not None:
+            live["health"] = self._health
+        return live
+
+    def _lease_changed(self, view: LeaseEntry) -> None:
+        self.host.lease_seen(view)
+        self.board.update(lease=view)
+
+    async def _watch_health(self) -> None:
+        clock = self.host.clock
+        while True:
+            begun = clock.now()
+            page = self.host.world.page(self.host)
+            if page == "silent":
+                await clock.sleep(_HEALTH_DEADLINE_SECONDS)
+                seconds = _HEALTH_DEADLINE_SECONDS
+                entry = HealthEntry("bad", f"no complete answer within {seconds:g} s", begun)
+            else:
+                await clock.sleep(self._dice.uniform(0.01, 0.1))
+                detail = "" if page == "good" else "status 503"
+                entry = HealthEntry(page, detail, begun)
+            before, self._health = self._health, entry
+            if before is None or (before.health, before.detail) != (entry.health, entry.detail):
+                self.board.update(health=entry)
+            await clock.sleep(_HEALTH_INTERVAL_SECONDS - (clock.now() - begun))
+
+    async def _test_network(self) -> None:
+        clock = self.host.clock
+        while True:
+            begun = clock.now()
+            faults = self.host.faults
+            lost = "network-lost" in faults or self._dice.chance(faults.get("network-flaky", 0.0))
+            self._tests = [*self._tests, not lost][-_NETWORK_SAMPLES:]
+            share = self._tests.count(False) / len(self._tests)
+            before = self._network
+            self._network = NetworkEntry(share, "no answer" if lost else "", begun)
+            if before is None or before.share_lost != share:
+                self.board.update(network=self._network)
+            await clock.sleep(_NETWORK_INTERVAL_SECONDS)
+
+
+class BrokerCalls:
+    """ports.Broker of the agent of a host: calls to whatever broker runs there."""
+
+    def __init__(self, host: SimHost, lease_deadline_seconds: float) -> None:
+        self._host = host
+        self._lease_deadline_seconds = lease_deadline_seconds
+
+    async def snapshot(self, since_version: int, wait_seconds: float) -> Snapshot:
+        def ask(broker: SimBroker) -> Coroutine[Any, Any, Snapshot]:
+            return broker.board.newer_than(since_version, wait_seconds)
+
+        return await self._call("snapshot", ask, wait_seconds + 5.0)
+
+    async def publish(self, report: Report) -> None:
+        await self._call("publish", lambda b: b.publish(report), _CALL_DEADLINE_SECONDS)
+
+    async def take_lease(self, expected_epoch: int, why: str) -> LeaseAnswer:
+        def ask(broker: SimBroker) -> Coroutine[Any, Any, LeaseAnswer]:
+            return broker.take_lease(expected_epoch, why)
+
+        return await self._call("lease.take", ask, self._lease_deadline_seconds)
+
+    async def release_lease(self, why: str) -> LeaseAnswer:
+        return await self._call(
+            "lease.release", lambda b: b.release_lease(why), self._lease_deadline_seconds
+        )
+
+    async def domain_definition(self) -> DomainDefinition:
+        return await self._call(
+            "definition.domain", lambda b: b.domain_definition(), _CALL_DEADLINE_SECONDS
+        )
+
+    async def _call(
+        self,
+        verb: str,
+        ask: Callable[[SimBroker], Coroutine[Any, Any, T]],
+        deadline_seconds: float,
+    ) -> T:
+        broker = self._host.broker
+        if broker is None:
+            raise EnvironmentFault(f"broker of {self._host.name} can't be reached: refused")
+        loop = self._host.world.loop
+        answer: asyncio.Future[T] = loop.create_future()
+        served = broker.process.spawn(_serve(ask(broker), answer))
+
+        def lost() -> None:
+            if not answer.done():
+                answer.set_exception(EnvironmentFault(f"broker, {verb}: the connection ended"))
+
+        def expire() -> None:
+            if not answer.done():
+                answer.set_exception(DeadlineExceeded(f"broker, {verb}", deadline_seconds))
+
+        broker.process.on_killed.append(lost)
+        timer = loop.call_later(deadline_seconds, expire)
+        try:
+            return await answer
+        finally:
+            timer.cancel()
+            del served
+            if lost in broker.process.on_killed:
+                broker.process.on_killed.remove(lost)
+
+
+async def _serve(work: Coroutine[Any, Any, T], answer: asyncio.Future[T]) -> None:
+    try:
+        value = await work
+    except EnvironmentFault as fault:
+        if not answer.done():
+            answer.set_exception(fault)
+    else:
+        if not answer.done():
+            answer.set_result(value)
