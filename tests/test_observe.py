@@ -13,6 +13,7 @@ from ha_agent.broker.snapshot import (
     HostEntry,
     LeaseEntry,
     NetworkEntry,
+    OrderEntry,
     Snapshot,
 )
 from ha_agent.fsm.observation import (
@@ -23,6 +24,7 @@ from ha_agent.fsm.observation import (
     Outcome,
     OutcomeCode,
     PeerView,
+    ShutdownView,
     VmCondition,
     VmExit,
     VmView,
@@ -229,7 +231,7 @@ def test_what_the_broker_says() -> None:
     assert [peer.host_id for peer in seen.peers] == [2], "we are no peer of ours"
     assert seen.published_score == 3000
     assert seen.global_maintenance is True
-    assert dataclasses.astuple(seen.definition) == (True, "d1", 4096, True, "torn")
+    assert dataclasses.astuple(seen.definition) == (True, "d1", 4096, True, "torn", "")
     assert (seen.health.health, seen.health.taken_at) == (Health.GOOD, NOW - 1.0)
     assert seen.facts == HostFacts(network_share_lost=0.25, cpu_load=0.5)
     assert seen.lease == LeaseView(LeaseCondition.FREE, epoch=7, available_since=NOW - 3.0)
@@ -311,3 +313,28 @@ def test_bad_health_has_its_reason() -> None:
     assert observe.engine_status(up, Health.BAD, "HTTP 503")["reason"] == "HTTP 503"
     silent = observe.engine_status(up, Health.UNKNOWN, "")
     assert silent["reason"] == "the engine's health page has not answered yet"
+
+
+ORDER = OrderEntry(4, "shutdown", "root", in_force=True)
+SEEN = (HostEntry(1, "h1", alive=True, order_seen=4), HostEntry(2, "h2", alive=True, order_seen=4))
+
+
+@pytest.mark.parametrize(
+    ("fields", "view"),
+    [
+        ({"global_maintenance": None, "order": ORDER}, None),
+        ({"order": None}, ShutdownView()),
+        ({"order": dataclasses.replace(ORDER, what="maintenance")}, ShutdownView()),
+        ({"order": dataclasses.replace(ORDER, in_force=False)}, ShutdownView()),
+        ({"order": ORDER}, ShutdownView(True, True)),
+        (
+            {"order": ORDER, "hosts": (SEEN[0], dataclasses.replace(SEEN[1], other_vms=2))},
+            ShutdownView(True, False, "2 other VMs on h2 to end"),
+        ),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_the_order_to_shut_down(fields: dict[str, Any], view: Optional[ShutdownView]) -> None:
+    snapshot = picture(**{"global_maintenance": True, "hosts": SEEN, **fields})
+    seen = observe.observation(NOW, 1, observe.Inputs(snapshot=snapshot), [])
+    assert seen.shutdown == view

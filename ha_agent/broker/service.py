@@ -50,7 +50,6 @@ from ha_agent.broker.probes.from_config import (
 from ha_agent.broker.probes.loop import ProbeLoop
 from ha_agent.broker.rpc_server import RpcServer, ServerLimits
 from ha_agent.broker.snapshot import (
-    DefinitionEntry,
     HealthEntry,
     LeaseEntry,
     Report,
@@ -108,7 +107,7 @@ class Broker:
             self._lanes["definition"],
             clock=self._clock,
             picture=self._board.read,
-            on_change=self._definition_changed,
+            on_change=lambda entry: self._board.update(definition=entry),
         )
         self._maintenance = MaintenanceParts(
             config, vdsm, self._monitor, self._board, clock=self._clock, boot_id=read_boot_id()
@@ -116,9 +115,11 @@ class Broker:
         self._agent_watch = AgentWatch(
             self._board.read,
             lambda: vdsm.vm_stats(config.engine.vm_uuid),
-            self._lease.release,
+            self._lease,
             clock=self._clock,
             limit_seconds=_SILENT_INTERVALS * config.status.publish_interval_seconds,
+            grace_seconds=config.engine.bad_health_grace_seconds,
+            watch_engine=lambda: self._watch_engine(True),
         )
         self._health_probe = self._make_health_probe()
         self._network_probe = network_loop(config.network, self._clock, self._network_changed)
@@ -224,9 +225,6 @@ class Broker:
     def _vdsm_connected(self) -> None:
         self._definition.connected()
 
-    def _definition_changed(self, entry: DefinitionEntry) -> None:
-        self._board.update(definition=entry)
-
     def _health_changed(self, sample: HealthSample) -> None:
         entry = health_entry(sample)
         log.info("engine health: %s (%s)", entry.health, entry.detail)
@@ -236,11 +234,14 @@ class Broker:
         self._board.update(network=network_entry(sample, self._network_probe.samples))
 
     def _reported(self, report: Report) -> None:
-        """Watch the engine's page only where the VM is: elsewhere it tells nothing."""
         self._events.add_reported(report.events)
-        if report.watch_engine and self._watching is None:
+        self._watch_engine(report.watch_engine)
+
+    def _watch_engine(self, wanted: bool) -> None:
+        """Watch the engine's page only where the VM is: elsewhere it tells nothing."""
+        if wanted and self._watching is None:
             self._watching = asyncio.ensure_future(self._health_probe.run())
-        elif not report.watch_engine and self._watching is not None:
+        elif not wanted and self._watching is not None:
             self._watching.cancel()
             self._watching = None
             self._health_probe = self._make_health_probe()

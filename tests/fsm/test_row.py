@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -42,7 +43,7 @@ class TestFailure:
         again = dataclasses.replace(after, failures=before.failures, not_before=before.not_before)
         if before.started_from != "d1" or before.was_healthy:
             assert again == before
-        starts = {"failing": "", "failed_starts": 0, "start_fault": ""}
+        starts: dict[str, Any] = {"failing": "", "failed_starts": 0, "start_fault": ""}
         assert dataclasses.replace(again, **starts) == dataclasses.replace(before, **starts)
 
     def test_a_start_that_failed_counts_against_its_definition(self) -> None:
