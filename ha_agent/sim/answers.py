@@ -79,6 +79,10 @@ def _orders(fault: Fault, enabled: bool) -> Optional[float]:
     return end_of(fault) if fault.value == "on" and fault.duration_seconds else None
 
 
+def _stops_agent(fault: Fault) -> bool:
+    return fault.kind in ("hang", "suspend", "power-off", "kill", "kill-at", "stop")
+
+
 def _holds_writes(fault: Fault) -> bool:
     return fault.kind in ("storage-hang", "storage-slow", "suspend", "hang")
 
@@ -98,33 +102,20 @@ class StatusAnswered:
 
 
 class KeepsTicking:
-    """An agent waits on nothing: while its process runs, it ticks, whatever hangs."""
+    """An agent waits on nothing: while its process runs, it ticks, whatever hangs. One that was
+    stopped or asleep has ticked before that; it has a moment to do so again."""
 
     name = "keeps-ticking"
 
     def __init__(self, ground: Ground, report: Report) -> None:
         self._ground, self._report = ground, report
-        self._ticked: dict[int, float] = {}
 
     def saw(self, event: e.Event) -> None:
-        """Look at each tick, and at the end."""
-        if isinstance(event, e.Decided):
-            self._late(event.host_id, event.at_seconds)
-            self._ticked[event.host_id] = event.at_seconds
-        elif isinstance(event, e.ProcessChanged) and event.process == "agent":
-            if event.state == "up":
-                self._ticked[event.host_id] = event.at_seconds
-            else:
-                self._late(event.host_id, event.at_seconds)
-                self._ticked.pop(event.host_id, None)
-        elif isinstance(event, e.Ended):
-            for host_id in tuple(self._ticked):
-                self._late(host_id, event.at_seconds)
-
-    def _late(self, host_id: int, at_seconds: float) -> None:
-        ticked = self._ticked.get(host_id)
-        if ticked is not None and at_seconds - ticked > TICK_SECONDS:
-            self._report(self.name, f"h{host_id}: no tick for {at_seconds - ticked:.1f} s")
+        """Look at the last tick."""
+        if not isinstance(event, e.Ticked) or event.ago_seconds <= TICK_SECONDS:
+            return
+        if not self._ground.trouble(event.host_id, _stops_agent, event.at_seconds, TICK_SECONDS):
+            self._report(self.name, f"h{event.host_id}: no tick for {event.ago_seconds:.1f} s")
 
 
 class EffectsEnd:

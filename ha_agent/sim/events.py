@@ -108,7 +108,8 @@ class StatusAnswered:
 
 @dataclass(frozen=True)
 class Decided:
-    """An agent's tick with its score; `effect` is what it asks for: (serial, kind), or None."""
+    """A tick of an agent in which anything changed, with its score; `effect` is what it asks
+    for: (serial, kind), or None."""
 
     at_seconds: float
     host_id: int
@@ -148,6 +149,15 @@ class ProcessChanged:
 
 
 @dataclass(frozen=True)
+class Ticked:
+    """A look at an agent that runs: how long ago it ticked last."""
+
+    at_seconds: float
+    host_id: int
+    ago_seconds: float
+
+
+@dataclass(frozen=True)
 class Ended:
     """The simulation is over."""
 
@@ -167,5 +177,6 @@ Event = Union[
     EffectEnded,
     HealthChanged,
     ProcessChanged,
+    Ticked,
     Ended,
 ]

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import Optional, Protocol
+from typing import Callable, Optional, Protocol
 
 from ha_agent.sim import answers, checkers, liveness
 from ha_agent.sim import events as e
@@ -40,8 +40,10 @@ RULES = (
 class Rules:
     """Give `saw` to the world as a subscriber; it must hear of everything, in order."""
 
-    def __init__(self, spec: Spec) -> None:
+    def __init__(self, spec: Spec, violate: Callable[[str, str], None] = lambda *_: None) -> None:
+        """`violate` is called with each violation's checker and words, too."""
         self.violations: list[Violation] = []
+        self._violate = violate
         self._ground = Ground(spec)
         self._at_seconds = 0.0
         self._checkers: tuple[Checker, ...] = tuple(
@@ -62,3 +64,4 @@ class Rules:
     def _report(self, name: str, what: str) -> None:
         if len(self.violations) < VIOLATIONS_MAX:
             self.violations.append(Violation(self._at_seconds, name, what))
+            self._violate(name, what)
