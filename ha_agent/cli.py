@@ -16,15 +16,28 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Optional
+from typing import TYPE_CHECKING, Optional
 
-from ha_agent import __version__, cli_ovf, cli_shared_config, cli_simulate, cli_store, config
+from ha_agent import (
+    __version__,
+    cli_cluster,
+    cli_explain,
+    cli_maintenance,
+    cli_ovf,
+    cli_shared_config,
+    cli_simulate,
+    cli_store,
+    config,
+)
 from ha_agent.broker import rpc_call
 from ha_agent.broker.snapshot import DefinitionEntry, Snapshot, from_wire
 from ha_agent.cli_command import DONE, FAILED, USAGE, Command, Parser, Verbs, fail
 from ha_agent.clock import SystemClock
 from ha_agent.errors import HaAgentError
 from ha_agent.status_text import predecessor_json, status_text
+
+if TYPE_CHECKING:
+    from ha_agent.fsm.policy import Policy
 
 
 def _status(command: Command) -> int:
@@ -33,20 +46,6 @@ def _status(command: Command) -> int:
         print(json.dumps(predecessor_json(snapshot)))
     else:
         sys.stdout.write(status_text(snapshot, SystemClock().wall()))
-    return DONE
-
-
-def _maintenance(command: Command) -> int:
-    mode = command.arguments.mode
-    wishes = [("local", False), ("global", False)] if mode == "none" else [(mode, True)]
-    for scope, enabled in wishes:
-        command.ask("maintenance.set", {"scope": scope, "enabled": enabled})
-    if mode == "none":
-        print("local and global maintenance are off")
-    elif mode == "local":
-        print("local maintenance is on; the engine VM, if it is here, moves to another host")
-    else:
-        print("global maintenance is on; no host starts or stops the engine VM")
     return DONE
 
 
@@ -100,6 +99,12 @@ def _run(command: Command) -> int:
     return agent.run(command.settings)
 
 
+def _policy_of(settings: config.Config) -> Policy:
+    from ha_agent import agent  # late, as above
+
+    return agent.policy_of(settings)
+
+
 def _parser(wants_json: bool) -> argparse.ArgumentParser:
     parser = Parser(prog="ha-agent", description="High availability for oVirt's hosted engine.")
     parser.wants_json = wants_json
@@ -108,13 +113,14 @@ def _parser(wants_json: bool) -> argparse.ArgumentParser:
     verbs = Verbs(parser, wants_json)
     status = verbs.asking("status", "where the engine VM is, and how every host does", _status)
     status.add_argument("--json", action="store_true", help="the predecessor's JSON object")
-    maintenance = verbs.asking("maintenance", "set or clear maintenance", _maintenance)
-    maintenance.add_argument("mode", choices=("local", "global", "none"))
+    cli_maintenance.add(verbs)
+    cli_cluster.add(verbs)
     verbs.asking("refresh", "read the engine VM's definition from the store now", _refresh)
     cli_ovf.add(verbs)
     cli_store.add(verbs)
     cli_shared_config.add(verbs)
     cli_simulate.add(verbs)
+    cli_explain.add(verbs, _policy_of)
     can_do = verbs.asking(
         "can-do",
         "ask whether an action would hurt the hosted engine; exit code 1: it would",

@@ -12,9 +12,12 @@ from typing import Any, Optional
 
 from ha_agent.broker.snapshot import DefinitionEntry, HostEntry, Snapshot
 from ha_agent.instant import Instant, WallTime
-
-# The agent reports every few seconds, whatever happens.
-_AGENT_SILENT_SECONDS = 20.0
+from ha_agent.maintenance_text import (
+    AGENT_SILENT_SECONDS,
+    duration_text,
+    global_lines,
+    local_lines,
+)
 
 
 def predecessor_json(snapshot: Snapshot) -> dict[str, Any]:
@@ -45,9 +48,10 @@ def predecessor_json(snapshot: Snapshot) -> dict[str, Any]:
 def status_text(snapshot: Snapshot, today: Optional[WallTime] = None) -> str:
     """Return the whole of `ha-agent status`. What other hosts wrote can't steer a terminal.
 
-    With `today` the age of a definition is told, which may be older than this boot.
+    With `today` the age of a definition is told, which may be older than this boot, and times of
+    this day without their date.
     """
-    parts = [_headline(snapshot), _table(snapshot), _here(snapshot)]
+    parts = [_headline(snapshot, today), _table(snapshot), _here(snapshot)]
     warnings = _warnings(snapshot, today)
     if warnings:
         parts.append("\n".join(f"! {warning}" for warning in warnings))
@@ -55,26 +59,13 @@ def status_text(snapshot: Snapshot, today: Optional[WallTime] = None) -> str:
     return "".join(c if c.isprintable() or c == "\n" else "?" for c in text)
 
 
-def duration_text(seconds: float) -> str:
-    """Return a duration as people say it: 0.4 s, 12 s, 3 min 5 s, 2 h 3 min, 4 d 1 h."""
-    if seconds < 10:
-        return f"{max(0.0, seconds):.1f} s"
-    whole = int(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    if whole < 86400:
-        return f"{whole // 3600} h {whole % 3600 // 60} min"
-    return f"{whole // 86400} d {whole % 86400 // 3600} h"
-
-
 def _age(now: Instant, then: Optional[Instant]) -> str:
     return "never" if then is None else f"{duration_text(now - then)} ago"
 
 
-def _headline(snapshot: Snapshot) -> str:
-    return "\n".join((_engine_line(snapshot), _lease_line(snapshot), _maintenance_line(snapshot)))
+def _headline(snapshot: Snapshot, today: Optional[WallTime]) -> str:
+    lines = [_engine_line(snapshot), _lease_line(snapshot)]
+    return "\n".join([*lines, *global_lines(snapshot, today), *local_lines(snapshot)])
 
 
 def _engine_line(snapshot: Snapshot) -> str:
@@ -132,11 +123,6 @@ def _lease_line(snapshot: Snapshot) -> str:
     return f"Lease: {lease.state}; {looked}"
 
 
-def _maintenance_line(snapshot: Snapshot) -> str:
-    words = {True: "ON: nobody starts or stops the engine VM", False: "off", None: "not known yet"}
-    return f"Global maintenance: {words[snapshot.global_maintenance]}"
-
-
 def _table(snapshot: Snapshot) -> str:
     rows = [("ID", "HOST", "LIVE", "SCORE", "STATE", "ENGINE VM", "MAINTENANCE", "LAST CHANGE")]
     for host in snapshot.hosts:
@@ -166,7 +152,8 @@ def _live_word(host: HostEntry) -> str:
         return "bad block"
     if host.stopped:
         return "stopped"
-    return "yes" if host.alive else "no"
+    word = "yes" if host.alive else "no"
+    return f"{word}, predecessor" if host.predecessor else word
 
 
 def _engine_words(host: HostEntry) -> str:
@@ -227,7 +214,7 @@ def _warnings(snapshot: Snapshot, today: Optional[WallTime]) -> list[str]:
     now, agent, storage = snapshot.made_at, snapshot.agent, snapshot.storage
     lease = snapshot.lease
     warnings = []
-    if agent.made_at is not None and now - agent.made_at > _AGENT_SILENT_SECONDS:
+    if agent.made_at is not None and now - agent.made_at > AGENT_SILENT_SECONDS:
         since = _age(now, agent.made_at)
         warnings.append(f"this host's agent last reported {since}: does ha-agent run?")
     if lease.state in ("unknown", "unreadable") and lease.detail:

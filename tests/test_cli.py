@@ -76,15 +76,6 @@ def test_a_refusal_is_told_with_its_code(folder: Path, broker: FakeBroker) -> No
     assert error_in(ha_agent(folder, "status", "--json").stdout)["code"] == "denied"
 
 
-def test_maintenance_none_clears_both(folder: Path, broker: FakeBroker) -> None:
-    broker.answers["maintenance.set"] = (None, {})
-    assert ha_agent(folder, "maintenance", "none").returncode == 0
-    assert broker.asked == [
-        ("maintenance.set", {"scope": "local", "enabled": False}),
-        ("maintenance.set", {"scope": "global", "enabled": False}),
-    ]
-
-
 @pytest.mark.parametrize(
     "words",
     [(), ("stauts",), ("maintenance", "loacl"), ("status", "--timeout", "0"), ("status", "x")],

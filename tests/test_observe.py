@@ -220,7 +220,12 @@ def test_what_the_broker_says() -> None:
         hosts=hosts,
         global_maintenance=True,
         definition=DefinitionEntry(
-            available=True, identity="d1", memory_mib=4096, stale=True, problem="torn"
+            available=True,
+            identity="d1",
+            memory_mib=4096,
+            stale=True,
+            problem="torn",
+            fallback="d0",
         ),
         health=HealthEntry("good", "fine", NOW - 1.0),
         network=NetworkEntry(share_lost=0.25),
@@ -231,7 +236,7 @@ def test_what_the_broker_says() -> None:
     assert [peer.host_id for peer in seen.peers] == [2], "we are no peer of ours"
     assert seen.published_score == 3000
     assert seen.global_maintenance is True
-    assert dataclasses.astuple(seen.definition) == (True, "d1", 4096, True, "torn", "")
+    assert dataclasses.astuple(seen.definition) == (True, "d1", 4096, True, "torn", "d0")
     assert (seen.health.health, seen.health.taken_at) == (Health.GOOD, NOW - 1.0)
     assert seen.facts == HostFacts(network_share_lost=0.25, cpu_load=0.5)
     assert seen.lease == LeaseView(LeaseCondition.FREE, epoch=7, available_since=NOW - 3.0)

@@ -13,6 +13,7 @@ from ha_agent.broker.snapshot import (
     HealthEntry,
     HostEntry,
     LeaseEntry,
+    OrderEntry,
     PenaltyEntry,
     PendingEntry,
     Report,
@@ -20,7 +21,7 @@ from ha_agent.broker.snapshot import (
     StorageEntry,
 )
 from ha_agent.instant import Instant, WallTime
-from ha_agent.status_text import duration_text, predecessor_json, status_text
+from ha_agent.status_text import predecessor_json, status_text
 
 NOW = Instant(1000.0)
 UP = {"vm": "up", "health": "good", "detail": "Up"}
@@ -146,6 +147,23 @@ def test_a_bad_block_is_named() -> None:
     assert "bad block" in text
 
 
+def test_a_host_of_the_predecessors_version_is_told() -> None:
+    row = line_of(status_text(with_host2(predecessor=True)), "host2")
+    assert row[2:4] == ["yes,", "predecessor"]
+
+
+def test_who_set_maintenance_stands_at_the_top() -> None:
+    order = OrderEntry(7, "maintenance", "root", 1, "host1", 0.0, reason="a\x1b[2J", in_force=True)
+    hosts = (host(1), host(2, maintenance=True, maintenance_note="by root: disks"))
+    text = status_text(replace(PICTURE, global_maintenance=True, order=order, hosts=hosts))
+    top = text.splitlines()[2:5]
+    assert "by root on host1: a?[2J" in top[0]
+    assert top[1:] == [
+        "  nobody starts or stops the engine VM",
+        "Local maintenance of host2: by root: disks",
+    ]
+
+
 def test_a_stopped_agent_is_told() -> None:
     assert line_of(status_text(with_host2(stopped=True)), "host2")[2] == "stopped"
 
@@ -253,21 +271,6 @@ def test_before_anything_is_known() -> None:
 def test_what_others_write_can_not_steer_a_terminal(text: str) -> None:
     shown = status_text(with_host2(state=text, host_name=text, engine_status={"vm": text}))
     assert all(char.isprintable() or char == "\n" for char in shown)
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (-1, "0.0 s"),
-        (9.94, "9.9 s"),
-        (59.9, "59 s"),
-        (60, "1 min 0 s"),
-        (3660, "1 h 1 min"),
-        (90000, "1 d 1 h"),
-    ],
-)
-def test_durations(seconds: float, text: str) -> None:
-    assert duration_text(seconds) == text
 
 
 def test_the_predecessors_json() -> None:
