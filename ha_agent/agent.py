@@ -24,6 +24,7 @@ from ha_agent.broker_port import SocketBroker
 from ha_agent.clock import SystemClock
 from ha_agent.config_schema import Config
 from ha_agent.cycle import Cycle, CycleTimes
+from ha_agent.decision_file import FOLDER_NAME, DecisionRing, Recorder
 from ha_agent.errors import BadInput, EnvironmentFault
 from ha_agent.file_watch import FileWatch
 from ha_agent.fsm.observation import VmCondition
@@ -101,6 +102,7 @@ class Agent:
         )
         self._broker = SocketBroker(rpc, lease_deadline_seconds=config.lease.lease_expiry_seconds)
         self._rpc = rpc
+        self._decisions = Recorder(DecisionRing(config.host.state_dir / FOLDER_NAME))
         self.cycle = Cycle(
             config.host.id,
             policy_of(config),
@@ -112,6 +114,7 @@ class Agent:
                 vm_max_age_seconds=vdsm.poll_interval_seconds + vdsm.call_deadline_seconds,
             ),
             wake=self._wake.set,
+            on_decision=lambda step: self._decisions.record(step, self._clock.wall()),
         )
 
     async def run(self) -> None:
@@ -128,6 +131,7 @@ class Agent:
             folders=self._config.folders,
         )
         self._read_maintenance(maintenance)
+        self._decisions.start()
         self._vdsm_client.start()
         tasks = [
             loop.create_task(task)
@@ -149,6 +153,7 @@ class Agent:
             await self.cycle.finish(_STOP_DEADLINE_SECONDS)
             await self._vdsm_client.close()
             await self._rpc.close()
+            self._decisions.stop()
 
     async def _tick_until_stopped(self, tasks: list[asyncio.Task[None]]) -> None:
         interval_seconds = self._config.agent.tick_interval_seconds

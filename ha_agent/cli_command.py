@@ -36,19 +36,34 @@ class Command:
         given = self.arguments.config
         return config.load([given] if given else [], os.environ)
 
-    def ask(self, method: str, params: Optional[dict[str, Any]] = None) -> Any:
-        """Call the broker within --timeout. Raises EnvironmentFault, RpcCallFailed."""
+    def ask(
+        self,
+        method: str,
+        params: Optional[dict[str, Any]] = None,
+        *,
+        more_seconds: float = 0.0,
+    ) -> Any:
+        """Call the broker within --timeout, and `more_seconds` for a call that is to wait.
+
+        Raises EnvironmentFault, RpcCallFailed.
+        """
         return rpc_call.call_once(
             str(self.settings.broker.socket),
             method,
             params or {},
-            self.arguments.timeout,
+            self.arguments.timeout + more_seconds,
             clock=SystemClock(),
         )
 
-    def ask_map(self, method: str, params: Optional[dict[str, Any]] = None) -> dict[str, Any]:
+    def ask_map(
+        self,
+        method: str,
+        params: Optional[dict[str, Any]] = None,
+        *,
+        more_seconds: float = 0.0,
+    ) -> dict[str, Any]:
         """As `ask`, for verbs that answer with a map. Raises BadInput when it is none."""
-        answer = self.ask(method, params)
+        answer = self.ask(method, params, more_seconds=more_seconds)
         if not isinstance(answer, dict):
             raise BadInput(
                 f"expected a map, got {type(answer).__name__}", where=f"broker.{method}"

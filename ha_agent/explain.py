@@ -26,7 +26,7 @@ from typing import Any, Optional
 from ha_agent.broker.snapshot import EventEntry, HostEntry, OrderEntry, Snapshot
 from ha_agent.broker.timeline import agent_is_silent, host_name
 from ha_agent.instant import Instant, WallTime
-from ha_agent.status_text import duration_text
+from ha_agent.maintenance_text import duration_text
 
 LAST_EVENTS = 12
 _OLD_READ_SECONDS = 30.0
@@ -182,13 +182,13 @@ def _lease(snapshot: Snapshot) -> str:
     lease, now = snapshot.lease, snapshot.made_at
     holder = host_name(lease.host_name, lease.host_id)
     if lease.state == "held" and lease.ours:
-        return f"This host holds the lease (epoch {lease.epoch})."
+        return "This host holds the lease."
     if lease.state == "held":
         expires = ""
         if lease.expires_at is not None:
             left = duration_text(lease.expires_at - now)
-            expires = f"; were it not renewed any more, it would expire in {left}"
-        return f"The lease is held by {holder} (epoch {lease.epoch}){expires}."
+            expires = f"; if it is not renewed any more, it expires in {left}"
+        return f"{holder} holds the lease{expires}."
     if lease.state == "expired":
         since = f" {_ago(now, lease.available_since)}" if lease.available_since else ""
         return (

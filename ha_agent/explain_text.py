@@ -4,8 +4,8 @@
 ! Shared storage is in trouble. The status blocks of the hosts were last read 12 s ago. …
 
 The engine VM HostedEngine runs on alpha (id 1), and the engine is healthy. It has been there
-since 2026-11-22 10:01:07 (3 h 4 min). The lease is held by alpha (id 1) (epoch 8); were it
-not renewed any more, it would expire in 13 s.
+since 2026-11-22 10:01:07 (3 h 4 min). alpha (id 1) holds the lease; if it is not renewed any
+more, it expires in 13 s.
 
 This host, beta (id 2): engine VM is not here; watching the lease (EngineDown).
 It has been so for 3 h 4 min, because: first look done.
@@ -35,7 +35,7 @@ from ha_agent.broker.timeline import host_name
 from ha_agent.errors import BadInput
 from ha_agent.fsm.state import State
 from ha_agent.instant import WallTime
-from ha_agent.status_text import duration_text
+from ha_agent.maintenance_text import duration_text
 
 _WIDTH = 96
 _MEANINGS = {state.value: state.meaning for state in State}

@@ -63,7 +63,7 @@ def _lease(before: Snapshot, after: Snapshot) -> Iterable[EventEntry]:
         if old.state not in _UNREADABLE and not old.ours:
             yield _event("lease", f"Nothing is known of the lease any more{detail}.", **said)
     elif new.state == "held" and old.state in _UNREADABLE and old.epoch in (0, new.epoch):
-        yield _event("lease", f"The lease is held by {holder} (epoch {new.epoch}).", **said)
+        yield _event("lease", f"The lease is held by {holder}, epoch {new.epoch}.", **said)
     elif new.state == "held":
         yield _event("lease", f"{_capital(holder)} took the lease (epoch {new.epoch}).", **said)
     elif new.state == "expired":

@@ -59,7 +59,7 @@ CASES: list[tuple[dict[str, Any], dict[str, Any], str, str]] = [
         {"lease": LeaseEntry()},
         {"lease": HELD},
         "lease",
-        "The lease is held by beta (id 2) (epoch 7).",
+        "The lease is held by beta (id 2), epoch 7.",
     ),
     ({"lease": HELD}, {"lease": replace(HELD, host_id=3, host_name="gamma", epoch=8)},
      "lease", "gamma (id 3) took the lease (epoch 8)."),
