@@ -3,7 +3,12 @@
 
 The cycle holds the latest answers and turns them into ticks. It waits for nothing: answers
 come in through `on_*`, effects and reports run as tasks of their own with deadlines, and each
-of these wakes the next tick. The same object runs in the daemon and in the simulator.
+that says something new wakes the next tick. The same object runs in the daemon and in the
+simulator.
+
+A tick steps the state machine only when there is something to decide: the picture has changed
+in what the machine looks at (a newer time alone is no change), an answer has become too old,
+or the machine's own due has come (fsm/due.py). Any other tick gives the last decision again.
 
     answers -> Inputs -> observe.observation -> Fsm.step -> Decision
                                                    |-> effect  -> Performer -> outcome (next tick)
@@ -22,19 +27,19 @@ from typing import Callable, Optional
 from ha_agent import observe
 from ha_agent.agent_events import AgentEvents
 from ha_agent.broker.snapshot import OtherEntry, PenaltyEntry, Report, Snapshot, WaitEntry
-from ha_agent.errors import EnvironmentFault
+from ha_agent.fsm.due import changed, next_due
 from ha_agent.fsm.effect import Effect
 from ha_agent.fsm.machine import Decision, Fsm, Step
 from ha_agent.fsm.memory import Memory
 from ha_agent.fsm.observation import HostFacts, Observation, Outcome, VmCondition, VmView
 from ha_agent.fsm.policy import Policy
 from ha_agent.fsm.state import State
-from ha_agent.fsm.takeover import turn_at
 from ha_agent.fsm.waits import others, waits
 from ha_agent.instant import Instant
 from ha_agent.log import fields
 from ha_agent.perform import Performer
 from ha_agent.ports import Broker, Clock
+from ha_agent.publisher import Publisher
 
 log = logging.getLogger(__name__)
 
@@ -72,12 +77,17 @@ class Cycle:
         self._host_id = host_id
         self._policy = policy
         self._clock = clock
-        self._broker = broker
         self._performer = performer
         self._times = times or CycleTimes()
         self._wake = wake
         self._on_decision = on_decision
-        self._decision: Optional[Decision] = None
+        self._decision: Optional[Decision] = None  # of the last step, as a tick without one
+        self._seen: Optional[Observation] = None  # what that step saw
+        self._touched = True  # an answer has come that no tick has looked at
+        self._again = True  # the next tick has to step, whatever it sees
+        self._step_due: Optional[Instant] = None
+        self._age_due: Optional[Instant] = None
+        self._promised: Optional[Instant] = None
         self._events = AgentEvents(clock.now())
         self._fsm = Fsm()
         self._inputs = observe.Inputs()
@@ -85,13 +95,15 @@ class Cycle:
         self._vm_unknown_since: Optional[Instant] = None
         self._outcomes: list[Outcome] = []
         self._effect_task: Optional[asyncio.Task[None]] = None
-        self._publish_task: Optional[asyncio.Task[None]] = None
-        self._published: Optional[Report] = None
-        self._published_at: Optional[Instant] = None
-        self._unheard = False
+        self._publisher = Publisher(
+            broker,
+            self._events,
+            interval_seconds=self._times.publish_interval_seconds,
+            wake=wake,
+        )
         self._reason = State.START.meaning
-        self.next_due_seconds = math.inf
-        """Tick again after so long at the latest, whatever the interval; set by each tick."""
+        self.next_due_seconds = 0.0
+        """Tick again after so long at the latest, if nothing wakes it before; set by each tick."""
         self.state = State.START
         self.memory = Memory()
 
@@ -102,8 +114,9 @@ class Cycle:
         known = self._inputs.snapshot
         if known is not None and snapshot.made_at < known.made_at:
             return
-        self._inputs = dataclasses.replace(self._inputs, snapshot=snapshot)
-        self._wake()
+        hosts = observe.hosts_view(self._host_id, snapshot.hosts, self._inputs.hosts)
+        self._inputs = dataclasses.replace(self._inputs, snapshot=snapshot, hosts=hosts)
+        self._heard()
 
     def on_vm(self, vm: VmView) -> None:
         """Take a look at the VM. UNKNOWN counts only when it has lasted (see CycleTimes)."""
@@ -114,28 +127,48 @@ class Cycle:
             self._inputs = dataclasses.replace(self._inputs, vm=vm)
             self._vm_at = now
             self._vm_unknown_since = None
-        self._wake()
+        self._heard()
 
     def on_facts(self, facts: HostFacts) -> None:
-        """Take this host's measurements."""
+        """Take this host's measurements: a sample of now, if they don't say of when."""
+        if facts.taken_at is None:
+            facts = dataclasses.replace(facts, taken_at=self._clock.now())
         self._inputs = dataclasses.replace(self._inputs, facts=facts)
+        self._heard()
 
     def on_local_maintenance(self, enabled: bool) -> None:
         """Take the operator's wish from the local-maintenance file."""
         if enabled != self._inputs.local_maintenance:
             log.info("local maintenance is %s", "on" if enabled else "off")
             self._inputs = dataclasses.replace(self._inputs, local_maintenance=enabled)
-            self._wake()
+            self._heard()
 
     def on_policy(self, policy: Policy) -> None:
         """Use a new policy from the next tick on."""
         self._policy = policy
+        self._again = True
         self._wake()
 
     def request_stop(self) -> None:
         """Go to AgentStopped at the next tick; the VM is left as it is."""
         self._inputs = dataclasses.replace(self._inputs, stop_requested=True)
-        self._wake()
+        self._heard()
+
+    def _heard(self) -> None:
+        """Wake the tick if what has come is news, or makes it due earlier than it said."""
+        self._touched = True
+        if self._again or self._is_news(self._look(self._clock.now())):
+            self._wake()
+            return
+        self._touched = False
+        promised = self._promised
+        if self._age_due is not None and (promised is None or self._age_due < promised):
+            self._wake()
+
+    def _is_news(self, observation: Observation) -> bool:
+        if self._seen is None:
+            return True
+        return changed(self.memory, self._seen, observation, self._policy)
 
     # The tick ----------------------------------------------------------------------------
 
@@ -145,68 +178,123 @@ class Cycle:
         A bug in the code of an effect or report comes out here: the process ends, systemd starts
         it anew, and it takes up what it finds; a lost outcome would hold up all effects for ever.
         """
-        for task in (self._effect_task, self._publish_task):
+        for task in (self._effect_task, self._publisher.task):
             if task is not None and task.done():
                 task.result()
         now = self._clock.now()
-        observation = observe.observation(now, self._host_id, self._fresh(now), self._outcomes)
+        decision = self._step(now) or self._decision
+        assert decision is not None, "the first tick steps"
+        self._publisher.tick(now)
+        self.next_due_seconds = self._next_due_seconds(now)
+        return decision
+
+    def _step(self, now: Instant) -> Optional[Decision]:
+        """Step the state machine if there is anything to decide; None if not."""
+        due = self._again or _come(self._step_due, now)
+        if not due and not self._touched and not _come(self._age_due, now):
+            return None
+        observation = self._look(now)
+        self._touched = False
+        if not due and not self._is_news(observation):
+            return None
         self._outcomes = []
         decision = self._fsm.step(self.state, self.memory, observation, self._policy)
         step = Step(self.state, self.memory, observation, self._policy, decision)
         self._told_decision(step)
         self._events.decided(step, self._clock.wall())
         self.state, self.memory = decision.state, decision.memory
+        self._seen = observation
+        # The next row may fire at once, and an outcome is there for one step only.
+        self._again = decision.row is not None or decision.memory.settled is not None
+        self._step_due = next_due(
+            self.state, self.memory, observation, self._policy, decision.score.points
+        )
         if decision.row is not None:
             self._tell(decision)
-            if decision.effect is None:
-                self._wake()  # the next row may fire at once; without change of picture none does
+            self._wake()
         if decision.effect is not None:
             self._effect_task = asyncio.ensure_future(self._perform(decision.effect))
-        self.next_due_seconds = self._next_due_seconds(now, decision, observation)
-        self._publish(now, decision, observation)
+        self._publisher.tell(self._report(decision, observation))
         return decision
 
-    def _next_due_seconds(
-        self, now: Instant, decision: Decision, observation: Observation
-    ) -> float:
-        """When time alone may change the decision next: our turn, or the end of a pause."""
-        memory = decision.memory
-        dues = [
-            turn_at(observation, decision.score.points, self._policy),
-            memory.not_before,
-            memory.last_at and memory.last_at + self._policy.retry_pause_seconds,
-        ]
-        return min((due - now for due in dues if due is not None and due > now), default=math.inf)
+    def _next_due_seconds(self, now: Instant) -> float:
+        """When to tick again though nothing comes: to decide, or to publish."""
+        dues = [self._step_due, self._age_due, self._publisher.due(now)]
+        self._promised = min((due for due in dues if due is not None), default=None)
+        if self._again:
+            self._promised = now
+        if self._promised is None:
+            return math.inf
+        return max(0.0, self._promised - now)
 
     async def finish(self, deadline_seconds: float) -> None:
         """Let a report under way end (so that peers see AgentStopped), and drop the rest."""
-        tasks = [t for t in (self._publish_task, self._effect_task) if t is not None]
+        tasks = [t for t in (self._publisher.task, self._effect_task) if t is not None]
         if tasks:
             _done, late = await asyncio.wait(tasks, timeout=deadline_seconds)
             for task in late:
                 task.cancel()
 
-    def _fresh(self, now: Instant) -> observe.Inputs:
-        inputs = self._inputs
-        snapshot = inputs.snapshot
-        if snapshot is not None and (
-            now - snapshot.made_at > self._times.snapshot_max_age_seconds
-        ):
-            inputs = dataclasses.replace(inputs, snapshot=None)
-        if self._vm_too_old(now):
+    def _look(self, now: Instant) -> Observation:
+        """Return the picture as of `now`, and note when it changes by age alone."""
+        inputs, snapshot = self._inputs, self._inputs.snapshot
+        ends = []
+        if snapshot is not None:
+            end = snapshot.made_at + self._times.snapshot_max_age_seconds
+            if now >= end:
+                inputs = dataclasses.replace(inputs, snapshot=None)
+            else:
+                ends += [end, observe.lease_end(snapshot)]
+        end_of_vm = self._end_of_vm()
+        if end_of_vm is None or now >= end_of_vm:
             inputs = dataclasses.replace(inputs, vm=None)
-        return inputs
+        else:
+            ends.append(end_of_vm)
+        self._age_due = min((end for end in ends if end is not None and end > now), default=None)
+        return observe.observation(now, self._host_id, inputs, self._outcomes)
 
-    def _vm_too_old(self, now: Instant) -> bool:
+    def _end_of_vm(self) -> Optional[Instant]:
+        """Return until when the last look at the VM counts; None when there was none."""
+        if self._vm_at is None:
+            return None
+        end = self._vm_at + self._times.vm_max_age_seconds
         silent_since = self._vm_unknown_since
-        if silent_since is not None and now - silent_since > self._times.vdsm_grace_seconds:
-            return True
-        return self._vm_at is None or now - self._vm_at > self._times.vm_max_age_seconds
+        if silent_since is None:
+            return end
+        return min(end, silent_since + self._times.vdsm_grace_seconds)
 
     def _told_decision(self, step: Step) -> None:
-        last, self._decision = self._decision, step.decision
-        if self._on_decision is not None and _differs(last, step.decision):
+        last, decision = self._decision, step.decision
+        self._decision = Decision(
+            decision.state,
+            decision.state,
+            decision.memory,
+            None,
+            decision.score,
+            None,
+            decision.better_host,
+        )
+        if decision.better_host != (last.better_host if last is not None else None):
+            self._tell_better_host(step)
+        if self._on_decision is not None and _differs(last, decision):
             self._on_decision(step)
+
+    def _tell_better_host(self, step: Step) -> None:
+        host_id, score = step.decision.better_host, step.decision.score
+        extra = fields(host_id=self._host_id, better_host=host_id, score=score.points)
+        if host_id is None:
+            log.info("no other host is better for the engine VM by far any more", extra=extra)
+            return
+        peer = next(peer for peer in step.observation.peers if peer.host_id == host_id)
+        why = "; ".join(f"{p.name} -{p.points} ({p.cause})" for p in score.penalties)
+        log.info(
+            "host %d (%s) would be better by %d points: %s; the engine may migrate its VM there",
+            host_id,
+            peer.host_name,
+            peer.score - score.points,
+            why or "this host has lost none",
+            extra=extra,
+        )
 
     def _tell(self, decision: Decision) -> None:
         assert decision.row is not None
@@ -236,23 +324,7 @@ class Cycle:
                 self._inputs = dataclasses.replace(self._inputs, vm=None)
             self.on_vm(performed.vm)
         self._outcomes.append(performed.outcome)
-        self._wake()
-
-    # Publishing --------------------------------------------------------------------------
-
-    def _publish(self, now: Instant, decision: Decision, observation: Observation) -> None:
-        report = self._report(decision, observation)
-        due = self._published_at is None or (
-            now - self._published_at >= self._times.publish_interval_seconds
-        )
-        events = self._events.waiting
-        if report == self._published and not due and not events:
-            return
-        if self._publish_task is not None and not self._publish_task.done():
-            return  # the report under way ends within its deadline; the next tick catches up
-        self._published, self._published_at = report, now
-        report = dataclasses.replace(report, made_at=now, events=events)
-        self._publish_task = asyncio.ensure_future(self._send(report))
+        self._heard()
 
     def _report(self, decision: Decision, observation: Observation) -> Report:
         health = observation.health.of_vm_since(decision.memory.running_since)
@@ -274,6 +346,10 @@ class Cycle:
             local_maintenance=observation.local_maintenance,
             stopped=decision.state is State.AGENT_STOPPED,
             watch_engine=vm_here,
+            running_definition=decision.memory.started_from
+            if decision.memory.running_since
+            else "",
+            better_host=decision.better_host,
             waits=tuple(
                 WaitEntry(wait.what, wait.until)
                 for wait in waits(
@@ -287,17 +363,6 @@ class Cycle:
             others=tuple(OtherEntry(o.host_id, o.able, o.why) for o in others(observation)),
         )
 
-    async def _send(self, report: Report) -> None:
-        try:
-            await self._broker.publish(report)
-        except EnvironmentFault as fault:
-            if not self._unheard:
-                log.warning("the broker did not take the report: %s", fault)
-            self._unheard, self._published = True, None
-        else:
-            self._unheard = False
-            self._events.taken(report.events)
-
 
 def _differs(last: Optional[Decision], decision: Decision) -> bool:
     """Return whether a step is worth telling: an edge, another score, another better host."""
@@ -309,3 +374,7 @@ def _differs(last: Optional[Decision], decision: Decision) -> bool:
 def _worth(decision: Decision) -> tuple[object, ...]:
     points = tuple((p.name, p.points) for p in decision.score.penalties)
     return decision.score.points, points, decision.better_host
+
+
+def _come(due: Optional[Instant], now: Instant) -> bool:
+    return due is not None and now >= due

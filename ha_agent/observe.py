@@ -241,6 +241,7 @@ def definition_view(snapshot: Snapshot) -> DefinitionView:
         memory_mib=entry.memory_mib,
         stale=entry.stale,
         problem=entry.problem,
+        fallback=entry.fallback,
     )
 
 

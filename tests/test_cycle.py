@@ -7,8 +7,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
-import math
-from typing import Any, Optional
+from typing import Any, Callable, Optional
 
 import pytest
 
@@ -24,7 +23,13 @@ from ha_agent.cycle import Cycle, CycleTimes
 from ha_agent.errors import EnvironmentFault
 from ha_agent.fsm.effect import EffectKind
 from ha_agent.fsm.machine import Decision, Fsm, Step
-from ha_agent.fsm.observation import HostFacts, OutcomeCode, VmCondition, VmExit, VmView
+from ha_agent.fsm.observation import (
+    HostFacts,
+    OutcomeCode,
+    VmCondition,
+    VmExit,
+    VmView,
+)
 from ha_agent.fsm.policy import Policy
 from ha_agent.fsm.state import State
 from ha_agent.perform import Performer
@@ -104,6 +109,14 @@ class World:
         await self.settle()
         return decision
 
+    async def measure(self, **facts: Any) -> Decision:
+        """Take as many samples of this host as it takes to count."""
+        for _ in range(3):
+            self.clock.time = self.clock.time + 0.01
+            self.cycle.on_facts(HostFacts(**facts))
+            decision = await self.tick()
+        return decision
+
     async def settle(self) -> None:
         for _ in range(10):
             await asyncio.sleep(0)
@@ -134,17 +147,52 @@ class TestAnswers:
         world.cycle.on_snapshot(world.picture())
         assert (await world.tick()).state is State.ENGINE_DOWN
 
-    async def test_every_answer_wakes_the_tick(self, world: World) -> None:
-        world.cycle.on_snapshot(world.picture())
-        world.cycle.on_vm(ABSENT)
+    async def test_every_answer_that_is_news_wakes_the_tick(self, world: World) -> None:
+        held = LeaseEntry("held", host_id=2)
+        world.see(lease=held)
+        for _ in range(3):
+            await world.tick()
+        news: list[Callable[[], None]] = [
+            lambda: world.see(None, lease=LeaseEntry("unknown")),
+            lambda: world.cycle.on_vm(UP),
+            lambda: world.cycle.on_policy(Policy()),
+            lambda: world.cycle.on_local_maintenance(True),
+            lambda: world.cycle.on_facts(HostFacts(bridge_up=False)),
+            lambda: world.cycle.request_stop(),
+        ]
+        for tell in news:
+            wakes = world.wakes
+            tell()
+            assert world.wakes == wakes + 1
+            for _ in range(3):
+                await world.tick()
+
+    async def test_what_is_only_newer_wakes_nothing(self, world: World) -> None:
+        held = LeaseEntry("held", host_id=2)
+        world.see(lease=held)
+        await world.measure(bridge_up=True)
+        await world.measure(bridge_up=True)
+        wakes, told = world.wakes, len(world.steps)
+        for _ in range(5):
+            world.clock.time = world.clock.time + 0.5
+            world.see(lease=held)
+            world.cycle.on_facts(HostFacts(bridge_up=True))
+            world.cycle.on_local_maintenance(False)
+            decision = await world.tick()
+            assert (decision.row, decision.effect, decision.changed) == (None, None, False)
+        assert (world.wakes, len(world.steps)) == (wakes, told)
+
+    async def test_the_first_silence_of_vdsm_wakes_a_tick_that_would_come_too_late(
+        self, world: World
+    ) -> None:
+        world.see(lease=LeaseEntry("held", host_id=2))
+        for _ in range(3):
+            await world.tick()
+        wakes = world.wakes
         world.cycle.on_vm(SILENT)
-        world.cycle.on_policy(Policy())
-        world.cycle.on_local_maintenance(True)
-        world.cycle.request_stop()
-        assert world.wakes == 6
-        world.cycle.on_local_maintenance(True)
-        world.cycle.on_facts(HostFacts())
-        assert world.wakes == 6, "no news, and measurements can wait for the next tick"
+        assert world.wakes == wakes + 1
+        await world.tick()
+        assert world.cycle.next_due_seconds == pytest.approx(3.0)
 
     async def test_a_picture_older_than_the_one_at_hand_is_left_out(self, world: World) -> None:
         old = world.picture(global_maintenance=True)
@@ -157,25 +205,25 @@ class TestAnswers:
     async def test_an_old_picture_does_not_count(self, world: World) -> None:
         """The broker may be hanging: what it said of the lease is not to be acted on."""
         world.see()
-        decision = await world.tick(6.1)
+        decision = await world.tick(6.0)
         assert decision.state is State.START
         world.see()
-        assert (await world.tick(6.0)).state is State.ENGINE_DOWN
+        assert (await world.tick(5.9)).state is State.ENGINE_DOWN
 
     async def test_an_old_look_at_the_vm_does_not_count(self, world: World) -> None:
         world.see()
-        world.clock.time = world.clock.time + 20.1
+        world.clock.time = world.clock.time + 20.0
         world.see(vm=None)
         assert (await world.tick()).state is State.UNKNOWN_LOCAL_VM
         world.see(ABSENT)
-        world.clock.time = world.clock.time + 20.0
+        world.clock.time = world.clock.time + 19.9
         world.see(vm=None)
         assert (await world.tick()).state is State.ENGINE_DOWN
 
     async def test_silence_of_vdsm_counts_when_it_has_lasted(self, world: World) -> None:
         await world.up()
         world.cycle.on_vm(SILENT)
-        world.clock.time = world.clock.time + 3.0
+        world.clock.time = world.clock.time + 2.9
         world.see(SILENT, lease=world.ours())
         assert (await world.tick()).state is State.ENGINE_UP
         assert (await world.tick(0.1)).state is State.UNKNOWN_LOCAL_VM
@@ -192,8 +240,8 @@ class TestAnswers:
         self, world: World
     ) -> None:
         world.see()
-        world.cycle.on_facts(HostFacts(bridge_up=False))
-        assert (await world.tick()).score.points == 2800
+        await world.tick()
+        assert (await world.measure(bridge_up=False)).score.points == 2800
         weights = dataclasses.replace(Policy().weights, bridge=1)
         world.cycle.on_policy(dataclasses.replace(Policy(), weights=weights))
         world.cycle.on_local_maintenance(True)
@@ -334,15 +382,25 @@ class TestTellingDecisions:
 
 
 class TestNextDue:
-    async def test_nothing_is_due_by_time_alone(self, world: World) -> None:
+    async def test_without_any_change_the_next_report_is(self, world: World) -> None:
         world.see(lease=LeaseEntry("held", host_id=2, epoch=7))
-        await world.tick()
-        assert world.cycle.next_due_seconds == math.inf
+        for _ in range(3):
+            await world.tick()
+        assert world.cycle.next_due_seconds == pytest.approx(5.0)
+        await world.tick(2.0)
+        assert world.cycle.next_due_seconds == pytest.approx(3.0)
+
+    async def test_at_once_after_a_change(self, world: World) -> None:
+        """The next row may fire on the same picture."""
+        world.see()
+        assert (await world.tick()).changed
+        assert world.cycle.next_due_seconds == 0.0
 
     async def test_our_turn_at_the_lease(self, world: World) -> None:
         better = tuple(HostEntry(n, f"h{n}", alive=True, score=3401) for n in (2, 3))
         now = world.clock.now()
         world.see(lease=LeaseEntry("free", epoch=7, available_since=now), hosts=better)
+        await world.tick()
         await world.tick()
         assert world.cycle.next_due_seconds == pytest.approx(2.0)
         await world.tick(0.75)
@@ -356,11 +414,18 @@ class TestNextDue:
         for pause_seconds in (0.0, 1.0):
             world.see(VmView(VmCondition.DOWN, VmExit.CRASHED), lease=world.ours())
             await world.tick(2.0)
-            due = world.cycle.next_due_seconds
-            assert due == (pytest.approx(pause_seconds) if pause_seconds else math.inf)
+            await world.tick()  # clears the record
+            world.see(ABSENT, lease=world.ours())
+            decision = await world.tick()
+            if pause_seconds:
+                await world.tick()
+                assert world.cycle.next_due_seconds == pytest.approx(pause_seconds)
+                decision = await world.tick(pause_seconds)
+            assert decision.effect is not None
+            assert decision.effect.kind is EffectKind.START_VM
             world.see(UP, lease=world.ours())
-            await world.tick()
-            await world.tick()
+            for _ in range(4):
+                await world.tick(0.1)
 
     async def test_the_pause_between_two_tries_of_an_effect(self, world: World) -> None:
         world.see(lease=world.ours(), definition=DefinitionEntry())
@@ -369,13 +434,106 @@ class TestNextDue:
         assert decision.effect is not None
         assert decision.effect.kind is EffectKind.RELEASE_LEASE
         await world.tick(0.5)
+        await world.tick()
         assert world.cycle.next_due_seconds == pytest.approx(1.5)
         assert (await world.tick(1.5)).effect is not None
 
 
+class TestAge:
+    """What becomes true by age alone is due, too: nobody else would wake the tick for it."""
+
+    async def rest(self, world: World) -> None:
+        for _ in range(3):
+            await world.tick()
+
+    async def at_due(self, world: World, seconds: float) -> State:
+        """Tick at the due alone, reports apart, and once a little before."""
+        end = world.clock.now() + seconds
+        while world.clock.now() < end:
+            state = world.cycle.state
+            due = world.cycle.next_due_seconds
+            assert due > 0.0
+            if world.clock.now() + due >= end:
+                before = end - world.clock.now() - 0.001
+                assert (await world.tick(before)).state is state
+                due = world.cycle.next_due_seconds
+            world.clock.time = world.clock.time + due
+            await world.tick()
+        assert world.clock.now() - end == pytest.approx(0.0, abs=1e-6)
+        return world.cycle.state
+
+    async def test_a_picture_that_is_too_old(self, world: World) -> None:
+        world.see(lease=LeaseEntry("held", host_id=2))
+        await self.rest(world)
+        await self.at_due(world, 6.0)
+        step = world.steps[-1]
+        assert (step.observation.global_maintenance, step.decision.score.points) == (None, 0)
+
+    async def test_a_look_at_the_vm_that_is_too_old(self, world: World) -> None:
+        world.see(lease=LeaseEntry("held", host_id=2))
+        await self.rest(world)
+        world.clock.time = world.clock.time + 16.0
+        world.see(None, lease=LeaseEntry("held", host_id=2))
+        await self.rest(world)
+        assert await self.at_due(world, 4.0) is State.UNKNOWN_LOCAL_VM
+
+    async def test_a_silence_of_vdsm_that_has_lasted(self, world: World) -> None:
+        world.see(lease=LeaseEntry("held", host_id=2))
+        await self.rest(world)
+        world.cycle.on_vm(SILENT)
+        await self.rest(world)
+        assert await self.at_due(world, 3.0) is State.UNKNOWN_LOCAL_VM
+
+    async def test_a_lease_of_ours_whose_fence_comes(self, world: World) -> None:
+        vm = VmView(VmCondition.MIGRATING_HERE)
+        world.see(vm, lease=world.ours(fence_after_seconds=4.0))
+        await self.rest(world)
+        unknown = "news of the lease on shared storage"
+        assert all(entry.what != unknown for entry in world.reports[-1].waits)
+        await self.at_due(world, 4.0)
+        assert any(entry.what == unknown for entry in world.reports[-1].waits)
+
+
+class TestBetterHost:
+    async def test_is_said_once_and_reported(
+        self, world: World, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        await world.up()
+        better = (HostEntry(2, "h2", alive=True, score=4200),)
+        good = HealthEntry("good", "", world.clock.now())
+        steps = len(world.steps)
+        with caplog.at_level(logging.INFO):
+            for _ in range(70):
+                world.see(UP, lease=world.ours(), health=good, hosts=better)
+                await world.tick(1.0)
+        assert caplog.text.count("host 2 (h2) would be better by 800 points") == 1
+        assert world.reports[-1].better_host == 2
+        assert [step.decision.better_host for step in world.steps[steps:]] == [2]
+        assert world.cycle.state is State.ENGINE_UP
+        assert world.hypervisor.calls == [], "a healthy engine is not stopped for a score"
+        with caplog.at_level(logging.INFO):
+            world.see(UP, lease=world.ours(), health=good)
+            await world.tick(1.0)
+        assert "no other host is better" in caplog.text
+        assert world.reports[-1].better_host is None
+
+    async def test_the_causes_are_named(
+        self, world: World, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        await world.up()
+        better = (HostEntry(2, "h2", alive=True, score=3400),)
+        good = HealthEntry("good", "", world.clock.now())
+        stale = DefinitionEntry(available=True, identity="d1", stale=True, problem="EIO")
+        with caplog.at_level(logging.INFO):
+            for _ in range(70):
+                world.see(UP, lease=world.ours(), health=good, hosts=better, definition=stale)
+                await world.tick(1.0)
+        assert "better by 1000 points: stale definition -1000 (EIO); the engine" in caplog.text
+
+
 class TestReports:
     async def test_a_report_says_what_was_decided_on_what(self, world: World) -> None:
-        world.cycle.on_facts(HostFacts(bridge_up=False))
+        await world.measure(bridge_up=False)
         await world.up()
         report = world.reports[-1]
         assert (report.state, report.state_meaning) == ("EngineUp", State.ENGINE_UP.meaning)
@@ -428,8 +586,7 @@ class TestReports:
         assert len(world.reports) == sent
         await world.tick(1.0)
         assert len(world.reports) == sent + 1
-        world.cycle.on_facts(HostFacts(bridge_up=False))
-        await world.tick()
+        await world.measure(bridge_up=False)
         assert len(world.reports) == sent + 2
 
     async def test_a_report_that_was_not_taken_is_sent_again(
@@ -452,10 +609,10 @@ class TestReports:
         world.broker.gate.clear()
         world.see(lease=LeaseEntry("held", host_id=2))
         await world.tick()
+        await world.measure(bridge_up=False)
         for points in (600, 601):
             weights = dataclasses.replace(Policy().weights, bridge=points)
             world.cycle.on_policy(dataclasses.replace(Policy(), weights=weights))
-            world.cycle.on_facts(HostFacts(bridge_up=False))
             assert (await world.tick(0.1)).score.points == 3400 - points
         assert world.reports == []
         world.broker.gate.set()
@@ -506,12 +663,12 @@ class TestEvents:
         assert world.reports == []
         world.broker.fault = None
         await world.tick(1.0)
-        told = [event.values.get("to") for event in world.reports[-1].events]
-        assert told[0] == "EngineDown"
+        told = [(event.serial, event.values.get("to")) for event in world.reports[-1].events]
+        assert told[0][1] == "EngineDown"
         sent = len(world.reports)
         await world.tick(1.0)
-        later = [event.values.get("to") for r in world.reports[sent:] for event in r.events]
-        assert told[0] not in later
+        later = [event.serial for r in world.reports[sent:] for event in r.events]
+        assert told[0][0] not in later
 
     async def test_an_event_is_published_at_once_and_carried_once(self, world: World) -> None:
         world.see(lease=LeaseEntry("free", epoch=7, available_since=world.clock.now() - 100.0))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Optional
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 ALIVE_SECONDS = 30.0
 POLL_SECONDS = 0.2
+SHORTEST_PAUSE_SECONDS = 0.001
 
 
 class SimPath(Weather):
@@ -90,9 +92,11 @@ class SimBroker:
         result = await self._alive().abandon(why)
         return LeaseAnswer(result.ok, result.reason, self.picture())
 
-    async def domain_definition(self) -> DomainDefinition:
+    async def domain_definition(self, fallback: bool = False, why: str = "") -> DomainDefinition:
         self._alive()
-        return DomainDefinition("d1", "<domain/>")
+        cluster = self.host.cluster
+        identity = cluster.fallback if fallback else cluster.identity
+        return DomainDefinition(identity, f"<domain>{identity}</domain>")
 
     def picture(self) -> Snapshot:
         cluster, host = self.host.cluster, self.host
@@ -119,7 +123,10 @@ class SimBroker:
             global_maintenance=cluster.global_maintenance,
             order=cluster.order,
             definition=DefinitionEntry(
-                available=cluster.definition and host.definition, identity="d1", stale=lost
+                available=cluster.definition and host.definition,
+                identity=cluster.identity,
+                fallback=cluster.fallback,
+                stale=lost,
             ),
             health=host.health(),
         )
@@ -272,10 +279,15 @@ class SimHost:
             ticks_now = ticks_now + 1 if now_seconds == last_seconds else 0
             last_seconds = now_seconds
             assert ticks_now < 40, f"{self.name} is busy at {decision.state.value}"
+            # No tick in between: what is to happen has to wake the agent, or to be due.
             # Not wait_for: before 3.12 it may swallow a cancellation.
-            timer = asyncio.get_running_loop().call_later(1.0, self.wake.set)
+            due_seconds = max(self.cycle.next_due_seconds, SHORTEST_PAUSE_SECONDS)
+            timer = None
+            if due_seconds < math.inf:
+                timer = asyncio.get_running_loop().call_later(due_seconds, self.wake.set)
             await self.wake.wait()
-            timer.cancel()
+            if timer is not None:
+                timer.cancel()
 
     def _check_cause(self, decision: Decision) -> None:
         kind = decision.effect.kind if decision.effect else None
