@@ -49,8 +49,9 @@ class SocketBroker:
     async def abandon_lease(self, why: str) -> LeaseAnswer:
         return await self._lease("lease.abandon", {"why": why})
 
-    async def domain_definition(self) -> DomainDefinition:
-        answer = await self._call("definition.domain", {})
+    async def domain_definition(self, fallback: bool = False, why: str = "") -> DomainDefinition:
+        params = {"fallback": True, "why": why} if fallback else {}
+        answer = await self._call("definition.domain", params)
         return from_wire(DomainDefinition, answer, where="broker.definition.domain")
 
     async def _lease(self, method: str, params: Mapping[str, Any]) -> LeaseAnswer:

@@ -22,7 +22,7 @@ from ha_agent.broker_port import BrokerRefused
 from ha_agent.errors import BadInput, HaAgentError
 from ha_agent.fsm.effect import Effect, EffectKind
 from ha_agent.fsm.observation import Outcome, OutcomeCode, VmView
-from ha_agent.ports import Broker, Hypervisor
+from ha_agent.ports import Broker, DomainDefinition, Hypervisor
 from ha_agent.vdsm.errors import VdsmCallFailed, VdsmCode
 from ha_agent.vdsm.vm_status import lost_lease_race
 
@@ -52,10 +52,12 @@ class Performer:
         """Carry `effect` out. Never raises for a broken environment: that is an outcome."""
         if effect.kind in LEASE_KINDS:
             return await self._lease(effect)
-        code, detail = OutcomeCode.OK, ""
+        code, detail, identity = OutcomeCode.OK, "", ""
         try:
             if effect.kind is EffectKind.START_VM:
-                await self._start()
+                definition = await self._definition(effect)
+                identity = definition.identity
+                await self._hypervisor.create(definition.xml)
             elif effect.kind is EffectKind.SHUTDOWN_VM:
                 await self._hypervisor.shutdown()
             else:
@@ -64,13 +66,13 @@ class Performer:
             code, detail = _code(fault), str(fault)
             log.warning("%s did not work: %s", effect.kind.value, detail)
         vm = await self._hypervisor.look()
-        return Performed(Outcome(effect.serial, code, detail), vm=vm)
+        return Performed(Outcome(effect.serial, code, detail, identity), vm=vm)
 
-    async def _start(self) -> None:
-        definition = await self._broker.domain_definition()
+    async def _definition(self, effect: Effect) -> DomainDefinition:
+        definition = await self._broker.domain_definition(effect.fallback, effect.why)
         for note in definition.notes:
             log.info("definition %s: %s", definition.identity, note)
-        await self._hypervisor.create(definition.xml)
+        return definition
 
     async def _lease(self, effect: Effect) -> Performed:
         try:

@@ -62,7 +62,9 @@ class Broker(Protocol):
         """Let the lease run out with its fence armed: where the VM may run unseen."""
         ...
 
-    async def domain_definition(self) -> DomainDefinition: ...
+    async def domain_definition(self, fallback: bool = False, why: str = "") -> DomainDefinition:
+        """Return what to start from; with `fallback` the last other one that did start."""
+        ...
 
 
 class Hypervisor(Protocol):

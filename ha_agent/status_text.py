@@ -202,6 +202,11 @@ def _here(snapshot: Snapshot) -> str:
             f"  definition {definition.identity}, {definition.memory_mib} MiB, from "
             f"{definition.source}, accepted {accepted}"
         )
+        waits = definition.running not in ("", definition.identity)
+        if waits and not definition.running_problem:
+            lines.append(
+                f"    it will apply at the next start; the VM runs with {definition.running}"
+            )
         lines += [f"    note: {note}" for note in definition.notes]
     return "\n".join(lines)
 
@@ -248,6 +253,8 @@ def _definition_warnings(definition: DefinitionEntry, today: Optional[WallTime])
                 age = f", accepted {duration_text(seconds)} ago,"
             stale = f"the last good one{age} is used; "
         warnings.append(f"definition: {stale}{definition.problem}")
+    if definition.running_problem:
+        warnings.append(definition.running_problem)
     if definition.pending is not None:
         changes = definition.pending.differences
         warnings += [f"definition {definition.pending.identity}: {change}" for change in changes]

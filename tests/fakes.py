@@ -66,9 +66,9 @@ class FakeBroker:
         self._ask("abandon")
         return LeaseAnswer(not self.refusal, self.refusal, self.picture)
 
-    async def domain_definition(self) -> DomainDefinition:
-        self._ask("definition")
-        return DomainDefinition("d1", "<domain/>")
+    async def domain_definition(self, fallback: bool = False, why: str = "") -> DomainDefinition:
+        self._ask(f"definition, fallback: {why}" if fallback else "definition")
+        return DomainDefinition("d0" if fallback else "d1", "<domain/>")
 
     def _ask(self, call: str) -> None:
         self.calls.append(call)
@@ -101,6 +101,9 @@ class FakeHypervisor:
         self.answers = True
         self.refusal: Optional[EnvironmentFault] = None
         self.crashes_at_start = False
+        self.unable_to_start: set[str] = set()
+        """Domain XMLs that no VM comes of."""
+        self.xml = ""
         self.view = ABSENT
         self.calls: list[str] = []
         self.running_since: Optional[float] = None
@@ -110,6 +113,7 @@ class FakeHypervisor:
 
     async def create(self, xml: str) -> None:
         self._ask("create")
+        self.xml = xml
         if self.view is not ABSENT:
             raise VdsmCallFailed("VM.create", VdsmCode.VM_EXISTS, "Virtual machine already exists")
         self.view = VmView(VmCondition.STARTING, detail="WaitForLaunch")
@@ -159,7 +163,7 @@ class FakeHypervisor:
             return
         if self.vm_lease.holder is not None:
             self.view = VmView(VmCondition.DOWN, VmExit.LEASE_HELD_ELSEWHERE, detail="Down")
-        elif self.crashes_at_start:
+        elif self.crashes_at_start or self.xml in self.unable_to_start:
             self.view = VmView(VmCondition.DOWN, VmExit.START_FAILED, detail="Down")
         else:
             self.vm_lease.holder = self

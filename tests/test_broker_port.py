@@ -19,6 +19,7 @@ from demo.domain import engine_vm
 from ha_agent.broker.api import Api
 from ha_agent.broker.api_arguments import Access
 from ha_agent.broker.definition import DefinitionKeeper
+from ha_agent.broker.definition_starts import DefinitionStarts
 from ha_agent.broker.lease import LeaseIdentity, LeaseTimes
 from ha_agent.broker.lease_cycle import LeaseKeeper
 from ha_agent.broker.lease_file import lease_initialise
@@ -113,6 +114,16 @@ class RealBroker:
         self.lease = LeaseKeeper(storage, LeaseTimes(), identity, clock=CLOCK, fence=FakeFence())
         first = Snapshot(0, 1, "h1", VM, CLOCK.now())
         self.board = Board(first, CLOCK.now, lambda: {"lease": self.lease.view()})
+        self.starts = DefinitionStarts(
+            history,
+            state_dir=folder,
+            run_dir=folder,
+            boot_id="boot",
+            vm_uuid=VM,
+            domain_uuid=DOMAIN,
+            judge=judge,
+            on_change=lambda: None,
+        )
         self.definition = DefinitionKeeper(
             StoreReader(
                 cast(Vdsm, AwayVdsm()),
@@ -145,6 +156,7 @@ class RealBroker:
             self.lease,
             monitor,
             self.definition,
+            self.starts,
             access=Access(os.getuid(), None),
             on_report=lambda _report: None,
             initialise_lease=self._initialise,
@@ -318,6 +330,19 @@ async def test_arguments_go_by_the_names_of_the_api(short_path: Path) -> None:
         ("lease.release", {"why": "gone"}),
         ("lease.abandon", {"why": "silent"}),
     ]
+
+
+async def test_the_definition_before_is_asked_for_with_the_reason(short_path: Path) -> None:
+    asked: list[Mapping[str, Any]] = []
+
+    async def keep(params: Mapping[str, Any], _peer: Peer) -> Any:
+        asked.append(params)
+        return {"identity": "d0", "xml": "<domain/>"}
+
+    async with serving(short_path, {"definition.domain": keep}) as broker:
+        await broker.domain_definition()
+        await broker.domain_definition(fallback=True, why="it failed twice")
+    assert asked == [{}, {"fallback": True, "why": "it failed twice"}]
 
 
 async def test_remarks_come_with_the_definition(short_path: Path) -> None:

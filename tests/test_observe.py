@@ -343,3 +343,7 @@ def test_the_order_to_shut_down(fields: dict[str, Any], view: Optional[ShutdownV
     snapshot = picture(**{"global_maintenance": True, "hosts": SEEN, **fields})
     seen = observe.observation(NOW, 1, observe.Inputs(snapshot=snapshot), [])
     assert seen.shutdown == view
+
+
+def test_a_peer_of_the_predecessors_version_is_known_as_one() -> None:
+    assert observe.peer_view(HostEntry(2, predecessor=True)).predecessor

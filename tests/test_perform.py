@@ -34,7 +34,7 @@ UNKNOWN, FAILED = OutcomeCode.UNKNOWN, OutcomeCode.FAILED
 class NotedBroker(FakeBroker):
     """A definition with a remark."""
 
-    async def domain_definition(self) -> DomainDefinition:
+    async def domain_definition(self, fallback: bool = False, why: str = "") -> DomainDefinition:
         self._ask("definition")
         return DomainDefinition("d1", "<domain/>", ("sound card left out",))
 
@@ -67,10 +67,16 @@ async def world() -> World:
 async def test_a_start_asks_the_definition_and_then_creates(world: World) -> None:
     performed = await world.perform(EffectKind.START_VM)
     assert world.order == ["definition", "create"]
-    assert performed.outcome == Outcome(7, OutcomeCode.OK)
+    assert performed.outcome == Outcome(7, OutcomeCode.OK, definition="d1")
     assert performed.vm is not None
     assert performed.vm.condition is VmCondition.STARTING, "the look is from after the create"
     assert performed.snapshot is None
+
+
+async def test_a_start_from_the_definition_before_asks_for_that(world: World) -> None:
+    performed = await world.perform(EffectKind.START_VM, fallback=True)
+    assert world.order == ["definition, fallback: because", "create"]
+    assert performed.outcome.definition == "d0"
 
 
 async def test_a_shutdown_and_a_destroy_look_afterwards(world: World) -> None:
@@ -147,7 +153,8 @@ async def test_what_a_fault_of_vdsm_means(
 ) -> None:
     world.hypervisor.refusal = fault
     performed = await world.perform(kind)
-    assert performed.outcome == Outcome(7, code, str(fault))
+    asked_with = "d1" if kind is EffectKind.START_VM else ""
+    assert performed.outcome == Outcome(7, code, str(fault), asked_with)
     assert performed.vm is not None, "the look tells what became of it"
 
 

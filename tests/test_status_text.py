@@ -298,3 +298,19 @@ def test_the_predecessors_json() -> None:
     assert value["2"]["live-data"] is False
     assert value["2"]["maintenance"] is True
     assert value["global_maintenance"] is False
+
+
+def test_a_definition_that_waits_for_the_next_start() -> None:
+    changed = replace(PICTURE.definition, running="0123456789ab")
+    text = status_text(replace(PICTURE, definition=changed))
+    assert "it will apply at the next start; the VM runs with 0123456789ab" in text
+    same = replace(PICTURE.definition, running=PICTURE.definition.identity)
+    assert "next start" not in status_text(replace(PICTURE, definition=same))
+
+
+def test_a_definition_that_failed_to_start() -> None:
+    fault = "definition be763bb45689 failed to start twice: the engine VM runs with 0123456789ab"
+    failed = replace(PICTURE.definition, running="0123456789ab", running_problem=fault)
+    text = status_text(replace(PICTURE, definition=failed))
+    assert f"! {fault}" in text
+    assert "next start" not in text

@@ -19,6 +19,7 @@ from typing import Any, Callable
 from ha_agent import __version__
 from ha_agent.broker.api_arguments import Access, argument
 from ha_agent.broker.definition import DefinitionKeeper
+from ha_agent.broker.definition_starts import DefinitionStarts
 from ha_agent.broker.lease_cycle import LeaseKeeper, LeaseResult
 from ha_agent.broker.monitor import StatusMonitor
 from ha_agent.broker.rpc_server import Handler, Peer, RpcRefusal
@@ -39,6 +40,7 @@ class Api:
         lease: LeaseKeeper,
         monitor: StatusMonitor,
         definition: DefinitionKeeper,
+        starts: DefinitionStarts,
         *,
         access: Access,
         on_report: Callable[[Report], None],
@@ -49,6 +51,7 @@ class Api:
         self._lease = lease
         self._monitor = monitor
         self._definition = definition
+        self._starts = starts
         self._access = access
         self._on_report = on_report
         self._initialise_lease = initialise_lease
@@ -105,15 +108,19 @@ class Api:
         snapshot = to_wire(self._board.read())
         return {"ok": result.ok, "detail": result.reason, "snapshot": snapshot}
 
-    async def _domain(self, _params: Mapping[str, Any], _peer: Peer) -> Any:
+    async def _domain(self, params: Mapping[str, Any], _peer: Peer) -> Any:
+        """What to start the VM from; with `fallback`, and `why`, the last other that started."""
+        fallback = argument(params, "fallback", bool, False)
+        why = argument(params, "why", str, "")
         current = self._definition.current
         if current is None:
             problem = self._board.read().definition.problem
             raise RpcRefusal("not_ready", f"no definition of the engine VM: {problem}")
+        chosen = await self._starts.hand_out(current, fallback=fallback, why=why)
         return {
-            "identity": current.identity,
-            "xml": current.domain.xml,
-            "notes": list(current.domain.notes),
+            "identity": chosen.identity,
+            "xml": chosen.domain.xml,
+            "notes": list(chosen.domain.notes),
         }
 
     async def _refresh(self, _params: Mapping[str, Any], _peer: Peer) -> Any:

@@ -13,8 +13,10 @@ from ha_agent.broker.api_definition import DefinitionApi
 from ha_agent.broker.can_do import CanDoFacts, can_do_facts
 from ha_agent.broker.capacity import CapacityKeeper, guard_facts
 from ha_agent.broker.definition import DefinitionKeeper
+from ha_agent.broker.definition_starts import DefinitionStarts
+from ha_agent.broker.identity import read_boot_id
 from ha_agent.broker.shared_config import SharedConfig
-from ha_agent.broker.snapshot import DefinitionEntry, Snapshot
+from ha_agent.broker.snapshot import DefinitionEntry, Report, Snapshot
 from ha_agent.broker.storage_lane import StorageLane
 from ha_agent.broker.store_reader import StoreReader
 from ha_agent.broker.store_writer import StoreWriter
@@ -46,6 +48,8 @@ class DefinitionParts:
         self._config = config
         self._clock = clock
         self._picture = picture
+        self._on_change = on_change
+        self._entry = DefinitionEntry()
         self._domain_uuid = config.storage.domain_uuid
         self._history = History(
             config.host.state_dir / HISTORY_FOLDER, config.definition.history_versions
@@ -64,6 +68,16 @@ class DefinitionParts:
             domain_uuid=self._domain_uuid,
             deadline_seconds=config.storage.ovf_deadline_seconds,
         )
+        self.starts = DefinitionStarts(
+            self._history,
+            state_dir=config.host.state_dir,
+            run_dir=config.host.run_dir,
+            boot_id=read_boot_id(),
+            vm_uuid=config.engine.vm_uuid,
+            domain_uuid=self._domain_uuid,
+            judge=self._judge,
+            on_change=self._tell,
+        )
         self.capacity = CapacityKeeper(vdsm.host_capabilities)
         self.keeper = DefinitionKeeper(
             self._reader,
@@ -72,7 +86,7 @@ class DefinitionParts:
             vm_conf=config.definition.vm_conf_path,
             clock=clock,
             refresh_interval_seconds=config.definition.refresh_interval_seconds,
-            on_change=on_change,
+            on_change=self._changed,
         )
 
     def connected(self) -> None:
@@ -82,7 +96,18 @@ class DefinitionParts:
 
     def work(self) -> list[Coroutine[Any, Any, None]]:
         """Return what runs as long as the broker."""
-        return [self.keeper.run(), self.capacity.run()]
+        return [self.keeper.run(), self.capacity.run(), self.starts.run()]
+
+    def reported(self, report: Report) -> None:
+        """Take what the agent says of the VM that runs here."""
+        self.starts.reported(report)
+
+    def _changed(self, entry: DefinitionEntry) -> None:
+        self._entry = entry
+        self._tell()
+
+    def _tell(self) -> None:
+        self._on_change(self.starts.complete(self._entry))
 
     def api(self, access: Access) -> DefinitionApi:
         """Return the socket's verbs."""

@@ -235,6 +235,7 @@ class Broker:
 
     def _reported(self, report: Report) -> None:
         self._events.add_reported(report.events)
+        self._definition.reported(report)
         self._watch_engine(report.watch_engine)
 
     def _watch_engine(self, wanted: bool) -> None:
@@ -268,6 +269,7 @@ class Broker:
             self._lease,
             self._monitor,
             self._definition.keeper,
+            self._definition.starts,
             access=access,
             on_report=self._reported,
             initialise_lease=lambda: self._lease_storage.initialise(

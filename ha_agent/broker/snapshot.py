@@ -118,6 +118,8 @@ class DefinitionEntry:
 
     `version` is its number in this host's history, 0 while it is not kept there, and `how` how
     it came (version.py). `history_problem` says why it is not kept; it is used all the same.
+    `running` is what the VM that runs here was started from, "" where that is not known, and
+    `running_problem` why it is not the one in use, where that failed to start; `fallback` what could be started instead (definition_starts.py).
     """
 
     available: bool = False
@@ -133,6 +135,9 @@ class DefinitionEntry:
     version: int = 0
     how: str = ""
     history_problem: str = ""
+    running: str = ""
+    running_problem: str = ""
+    fallback: str = ""
     pending: Optional[PendingEntry] = None
 
 
@@ -223,6 +228,7 @@ class Report:
     local_maintenance: bool = False
     stopped: bool = False
     watch_engine: bool = False
+    running_definition: str = ""
     better_host: Optional[int] = None
     waits: tuple[WaitEntry, ...] = ()
     others: tuple[OtherEntry, ...] = ()

@@ -21,9 +21,13 @@ def follow(memory: Memory, observation: Observation) -> Memory:
         running_since = memory.running_since or now
     elif condition is VmCondition.UNKNOWN:
         running_since = memory.running_since
+    appeared = running_since is not None and memory.running_since is None
+    started_here = memory.last_kind is EffectKind.START_VM
     unknown = condition is VmCondition.UNKNOWN
     memory = memory.having(
         running_since=running_since,
+        # A VM that came by migration, or was started by hand: from what, nobody here knows.
+        started_from="" if appeared and not started_here else memory.started_from,
         vm_unknown_since=(memory.vm_unknown_since or now) if unknown else None,
         paused_since=(memory.paused_since or now) if condition is VmCondition.PAUSED else None,
         shutdown=memory.shutdown if observation.shutdown is None else observation.shutdown,

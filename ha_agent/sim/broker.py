@@ -32,6 +32,7 @@ from ha_agent.broker.snapshot import (
 from ha_agent.broker.watch import Board
 from ha_agent.broker_port import BrokerRefused
 from ha_agent.errors import DeadlineExceeded, EnvironmentFault
+from ha_agent.instant import Instant
 from ha_agent.ports import DomainDefinition, LeaseAnswer
 from ha_agent.sim.guard import SimFence
 from ha_agent.sim.lane import SimLane
@@ -60,6 +61,29 @@ _BAD_HEALTH_GRACE_SECONDS = 120.0
 _SILENT_INTERVALS = 12.0
 
 
+class _ToldBoard(Board):
+    """The board, whose long polls are answered without a task for each: there are many."""
+
+    def __init__(
+        self, first: Snapshot, now: Callable[[], Instant], live: Callable[[], dict[str, Any]]
+    ) -> None:
+        super().__init__(first, now, live)
+        self.polls: list[asyncio.Future[Snapshot]] = []
+
+    def update(self, **parts: Any) -> None:
+        version = self.current.version
+        super().update(**parts)
+        if self.polls and self.current.version != version:
+            polls, self.polls = self.polls, []
+            for poll in polls:
+                self.answer(poll)
+
+    def answer(self, poll: asyncio.Future[Snapshot]) -> None:
+        """End a long poll with the picture as of now."""
+        if not poll.done():
+            poll.set_result(self.read())
+
+
 class SimBroker:
     """One host's broker process. Make it within its process (`Process.run`)."""
 
@@ -71,7 +95,7 @@ class SimBroker:
         self.lanes = [SimLane(loop, host.path, name) for name in ("lease", "status")]
         clock = host.clock
         first = Snapshot(0, host.host_id, host.name, host.world.vm_uuid, clock.now())
-        self.board = Board(first, clock.now, self._live)
+        self.board = _ToldBoard(first, clock.now, self._live)
         identity = LeaseIdentity(host.host_id, host.name, host.instance, host.world.vm_uuid)
         self.lease = LeaseKeeper(
             FileLeaseStorage(self.lanes[0], "lease", identity),
@@ -129,6 +153,10 @@ class SimBroker:
 
     async def publish(self, report: Report) -> None:
         """Take the agent's report."""
+        self.take_report(report)
+
+    def take_report(self, report: Report) -> None:
+        """Take the agent's report."""
         self.monitor.report(report)
         self._watch_engine(report.watch_engine)
 
@@ -150,7 +178,12 @@ class SimBroker:
         result = await self.lease.release(why)
         return LeaseAnswer(result.ok, result.reason, self.board.read())
 
-    async def domain_definition(self) -> DomainDefinition:
+    async def abandon_lease(self, why: str) -> LeaseAnswer:
+        """Let it run out."""
+        result = await self.lease.abandon(why)
+        return LeaseAnswer(result.ok, result.reason, self.board.read())
+
+    async def domain_definition(self, fallback: bool = False, why: str = "") -> DomainDefinition:
         """Return the definition that this broker holds: its XML is its identity here."""
         if not self._definition:
             raise BrokerRefused("not_ready", "no definition of the engine VM")
@@ -251,13 +284,28 @@ class BrokerCalls:
         self._lease_deadline_seconds = lease_deadline_seconds
 
     async def snapshot(self, since_version: int, wait_seconds: float) -> Snapshot:
-        def ask(broker: SimBroker) -> Coroutine[Any, Any, Snapshot]:
-            return broker.board.newer_than(since_version, wait_seconds)
-
-        return await self._call("snapshot", ask, wait_seconds + 5.0)
+        broker = self._reach()
+        if broker.board.current.version != since_version and not broker.process.attention:
+            return broker.board.read()
+        loop, board = self._host.world.loop, broker.board
+        poll: asyncio.Future[Snapshot] = loop.create_future()
+        if broker.board.current.version == since_version:
+            board.polls.append(poll)
+            broker.process.call_later(wait_seconds, board.answer, poll)
+        else:
+            broker.process.call_later(0.0, board.answer, poll)
+        try:
+            return await self._answer(broker, "snapshot", poll, wait_seconds + 5.0)
+        finally:
+            if poll in board.polls:
+                board.polls.remove(poll)
 
     async def publish(self, report: Report) -> None:
-        await self._call("publish", lambda b: b.publish(report), _CALL_DEADLINE_SECONDS)
+        broker = self._reach()
+        if broker.process.attention:
+            await self._call("publish", lambda b: b.publish(report), _CALL_DEADLINE_SECONDS)
+        else:
+            broker.process.run(lambda: broker.take_report(report))
 
     async def take_lease(self, expected_epoch: int, why: str) -> LeaseAnswer:
         def ask(broker: SimBroker) -> Coroutine[Any, Any, LeaseAnswer]:
@@ -270,9 +318,14 @@ class BrokerCalls:
             "lease.release", lambda b: b.release_lease(why), self._lease_deadline_seconds
         )
 
-    async def domain_definition(self) -> DomainDefinition:
+    async def abandon_lease(self, why: str) -> LeaseAnswer:
         return await self._call(
-            "definition.domain", lambda b: b.domain_definition(), _CALL_DEADLINE_SECONDS
+            "lease.abandon", lambda b: b.abandon_lease(why), self._lease_deadline_seconds
+        )
+
+    async def domain_definition(self, fallback: bool = False, why: str = "") -> DomainDefinition:
+        return await self._call(
+            "definition.domain", lambda b: b.domain_definition(fallback, why), _CALL_DEADLINE_SECONDS
         )
 
     async def _call(
@@ -281,12 +334,21 @@ class BrokerCalls:
         ask: Callable[[SimBroker], Coroutine[Any, Any, T]],
         deadline_seconds: float,
     ) -> T:
+        broker = self._reach()
+        answer: asyncio.Future[T] = self._host.world.loop.create_future()
+        broker.process.spawn(_serve(ask(broker), answer))
+        return await self._answer(broker, verb, answer, deadline_seconds)
+
+    def _reach(self) -> SimBroker:
         broker = self._host.broker
         if broker is None:
             raise EnvironmentFault(f"broker of {self._host.name} can't be reached: refused")
-        loop = self._host.world.loop
-        answer: asyncio.Future[T] = loop.create_future()
-        served = broker.process.spawn(_serve(ask(broker), answer))
+        return broker
+
+    async def _answer(
+        self, broker: SimBroker, verb: str, answer: asyncio.Future[T], deadline_seconds: float
+    ) -> T:
+        """Wait for an answer, its deadline, or the broker's end."""
 
         def lost() -> None:
             if not answer.done():
@@ -296,15 +358,15 @@ class BrokerCalls:
             if not answer.done():
                 answer.set_exception(DeadlineExceeded(f"broker, {verb}", deadline_seconds))
 
-        broker.process.on_killed.append(lost)
-        timer = loop.call_later(deadline_seconds, expire)
+        on_killed = broker.process.on_killed
+        on_killed.append(lost)
+        timer = self._host.world.loop.call_later(deadline_seconds, expire)
         try:
             return await answer
         finally:
             timer.cancel()
-            del served
-            if lost in broker.process.on_killed:
-                broker.process.on_killed.remove(lost)
+            if lost in on_killed:
+                on_killed.remove(lost)
 
 
 async def _serve(work: Coroutine[Any, Any, T], answer: asyncio.Future[T]) -> None:

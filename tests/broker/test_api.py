@@ -14,6 +14,7 @@ import pytest
 from ha_agent.broker.api import Api
 from ha_agent.broker.api_arguments import Access
 from ha_agent.broker.definition import DefinitionKeeper
+from ha_agent.broker.definition_starts import DefinitionStarts
 from ha_agent.broker.lease_cycle import LeaseKeeper, LeaseResult
 from ha_agent.broker.monitor import StatusMonitor
 from ha_agent.broker.rpc_server import Peer, RpcRefusal
@@ -67,6 +68,10 @@ class Parts:
         self.asked.append(("abandon", why))
         return LeaseResult(True, "abandoned epoch 4")
 
+    async def hand_out(self, current: Any, *, fallback: bool, why: str) -> Any:
+        self.asked.append(("hand out", fallback, why))
+        return current
+
     async def _write(self) -> None:
         if self.gate is not None:
             await self.gate.wait()
@@ -92,6 +97,7 @@ class Parts:
             cast(LeaseKeeper, self),
             cast(StatusMonitor, self),
             cast(DefinitionKeeper, self),
+            cast(DefinitionStarts, self),
             access=Access(os.getuid(), 36),
             on_report=self.reported,
             initialise_lease=self.initialise,
@@ -175,6 +181,8 @@ async def test_a_definition_is_given_with_its_remarks(parts: Parts) -> None:
     parts.current = SimpleNamespace(identity="d1", domain=domain)
     expected = {"identity": "d1", "xml": "<domain/>", "notes": ["no sound card"]}
     assert await parts.call("definition.domain") == expected
+    assert await parts.call("definition.domain", fallback=True, why="it failed") == expected
+    assert parts.asked == [("hand out", False, ""), ("hand out", True, "it failed")]
 
 
 async def test_a_lock_file_in_use_is_not_made_anew(parts: Parts) -> None:

@@ -115,3 +115,12 @@ def test_another_definition_in_use_begins_without_faults() -> None:
     assert follow(memory, lost) == memory
     other = seen(definition=DefinitionView(available=True, identity="d2"))
     assert (follow(memory, other).failing, follow(memory, other).failed_starts) == ("", 0)
+
+
+def test_a_vm_that_was_not_started_here_is_of_unknown_definition() -> None:
+    gone = Memory(started_from="d1", last_kind=EffectKind.RELEASE_LEASE, last_at=BEFORE)
+    assert follow(gone, seen(V.UP)).started_from == ""
+    ours = dataclasses.replace(gone, last_kind=EffectKind.START_VM)
+    assert follow(ours, seen(V.UP)).started_from == "d1"
+    running = dataclasses.replace(gone, running_since=BEFORE)
+    assert follow(running, seen(V.UP)).started_from == "d1"

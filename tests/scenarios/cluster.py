@@ -57,6 +57,7 @@ class Cluster:
         self.vm_lease = VmLease()
         self.boot_seconds = 20.0
         self.definition = True
+        self.identity, self.fallback = "d1", ""
         self.global_maintenance = False
         self.order: Optional[OrderEntry] = None
         self.other_vms: dict[int, int] = {}

@@ -1,0 +1,238 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which definitions the engine VM was started from on this host, and which proved themselves.
+
+    <state_dir>/definitions.proven     identities, one a line, that an engine here became healthy
+                                       with, the last one last
+    <run_dir>/definition.started       what the VM that runs here was started from: JSON with the
+                                       boot's id, for it means nothing after a reboot
+
+A definition that fails to start again and again gives way to the newest other one that is proven
+and still in this host's history: the agent decides when, this hands it out. It goes the way of
+any other: read, translated, and judged by the guard. One that is proven itself has no fallback:
+then it is not the definition that keeps the VM from starting.
+
+A file that can't be written or read costs the knowledge in it, and no start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import functools
+import json
+import logging
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Callable, Optional
+
+from ha_agent.atomic_file import replace_file
+from ha_agent.broker.definition_values import Definition, Judge, read_definition
+from ha_agent.broker.snapshot import DefinitionEntry, Report
+from ha_agent.errors import BadInput, EnvironmentFault
+from ha_agent.ovfstore.history import IMPORT, History
+from ha_agent.ovfstore.version import Version
+
+log = logging.getLogger(__name__)
+
+PROVEN_NAME = "definitions.proven"
+STARTED_NAME = "definition.started"
+_PROVEN_LIMIT = 50
+_FILE_LIMIT_BYTES = 65536
+_IDENTITY = re.compile(r"[0-9a-f]{12}")
+_VM_GONE = ("down", "down_missing", "down_unexpected")
+
+
+@dataclass(frozen=True)
+class Started:
+    """What the VM here was started from; `instead_of` which one that failed, and `why`."""
+
+    identity: str = ""
+    instead_of: str = ""
+    why: str = ""
+
+
+class DefinitionStarts:
+    """Remembers starts, and finds what to start from. `run` reads and writes the files."""
+
+    def __init__(
+        self,
+        history: History,
+        *,
+        state_dir: Path,
+        run_dir: Path,
+        boot_id: str,
+        vm_uuid: str,
+        domain_uuid: str,
+        judge: Judge,
+        on_change: Callable[[], None],
+    ) -> None:
+        """`on_change` is called when `complete` has another answer."""
+        self._history = history
+        self._proven_path = state_dir / PROVEN_NAME
+        self._started_path = run_dir / STARTED_NAME
+        self._boot_id = boot_id
+        self._vm_uuid = vm_uuid
+        self._domain_uuid = domain_uuid
+        self._judge = judge
+        self._on_change = on_change
+        self._versions: dict[str, Version] = {}
+        self._proven: tuple[str, ...] = ()
+        self._started: Optional[Started] = None
+        self._handed = Started()
+        self._face = ("", 0)
+        self._work = asyncio.Event()
+
+    # What is known -----------------------------------------------------------------------
+
+    def complete(self, entry: DefinitionEntry) -> DefinitionEntry:
+        """Return the entry with what was started and what could be instead."""
+        face = (entry.identity, entry.version)
+        if face != self._face:
+            self._face = face
+            self._work.set()  # the history has another version, or one less
+        started = self._started or Started()
+        problem = ""
+        if started.instead_of == entry.identity and started.instead_of:
+            why = f" ({started.why})" if started.why else ""
+            problem = (
+                f"definition {started.instead_of} failed to start twice{why}:"
+                f" the engine VM runs with {started.identity}, the last that did start"
+            )
+        fallbacks = self._fallbacks(entry.identity)
+        return dataclasses.replace(
+            entry,
+            running=started.identity,
+            running_problem=problem,
+            fallback=fallbacks[0].identity if fallbacks else "",
+        )
+
+    def _fallbacks(self, current: str) -> list[Version]:
+        """Return the versions to start from instead of `current`, the newest proof first."""
+        if current in self._proven:
+            return []
+        return [self._versions[one] for one in reversed(self._proven) if one in self._versions]
+
+    def reported(self, report: Report) -> None:
+        """Take what the agent says of the VM that runs here."""
+        identity, engine = report.running_definition, report.engine_status
+        before = (self._started, self._proven)
+        if identity:
+            if self._started is None or self._started.identity != identity:
+                known = self._handed.identity == identity
+                self._started = self._handed if known else Started(identity)
+            if engine.get("health") == "good" and self._proven[-1:] != (identity,):
+                rest = tuple(one for one in self._proven if one != identity)
+                self._proven = (*rest, identity)[-_PROVEN_LIMIT:]
+                log.info("definition %s: the engine became healthy with it here", identity)
+        elif engine.get("vm") in _VM_GONE:
+            # One that appears here without a start of ours was started elsewhere, or by hand.
+            self._started = Started()
+        if before != (self._started, self._proven):
+            self._work.set()
+            self._on_change()
+
+    # Handing out -------------------------------------------------------------------------
+
+    async def hand_out(self, current: Definition, *, fallback: bool, why: str) -> Definition:
+        """Return what to start the VM from now: `current`, or with `fallback` the last other one
+        that did start, for the reason `why`. Without a usable one it is `current` again."""
+        found = await self._fallback(current) if fallback else None
+        if found is None:
+            self._handed = Started(current.identity)
+            return current
+        log.warning("definition %s instead of %s: %s", found.identity, current.identity, why)
+        self._handed = Started(found.identity, current.identity, why)
+        return found
+
+    async def _fallback(self, current: Definition) -> Optional[Definition]:
+        loop = asyncio.get_running_loop()
+        for version in self._fallbacks(current.identity):
+            try:
+                definition = await loop.run_in_executor(None, self._read, version)
+            except (BadInput, EnvironmentFault) as fault:
+                log.warning("definition %s can't be fallen back to: %s", version.identity, fault)
+                continue
+            refusals = await self._judge(definition.vm, definition.domain, None)
+            standing = [r for r in refusals if not (r.may_force and r.code in version.approved)]
+            if not standing:
+                return definition
+            reasons = "; ".join(refusal.sentence for refusal in standing)
+            log.warning("definition %s can't be fallen back to: %s", version.identity, reasons)
+        return None
+
+    def _read(self, version: Version) -> Definition:
+        """In a thread."""
+        return read_definition(
+            self._history.document(version.number),
+            f"version {version.number} of this host's history",
+            vm_uuid=self._vm_uuid,
+            domain_uuid=self._domain_uuid,
+            source=version.source,
+            last_updated=version.last_updated,
+            accepted_at=version.accepted_at,
+        )
+
+    # Files -------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Read what was known, then write what changes, for ever."""
+        loop = asyncio.get_running_loop()
+        proven, started = await loop.run_in_executor(None, self._load)
+        self._proven = tuple(dict.fromkeys((*proven, *self._proven)))
+        self._started = self._started or started
+        on_disk = (proven, started)
+        self._work.set()
+        while True:
+            await self._work.wait()
+            self._work.clear()
+            wanted = (self._proven, self._started)
+            store = functools.partial(self._store, on_disk, wanted)
+            self._versions = await loop.run_in_executor(None, store)
+            on_disk = wanted
+            self._on_change()
+
+    def _load(self) -> tuple[tuple[str, ...], Optional[Started]]:
+        """In a thread."""
+        lines = _text(self._proven_path).split()
+        proven = tuple(line for line in lines if _IDENTITY.fullmatch(line))
+        try:
+            values = json.loads(_text(self._started_path) or "{}")
+        except ValueError:
+            values = {}
+        if not isinstance(values, dict) or values.get("boot_id") != self._boot_id:
+            return proven, None
+        known = [values.get(name) for name in ("identity", "instead_of", "why")]
+        texts = [value for value in known if isinstance(value, str)]
+        return proven, Started(*texts) if len(texts) == len(known) else None
+
+    def _store(
+        self,
+        before: tuple[tuple[str, ...], Optional[Started]],
+        wanted: tuple[tuple[str, ...], Optional[Started]],
+    ) -> dict[str, Version]:
+        """In a thread. Return the history's versions by identity."""
+        proven, started = wanted
+        try:
+            if proven != before[0]:
+                content = "".join(f"{identity}\n" for identity in proven)
+                replace_file(self._proven_path, content.encode())
+            if started is not None and started != before[1]:
+                values = {"boot_id": self._boot_id, **dataclasses.asdict(started)}
+                replace_file(self._started_path, json.dumps(values).encode(), sync=False)
+            versions = self._history.versions()
+        except (OSError, EnvironmentFault) as fault:
+            log.warning("definition: what was started is not kept: %s", fault)
+            return self._versions
+        return {version.identity: version for version in versions if version.how != IMPORT}
+
+
+def _text(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return file.read(_FILE_LIMIT_BYTES).decode("utf-8", "replace")
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        log.warning("%s can't be read: %s", path, error.strerror)
+        return ""
