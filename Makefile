@@ -2,7 +2,7 @@
 PYTHON := .venv/bin/python
 VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' ha_agent/__init__.py)
 
-.PHONY: help setup demo test bench fuzz diagram dist clean
+.PHONY: help setup demo test bench fuzz mutate diagram dist clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -21,6 +21,9 @@ bench: setup ## measure what we claim
 
 fuzz: setup ## a million hostile inputs to all that reads bytes from outside; SHARE=0.1 for fewer
 	@$(PYTHON) -m fuzz $(if $(SHARE),--share $(SHARE))
+
+mutate: setup ## can the tests of table, lease and score fail? SHARE=0.1 for a tenth
+	@$(PYTHON) -m mutate $(if $(SHARE),--share $(SHARE))
 
 diagram: setup ## draw the state machine in ARCHITECTURE.md anew
 	@$(PYTHON) scripts/make_diagram.py ARCHITECTURE.md
