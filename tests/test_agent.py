@@ -17,7 +17,12 @@ import pytest
 from ha_agent import config
 from ha_agent.agent import policy_of
 from ha_agent.clock import SystemClock
+from ha_agent.decision_codec import decode
+from ha_agent.decision_file import read_ring
+from ha_agent.fsm.machine import Fsm
 from ha_agent.fsm.policy import ScoreWeights
+from ha_agent.fsm.state import State
+from ha_agent.replay import replay
 from tests.small_config import write_config
 
 CLOCK = SystemClock()
@@ -107,3 +112,18 @@ def test_the_policy_is_the_configurations(short_path: Path) -> None:
     assert policy.weights.retry == 77
     for weight in dataclasses.fields(ScoreWeights):
         assert getattr(policy.weights, weight.name) == getattr(settings.score, weight.name)
+
+
+def test_decisions_are_kept_and_can_be_replayed(
+    start: Callable[[], Process], short_path: Path
+) -> None:
+    process = start()
+    process.says("is ha-broker running?")
+    assert process.end() == 0
+    records, problems = read_ring(short_path / "state" / "decisions")
+    assert problems == []
+    first = decode(records[0][1], where=records[0][0])
+    assert (first.state, first.host_id) == (State.START, 1)
+    assert all(
+        not replay(Fsm(), decode(data, where=where), where).differences for where, data in records
+    )
