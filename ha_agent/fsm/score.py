@@ -14,6 +14,7 @@ from ha_agent.fsm.memory import Memory
 from ha_agent.fsm.observation import Observation
 from ha_agent.fsm.policy import Policy
 from ha_agent.fsm.state import State
+from ha_agent.fsm.takeover import able_hosts
 from ha_agent.fsm.trends import Trend
 
 # States in which this host can't or must not be chosen, and the word for it.
@@ -52,6 +53,8 @@ def score(state: State, memory: Memory, observation: Observation, policy: Policy
     """
     weights = policy.weights
     zero = _ZERO.get(state)
+    if state is State.ENGINE_UNEXPECTEDLY_DOWN and not able_hosts(observation):
+        zero = None  # nobody else is there to have a turn, and this host goes on trying
     if zero is None and observation.local_maintenance:
         zero = "local maintenance"
     if zero is None and not observation.definition.available:

@@ -13,6 +13,7 @@ from ha_agent.fsm.observation import (
     DefinitionView,
     HostFacts,
     Observation,
+    PeerView,
     VmCondition,
     VmExit,
 )
@@ -20,7 +21,7 @@ from ha_agent.fsm.policy import Policy, ScoreWeights
 from ha_agent.fsm.score import Penalty, Score, score
 from ha_agent.fsm.state import State
 from ha_agent.fsm.trends import Trend, Trends, follow_trends
-from tests.fsm.pictures import NOW, failed, observations, seen, states_with_memory
+from tests.fsm.pictures import NOW, failed, observations, peer, seen, states_with_memory
 
 POLICY = Policy()
 ZERO = {
@@ -69,7 +70,14 @@ def loss(
 class TestNoPoints:
     @pytest.mark.parametrize(("state", "cause"), ZERO.items())
     def test_states_that_must_not_be_chosen(self, state: State, cause: str) -> None:
-        assert of(seen(), state=state) == Score(0, (Penalty("unable", 3400, cause),))
+        picture = seen(peers=(peer(),))
+        assert of(picture, state=state) == Score(0, (Penalty("unable", 3400, cause),))
+
+    @pytest.mark.parametrize("peers", [(), (peer(score=0),), (peer(maintenance=True),)])
+    def test_a_last_host_is_never_without_points(self, peers: tuple[PeerView, ...]) -> None:
+        """The VM failed here too often, and nobody else is able: it goes on trying."""
+        result = of(seen(peers=peers), 5, state=State.ENGINE_UNEXPECTEDLY_DOWN)
+        assert result.points == 3400 - 250
 
     @pytest.mark.parametrize("state", OTHERS)
     def test_no_other_state_costs_points(self, state: State) -> None:

@@ -84,6 +84,37 @@ async def test_last_host_keeps_trying() -> None:
 
 
 @story
+async def test_two_hosts_that_both_fail_keep_trying() -> None:
+    """Each leaves it to the other for a while, and never are both without points for long."""
+    cluster = Cluster(hosts=2)
+    for host in cluster.hosts.values():
+        host.hypervisor.crashes_at_start = True
+    await cluster.pass_time(60.0)
+    pointless_seconds = 0.0
+    for _ in range(600):
+        await cluster.pass_time(1.0)
+        points = [report.score for report, _at in cluster.blocks.values()]
+        pointless_seconds = 0.0 if any(points) else pointless_seconds + 1.0
+        assert pointless_seconds < 6.0, cluster.story()
+    tries = [cluster[number].hypervisor.calls.count("create") for number in (1, 2)]
+    assert all(times >= 5 for times in tries), tries
+    cluster[2].hypervisor.crashes_at_start = False
+    await cluster.until(State.ENGINE_UP, 2, seconds=cluster.policy.unexpected_down_seconds + 60.0)
+
+
+@story
+async def test_the_last_host_never_says_that_it_is_unable() -> None:
+    """With the other host in maintenance its points are only fewer."""
+    cluster = Cluster(hosts=2)
+    cluster[2].maintenance(True)
+    cluster[1].hypervisor.crashes_at_start = True
+    await cluster.pass_time(5.0)
+    for _ in range(300):
+        await cluster.pass_time(1.0)
+        assert cluster.blocks[1][0].score > 0, cluster.story()
+
+
+@story
 async def test_local_maintenance_moves_the_vm() -> None:
     cluster = Cluster()
     await cluster.up_on(1)
