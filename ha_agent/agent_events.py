@@ -84,8 +84,13 @@ class AgentEvents:
         self._waiting = [event for event in self._waiting if event.serial not in serials]
 
     def _asked(self, effect: Effect, at: WallTime) -> None:
-        text = f"The agent wants to {effect.kind.value}, because: {effect.why}."
-        self._tell("effect", text, at, {"effect": effect.kind.value, "why": effect.why})
+        how = ""
+        values = {"effect": effect.kind.value, "why": effect.why}
+        if effect.fallback:
+            how = " from the last definition with which the engine became healthy"
+            values["fallback"] = "yes"
+        text = f"The agent wants to {effect.kind.value}{how}, because: {effect.why}."
+        self._tell("effect", text, at, values)
 
     def _tell(self, kind: str, text: str, at: WallTime, values: dict[str, str]) -> None:
         self._serial += 1

@@ -44,6 +44,7 @@ def document(snapshot: Snapshot, events: Sequence[EventEntry], wall: WallTime) -
             _lease(snapshot),
             *_maintenance(snapshot),
             *_definition(snapshot),
+            *_better_host(snapshot),
         ],
         "here": _here(snapshot),
         "hosts": _hosts(snapshot),
@@ -241,6 +242,12 @@ def _definition(snapshot: Snapshot) -> list[str]:
     elif definition.stale:
         why = f" {_end(definition.problem)}" if definition.problem else ""
         said.append(f"The engine VM would be started from the last good definition.{why}")
+    if definition.running and definition.running != definition.identity:
+        why = f" {_end(definition.running_problem)}" if definition.running_problem else ""
+        said.append(
+            f"The engine VM runs from the definition {definition.running}; {definition.identity} "
+            f"will apply at its next start.{why}"
+        )
     if definition.pending is not None:
         pending = definition.pending
         said.append(
@@ -248,6 +255,17 @@ def _definition(snapshot: Snapshot) -> list[str]:
             f"{_end('; '.join(pending.sentences))} {_end(pending.advice)}".strip()
         )
     return said
+
+
+def _better_host(snapshot: Snapshot) -> list[str]:
+    better = snapshot.agent.better_host
+    if better is None:
+        return []
+    name = next((host.host_name for host in snapshot.hosts if host.host_id == better), "")
+    return [
+        f"{host_name(name, better)} would be much better for the engine VM. A healthy engine is "
+        "never stopped for that; the engine may migrate its VM there."
+    ]
 
 
 # This host, the others, and what is waited for -------------------------------------------------

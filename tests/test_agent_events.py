@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from ha_agent.agent_events import AgentEvents
@@ -48,6 +50,16 @@ def test_a_change_of_state_is_told_in_words(events: AgentEvents) -> None:
     assert state.at_unix_seconds == AT.unix_seconds
     assert effect.kind == "effect"
     assert effect.text.startswith("The agent wants to take lease, because: ")
+
+
+def test_a_fallback_is_said(events: AgentEvents) -> None:
+    taken = step(State.ENGINE_DOWN, seen(V.ABSENT, L.FREE))
+    effect = Effect(EffectKind.START_VM, 1, "it failed", fallback=True)
+    decision = replace(taken.decision, effect=effect)
+    events.decided(replace(taken, decision=decision), AT)
+    event = events.waiting[-1]
+    assert "from the last definition with which the engine became healthy" in event.text
+    assert event.values["fallback"] == "yes"
 
 
 def test_a_step_that_decides_nothing_tells_nothing(events: AgentEvents) -> None:

@@ -207,6 +207,19 @@ def test_a_definition_that_is_missing_stale_or_held_back() -> None:
     assert "(d2), which the guard holds back: it has no disk. correct it." in held
 
 
+def test_a_definition_that_applies_at_the_next_start() -> None:
+    running = replace(PLAIN.definition, running="d0")
+    said = explained(definition=running)["engine"][-1]
+    assert "runs from the definition d0; d1 will apply at its next start." in said
+    same = replace(PLAIN.definition, running="d1")
+    assert explained(definition=same)["engine"] == explained()["engine"]
+
+
+def test_a_better_host_is_said() -> None:
+    said = explained(agent=replace(PLAIN.agent, better_host=3))["engine"][-1]
+    assert said.startswith("gamma (id 3) would be much better")
+
+
 @pytest.mark.parametrize(
     ("parts", "said"),
     [

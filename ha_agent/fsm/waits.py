@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from typing import Optional
 
 from ha_agent.fsm.effect import EffectKind
-from ha_agent.fsm.guards import RUNNING, Context, lease_available, no_peer_has_vm
+from ha_agent.fsm.guards import RUNNING, Context, lease_available, no_peer_has_vm, our_turn_at
 from ha_agent.fsm.memory import Memory
 from ha_agent.fsm.observation import LeaseCondition, Observation, VmCondition
 from ha_agent.fsm.policy import Policy
 from ha_agent.fsm.state import State
-from ha_agent.fsm.takeover import able_hosts, turn_at
+from ha_agent.fsm.takeover import able_hosts
 from ha_agent.instant import Instant
 
 
@@ -42,6 +42,7 @@ class Other:
 _UNDER_WAY = {
     EffectKind.TAKE_LEASE: "the lease to be written on shared storage",
     EffectKind.RELEASE_LEASE: "the lease to be given up on shared storage",
+    EffectKind.ABANDON_LEASE: "the lease to run out; the fence ends the engine VM before that",
     EffectKind.START_VM: "VDSM to take the order to start the engine VM",
     EffectKind.SHUTDOWN_VM: "VDSM to take the order to shut the engine VM down",
     EffectKind.DESTROY_VM: "VDSM to end the engine VM",
@@ -56,7 +57,7 @@ def waits(
     context = Context(memory, observation, policy, score)
     found = _under_way(memory) + _answers(state, context)
     if state is State.GLOBAL_MAINTENANCE:
-        found.append(Wait("global maintenance to be ended"))
+        found.append(_global_maintenance(memory))
     elif observation.local_maintenance and state is State.LOCAL_MAINTENANCE:
         found.append(Wait("local maintenance to be ended"))
     elif state in _IDLE:
@@ -83,8 +84,19 @@ def others(observation: Observation) -> tuple[Other, ...]:
             why = "it is in local maintenance"
         elif peer.score > 0 and not able:
             why = "it let its lease expire, so it is taken for dead"
+        if able and peer.predecessor:
+            why += "; it runs the predecessor's agent, which goes by its own rules"
         found.append(Other(peer.host_id, able, why))
     return tuple(sorted(found, key=lambda other: other.host_id))
+
+
+def _global_maintenance(memory: Memory) -> Wait:
+    order = memory.shutdown
+    if not order.ordered:
+        return Wait("global maintenance to be ended")
+    if not order.ready:
+        return Wait(f"{order.waiting_for or 'the other hosts'}, before the cluster is shut down")
+    return Wait("the cluster's shutdown to be ended by `ha-agent cluster resume`")
 
 
 def _under_way(memory: Memory) -> list[Wait]:
@@ -134,7 +146,7 @@ def _turn(state: State, context: Context) -> list[Wait]:
         names = [peer.host_name for peer in observation.peers if peer.vm_up and peer.alive]
         what = f"{' and '.join(names)}, which still reports that the engine VM runs there"
         found.append(Wait(what))
-    turn = turn_at(observation, context.score, context.policy)
+    turn = our_turn_at(context)
     if turn is not None and turn > context.now:
         found.append(Wait("this host's turn to take the lease; better hosts go first", turn))
     return found
@@ -158,6 +170,9 @@ def _with_vm(state: State, context: Context) -> list[Wait]:
     if state is State.ENGINE_STARTING:
         what = "the engine to answer; if it does not, the VM is stopped and started again"
         return [Wait(what, since + policy.start_timeout_seconds)]
+    if state is State.ENGINE_UP_BAD_HEALTH and memory.paused_since is not None:
+        what = "the paused engine VM to go on; if it does not, it is ended and started again"
+        return [Wait(what, memory.paused_since + policy.bad_health_grace_seconds)]
     if state is State.ENGINE_UP_BAD_HEALTH and memory.bad_since is not None:
         what = "the engine to answer well again; if it does not, the VM is stopped and started"
         return [Wait(f"{what} again", memory.bad_since + policy.bad_health_grace_seconds)]

@@ -12,15 +12,18 @@ from hypothesis import strategies as st
 
 from ha_agent.broker.snapshot import (
     DefinitionEntry,
+    EventEntry,
     HealthEntry,
     HostEntry,
     LeaseEntry,
     NetworkEntry,
+    OtherEntry,
     PenaltyEntry,
     PendingEntry,
     Report,
     Snapshot,
     StorageEntry,
+    WaitEntry,
     from_wire,
     to_wire,
 )
@@ -30,7 +33,16 @@ from ha_agent.instant import Instant
 PLAIN = Snapshot(1, 1, "h1", "vm", Instant(10.0))
 KINDS = [
     *(LeaseEntry, HostEntry, DefinitionEntry, HealthEntry, NetworkEntry),
-    *(StorageEntry, PenaltyEntry, PendingEntry, Report, Snapshot),
+    *(
+        WaitEntry,
+        OtherEntry,
+        EventEntry,
+        StorageEntry,
+        PenaltyEntry,
+        PendingEntry,
+        Report,
+        Snapshot,
+    ),
 ]
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
 PLAIN_VALUES = {

@@ -10,7 +10,13 @@ from hypothesis import given
 from ha_agent.fsm.effect import Effect, EffectKind
 from ha_agent.fsm.machine import Fsm
 from ha_agent.fsm.memory import Memory
-from ha_agent.fsm.observation import DefinitionView, LeaseCondition, Observation, VmCondition
+from ha_agent.fsm.observation import (
+    DefinitionView,
+    LeaseCondition,
+    Observation,
+    ShutdownView,
+    VmCondition,
+)
 from ha_agent.fsm.policy import Policy
 from ha_agent.fsm.state import State
 from ha_agent.fsm.waits import Other, others, waits
@@ -107,6 +113,27 @@ CASES: list[tuple[State, Memory, Observation, str, Optional[Instant]]] = [
         "local maintenance to be ended",
         None,
     ),
+    (
+        S.GLOBAL_MAINTENANCE,
+        dataclasses.replace(HERE, shutdown=ShutdownView(True, False, "h2 to see the order")),
+        seen(V.UP, L.OURS),
+        "h2 to see the order, before the cluster is shut down",
+        None,
+    ),
+    (
+        S.GLOBAL_MAINTENANCE,
+        dataclasses.replace(HERE, shutdown=ShutdownView(True, True)),
+        seen(V.ABSENT, L.FREE),
+        "cluster resume",
+        None,
+    ),
+    (
+        S.ENGINE_UP_BAD_HEALTH,
+        dataclasses.replace(HERE, paused_since=NOW - 3.0),
+        seen(V.PAUSED, L.OURS),
+        "the paused engine VM to go on",
+        NOW - 3.0 + POLICY.bad_health_grace_seconds,
+    ),
     (S.GLOBAL_MAINTENANCE, HERE, seen(V.UP, L.OURS), "global maintenance to be ended", None),
     (
         S.UNKNOWN_LOCAL_VM,
@@ -168,16 +195,18 @@ def test_other_hosts_and_why_not() -> None:
             peer(4, stopped=True),
             peer(5, maintenance=True),
             peer(6, score=2400),
+            peer(8, predecessor=True),
         ),
     )
     found = others(picture)
-    assert [other.host_id for other in found] == [2, 3, 4, 5, 6, 7]
-    assert [other.host_id for other in found if other.able] == [6]
+    assert [other.host_id for other in found] == [2, 3, 4, 5, 6, 7, 8]
+    assert [other.host_id for other in found if other.able] == [6, 8]
     by_id = {other.host_id: other.why for other in found}
     assert "let its lease expire" in by_id[2]
     assert "silent" in by_id[3]
     assert "stopped" in by_id[4]
     assert "maintenance" in by_id[5]
     assert by_id[7] == "its score is 0"
+    assert "the predecessor's agent" in by_id[8]
     assert others(seen()) == ()
     assert isinstance(found[0], Other)
