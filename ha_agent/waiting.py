@@ -10,6 +10,51 @@ from __future__ import annotations
 import asyncio
 
 
+class Signal:
+    """As an asyncio.Event whose `wait` has a limit, and costs no task of its own.
+
+    For what is waited for again and again, such as the next tick.
+    """
+
+    def __init__(self) -> None:
+        self._set = False
+        self._waiting: list[asyncio.Future[None]] = []
+
+    def is_set(self) -> bool:
+        """Whether it was set since the last `clear`."""
+        return self._set
+
+    def set(self) -> None:
+        """Let all who wait go on, and who will wait."""
+        self._set = True
+        for future in self._waiting:
+            _end(future)
+
+    def clear(self) -> None:
+        """Let who waits from now on wait for the next `set`."""
+        self._set = False
+
+    async def wait(self, limit_seconds: float) -> bool:
+        """Wait until it is set, at most `limit_seconds`; tell whether it was."""
+        if self._set:
+            return True
+        loop = asyncio.get_running_loop()
+        future = loop.create_future()
+        timer = loop.call_later(limit_seconds, _end, future)
+        self._waiting.append(future)
+        try:
+            await future
+        finally:
+            timer.cancel()
+            self._waiting.remove(future)
+        return self._set
+
+
+def _end(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
 async def wait_for_event(event: asyncio.Event, limit_seconds: float) -> bool:
     """Wait until `event` is set, at most `limit_seconds`; tell whether it is."""
     if event.is_set():

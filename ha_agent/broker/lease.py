@@ -61,6 +61,7 @@ lease_file.py reads it, for the text of an error.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import zlib
 from dataclasses import dataclass
 from typing import Optional
@@ -202,12 +203,14 @@ def initial_record(note: str = "initialised") -> LeaseRecord:
 
 def clean_note(note: str) -> str:
     """Make any text fit the one line that a record has for it."""
-    return "".join(c if c.isprintable() else " " for c in note).strip()[:_TEXT_MAX_CHARS]
+    if not note.isprintable():
+        note = "".join(c if c.isprintable() else " " for c in note)
+    return note.strip()[:_TEXT_MAX_CHARS]
 
 
 def encode(record: LeaseRecord) -> bytes:
     """Return the record's block of 4096 bytes. BadInput names a field that does not fit."""
-    values = dataclasses.asdict(record)
+    values = vars(record)
     _check(values, "lease record")
     lines = [f"{_MAGIC} {FORMAT_VERSION}"]
     lines.extend(f"{key}: {values[key]}".rstrip() for key in _KEYS)
@@ -216,6 +219,7 @@ def encode(record: LeaseRecord) -> bytes:
     return block.ljust(BLOCK_SIZE_BYTES, b"\0")
 
 
+@functools.lru_cache(maxsize=16)  # nearly every look finds what the last one found
 def decode(block: bytes, where: str = "lock file") -> LeaseRecord:
     """Read one block of 4096 bytes.
 
@@ -226,7 +230,7 @@ def decode(block: bytes, where: str = "lock file") -> LeaseRecord:
         raise LeaseFormatError(
             f"{len(block)} bytes in place of a block of {BLOCK_SIZE_BYTES}", where=where
         )
-    if not any(block):
+    if not block.strip(b"\0"):
         raise LeaseNotInitialised(
             "all zeros: this lock file has never been initialised", where=where
         )
@@ -244,7 +248,7 @@ def decode(block: bytes, where: str = "lock file") -> LeaseRecord:
         raise LeaseFormatError("no crc32 line", where=where)
     if text[crc_at:] != f"crc32: {zlib.crc32(text[:crc_at]):08x}\n".encode():
         raise LeaseFormatError("crc32 does not match: damaged or torn", where=where, offset=crc_at)
-    if any(padding):
+    if padding.strip(b"\0"):
         raise LeaseFormatError("bytes after the end of the record", where=where)
     return _record_of(text[:crc_at], where)
 

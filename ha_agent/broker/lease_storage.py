@@ -3,7 +3,9 @@
 
 `FileLeaseStorage` sends each call to a storage worker (lease_file.py's operations through a
 StorageLane of its own, which nothing else may delay) and decodes what comes back. It holds no
-state: everything that matters is in the file. `HostIdWatch` keeps our host id locked.
+state: everything that matters is in the file. (A block that it has decoded before, byte for byte,
+it does not decode again: most looks find what the look before found.) `HostIdWatch` keeps our
+host id locked.
 """
 
 from __future__ import annotations
@@ -113,6 +115,7 @@ class FileLeaseStorage:
         self._lane = lane
         self._path = path
         self._identity = identity
+        self._known: Optional[tuple[bytes, LeaseRecord]] = None
 
     async def initialise(self, deadline_seconds: float) -> tuple[bool, str]:
         """Make the lock file with a free record, once for the cluster.
@@ -133,7 +136,7 @@ class FileLeaseStorage:
     async def read(self, deadline_seconds: float) -> LeaseRecord:
         """Return the record. Raises as LeaseStorage says."""
         block = await self._lane.call("lease_read", deadline_seconds, path=self._path)
-        return decode(block, self._path)
+        return self._decoded(block)
 
     async def take(self, expected: LeaseRecord, new: LeaseRecord, deadline_seconds: float) -> Swap:
         """Write the record of a new owner."""
@@ -175,12 +178,26 @@ class FileLeaseStorage:
     async def _swap(
         self, expected: LeaseRecord, new: LeaseRecord, deadline_seconds: float
     ) -> Swap:
+        block = self._encoded(expected)
+        new_block = encode(new)
         answer = await self._lane.call(
             "lease_swap",
             deadline_seconds,
             path=self._path,
-            expected=encode(expected),
-            new=encode(new),
+            expected=block,
+            new=new_block,
             lock_wait_seconds=deadline_seconds / 2,
         )
-        return Swap(answer["done"], decode(answer["block"], self._path))
+        if answer["block"] == new_block:
+            self._known = new_block, new
+        return Swap(answer["done"], self._decoded(answer["block"]))
+
+    def _decoded(self, block: bytes) -> LeaseRecord:
+        if self._known is None or self._known[0] != block:
+            self._known = block, decode(block, self._path)
+        return self._known[1]
+
+    def _encoded(self, record: LeaseRecord) -> bytes:
+        if self._known is not None and self._known[1] == record:
+            return self._known[0]
+        return encode(record)

@@ -17,7 +17,7 @@ from ha_agent.sim.broker import BrokerCalls
 from ha_agent.sim.loop import Process
 from ha_agent.sim.vdsm import BRIDGE, SimVdsmCalls
 from ha_agent.vdsm_port import VdsmHypervisor
-from ha_agent.waiting import wait_for_event
+from ha_agent.waiting import Signal
 
 if TYPE_CHECKING:
     from ha_agent.sim.host import SimHost
@@ -28,7 +28,7 @@ _RETRY_SECONDS = 0.5
 _FACTS_INTERVAL_SECONDS = 15.0
 _RESTLESS_POLL_SECONDS = 1.0
 _VDSM_POLL_SECONDS = 10.0
-_TICK_INTERVAL_SECONDS = 1.0
+_TICK_INTERVAL_SECONDS = 10.0
 _SHORTEST_PAUSE_SECONDS = 0.001
 _STOP_DEADLINE_SECONDS = 3.0
 _TICKS_AT_ONCE = 50
@@ -41,8 +41,8 @@ class SimAgent:
         self.host = host
         self.process = process
         spec = host.world.spec
-        self._wake = asyncio.Event()
-        self._look_again = asyncio.Event()
+        self._wake = Signal()
+        self._look_again = Signal()
         self.vdsm = SimVdsmCalls(host, process, self._look_again.set)
         self._hypervisor = VdsmHypervisor(
             self.vdsm,  # type: ignore[arg-type]  # the five verbs that it calls
@@ -90,7 +90,7 @@ class SimAgent:
                 self.host.world.violate("busy", f"{self.host.name} ticks without end")
                 await asyncio.sleep(_TICK_INTERVAL_SECONDS)
             due_seconds = max(self.cycle.next_due_seconds, _SHORTEST_PAUSE_SECONDS)
-            await wait_for_event(self._wake, min(_TICK_INTERVAL_SECONDS, due_seconds))
+            await self._wake.wait(min(_TICK_INTERVAL_SECONDS, due_seconds))
         await self.cycle.finish(_STOP_DEADLINE_SECONDS)
         self.host.agent_left()
 
@@ -122,9 +122,7 @@ class SimAgent:
             vm = await self._hypervisor.look()
             self.cycle.on_vm(vm)
             settled = vm.condition in (VmCondition.ABSENT, VmCondition.DOWN, VmCondition.UP)
-            await wait_for_event(
-                self._look_again, _VDSM_POLL_SECONDS if settled else _RESTLESS_POLL_SECONDS
-            )
+            await self._look_again.wait(_VDSM_POLL_SECONDS if settled else _RESTLESS_POLL_SECONDS)
 
     async def _follow_facts(self) -> None:
         while True:

@@ -20,9 +20,11 @@ from ha_agent.broker.block_store import BlockStore
 from ha_agent.broker.lease import LeaseIdentity
 from ha_agent.broker.lease_cycle import LeaseKeeper
 from ha_agent.broker.lease_storage import FileLeaseStorage
+from ha_agent.broker.maintenance import MaintenanceKeeper
 from ha_agent.broker.monitor import MonitorTimes, StatusMonitor
+from ha_agent.broker.order_file import KeptOrder, left_by_calendar
+from ha_agent.broker.other_vms import other_vms
 from ha_agent.broker.snapshot import (
-    DefinitionEntry,
     HealthEntry,
     LeaseEntry,
     NetworkEntry,
@@ -30,10 +32,10 @@ from ha_agent.broker.snapshot import (
     Snapshot,
 )
 from ha_agent.broker.watch import Board
-from ha_agent.broker_port import BrokerRefused
 from ha_agent.errors import DeadlineExceeded, EnvironmentFault
 from ha_agent.instant import Instant
 from ha_agent.ports import DomainDefinition, LeaseAnswer
+from ha_agent.sim.definition import SimDefinition
 from ha_agent.sim.guard import SimFence
 from ha_agent.sim.lane import SimLane
 from ha_agent.sim.loop import Process
@@ -82,6 +84,16 @@ class _ToldBoard(Board):
         """End a long poll with the picture as of now."""
         if not poll.done():
             poll.set_result(self.read())
+
+
+class _OrderOnDisk:
+    """order_file.OrderFile of a host, in memory."""
+
+    def __init__(self, host: SimHost) -> None:
+        self._host = host
+
+    async def save(self, kept: Optional[KeptOrder]) -> None:
+        self._host.kept_order, self._host.kept_order_boot = kept, self._host.instance
 
 
 class SimBroker:
@@ -138,16 +150,37 @@ class SimBroker:
         self._tests: list[bool] = []
         self._health: Optional[HealthEntry] = None
         self._watching: Optional[asyncio.Task[None]] = None
-        self._definition = ""
+        self.definition = SimDefinition(host, lambda entry: self.board.update(definition=entry))
+        self.maintenance = self._maintenance_keeper(vdsm)
         self.lease.start()
         for work in (
             self.monitor.run(),
             self.monitor.run_writer(),
             self._agent_watch.run(),
             self._test_network(),
-            self._read_definition(),
+            self.definition.run(),
+            self.maintenance.run(),
         ):
             process.spawn(work)
+
+    def _maintenance_keeper(self, vdsm: SimVdsmCalls) -> MaintenanceKeeper:
+        host = self.host
+        kept = host.kept_order
+        if kept is not None and host.kept_order_boot != host.instance:
+            left_seconds = left_by_calendar(kept.order, host.clock.wall())
+            ends_at = None if left_seconds is None else host.clock.now() + left_seconds
+            kept = KeptOrder(kept.order, ends_at)
+        return MaintenanceKeeper(
+            self.monitor,
+            self.board,
+            host.host_id,
+            host.name,
+            clock=host.clock,
+            host_alive_seconds=_HOST_ALIVE_SECONDS,
+            file=_OrderOnDisk(host),
+            kept=kept,
+            count_other_vms=lambda: other_vms(vdsm.vm_list, host.world.vm_uuid),
+        )
 
     # What the agent asks for -------------------------------------------------------------
 
@@ -158,6 +191,7 @@ class SimBroker:
     def take_report(self, report: Report) -> None:
         """Take the agent's report."""
         self.monitor.report(report)
+        self.definition.heard(report)
         self._watch_engine(report.watch_engine)
 
     def _watch_engine(self, wanted: bool) -> None:
@@ -184,45 +218,16 @@ class SimBroker:
         return LeaseAnswer(result.ok, result.reason, self.board.read())
 
     async def domain_definition(self, fallback: bool = False, why: str = "") -> DomainDefinition:
-        """Return the definition that this broker holds: its XML is its identity here."""
-        if not self._definition:
-            raise BrokerRefused("not_ready", "no definition of the engine VM")
-        return DomainDefinition(self._definition, self._definition)
+        """Return what to start from."""
+        if fallback:
+            self.host.say(f"starts from the definition before: {why}")
+        return self.definition.hand_out(fallback)
 
     async def stop(self) -> None:
         """As `systemctl stop`: the fence is disarmed, the record stays."""
         await self.lease.stop()
 
     # Its parts ---------------------------------------------------------------------------
-
-    def pushed(self, identity: str) -> None:
-        """The engine pushes a definition."""
-        if "definition-gone" not in self.host.faults:
-            self._definition = identity
-            self._tell_definition()
-
-    def _tell_definition(self) -> None:
-        gone = "definition-gone" in self.host.faults or not self.host.path.calm
-        self.board.update(
-            definition=DefinitionEntry(
-                available=bool(self._definition),
-                identity=self._definition,
-                memory_mib=4096,
-                stale=gone and bool(self._definition),
-                problem="the store can't be read" if gone else "",
-            )
-        )
-
-    async def _read_definition(self) -> None:
-        while True:
-            await self.host.clock.sleep(0.3)
-            if "definition-gone" not in self.host.faults and self.host.path.calm:
-                self._definition = self.host.world.definition
-            else:
-                self._definition = self._definition or self.host.known_definition
-            self.host.known_definition = self._definition
-            self._tell_definition()
-            await self.host.clock.sleep(59.7 if self._definition else 4.7)
 
     def _live(self) -> dict[str, Any]:
         storage, hold = self.monitor.storage, self.lease.host_id
@@ -233,6 +238,10 @@ class SimBroker:
             workers_stuck=sum(lane.stuck() for lane in self.lanes),
         )
         live: dict[str, Any] = {"lease": self.lease.view(), "storage": storage}
+        order = self.board.current.order
+        if order is not None:
+            left_seconds = self.maintenance.remaining_seconds()
+            live["order"] = dataclasses.replace(order, remaining_seconds=left_seconds)
         if self._network is not None:
             live["network"] = self._network
         if self._health is not None and self._watching is not None:
@@ -324,9 +333,10 @@ class BrokerCalls:
         )
 
     async def domain_definition(self, fallback: bool = False, why: str = "") -> DomainDefinition:
-        return await self._call(
-            "definition.domain", lambda b: b.domain_definition(fallback, why), _CALL_DEADLINE_SECONDS
-        )
+        def ask(broker: SimBroker) -> Coroutine[Any, Any, DomainDefinition]:
+            return broker.domain_definition(fallback, why)
+
+        return await self._call("definition.domain", ask, _CALL_DEADLINE_SECONDS)
 
     async def _call(
         self,

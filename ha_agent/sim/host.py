@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Optional
 
 from ha_agent.broker.fence_deadline import FenceDeadline
 from ha_agent.broker.lease import GUARD_POLL_SECONDS
+from ha_agent.broker.order_file import KeptOrder
 from ha_agent.broker.snapshot import LeaseEntry
 from ha_agent.sim.agent import SimAgent
 from ha_agent.sim.broker import SimBroker
@@ -59,6 +60,10 @@ class SimHost:
         """When its agent ticked last, and the score that it had then."""
         self.points = -1
         self.known_definition = ""
+        self.proven_definitions: list[str] = []
+        """The identities that an engine here became healthy with, the newest last."""
+        self.kept_order: Optional[KeptOrder] = None
+        self.kept_order_boot = ""
         self.fence: Optional[FenceDeadline] = None
         self.lost_vm: Optional[EngineVm] = None
         self.stale_stats: dict[str, Any] = {}

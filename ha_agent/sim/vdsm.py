@@ -150,28 +150,37 @@ class SimVdsmCalls:
         if self._process.alive:
             self._process.call_later(0.0, self._on_event)
 
-    async def vm_stats(self, vm_id: str) -> Optional[VmStats]:
+    async def vm_stats(self, _vm_id: str) -> Optional[VmStats]:
         def look(vdsm: SimVdsm) -> Optional[VmStats]:
             frozen: dict[str, Any] = self._host.stale_stats
             return frozen["stats"] if frozen else vdsm.stats()
 
         return await self._ask("VM.getStats", look, MEMORY_DEADLINE_SECONDS)
 
-    async def create_vm(self, vm_id: str, domain_xml: str) -> VmStats:
+    async def create_vm(self, _vm_id: str, domain_xml: str) -> VmStats:
         by = self._process.name
         return await self._ask(
             "VM.create", lambda v: v.create(domain_xml, by), _VM_DEADLINE_SECONDS
         )
 
-    async def shutdown_vm(self, vm_id: str, **_how: object) -> bool:
+    async def shutdown_vm(self, _vm_id: str, **_how: object) -> bool:
         by = self._process.name
         return await self._ask("VM.shutdown", lambda v: v.shutdown(by), _VM_DEADLINE_SECONDS)
 
-    async def destroy_vm(self, vm_id: str, *, graceful_attempts: int = 1) -> bool:
+    async def destroy_vm(self, _vm_id: str) -> bool:
         by = self._process.name
         return await self._ask(
             "VM.destroy", lambda v: v.destroy(by), _VM_DEADLINE_SECONDS, _DESTROY_SECONDS
         )
+
+    async def vm_list(self) -> list[VmStats]:
+        def look(vdsm: SimVdsm) -> list[VmStats]:
+            up = VmStatus.UP
+            others = [VmStats(f"vm-{n}", up, up.value) for n in range(self._host.other_vms)]
+            own = vdsm.stats()
+            return others if own is None else [own, *others]
+
+        return await self._ask("Host.getVMList", look, MEMORY_DEADLINE_SECONDS)
 
     async def host_stats(self) -> HostStats:
         def look(_vdsm: SimVdsm) -> HostStats:

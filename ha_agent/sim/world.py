@@ -153,6 +153,8 @@ class World:
             identity = LeaseIdentity(host.host_id, host.name, f"{host.name}-boot1", VM_UUID)
             record = initial_record().taken(identity, 0, "taken: before the simulation")
             self.storage.start_with_lease(encode(record))
+        host.known_definition = self.definition
+        host.proven_definitions = [self.definition]
         self.engine.run_since(host, self.definition, self.now - 1.0)
 
     def twin(self, host_id: int) -> SimHost:
