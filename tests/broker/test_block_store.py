@@ -232,7 +232,7 @@ class TestWhichSlotsAreRead:
 
 
 class OverwritingLane(StorageLane):
-    """A lane on which another host writes slot 0 just after every write of ours."""
+    """A lane on which another host writes the same slot just after every write of ours."""
 
     async def call(self, operation: str, deadline_seconds: float, **args: Any) -> Any:
         if operation != "write_slot":
@@ -241,7 +241,7 @@ class OverwritingLane(StorageLane):
 
     def _write(self, path: str, slot: int, data: bytes, read_back: bool) -> dict[str, Any]:
         storage_worker.write_slot(path, slot, data)
-        put(pathlib.Path(path), 0, b"maintenance=0")
+        put(pathlib.Path(path), slot, b"maintenance=0")
         back = storage_worker.read_slots(path, [slot])["slots"][0]["data"]
         return {"direct": True, "equal": back == data if read_back else None}
 
@@ -279,3 +279,37 @@ class TestGlobal:
             await store.write_global(True)
         assert caught.value.errno_name == "differs"
         await lane.close()
+
+    async def test_a_block_that_was_overwritten_is_not_confirmed(
+        self, volume: pathlib.Path, clock: HandClock
+    ) -> None:
+        lane = OverwritingLane("status", "/run", clock=SystemClock())
+        store = BlockStore(lane, str(volume), clock=clock)
+        await store.write(host_block(1))
+        with pytest.raises(StorageFault, match="slot 1 reads back something else"):
+            await store.write(host_block(1), read_back=True)
+        await lane.close()
+
+
+class TestWhatHasNotChanged:
+    async def test_the_same_bytes_are_the_same_object(
+        self, store: BlockStore, volume: pathlib.Path
+    ) -> None:
+        put(volume, 1, encode(host_block(1)))
+        put(volume, 2, b"\xff")
+        before = (await store.read_all()).hosts
+        put(volume, 3, encode(host_block(3)))
+        again = (await store.read_all()).hosts
+        assert [again[slot] is before[slot] for slot in (1, 2)] == [True, True]
+
+    async def test_new_lines_for_people_are_another_object(
+        self, store: BlockStore, volume: pathlib.Path
+    ) -> None:
+        await store.write(host_block(1), ["state=EngineDown"])
+        before = (await store.read_all()).hosts[1]
+        await store.write(host_block(1), ["state=EngineUp"])
+        after = (await store.read_all()).hosts[1]
+        assert after is not before
+        assert after == before, "no sign of life"
+        assert isinstance(after, StatusBlock)
+        assert after.extra == "state=EngineUp\n"

@@ -265,6 +265,57 @@ class TestWhoLives:
         assert world.alive == []
         assert world.host(2).score == 3400
 
+    async def test_a_host_of_the_predecessors_version_has_a_minute(self, world: World) -> None:
+        """It writes every 10 s when all is well, and its own peers give it 60 s."""
+        await world.first_look()
+        world.blocks.slots[2] = encode(block_of(2), ["state=EngineUp"])
+        world.put(block_of(3))
+        await world.look()
+        assert world.host(2).predecessor
+        assert not world.host(3).predecessor
+        await world.look(59.9)
+        assert world.alive == [2]
+        await world.look(0.1)
+        assert world.alive == []
+
+    async def test_new_lines_are_read_but_are_no_sign_of_life(self, world: World) -> None:
+        world.put(block_of(2))
+        await world.first_look()
+        world.put(block_of(2), order_seen="7")
+        await world.look()
+        assert (world.alive, world.host(2).order_seen) == ([], 7)
+
+    async def test_who_has_not_changed_is_the_same_entry(self, world: World) -> None:
+        world.put(block_of(2))
+        await world.first_look()
+        look = await world.blocks.read_all()
+        world.monitor.take(look)
+        before = world.host(2)
+        world.monitor.take(dataclasses.replace(look, read_at=look.read_at + 1.0))
+        assert world.host(2) is before
+
+    async def test_a_look_that_comes_late_does_not_bring_the_past_back(self, world: World) -> None:
+        await world.first_look()
+        world.put(block_of(2))
+        old = await world.blocks.read_all()
+        world.put(block_of(2, timestamp_seconds=78))
+        await world.look()
+        changed_at = world.host(2).changed_at
+        world.monitor.take(old)
+        assert (world.host(2).timestamp_seconds, world.host(2).changed_at) == (78, changed_at)
+
+    async def test_a_read_from_before_our_write_does_not_bring_our_old_block_back(
+        self, world: World
+    ) -> None:
+        await world.first_look()
+        await world.report(world.now_report(score=1))
+        world.clock.time = world.clock.time + 1.0
+        old = await world.blocks.read_all()
+        world.clock.time = world.clock.time + 1.0
+        await world.report(world.now_report(score=2))
+        world.monitor.take(old)
+        assert world.host(OURS).score == 2
+
     async def test_a_peers_clock_is_compared_with_nothing_of_ours(self, world: World) -> None:
         """It was set back, or its host booted: any change is a sign of life."""
         world.put(block_of(2, timestamp_seconds=900_000))
@@ -492,6 +543,21 @@ class TestGlobalMaintenance:
 
 
 class TestOurBlock:
+    async def test_what_stands_in_our_slot_is_seen_before_it_is_written_over(
+        self, world: World
+    ) -> None:
+        """An order of ours would be lost with it."""
+        world.put(block_of(OURS), order='{"number": 7, "what": "shutdown", "at": 5}')
+        seen: list[int] = []
+        world.monitor.on_look = lambda: seen.extend(o.number for o in world.monitor.orders)
+        writer = asyncio.ensure_future(world.monitor.run_writer())
+        await world.report(world.now_report())
+        writer.cancel()
+        await asyncio.wait({writer})
+        assert seen == [7]
+        assert len(world.blocks.writes) == 1
+        assert world.monitor.order_on_storage is None
+
     async def test_a_report_is_written_and_known_without_a_read(self, world: World) -> None:
         world.board.update(
             definition=DefinitionEntry(
