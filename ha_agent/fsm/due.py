@@ -25,7 +25,6 @@ from ha_agent.fsm.observation import Observation
 from ha_agent.fsm.policy import Policy
 from ha_agent.fsm.state import State
 from ha_agent.fsm.table import TABLE
-from ha_agent.fsm.takeover import turn_at
 from ha_agent.fsm.trends import follow_trends, trend_dues
 from ha_agent.instant import Instant, reached
 
@@ -37,7 +36,7 @@ def _after(since: Optional[Instant], seconds: float) -> Optional[Instant]:
 
 
 def _turn(context: Context) -> Optional[Instant]:
-    return turn_at(context.observation, context.score, context.policy)
+    return g.our_turn_at(context)
 
 
 def _not_before(context: Context) -> Optional[Instant]:

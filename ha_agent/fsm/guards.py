@@ -173,9 +173,15 @@ def lease_taken_away(context: Context) -> bool:
     return condition in (LeaseCondition.HELD, LeaseCondition.EXPIRED)
 
 
+def our_turn_at(context: Context) -> Optional[Instant]:
+    """Return when this host may take the lease."""
+    since = context.memory.state_since
+    return turn_at(context.observation, context.score, context.policy, since)
+
+
 def our_turn(context: Context) -> bool:
     """it is this host's turn to take the lease"""
-    turn = turn_at(context.observation, context.score, context.policy)
+    turn = our_turn_at(context)
     return turn is not None and context.now >= turn
 
 

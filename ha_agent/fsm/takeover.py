@@ -42,11 +42,20 @@ def rank(host_id: int, score: int, peers: Iterable[PeerView]) -> int:
     return sum(1 for peer in peers if (-peer.score, peer.host_id) < mine)
 
 
-def turn_at(observation: Observation, score: int, policy: Policy) -> Optional[Instant]:
-    """Return when this host may take the lease, or None while it is not to be had."""
+def turn_at(
+    observation: Observation, score: int, policy: Policy, ready_since: Optional[Instant]
+) -> Optional[Instant]:
+    """Return when this host may take the lease, or None while it is not to be had.
+
+    Ranks count from when the lease became available, but not from before this host was ready
+    (`ready_since`, when its state began): at the end of a global maintenance all hosts see at
+    once a lease that has been free for long, and would all go together.
+    """
     since = observation.lease.available_since
     if since is None:
         return None
+    if ready_since is not None and ready_since > since:
+        since = ready_since
     known = observation.published_score
     mine = score if known is None else known
     place = rank(observation.host_id, mine, contenders(observation))

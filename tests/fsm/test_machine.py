@@ -548,5 +548,5 @@ def test_peers_and_ties() -> None:
         decision = FSM.step(State.ENGINE_DOWN, Memory(), picture, POLICY)
         assert kind_of(decision) is expected
     later = dataclasses.replace(picture, now=NOW + POLICY.takeover_step_seconds)
-    decision = FSM.step(State.ENGINE_DOWN, Memory(), later, POLICY)
+    decision = FSM.step(State.ENGINE_DOWN, Memory(state_since=NOW), later, POLICY)
     assert kind_of(decision) is EffectKind.TAKE_LEASE

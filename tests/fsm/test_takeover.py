@@ -55,7 +55,7 @@ class TestPredecessors:
 
     def test_cost_no_step_of_waiting(self) -> None:
         picture = available(L.FREE, peer(2, score=3400, predecessor=True))
-        assert turn_at(picture, 100, POLICY) == NOW
+        assert turn_at(picture, 100, POLICY, None) == NOW
 
 
 class TestRank:
@@ -87,20 +87,30 @@ class TestRank:
 class TestTurn:
     @pytest.mark.parametrize("condition", [L.FREE, L.EXPIRED])
     def test_the_best_goes_at_once(self, condition: LeaseCondition) -> None:
-        assert turn_at(available(condition, peer(3)), 3400, POLICY) == NOW
+        assert turn_at(available(condition, peer(3)), 3400, POLICY, None) == NOW
 
     def test_each_next_one_waits_a_step_more(self) -> None:
         peers = (peer(3, score=3000), peer(4, score=2000))
-        turns = [turn_at(available(L.FREE, *peers), score, POLICY) for score in (3001, 2500, 5)]
+        turns = [
+            turn_at(available(L.FREE, *peers), score, POLICY, None) for score in (3001, 2500, 5)
+        ]
         assert turns == [NOW, NOW + 2.0, NOW + 4.0]
 
     def test_counts_from_when_the_lease_became_available(self) -> None:
         picture = available(L.FREE, peer(3), since=NOW - 30.0)
-        assert turn_at(picture, 100, POLICY) == NOW - 28.0
+        assert turn_at(picture, 100, POLICY, None) == NOW - 28.0
+
+    @pytest.mark.parametrize(("ready_at", "turn"), [(-30.0, 2.0), (1.0, 3.0), (50.0, 52.0)])
+    def test_counts_from_when_this_host_was_ready_at_the_earliest(
+        self, ready_at: float, turn: float
+    ) -> None:
+        """When a global maintenance ends, all hosts see a lease that has been free for long."""
+        picture = available(L.FREE, peer(3))
+        assert turn_at(picture, 100, POLICY, NOW + ready_at) == NOW + turn
 
     def test_never_comes_while_the_lease_is_not_to_be_had(self) -> None:
-        assert turn_at(seen(lease_is=L.HELD), 3400, POLICY) is None
-        assert turn_at(seen(lease_is=L.OURS), 3400, POLICY) is None
+        assert turn_at(seen(lease_is=L.HELD), 3400, POLICY, None) is None
+        assert turn_at(seen(lease_is=L.OURS), 3400, POLICY, None) is None
 
     @pytest.mark.parametrize(
         ("published", "delay_seconds"), [(None, 2.0), (3400, 0.0), (2999, 2.0), (0, 2.0)]
@@ -111,11 +121,11 @@ class TestTurn:
         """Two hosts whose scores fall together would each wait for the other otherwise."""
         picture = available(L.FREE, peer(3, score=3000))
         picture = dataclasses.replace(picture, published_score=published)
-        assert turn_at(picture, 100, POLICY) == NOW + delay_seconds
+        assert turn_at(picture, 100, POLICY, None) == NOW + delay_seconds
 
     @given(observations, st.integers(1, 3400))
     def test_comes_at_most_a_step_a_peer_late(self, picture: Observation, score: int) -> None:
-        turn = turn_at(picture, score, POLICY)
+        turn = turn_at(picture, score, POLICY, None)
         since = picture.lease.available_since
         assert (turn is None) is (since is None)
         if turn is not None and since is not None:
