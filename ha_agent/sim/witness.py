@@ -47,7 +47,13 @@ class Witness(Checker):
         """Take the world, and its rules."""
         super().begin(world)
         self._tell = (Rules(world.spec, world.violate).saw, *self._others)
+        world.outside.call_later(0.0, self._first)
         world.outside.call_later(LOOK_SECONDS, self._look)
+
+    def _first(self) -> None:
+        """A VM that has been up for longer than the simulation changes nothing when it begins."""
+        for vm in self.world.engine.vms:
+            self.on_vm_change(vm)
 
     def on_vm_change(self, vm: EngineVm) -> None:
         """Say who has the disk open, and who was refused."""
