@@ -324,7 +324,8 @@ def _why_not(host: HostEntry, snapshot: Snapshot) -> str:
     if not host.alive:
         return f"it is silent: its status block last changed {heard}"
     if host.maintenance:
-        return "it is in local maintenance"
+        note = f" ({host.maintenance_note})" if host.maintenance_note else ""
+        return f"it is in local maintenance{note}"
     if host.score <= 0 and host.host_id == snapshot.host_id and snapshot.agent.penalties:
         return f"its score is 0: {snapshot.agent.penalties[0].cause}"
     return "its score is 0" if host.score <= 0 else ""

@@ -254,6 +254,10 @@ def test_what_a_silent_agent_waited_for_is_not_told() -> None:
         ({"alive": False}, "it is silent: its status block last changed 2.0 s ago"),
         ({"alive": False, "changed_at": None}, "has not changed since this broker was started"),
         ({"maintenance": True}, "it is in local maintenance"),
+        (
+            {"maintenance": True, "maintenance_note": "by kim: disks"},
+            "it is in local maintenance (by kim: disks)",
+        ),
         ({"score": 0}, "its score is 0"),
     ],
 )

@@ -102,6 +102,17 @@ def _maintenance(before: Snapshot, after: Snapshot) -> Iterable[EventEntry]:
         told = _by(after) if is_new else ""
         what = "The cluster's shutdown is over" if was_ordered == "shutdown" else ""
         yield _event("maintenance", f"{what or 'Global maintenance is off'}{told}.")
+    yield from _local_maintenance(before, after)
+
+
+def _local_maintenance(before: Snapshot, after: Snapshot) -> Iterable[EventEntry]:
+    """Of this host; who, when and why stand in its block, which may be written later."""
+    notes = [
+        next((h.maintenance_note for h in one.hosts if h.host_id == one.host_id), None)
+        for one in (before, after)
+    ]
+    if notes[1] and notes[0] is not None and notes[0] != notes[1]:
+        yield _event("maintenance", f"Local maintenance of this host: {notes[1]}.")
     if before.agent.made_at is None or after.agent.made_at is None:
         return
     if after.agent.local_maintenance is not before.agent.local_maintenance:
@@ -145,7 +156,8 @@ def _hosts(before: Snapshot, after: Snapshot) -> Iterable[EventEntry]:
             yield _event("host", f"{name}: the status block can't be used: {now.problem}.")
         if now.maintenance is not was.maintenance:
             word = "went into" if now.maintenance else "left"
-            yield _event("maintenance", f"{name} {word} local maintenance.")
+            note = f" ({now.maintenance_note})" if now.maintenance and now.maintenance_note else ""
+            yield _event("maintenance", f"{name} {word} local maintenance{note}.")
         if _has_vm(now) and not _has_vm(was):
             has_vm = str(now.host_id)
             yield _event("host", f"{name} has the engine VM running.", has_vm=has_vm)

@@ -117,3 +117,19 @@ def test_a_second_one_leaves_the_first_its_socket(broker: Process, short_path: P
     assert "another process answers on it" in second.stderr
     assert "Traceback" not in second.stderr
     assert broker.ask("version")["api_version"] == 1
+
+
+def test_it_tells_what_happened_and_why(broker: Process, short_path: Path) -> None:
+    broker.status_when("storage", "problem")
+    assert "has not reported" in broker.ask("explain")["troubles"][0]
+    report = {"state": "EngineDown", "made_at": CLOCK.now().boottime_seconds}
+    event = {"kind": "state", "text": "This host: x.", "serial": 7, "at_unix_seconds": 1.0}
+    broker.ask("publish", report={**report, "events": [event]})
+    broker.ask("publish", report={**report, "events": [event]})
+    told = broker.ask("events", since=0, wait_seconds=5)["events"]
+    assert [one["text"] for one in told if one["serial"]] == ["This host: x."]
+    assert broker.ask("status")["agent"]["events"] == []
+    assert broker.ask("explain")["here"]["state"] == "EngineDown"
+    broker.popen.send_signal(signal.SIGTERM)
+    assert broker.popen.wait(15) == 0
+    assert "This host: x." in (short_path / "state" / "events.jsonl").read_text()
