@@ -8,8 +8,8 @@
     expect engine up on h1 at 90                  (or: at end)
     expect engine down from 50 to 90              in none of that time; also: engine down at 90
     expect never started on h2                    no QEMU there; also: never started after 100
-    expect started on h2 5 times                  QEMUs there, tries that ended at once as well;
-                                                  also: once; at least 2 times
+    expect started on h2 5 times                  QEMUs there; also: once; at least 2 times
+    expect tried on h2 5 times                    ... and starts that were refused or ended at once
     expect never stopped                          nobody asked VDSM to end the VM, nor the guard
     expect stopped by guard                       (shutdown, destroy, guard, power, guest)
     expect state h1 LocalMaintenance at 200       also: at end; never; from 50 to 90
@@ -17,7 +17,8 @@
     expect outage at most 45                      the longest time without a healthy engine
     expect log "text"                             a line of the log has it; also: no log "text"
 
-Times are true seconds since the log began; a VM that ran by then was not started. That no checker found a violation is always expected.
+Times are true seconds since the log began; a VM that ran by then was not started. That no
+checker found a violation is always expected.
 """
 
 from __future__ import annotations
@@ -48,6 +49,8 @@ class History:
     health: list[tuple[float, bool]] = field(default_factory=list)
     """Since when the engine's page has been good or not."""
     starts: list[tuple[float, int]] = field(default_factory=list)
+    tries: list[tuple[float, int]] = field(default_factory=list)
+    """Starts, and those that were refused or ended at once."""
     ends: list[tuple[float, int, str]] = field(default_factory=list)
     states: dict[int, list[tuple[float, str]]] = field(default_factory=dict)
     scores: dict[int, list[tuple[float, int]]] = field(default_factory=dict)
@@ -59,6 +62,9 @@ class History:
             self.running.append((at, event.host_id))
             if event.cause != "migration":
                 self.starts.append((at, event.host_id))
+                self.tries.append((at, event.host_id))
+        elif isinstance(event, events.StartRefused):
+            self.tries.append((at, event.host_id))
         elif isinstance(event, events.VmEnded):
             if self.running and self.running[-1][1] == event.host_id:
                 self.running.append((at, 0))
@@ -192,7 +198,7 @@ def _started(match: Match[str]) -> Callable[[Run], str]:
         after = float(match["after"] or 0)
         found = [
             (at, host)
-            for at, host in run.history.starts
+            for at, host in (run.history.tries if match["tried"] else run.history.starts)
             if at > after and _host(match) in (None, host)
         ]
         count = 0 if match["never"] else 1 if match["once"] else int(match["count"])
@@ -268,7 +274,7 @@ _FORMS = tuple(
     for form, make in (
         (rf"engine (?P<way>up|down){_ON}{_WHEN}", _engine),
         (
-            rf"(?P<never>never )?started{_ON}(?(never)| (?:(?P<once>once)"
+            rf"(?P<never>never )?(?:started|(?P<tried>tried)){_ON}(?(never)| (?:(?P<once>once)"
             r"|(?P<least>at least )?(?P<count>\d+) times))(?: after (?P<after>[\d.]+))?",
             _started,
         ),
