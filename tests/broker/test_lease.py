@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from ha_agent.broker.lease import (
     BLOCK_SIZE_BYTES,
+    GUARD_POLL_SECONDS,
     LeaseFormatError,
     LeaseIdentity,
     LeaseNotInitialised,
@@ -305,3 +306,104 @@ def test_expired_is_never_said_before_the_owner_has_fenced(
             # renewal that this observer could know of.
             began = last_renewal if count > len(older) else older[count - 1]
             assert now > began + TIMES.fence_after_seconds
+
+
+class TestEdges:
+    """The figures themselves, each at its edge."""
+
+    def test_the_times_of_the_timeline(self) -> None:
+        """As the module's docstring and ARCHITECTURE.md tell them."""
+        assert LeaseTimes(3.0, 15.0, 4.0, 1.0, 4.0) == TIMES
+        assert GUARD_POLL_SECONDS == 0.25
+
+    def test_the_fence_margin_is_two_looks_of_the_guard_at_least(self) -> None:
+        assert LeaseTimes(fence_margin_seconds=0.5).faults() == []
+        [fault] = LeaseTimes(fence_margin_seconds=0.49).faults()
+        assert "at least 0.5" in fault
+
+    @pytest.mark.parametrize("margin_seconds", [0.0, -1.0])
+    def test_the_fence_comes_before_the_expiry(self, margin_seconds: float) -> None:
+        faults = LeaseTimes(fence_margin_seconds=margin_seconds).faults()
+        assert any("must leave the fence before" in fault for fault in faults)
+
+    @pytest.mark.parametrize(
+        "changed",
+        [
+            {"renew_interval_seconds": 11.0 / 3.0, "renew_deadline_seconds": 1.0},
+            {"renew_interval_seconds": 3.0, "renew_deadline_seconds": 8.0},
+        ],
+    )
+    def test_times_that_just_meet_are_not_safe(self, changed: dict[str, float]) -> None:
+        assert len(LeaseTimes(**changed).faults()) == 1
+
+    def test_a_text_is_255_characters_long_at_most(self) -> None:
+        longest = dataclasses.replace(HELD, host_name="n" * 255, note="x" * 255)
+        assert decode(encode(longest)) == longest
+        assert clean_note("x" * 256) == "x" * 255
+        with pytest.raises(LeaseFormatError, match="host_name does not fit"):
+            encode(dataclasses.replace(HELD, host_name="n" * 256))
+
+    @pytest.mark.parametrize("name", ["host_id", "epoch", "counter"])
+    def test_a_number_has_63_bits(self, name: str) -> None:
+        largest, too_large = (
+            LeaseRecord(**{**dataclasses.asdict(HELD), name: number})
+            for number in (2**63 - 1, 2**63)
+        )
+        assert decode(encode(largest)) == largest
+        with pytest.raises(LeaseFormatError, match=f"{name} out of range"):
+            encode(too_large)
+
+    def test_zero_is_a_number_and_one_below_is_none(self) -> None:
+        least = dataclasses.replace(HELD, state="free", host_id=0, epoch=0, counter=0)
+        assert decode(encode(least)) == least
+        with pytest.raises(LeaseFormatError, match="epoch out of range"):
+            encode(dataclasses.replace(HELD, epoch=-1))
+
+    @pytest.mark.parametrize(
+        ("line", "named"),
+        [
+            (b"ha-agent-lease 1 2", "not a lease record"),
+            (b"ha-agent-lease", "not a lease record"),
+            (b"ha-agent-leash 1", "not a lease record"),
+            (b"ha-agent-lease 11", "version b'11'"),
+        ],
+    )
+    def test_the_first_line_is_that_line_and_no_other(self, line: bytes, named: str) -> None:
+        block = with_crc(GOOD.replace(b"ha-agent-lease 1", line))
+        with pytest.raises(LeaseFormatError, match=named):
+            decode(block)
+
+    @pytest.mark.parametrize("digits", ["\u0663", "\u00b2", "9" * 20, "", "1.0"])
+    def test_a_number_is_up_to_nineteen_ascii_digits(self, digits: str) -> None:
+        block = with_crc(GOOD.replace(b"epoch: 7", f"epoch: {digits}".encode()))
+        with pytest.raises(LeaseFormatError, match="epoch is not a number"):
+            decode(block)
+
+    def test_where_text_is_not_utf_8_is_told(self) -> None:
+        with pytest.raises(LeaseFormatError, match="not UTF-8") as caught:
+            decode(with_crc(GOOD.replace(b"alpha", b"\xff\xfe")))
+        assert caught.value.offset == GOOD.index(b"alpha")
+
+    @pytest.mark.parametrize(("instance", "host_id"), [("", 2), ("inst-2", 0)])
+    def test_held_by_half_a_somebody_is_held_by_nobody(self, instance: str, host_id: int) -> None:
+        with pytest.raises(LeaseFormatError, match="held, but by nobody"):
+            encode(dataclasses.replace(HELD, instance=instance, host_id=host_id))
+
+    def test_what_each_write_makes_of_the_record(self) -> None:
+        other = LeaseIdentity(3, "beta", "inst-3", "vm-2")
+        taken = LeaseRecord("held", 3, "beta", "inst-3", "vm-2", 8, 101, "expired")
+        assert HELD.taken(other, after_epoch=5, note="expired") == taken
+        assert HELD.renewed() == dataclasses.replace(HELD, counter=101)
+        assert HELD.released("moved") == dataclasses.replace(
+            HELD, state="free", counter=101, note="moved"
+        )
+        assert initial_record() == LeaseRecord("free", 0, "", "", "", 0, 0, "initialised")
+
+    def test_only_our_own_record_of_our_own_vm_is_adopted(self) -> None:
+        assert HELD.adoptable_by(IDENTITY, given_up_epoch=6)
+        assert not HELD.adoptable_by(IDENTITY, given_up_epoch=7)
+        other_vm = dataclasses.replace(IDENTITY, vm_uuid="vm-2")
+        assert not HELD.adoptable_by(other_vm, given_up_epoch=6)
+        other_boot = dataclasses.replace(IDENTITY, instance="inst-3")
+        assert not HELD.adoptable_by(other_boot, given_up_epoch=6)
+        assert not HELD.released("moved").adoptable_by(IDENTITY, given_up_epoch=6)

@@ -63,3 +63,42 @@ def test_short_leases_have_short_steps() -> None:
     _looks, seen = follow(renewals, 14.0, interval_seconds=0.3)
     late = [seen[n] - at for n, at in enumerate(renewals, start=1) if n in seen and n > 2]
     assert max(late) <= 0.06
+
+
+class TestEdges:
+    """The figures themselves, each at its edge."""
+
+    @staticmethod
+    def renewed(interval_seconds: float, gap_seconds: float) -> RenewalRhythm:
+        """Return a rhythm whose renewal was seen this long after the look before was sent,
+        which was at 100."""
+        rhythm = RenewalRhythm(interval_seconds)
+        rhythm.looked(RECORD, Instant(100.0), Instant(100.0))
+        at = Instant(100.0) + gap_seconds
+        rhythm.looked(dataclasses.replace(RECORD, counter=1), at, at)
+        return rhythm
+
+    @pytest.mark.parametrize(
+        ("interval_seconds", "pause_seconds"), [(30.0, 0.2), (3.0, 0.2), (1.25, 0.125)]
+    )
+    def test_the_step_while_no_rhythm_is_known(
+        self, interval_seconds: float, pause_seconds: float
+    ) -> None:
+        rhythm = RenewalRhythm(interval_seconds)
+        assert rhythm.pause_seconds(Instant(7.0)) == pytest.approx(pause_seconds)
+
+    @pytest.mark.parametrize(
+        ("interval_seconds", "early_seconds"), [(30.0, 0.05), (6.0, 0.05), (1.2, 0.02)]
+    )
+    def test_the_next_look_is_a_little_early(
+        self, interval_seconds: float, early_seconds: float
+    ) -> None:
+        rhythm = self.renewed(interval_seconds, 0.0)
+        pause_seconds = rhythm.pause_seconds(Instant(100.0))
+        assert pause_seconds == pytest.approx(interval_seconds - early_seconds)
+
+    def test_a_renewal_three_steps_after_the_look_before_is_still_exact(self) -> None:
+        # 1.25 s makes steps of 0.125 s, which floats hold to the last bit.
+        exact, not_exact = self.renewed(1.25, 0.375), self.renewed(1.25, 0.376)
+        assert exact.pause_seconds(Instant(100.5)) > 0.5
+        assert not_exact.pause_seconds(Instant(100.5)) == 0.125
