@@ -28,7 +28,7 @@ from ha_agent.decision_file import FOLDER_NAME, DecisionRing, Recorder
 from ha_agent.errors import BadInput, EnvironmentFault
 from ha_agent.file_watch import FileWatch
 from ha_agent.fsm.observation import VmCondition
-from ha_agent.fsm.policy import Policy, ScoreWeights
+from ha_agent.fsm.policy import Hysteresis, Policy, ScoreWeights
 from ha_agent.fsm.state import State
 from ha_agent.perform import Performer
 from ha_agent.readiness import Readiness
@@ -73,6 +73,14 @@ def policy_of(config: Config) -> Policy:
             retry=score.retry,
             cpu_load_low=score.cpu_load_low,
             cpu_load_high=score.cpu_load_high,
+        ),
+        hysteresis=Hysteresis(
+            samples_needed=score.samples_needed,
+            samples_kept=score.samples_kept,
+            residency_seconds=score.residency_seconds,
+            network_enter=score.network_enter,
+            network_leave=score.network_leave,
+            cpu_load_leave=score.cpu_load_leave,
         ),
     )
 

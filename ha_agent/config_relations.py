@@ -96,6 +96,22 @@ RELATIONS = (
         "cpu_load_low must be below cpu_load_high",
     ),
     Relation(
+        ("score.cpu_load_leave", "score.cpu_load_low"),
+        lambda leave, low: leave <= low,
+        "cpu_load_leave must not be above cpu_load_low, or the penalty comes and goes at once",
+    ),
+    Relation(
+        ("score.network_leave", "score.network_enter"),
+        lambda leave, enter: leave <= enter,
+        "network_leave must not be above network_enter, or the penalty comes and goes at once",
+    ),
+    Relation(
+        ("score.samples_needed", "score.samples_kept"),
+        lambda needed, kept: needed <= kept < 2 * needed,
+        "samples_needed must be more than half of samples_kept, and no more than that: with less, "
+        "a penalty could be entered and left by the same samples",
+    ),
+    Relation(
         ("network.test", "network.address"),
         lambda test, address: test not in ("ping", "tcp") or bool(address),
         "this test needs an address",

@@ -203,6 +203,12 @@ class ScoreConfig:
     retry: int = field(default=50, metadata=of(POINTS))
     cpu_load_low: float = field(default=0.4, metadata=of(number(0, 1, "a share")))
     cpu_load_high: float = field(default=0.9, metadata=of(number(0, 1, "a share")))
+    cpu_load_leave: float = field(default=0.35, metadata=of(number(0, 1, "a share")))
+    network_enter: float = field(default=0.35, metadata=of(number(0, 1, "a share")))
+    network_leave: float = field(default=0.2, metadata=of(number(0, 1, "a share")))
+    samples_needed: int = field(default=3, metadata=of(whole(1, 100)))
+    samples_kept: int = field(default=5, metadata=of(whole(1, 100)))
+    residency_seconds: float = field(default=60.0, metadata=of(seconds(0, 86400)))
 
 
 @dataclass(frozen=True)

@@ -112,6 +112,12 @@ def test_the_policy_is_the_configurations(short_path: Path) -> None:
     assert policy.weights.retry == 77
     for weight in dataclasses.fields(ScoreWeights):
         assert getattr(policy.weights, weight.name) == getattr(settings.score, weight.name)
+    path = write_config(short_path, "[score]\nsamples_needed = 4\nresidency_seconds = 7\n")
+    settings = config.load([path], {})
+    rules = policy_of(settings).hysteresis
+    assert (rules.samples_needed, rules.residency_seconds) == (4, 7.0)
+    for name in ("samples_kept", "network_enter", "network_leave", "cpu_load_leave"):
+        assert getattr(rules, name) == getattr(settings.score, name)
 
 
 def test_decisions_are_kept_and_can_be_replayed(

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from ha_agent.fsm.policy import Policy, ScoreWeights
+from ha_agent.fsm.policy import Hysteresis, Policy, ScoreWeights
 
 POLICY = Policy()
 
@@ -51,3 +51,19 @@ def test_a_host_that_gave_up_comes_back_before_its_failures_are_forgotten() -> N
 def test_pauses_are_short_against_the_time_to_start() -> None:
     assert POLICY.lease_elsewhere_pause_seconds * 10 <= POLICY.start_timeout_seconds
     assert POLICY.retry_pause_seconds * 10 <= POLICY.stop_timeout_seconds
+
+
+def test_a_better_host_is_one_that_the_predecessor_would_have_stopped_the_engine_for() -> None:
+    """A lead of 800 (facts/predecessor-and-peers.md 1.2)."""
+    assert POLICY.hysteresis == Hysteresis()
+    assert Hysteresis().lead_enter == 800
+    assert Hysteresis().lead_leave < 800
+
+
+def test_a_penalty_can_not_be_entered_and_left_by_the_same_samples() -> None:
+    rules = Hysteresis()
+    assert rules.samples_needed * 2 > rules.samples_kept
+    assert rules.network_leave < rules.network_enter
+    assert rules.cpu_load_leave < POLICY.weights.cpu_load_low
+    assert 1 / 5 <= rules.network_leave, "one lost test of five is no reason to stay"
+    assert 1 / 3 < rules.network_enter < 2 / 5, "nor one of three to begin with"
