@@ -33,6 +33,7 @@ from ha_agent.fsm.machine import Decision, Fsm, Step
 from ha_agent.fsm.memory import Memory
 from ha_agent.fsm.observation import HostFacts, Observation, Outcome, VmCondition, VmView
 from ha_agent.fsm.policy import Policy
+from ha_agent.fsm.second_vm import second_vms
 from ha_agent.fsm.state import State
 from ha_agent.fsm.waits import others, waits
 from ha_agent.instant import Instant
@@ -40,6 +41,7 @@ from ha_agent.log import fields
 from ha_agent.perform import Performer
 from ha_agent.ports import Broker, Clock
 from ha_agent.publisher import Publisher
+from ha_agent.values import replaced
 
 log = logging.getLogger(__name__)
 
@@ -115,7 +117,7 @@ class Cycle:
         if known is not None and snapshot.made_at < known.made_at:
             return
         hosts = observe.hosts_view(self._host_id, snapshot.hosts, self._inputs.hosts)
-        self._inputs = dataclasses.replace(self._inputs, snapshot=snapshot, hosts=hosts)
+        self._inputs = replaced(self._inputs, snapshot=snapshot, hosts=hosts)
         self._heard()
 
     def on_vm(self, vm: VmView) -> None:
@@ -124,7 +126,7 @@ class Cycle:
         if vm.condition is VmCondition.UNKNOWN:
             self._vm_unknown_since = self._vm_unknown_since or now
         else:
-            self._inputs = dataclasses.replace(self._inputs, vm=vm)
+            self._inputs = replaced(self._inputs, vm=vm)
             self._vm_at = now
             self._vm_unknown_since = None
         self._heard()
@@ -349,6 +351,7 @@ class Cycle:
             running_definition=decision.memory.started_from
             if decision.memory.running_since
             else "",
+            second_vm_on=tuple(peer.host_name for peer in second_vms(observation)),
             better_host=decision.better_host,
             waits=tuple(
                 WaitEntry(wait.what, wait.until)

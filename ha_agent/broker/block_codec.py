@@ -239,7 +239,9 @@ def line_values(extra: str) -> dict[str, str]:
 
 
 def _one_line(text: str) -> str:
-    return re.sub(r"[\x00-\x1f\x7f]+", " ", text).replace("=", ":")
+    if not text.isprintable():
+        text = re.sub(r"[\x00-\x1f\x7f]+", " ", text)
+    return text.replace("=", ":")
 
 
 def _status_that_fits(block: StatusBlock, where: str) -> bytes:

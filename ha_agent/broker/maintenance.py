@@ -153,7 +153,7 @@ class MaintenanceKeeper:
                 raise Overtaken(
                     f"{newest.what} was ordered on {newest.host_name} at the same time"
                 )
-            if self._board.read().global_maintenance is not True:
+            if self._board.current.global_maintenance is not True:
                 raise Overtaken("another host has cleared global maintenance at the same time")
             log.info("%s ordered by %s%s", what, who, f": {reason}" if reason else "")
             return order
@@ -165,9 +165,9 @@ class MaintenanceKeeper:
         """
         async with self._busy:
             await self._monitor.look()
-            before = self._newest() if self._board.read().global_maintenance else None
+            before = self._newest() if self._board.current.global_maintenance else None
             await self._clear(who, reason)
-            if self._board.read().global_maintenance is not False:
+            if self._board.current.global_maintenance is not False:
                 raise Overtaken("another host has set global maintenance at the same time")
             log.info("global maintenance cleared by %s%s", who, f": {reason}" if reason else "")
             return before if before is not None and before.wants_flag else None
@@ -176,7 +176,7 @@ class MaintenanceKeeper:
         await self._monitor.set_global_maintenance(False)
         await self._monitor.look()
         newest = self._newest()
-        if newest is not None and newest.wants_flag and not self._board.read().global_maintenance:
+        if newest is not None and newest.wants_flag and not self._board.current.global_maintenance:
             try:
                 await self._put(self._next(orders.NONE, who, reason))
             except EnvironmentFault as fault:
@@ -224,7 +224,7 @@ class MaintenanceKeeper:
 
     def looked(self) -> None:
         """Take what the monitor's last look has found; cheap when that is nothing new."""
-        now, picture = self._clock.now(), self._board.read()
+        now, picture = self._clock.now(), self._board.current
         flag = picture.global_maintenance
         if self._first_look_at is None and flag is not None:
             self._first_look_at = now
@@ -305,7 +305,7 @@ class MaintenanceKeeper:
 
     async def _end(self) -> None:
         """End the newest order, if after a fresh look it is still to be ended."""
-        sight, flag = self._sight, self._board.read().global_maintenance
+        sight, flag = self._sight, self._board.current.global_maintenance
         newest = self._newest()
         if sight is None or newest is None or _key(newest) != _key(sight.order):
             return
@@ -332,7 +332,7 @@ class MaintenanceKeeper:
             return now >= over_at
         if now < over_at + self._settle_seconds or not self._settled(now):
             return False
-        hosts = self._board.read().hosts
+        hosts = self._board.current.hosts
         setter = next((h for h in hosts if h.host_id == sight.order.host_id), None)
         if setter is not None and orders.is_live(setter):
             return False
@@ -351,7 +351,7 @@ class MaintenanceKeeper:
         return ours is not None and (found is None or found.number != ours.number)
 
     def _to_notice(self, now: Instant) -> bool:
-        order = self._board.read().order
+        order = self._board.current.order
         if order is None or not order.in_force or order.what != orders.SHUTDOWN:
             return self._counted_at is not None
         if self._counted_at is None or self._extra.order_seen != order.number:
@@ -361,7 +361,7 @@ class MaintenanceKeeper:
     async def _notice(self) -> None:
         """Tell the others that we know of a shutdown, and of our VMs while it lasts."""
         before = (self._extra.order_seen, self._extra.other_vms)
-        order = self._board.read().order
+        order = self._board.current.order
         if order is None or not order.in_force or order.what != orders.SHUTDOWN:
             self._counted_at = self._extra.other_vms = None
         else:

@@ -33,6 +33,7 @@ from ha_agent.broker.snapshot import HostEntry, Report, StorageEntry
 from ha_agent.broker.watch import Board
 from ha_agent.errors import EnvironmentFault
 from ha_agent.instant import Instant, WallTime
+from ha_agent.values import replaced
 from ha_agent.vdsm.answers import HostCapabilities
 
 log = logging.getLogger(__name__)
@@ -149,7 +150,7 @@ class StatusMonitor:
             try:
                 if not self._looked:
                     await self.look()  # what stands in our block must not be lost unseen
-                picture = self._board.read()
+                picture = self._board.current
                 begun = self._clock.now()
                 accepted_at = picture.definition.accepted_at_unix_seconds
                 block = await self.own.publish(picture.agent, accepted_at)
@@ -229,7 +230,7 @@ class StatusMonitor:
         """A damaged slot 0 leaves the flag as it was, and off where it was never known: one bad
         byte must not keep the whole cluster from starting its engine."""
         if isinstance(block, BlockProblem):
-            known = self._board.read().global_maintenance
+            known = self._board.current.global_maintenance
             problem = f"global maintenance can't be read, taken as {'on' if known else 'off'}"
             problem += f" (set it again to mend that): {block.reason}"
             self._flag_problem = self._tell(self._flag_problem, problem)
@@ -279,7 +280,7 @@ class StatusMonitor:
                 if alive:
                     self._judge_at = min(self._judge_at, entry.changed_at + window_seconds)
             if alive is not entry.alive:
-                self._entries[slot] = dataclasses.replace(entry, alive=alive)
+                self._entries[slot] = replaced(entry, alive=alive)
         self._board.update(hosts=tuple(self._entries[slot] for slot in sorted(self._entries)))
 
     def _tell(self, before: str, problem: str) -> str:

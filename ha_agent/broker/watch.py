@@ -14,6 +14,7 @@ from typing import Any, Callable
 
 from ha_agent.broker.snapshot import HostEntry, Report, Snapshot
 from ha_agent.instant import Instant
+from ha_agent.values import replaced
 from ha_agent.waiting import wait_for_event
 
 # What changes with every publish of a host, whatever it says.
@@ -67,7 +68,7 @@ class Board:
 
     def read(self) -> Snapshot:
         """Return the picture as of now."""
-        return dataclasses.replace(self._snapshot, made_at=self._now(), **self._live())
+        return replaced(self._snapshot, made_at=self._now(), **self._live())
 
     def update(self, **parts: Any) -> None:
         """Replace parts of the snapshot; what equals the old is no change.
@@ -82,7 +83,7 @@ class Board:
             return
         told = any(_means_more(getattr(old, name), part) for name, part in changed.items())
         version = old.version + 1 if told else old.version
-        self._snapshot = dataclasses.replace(old, version=version, **changed)
+        self._snapshot = replaced(old, version=version, **changed)
         if told:
             self._changed.set()
             self._changed = asyncio.Event()

@@ -11,7 +11,6 @@ refuses at once, and all work is done in the broker's process.
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, Callable, Optional, TypeVar
 
@@ -40,6 +39,7 @@ from ha_agent.sim.guard import SimFence
 from ha_agent.sim.lane import SimLane
 from ha_agent.sim.loop import Process
 from ha_agent.sim.vdsm import SimVdsmCalls
+from ha_agent.values import replaced
 
 if TYPE_CHECKING:
     from ha_agent.sim.host import SimHost
@@ -231,7 +231,7 @@ class SimBroker:
 
     def _live(self) -> dict[str, Any]:
         storage, hold = self.monitor.storage, self.lease.host_id
-        storage = dataclasses.replace(
+        storage = replaced(
             storage,
             problem=storage.problem or ("" if hold.held else hold.reason),
             workers_replaced=sum(lane.replaced for lane in self.lanes),
@@ -241,7 +241,7 @@ class SimBroker:
         order = self.board.current.order
         if order is not None:
             left_seconds = self.maintenance.remaining_seconds()
-            live["order"] = dataclasses.replace(order, remaining_seconds=left_seconds)
+            live["order"] = replaced(order, remaining_seconds=left_seconds)
         if self._network is not None:
             live["network"] = self._network
         if self._health is not None and self._watching is not None:
