@@ -182,7 +182,8 @@ def _here(snapshot: Snapshot) -> str:
     if agent.made_at is None:
         lines.append(f"{this}, whose agent has not reported to the broker; does ha-agent run?")
     else:
-        lines.append(f"{this} has been in {agent.state}{_for(now, agent.state_since)}")
+        words = f"{agent.state_meaning} ({agent.state})" if agent.state_meaning else agent.state
+        lines.append(f"{this}: {words}{_for(now, agent.state_since)}")
         lines.append(f"  because: {agent.reason}")
         lines.append(f"  score {agent.score}" + ("" if agent.penalties else ", no penalty"))
         # The store's fault is long, and stands among the warnings already.
@@ -226,6 +227,10 @@ def _warnings(snapshot: Snapshot, today: Optional[WallTime]) -> list[str]:
         warnings.append(f"lease: this host can't take it, nor start the VM: {lease.detail}")
     elif lease.ours and lease.detail:
         warnings.append(f"lease: not renewed at the last try: {lease.detail}")
+    warnings += [
+        f"{name} says that the engine VM runs there, too: look there; the VM here is left alone"
+        for name in agent.second_vm_on
+    ]
     if storage.problem:
         read = _age(now, storage.read_at)
         warnings.append(f"status volume, last read {read}: {storage.problem}")

@@ -20,6 +20,7 @@ from ha_agent.broker.snapshot import (
     Snapshot,
     StorageEntry,
 )
+from ha_agent.fsm.state import State
 from ha_agent.instant import Instant, WallTime
 from ha_agent.status_text import predecessor_json, status_text
 
@@ -71,6 +72,7 @@ PICTURE = Snapshot(
     storage=StorageEntry(read_at=NOW - 1),
     agent=Report(
         state="EngineDown",
+        state_meaning=State.ENGINE_DOWN.meaning,
         state_since=NOW - 95,
         reason="host2 runs the VM",
         score=3400,
@@ -92,7 +94,8 @@ def test_a_sound_cluster() -> None:
         " 2  host2  yes   3400   EngineUp    up, healthy  -            1.5 s ago",
         " 3  host3  yes   3400   EngineDown  not here     local        1.5 s ago",
         "",
-        "This host: host1 (id 1) has been in EngineDown for 1 min 35 s",
+        "This host: host1 (id 1): engine VM is not here; watching the lease (EngineDown)"
+        " for 1 min 35 s",
         "  because: host2 runs the VM",
         "  score 3400, no penalty",
         "  definition be763bb45689, 192 MiB, from volume v, accepted 1970-01-01T00:00:00Z",
@@ -314,3 +317,9 @@ def test_a_definition_that_failed_to_start() -> None:
     text = status_text(replace(PICTURE, definition=failed))
     assert f"! {fault}" in text
     assert "next start" not in text
+
+
+def test_another_host_that_claims_the_vm() -> None:
+    agent = replace(PICTURE.agent, second_vm_on=("gamma",))
+    text = status_text(replace(PICTURE, agent=agent))
+    assert "! gamma says that the engine VM runs there, too" in text

@@ -229,6 +229,7 @@ class Report:
     stopped: bool = False
     watch_engine: bool = False
     running_definition: str = ""
+    second_vm_on: tuple[str, ...] = ()
     better_host: Optional[int] = None
     waits: tuple[WaitEntry, ...] = ()
     others: tuple[OtherEntry, ...] = ()
