@@ -80,6 +80,11 @@ def _troubles(snapshot: Snapshot) -> list[str]:
             f"The agent of this host has been silent for {duration_text(now - agent.made_at)}: "
             "what is said of this host below is as old. Is ha-agent.service running?"
         )
+    found += [
+        f"{name} says that the engine VM runs there, too, while it runs here. The VM here is left "
+        f"alone. Look at {name} at once: two VMs on one disk destroy it."
+        for name in agent.second_vm_on
+    ]
     if storage.workers_stuck:
         found.append(
             f"Shared storage hangs: {storage.workers_stuck} of our processes wait for it in the "

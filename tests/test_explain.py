@@ -230,6 +230,10 @@ def test_a_better_host_is_said() -> None:
             "were last read 40 s ago. not readable: EIO.",
         ),
         ({"storage": StorageEntry(read_at=NOW - 40.0)}, "were last read 40 s ago; what is said"),
+        (
+            {"agent": replace(PLAIN.agent, second_vm_on=("gamma",))},
+            "gamma says that the engine VM runs there, too",
+        ),
         ({"storage": StorageEntry(workers_stuck=2)}, "2 of our processes wait"),
         (
             {"lease": LeaseEntry("held", ours=True, detail="EIO", fence_at=NOW + 5.0)},

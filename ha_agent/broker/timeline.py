@@ -240,6 +240,9 @@ def _agent(before: Snapshot, after: Snapshot) -> Iterable[EventEntry]:
         yield _event("agent", "This host's agent reports.")
     elif agent_is_silent(before) and not agent_is_silent(after):
         yield _event("agent", "This host's agent reports again.")
+    for name in sorted(set(after.agent.second_vm_on) - set(before.agent.second_vm_on)):
+        text = f"{name} says that the engine VM runs there, too; the VM here is left alone."
+        yield _event("host", text)
     old, new = before.agent.better_host, after.agent.better_host
     if new is not None and new != old:
         host = next((h for h in after.hosts if h.host_id == new), HostEntry(new))

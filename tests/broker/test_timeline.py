@@ -131,6 +131,8 @@ CASES: list[tuple[dict[str, Any], dict[str, Any], str, str]] = [
     ({"made_at": NOW + AGENT_SILENT_SECONDS + 1.0}, {}, "agent",
      "This host's agent reports again."),
     ({"agent": Report()}, {}, "agent", "This host's agent reports."),
+    ({}, {"agent": replace(REPORTED, second_vm_on=("gamma",))}, "host",
+     "gamma says that the engine VM runs there, too; the VM here is left alone."),
     ({}, {"agent": replace(REPORTED, better_host=2)}, "better host",
      "beta (id 2) would be much better for the engine VM (score 3400, here 1000);"
      " the engine may migrate it there."),

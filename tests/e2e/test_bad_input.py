@@ -118,7 +118,7 @@ def test_a_lock_file_that_can_not_be_read_is_never_taken(
 ) -> None:
     host.domain.lease.write_bytes(content)
     host.start()
-    says(host, "Lease: unreadable", reason, "This host: host1 (id 1) has been in ")
+    says(host, "Lease: unreadable", reason, "This host: host1 (id 1): ")
     for _tick in range(20):
         assert host.dead_daemons() == []
         CLOCK.block(0.1)
