@@ -113,3 +113,32 @@ async def test_engine_never_healthy_anywhere() -> None:
     await cluster.pass_time(30.0)
     (owner,) = cluster.running
     assert cluster.state(owner) is State.ENGINE_UP
+
+
+@story
+async def test_hung_engine_on_the_only_host() -> None:
+    """Nobody else is waited for: the VM is stopped and started again here."""
+    cluster = Cluster(hosts=1)
+    await cluster.up_on(1)
+    hung_at = cluster.now
+    cluster[1].engine_hung = True
+    await cluster.until(State.ENGINE_STARTING, 1, seconds=140.0)
+    cluster[1].engine_hung = False
+    stopped = cluster.seconds_of("h1 EngineStop [shut VM down]", after=hung_at)
+    started = cluster.seconds_of("h1 EngineStart [start VM]", after=hung_at)
+    assert stopped is not None
+    assert started is not None
+    assert 4.0 <= started - stopped <= 8.0
+    await cluster.until(State.ENGINE_UP, 1, seconds=60.0)
+
+
+@story
+async def test_the_starting_limit_is_the_policys() -> None:
+    cluster = Cluster(policy=replace(Policy(), start_timeout_seconds=40.0))
+    cluster[1].engine_hung = True
+    begun = cluster.now
+    await cluster.up_on(1, State.ENGINE_STARTING)
+    await cluster.until(State.ENGINE_UP, 2, seconds=120.0)
+    stopped = cluster.seconds_of("h1 EngineStop [shut VM down]", after=begun)
+    assert stopped is not None
+    assert 40.0 <= stopped <= 42.0
