@@ -2,10 +2,10 @@
 PYTHON := .venv/bin/python
 VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' ha_agent/__init__.py)
 
-.PHONY: help setup demo test bench fuzz mutate diagram dist clean
+.PHONY: help setup demo test bench fuzz mutate sim sim-long diagram dist clean
 
 help: ## show this list
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
 
 setup: ## install what is missing and make .venv/ (the others call it themselves)
 	@scripts/setup
@@ -24,6 +24,12 @@ fuzz: setup ## a million hostile inputs to all that reads bytes from outside; SH
 
 mutate: setup ## can the tests of table, lease and score fail? SHARE=0.1 for a tenth
 	@$(PYTHON) -m mutate $(if $(SHARE),--share $(SHARE))
+
+sim: setup ## 1,000 simulated hours of bad luck, and the simulator's own figures
+	@$(PYTHON) scripts/sim.py
+
+sim-long: setup ## 50,000 simulated host-hours; the outcome goes into docs/sim.md
+	@$(PYTHON) scripts/sim.py --host-hours 50000 --write docs/sim.md
 
 diagram: setup ## draw the state machine in ARCHITECTURE.md anew
 	@$(PYTHON) scripts/make_diagram.py ARCHITECTURE.md
