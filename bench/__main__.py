@@ -18,6 +18,7 @@ from typing import Any, Callable
 
 from bench import (
     host_death,
+    maintenance,
     ovf_translate,
     status_latency,
     store_put,
@@ -35,6 +36,7 @@ MeasureAlone = Callable[[Path, Callable[[str], None]], "list[Row]"]
 CLAIMS: dict[str, tuple[Measure, str]] = {
     "host-death": (host_death.measure, ""),
     "vm-crash": (vm_crash.measure, vm_crash.CONFIG),
+    "maintenance": (maintenance.measure, ""),
     "status": (status_latency.measure, ""),
 }
 # Those that need no hosts: only a work folder, and something to say how far they are.
@@ -50,7 +52,8 @@ NOTES = """\
 Ratios are median to median, within this run. host death: three hosts, default lease times.
 The predecessor documents 120-160 s from a host's crash to the VM's start elsewhere, on real
 hosts; that is its own figure, not measured here. QEMU killed: [restart] backoff_seconds is all
-zeros here, so that each restart is at once as the first one is by default.
+zeros here, so that each restart is at once as the first one is by default. Events and verbs are
+timed on the wire between VDSM and the agent, both real processes.
 Store: a volume of 128 MiB whose VMs have about 17 kB each; "≤ 1/N"
 wants N times as fast. Ours is a function in this process, and for one VM also a call to a
 storage worker, there and back, as the broker makes it; the other side is the processes that VDSM

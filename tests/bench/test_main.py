@@ -19,6 +19,6 @@ def test_an_unknown_claim_is_refused_with_the_known_ones() -> None:
     )
     assert done.returncode == 2
     assert (
-        "unknown claim host-deth; there are host-death, vm-crash, status, store-read"
+        "unknown claim host-deth; there are host-death, vm-crash, maintenance, status"
         in done.stderr
     )

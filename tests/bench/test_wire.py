@@ -6,12 +6,13 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from typing import Callable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.wire import VdsmRelay, VerbSpotter
+from bench.wire import CREATE, DESTROY, SHUTDOWN, STATUS_EVENT, Spotter, VdsmRelay
 
 CALL = b'{"jsonrpc": "2.0", "method": "VM.create", "params": {}}'
 
@@ -28,28 +29,28 @@ def test_every_call_is_counted_once_wherever_the_stream_is_cut(
     stream = b"".join(pieces)
     cuts = data.draw(st.lists(st.integers(0, len(stream)), max_size=20).map(sorted))
     ends = [*cuts, len(stream)]
-    spotter = VerbSpotter("VM.create")
+    spotter = Spotter(b'"VM.create"')
     counted = sum(spotter.feed(stream[begin:end]) for begin, end in zip([0, *cuts], ends))
     assert counted == stream.count(b'"VM.create"')
 
 
 def test_one_byte_at_a_time_counts_with_the_last_quote() -> None:
-    spotter = VerbSpotter("VM.create")
+    spotter = Spotter(b'"VM.create"')
     counts = [spotter.feed(bytes([byte])) for byte in CALL]
     assert counts.index(1) == CALL.index(b'"VM.create"') + len(b'"VM.create"') - 1
     assert sum(counts) == 1
 
 
 @contextlib.contextmanager
-def upper_case_server() -> Iterator[int]:
-    """One connection; answers in upper case, and hangs up at the caller's end."""
+def server(change: Callable[[bytes], bytes]) -> Iterator[int]:
+    """One connection; answers what `change` makes of its bytes, hangs up at the caller's end."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def serve() -> None:
             caller, _address = listener.accept()
             with caller:
                 while data := caller.recv(65536):
-                    caller.sendall(data.upper())
+                    caller.sendall(change(data))
 
         thread = threading.Thread(target=serve)
         thread.start()
@@ -82,7 +83,7 @@ def receive(sock: socket.socket, count: int) -> bytes:
 
 
 def test_relay_changes_nothing_and_keeps_when_the_verb_passed() -> None:
-    with upper_case_server() as port, relay_to(port) as relay:
+    with server(bytes.upper) as port, relay_to(port) as relay:
         begun = time.monotonic()
         with connect(relay) as caller:
             caller.sendall(b"hello")
@@ -104,7 +105,7 @@ def test_relay_hangs_up_when_nobody_listens_behind_it() -> None:
 
 
 def test_relay_stops_with_connections_open() -> None:
-    with upper_case_server() as port:
+    with server(bytes.upper) as port:
         relay = VdsmRelay(port)
         relay.start()
         with connect(relay) as caller:
@@ -114,3 +115,38 @@ def test_relay_stops_with_connections_open() -> None:
             assert caller.recv(1) == b""
         with pytest.raises(ConnectionRefusedError):
             connect(relay)
+
+
+class TestWhatIsTold:
+    EVENT = b'{"jsonrpc": "2.0", "method": "|virt|VM_status|7f6e", "params": {}}'
+
+    def test_each_verb_by_its_name(self) -> None:
+        with server(bytes.upper) as port, relay_to(port) as relay, connect(relay) as caller:
+            for verb in (CREATE, DESTROY, SHUTDOWN):
+                begun = time.monotonic()
+                call = CALL.replace(b"VM.create", verb.encode())
+                caller.sendall(call)
+                receive(caller, len(call))
+                told = [
+                    name
+                    for name in (CREATE, DESTROY, SHUTDOWN)
+                    if relay.first_since(begun, name) is not None
+                ]
+                assert told == [verb]
+
+    def test_an_event_counts_when_it_comes_from_vdsm(self) -> None:
+        with server(bytes) as port, relay_to(port) as relay, connect(relay) as caller:
+            begun = time.monotonic()
+            caller.sendall(self.EVENT)
+            assert receive(caller, len(self.EVENT)) == self.EVENT
+            seen = relay.first_since(begun, STATUS_EVENT)
+            assert seen is not None
+            # What came back was one; what was sent was none.
+            assert relay.first_since(seen + 1e-9, STATUS_EVENT) is None
+            assert relay.first_since(begun) is None
+
+    def test_a_verb_that_vdsm_names_is_no_call(self) -> None:
+        with server(lambda _data: CALL) as port, relay_to(port) as relay, connect(relay) as caller:
+            caller.sendall(b"x")
+            receive(caller, len(CALL))
+            assert relay.first_since(0.0, CREATE) is None
