@@ -2,7 +2,7 @@
 """The kinds of mutation of the state machine's table: of its rows, and of their order.
 
 A table is a module whose tuple TABLE is put together from other tuples, each of calls of
-Row(sources, target, guards, why, effect=, notes=).
+Row(sources, target, guards, why, effect=, fallback=, notes=).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, Optional
 
 from mutate.kinds import Edit
 
-_FIELDS = ("sources", "target", "when", "why", "effect", "notes")
+_FIELDS = ("sources", "target", "when", "why", "effect", "fallback", "notes")
 
 
 @dataclass(frozen=True)
@@ -97,6 +97,9 @@ def row_edits(tree: ast.Module, sources: Sequence[frozenset[Any]]) -> Iterator[t
         for name, others in (("target", states), ("effect", effects)):
             for edit in _replaced(row, name, others):
                 yield row.why, (edit,)
+        if row.field("fallback") is not None:
+            edit = row.put("fallback", ast.Constant(False), "fallback becomes False")
+            yield row.why, (edit,)
         notes = row.field("notes")
         if isinstance(notes, ast.Tuple):
             for number, note in enumerate(notes.elts):

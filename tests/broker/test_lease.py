@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import dataclasses
 import zlib
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -352,6 +353,16 @@ class TestEdges:
         assert decode(encode(largest)) == largest
         with pytest.raises(LeaseFormatError, match=f"{name} out of range"):
             encode(too_large)
+
+    @pytest.mark.parametrize(("name", "value"), [("epoch", "7"), ("counter", None), ("note", 7)])
+    def test_a_value_of_another_type_is_named(self, name: str, value: object) -> None:
+        values: dict[str, Any] = {**dataclasses.asdict(HELD), name: value}
+        with pytest.raises(LeaseFormatError, match=name):
+            encode(LeaseRecord(**values))
+
+    def test_a_note_may_speak_of_crc32(self) -> None:
+        record = dataclasses.replace(HELD, note="crc32: 00000000", host_name="crc32")
+        assert decode(encode(record)) == record
 
     def test_zero_is_a_number_and_one_below_is_none(self) -> None:
         least = dataclasses.replace(HELD, state="free", host_id=0, epoch=0, counter=0)

@@ -11,6 +11,7 @@ from hypothesis import given
 
 from ha_agent.fsm.guards import Context
 from ha_agent.fsm.memory import Memory, StopReason
+from ha_agent.fsm.observation import DefinitionView, VmCondition
 from ha_agent.fsm.policy import Policy
 from ha_agent.fsm.row import after_you, because, failure, failures_forgiven, hold_back
 from ha_agent.fsm.state import State
@@ -69,6 +70,19 @@ class TestFailure:
     )
     def test_not_the_definitions_fault(self, before: Memory) -> None:
         assert failure(CONTEXT, before).failed_starts == 0
+
+    def test_the_fault_is_what_the_start_said_or_else_what_vdsm_does(self) -> None:
+        picture = seen(vm=VmCondition.DOWN)
+        ended = dataclasses.replace(picture.vm, detail="no such disk")
+        picture = dataclasses.replace(picture, vm=ended)
+        memory = failure(context(picture), Memory(started_from="d1"))
+        assert memory.start_fault == "no such disk"
+        memory = failure(context(picture), Memory(started_from="d1", start_fault="no such bus"))
+        assert memory.start_fault == "no such bus"
+
+    def test_a_definition_without_an_identity_is_never_at_fault(self) -> None:
+        picture = seen(definition=DefinitionView(available=True))
+        assert failure(context(picture), Memory()).failed_starts == 0
 
 
 def test_forgiven_failures_hold_nothing_back() -> None:

@@ -17,14 +17,14 @@ S = SimpleNamespace(A="A", B="B", C="C")
 E = SimpleNamespace(START="start", STOP="stop")
 g = SimpleNamespace(up=1, down=2, negate=lambda guard: -guard)
 
-def Row(sources, target, when, why, effect=None, notes=()):
+def Row(sources, target, when, why, effect=None, fallback=False, notes=()):
     return SimpleNamespace(**locals())
 
 _HEAD = (
     Row((S.A, S.B), S.C, (g.up, g.negate(g.down)), "first"),
     Row((S.C,), S.A, (g.down,), "second", effect=E.START, notes=(1, 2)),
 )
-_TAIL = (Row((S.B,), None, (g.down,), "third", effect=E.STOP),)
+_TAIL = (Row((S.B,), None, (g.down,), "third", effect=E.STOP, fallback=True),)
 TABLE = (*_HEAD, *_TAIL)
 """
 
@@ -69,6 +69,12 @@ def test_effects_are_replaced_by_another_and_by_none() -> None:
     assert row("second", found["effect E.START becomes E.STOP"]).effect == "stop"
     assert row("second", found["effect E.START becomes None"]).effect is None
     assert not [what for what in mutated("first") if what.startswith("effect")]
+
+
+def test_a_start_from_the_fallback_becomes_one_from_the_definition() -> None:
+    found = mutated("third")
+    assert row("third", found["fallback becomes False"]).fallback is False
+    assert "fallback becomes False" not in mutated("first")
 
 
 def test_notes_are_dropped_one_by_one() -> None:
