@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ha_agent.broker.snapshot import EventEntry
-from ha_agent.fsm.effect import Effect
+from ha_agent.fsm.effect import Effect, EffectKind
 from ha_agent.fsm.guards import RUNNING
 from ha_agent.fsm.machine import Step
 from ha_agent.fsm.observation import Outcome, OutcomeCode
@@ -22,6 +22,14 @@ from ha_agent.fsm.state import State
 from ha_agent.instant import Instant, WallTime
 
 _KEPT = 200
+_DOING = {
+    EffectKind.TAKE_LEASE: ("take the lease", "Taking the lease"),
+    EffectKind.RELEASE_LEASE: ("give the lease up", "Giving the lease up"),
+    EffectKind.ABANDON_LEASE: ("let the lease run out", "Letting the lease run out"),
+    EffectKind.START_VM: ("start the engine VM", "Starting the engine VM"),
+    EffectKind.SHUTDOWN_VM: ("shut the engine VM down", "Shutting the engine VM down"),
+    EffectKind.DESTROY_VM: ("end the engine VM by force", "Ending the engine VM by force"),
+}
 
 
 class AgentEvents:
@@ -68,14 +76,14 @@ class AgentEvents:
         """Tell what became of an effect."""
         detail = f": {outcome.detail}" if outcome.detail else ""
         words = {
-            OutcomeCode.OK: "done",
+            OutcomeCode.OK: "accepted",
             OutcomeCode.REFUSED: "refused",
             OutcomeCode.FAILED: "failed",
             OutcomeCode.UNKNOWN: "no answer, so it may still take effect",
         }
         word = words.get(outcome.code, outcome.code.value)
         values = {"effect": effect.kind.value, "code": outcome.code.value}
-        text = f"The agent's wish to {effect.kind.value} has ended: {word}{detail}."
+        text = f"{_DOING[effect.kind][1]}: {word}{detail}."
         self._tell("outcome", text, at, values)
 
     def taken(self, events: Sequence[EventEntry]) -> None:
@@ -89,7 +97,7 @@ class AgentEvents:
         if effect.fallback:
             how = " from the last definition with which the engine became healthy"
             values["fallback"] = "yes"
-        text = f"The agent wants to {effect.kind.value}{how}, because: {effect.why}."
+        text = f"The agent asks to {_DOING[effect.kind][0]}{how}, because: {effect.why}."
         self._tell("effect", text, at, values)
 
     def _tell(self, kind: str, text: str, at: WallTime, values: dict[str, str]) -> None:

@@ -87,8 +87,7 @@ def _troubles(snapshot: Snapshot) -> list[str]:
     ]
     if storage.workers_stuck:
         found.append(
-            f"Shared storage hangs: {storage.workers_stuck} of our processes wait for it in the "
-            "kernel."
+            f"Shared storage hangs: {storage.workers_stuck} of our processes stuck in the kernel."
         )
     if storage.problem:
         found.append(

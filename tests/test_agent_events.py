@@ -49,7 +49,7 @@ def test_a_change_of_state_is_told_in_words(events: AgentEvents) -> None:
     assert (state.values["from"], state.values["to"]) == ("EngineDown", "EngineStart")
     assert state.at_unix_seconds == AT.unix_seconds
     assert effect.kind == "effect"
-    assert effect.text.startswith("The agent wants to take lease, because: ")
+    assert effect.text.startswith("The agent asks to take the lease, because: ")
 
 
 def test_a_fallback_is_said(events: AgentEvents) -> None:
@@ -70,7 +70,7 @@ def test_a_step_that_decides_nothing_tells_nothing(events: AgentEvents) -> None:
 @pytest.mark.parametrize(
     ("code", "words"),
     [
-        (OutcomeCode.OK, "has ended: done: x."),
+        (OutcomeCode.OK, "Taking the lease: accepted: x."),
         (OutcomeCode.REFUSED, "refused"),
         (OutcomeCode.FAILED, "failed"),
         (OutcomeCode.UNKNOWN, "may still take effect"),
@@ -126,3 +126,14 @@ def test_a_vm_that_a_new_agent_finds_did_not_come_now(events: AgentEvents) -> No
     events.decided(step(State.START, up), AT)
     events.decided(step(State.ENGINE_STARTING, up), AT)
     assert [event.values.get("vm") for event in events.waiting] == [None, None]
+
+
+@pytest.mark.parametrize("kind", EffectKind)
+def test_every_kind_of_effect_has_its_words(events: AgentEvents, kind: EffectKind) -> None:
+    effect = Effect(kind, 1, "x")
+    taken = step(State.ENGINE_DOWN, seen(V.ABSENT, L.FREE))
+    events.decided(replace(taken, decision=replace(taken.decision, effect=effect)), AT)
+    events.ended(effect, Outcome(1, OutcomeCode.OK), AT)
+    asked, ended = events.waiting[-2:]
+    assert asked.text.startswith("The agent asks to ")
+    assert ended.text.endswith(": accepted.")

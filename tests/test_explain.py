@@ -234,7 +234,7 @@ def test_a_better_host_is_said() -> None:
             {"agent": replace(PLAIN.agent, second_vm_on=("gamma",))},
             "gamma says that the engine VM runs there, too",
         ),
-        ({"storage": StorageEntry(workers_stuck=2)}, "2 of our processes wait"),
+        ({"storage": StorageEntry(workers_stuck=2)}, "2 of our processes stuck"),
         (
             {"lease": LeaseEntry("held", ours=True, detail="EIO", fence_at=NOW + 5.0)},
             "failed: EIO. Unless it is renewed, the engine VM is ended here in 5.0 s.",

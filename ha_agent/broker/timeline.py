@@ -83,7 +83,7 @@ def _storage(before: Snapshot, after: Snapshot) -> Iterable[EventEntry]:
     elif old.problem and not new.problem:
         yield _event("storage", f"Shared storage is fine again (it was: {old.problem}).")
     if new.workers_stuck > old.workers_stuck:
-        text = f"Shared storage hangs: {new.workers_stuck} of our processes wait in the kernel."
+        text = f"Shared storage hangs: {new.workers_stuck} of our processes stuck in the kernel."
         yield _event("storage", text)
 
 

@@ -76,7 +76,7 @@ CASES: list[tuple[dict[str, Any], dict[str, Any], str, str]] = [
     ({"storage": StorageEntry(problem="EIO")}, {},
      "storage", "Shared storage is fine again (it was: EIO)."),
     ({}, {"storage": StorageEntry(workers_stuck=2)},
-     "storage", "Shared storage hangs: 2 of our processes wait in the kernel."),
+     "storage", "Shared storage hangs: 2 of our processes stuck in the kernel."),
     ({}, {"global_maintenance": True, "order": replace(ORDER, in_force=True)},
      "maintenance", "Global maintenance is on by kim on beta (id 2): new disks."),
     ({"global_maintenance": True}, {},
