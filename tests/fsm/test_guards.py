@@ -422,3 +422,20 @@ class TestWords:
     def test_an_age_counts_from_its_instant(self) -> None:
         assert context(seen()).age_seconds(NOW - 5.0) == 5.0
         assert context(seen()).age_seconds(None) == 0.0
+
+
+class TestDefinitionFailing:
+    @staticmethod
+    def failing(failed_starts: int, failing: str = "d1", fallback: str = "d0") -> bool:
+        definition = DefinitionView(available=True, identity="d1", fallback=fallback)
+        memory = Memory(failing=failing, failed_starts=failed_starts)
+        return g.definition_failing(context(seen(definition=definition), memory))
+
+    def test_two_failed_starts_are_the_definitions_fault_one_is_not(self) -> None:
+        assert [self.failing(starts) for starts in range(4)] == [False, False, True, True]
+
+    def test_another_definitions_failures_are_not_its_own(self) -> None:
+        assert not self.failing(9, failing="d0")
+
+    def test_without_another_one_it_stays_in_use(self) -> None:
+        assert not self.failing(9, fallback="")
