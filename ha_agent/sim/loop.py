@@ -73,6 +73,8 @@ class Process:
     def spawn(self, work: Coroutine[Any, Any, T], *, daemon: bool = True) -> asyncio.Task[T]:
         """Start a task in this process. Of a `daemon` task an exception ends the whole run."""
         task: asyncio.Task[T] = self.context.copy().run(self._loop.create_task, work)
+        if not self.alive:
+            self._loop.bury()
         if daemon:
             task.add_done_callback(self._loop.task_ended)
         return task
@@ -179,7 +181,7 @@ class SimLoop(asyncio.AbstractEventLoop):
         self._sequence = 0
         self._error: Optional[BaseException] = None
         self._running = False
-        self._graveyard: list[Any] = []
+        self._graveyard: list[asyncio.Task[Any]] = []
         self.outside = Process(self, "world")
         """The process of what belongs to none."""
         self._process = self.outside
@@ -263,6 +265,14 @@ class SimLoop(asyncio.AbstractEventLoop):
     def bury(self) -> None:
         """Keep all tasks of now: the garbage collector would run a dead one's `finally`."""
         self._graveyard.extend(asyncio.all_tasks(self))
+
+    def end(self) -> None:
+        """Let go of all tasks. Call it when the simulation is over: `finally` blocks may run."""
+        self._running = False
+        self.bury()
+        for task in self._graveyard:
+            with contextlib.suppress(RuntimeError):  # one that awaits while it is being closed
+                task.get_coro().close()
 
     def push(self, when: float, handle: SimHandle) -> None:
         """Put a callback on the list of timers."""

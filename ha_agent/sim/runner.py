@@ -36,20 +36,23 @@ def run(
     loop = new_loop()
     with _quiet(), loop.entered():
         world = World(spec, loop, (Witness(subscribers), *checkers), log)
-        world.start()
-        for fault in spec.faults:
-            loop.outside.call_later(fault.at_seconds, inject, world, fault)
-        loop.run_until(spec.seconds)
-        world.end()
-    return Result(
-        spec,
-        tuple(world.log),
-        tuple(world.violations),
-        tuple(world.outages),
-        loop.steps,
-        world.ticks,
-        world.digest(),
-    )
+        try:
+            world.start()
+            for fault in spec.faults:
+                loop.outside.call_later(fault.at_seconds, inject, world, fault)
+            loop.run_until(spec.seconds)
+            world.end()
+            return Result(
+                spec,
+                tuple(world.log),
+                tuple(world.violations),
+                tuple(world.outages),
+                loop.steps,
+                world.ticks,
+                world.digest(),
+            )
+        finally:
+            loop.end()
 
 
 @contextlib.contextmanager

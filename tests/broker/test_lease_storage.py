@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The contract of LeaseStorage, held by the lock file and by the fake of the other tests."""
+"""The contract of LeaseStorage, held by the lock file, by the fake of the other tests, and by
+the simulator's storage."""
 
 from __future__ import annotations
 
@@ -23,6 +24,11 @@ from ha_agent.broker.lease_storage import FileLeaseStorage, LeaseStorage
 from ha_agent.broker.storage_lane import StorageLane
 from ha_agent.clock import SystemClock
 from ha_agent.errors import EnvironmentFault
+from ha_agent.sim.dice import Dice
+from ha_agent.sim.lane import Path as SimPath
+from ha_agent.sim.lane import SimLane
+from ha_agent.sim.loop import new_loop
+from ha_agent.sim.storage import LEASE, SharedStorage
 from tests.broker.lease_world import Disk, FakeLeaseStorage
 
 ALPHA = LeaseIdentity(1, "alpha", "inst-a", "vm")
@@ -43,7 +49,7 @@ class Ground:
         self.put = put
 
 
-@pytest.fixture(params=["file", "fake"])
+@pytest.fixture(params=["file", "fake", "sim"])
 async def ground(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Ground]:
     if request.param == "fake":
         disk = Disk()
@@ -52,6 +58,16 @@ async def ground(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
             lambda: disk.block,
             disk.history.append,
         )
+        return
+    if request.param == "sim":
+        loop = new_loop()
+        storage = SharedStorage(lambda: loop.now)
+
+        def simulated(identity: LeaseIdentity) -> LeaseStorage:
+            way = SimPath(storage, identity.host_id, Dice(1, identity.instance))
+            return FileLeaseStorage(SimLane(loop, way, "lease"), "lease", identity)
+
+        yield Ground(simulated, lambda: storage.read(LEASE), storage.start_with_lease)
         return
     path = tmp_path / "lease"
     lease_file.lease_initialise(str(path))
