@@ -13,6 +13,10 @@ from ha_agent.sim.loop import SimLoop
 
 EPOCH_UNIX_SECONDS = 1_700_000_000.0
 
+# A real clock goes on by itself. Here a pause of less than what the sum of two floats can show
+# would be over at the time at which it began, again and again.
+_SHORTEST_SECONDS = 1e-6
+
 
 class SimClock:
     """Boot-time clock and calendar of one host."""
@@ -41,6 +45,8 @@ class SimClock:
 
     async def sleep(self, duration_seconds: float) -> None:
         """Sleep by this host's clock: the loop knows the rate of the process that asks."""
+        if duration_seconds > 0.0:
+            duration_seconds = max(_SHORTEST_SECONDS, duration_seconds)
         await asyncio.sleep(max(0.0, duration_seconds))
 
     def set_rate(self, rate: float) -> None:
