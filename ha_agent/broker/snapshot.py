@@ -119,7 +119,8 @@ class DefinitionEntry:
     `version` is its number in this host's history, 0 while it is not kept there, and `how` how
     it came (version.py). `history_problem` says why it is not kept; it is used all the same.
     `running` is what the VM that runs here was started from, "" where that is not known, and
-    `running_problem` why it is not the one in use, where that failed to start; `fallback` what could be started instead (definition_starts.py).
+    `running_problem` why it is not the one in use, where that failed to start; `fallback` what
+    could be started instead (definition_starts.py).
     """
 
     available: bool = False
