@@ -370,7 +370,8 @@ _STARTING = (
         effect=E.START_VM,
     ),
     Row(
-        (S.ENGINE_STARTING,),
+        # Also from EngineUp: the page that a host asks for may be that of the VM elsewhere.
+        _RUNS,
         S.ENGINE_STOP,
         (g.vm_lease_elsewhere,),
         "another host holds the VM lease: stand back",

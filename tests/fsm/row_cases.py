@@ -469,7 +469,7 @@ _STARTING = (
         effect=E.START_VM,
     ),
     Case(
-        (S.ENGINE_STARTING,),
+        RUNS,
         S.ENGINE_STOP,
         "another host holds the VM lease: stand back",
         "vm_lease_elsewhere",
