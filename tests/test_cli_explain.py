@@ -112,7 +112,7 @@ def ring(folder: Path, *, step_seconds: float = 1.0, count: int = 3) -> Path:
     """Record a host that takes the lease 1.5 s after its expiry, as the second in the ranks."""
     path = folder / "decisions"
     policy = replace(Policy(), takeover_step_seconds=step_seconds)
-    memory = Memory(global_maintenance=False)
+    memory = Memory(state_since=NOW - 100.0, global_maintenance=False)
     picture = seen(lease=JUST_FREE, peers=(peer(3, score=3500),))
     decision = Fsm().step(State.ENGINE_DOWN, memory, picture, policy)
     step = Step(State.ENGINE_DOWN, memory, picture, policy, decision)

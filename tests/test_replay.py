@@ -21,6 +21,7 @@ from tests.fsm.pictures import NOW, lease, observations, peer, seen, states_with
 from tests.fsm.row_cases import CASES, Case
 
 AT = WallTime(1_700_000_000.0)
+LOOKED = Memory(state_since=NOW - 100.0, global_maintenance=False)
 FSM = Fsm()
 JUST_FREE = dataclasses.replace(lease(LeaseCondition.EXPIRED), available_since=NOW - 1.5)
 
@@ -36,7 +37,7 @@ def record_of(
 def at_our_turn() -> Record:
     """The second host in the ranks takes the lease after its second."""
     picture = seen(lease=JUST_FREE, peers=(peer(3, score=3500),))
-    return record_of(State.ENGINE_DOWN, Memory(global_maintenance=False), picture)
+    return record_of(State.ENGINE_DOWN, LOOKED, picture)
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.why[:40])
