@@ -418,3 +418,45 @@ class TestEdges:
         other_boot = dataclasses.replace(IDENTITY, instance="inst-3")
         assert not HELD.adoptable_by(other_boot, given_up_epoch=6)
         assert not HELD.released("moved").adoptable_by(IDENTITY, given_up_epoch=6)
+
+
+class TestDistrust:
+    """What the observer remembers of records that went back."""
+
+    OLDER = dataclasses.replace(HELD, epoch=6, counter=50)
+    FREE = HELD.released("moved")
+
+    @staticmethod
+    def distrusted(observer: LeaseObserver) -> bool:
+        judged = observer.judge()
+        return judged.state == "held" and "backwards" in judged.reason
+
+    def test_it_is_the_newest_of_all_that_counts(self) -> None:
+        observer = watching()
+        observer.saw(HELD.renewed(), at(3.0), at(3.1))
+        assert not self.distrusted(observer)
+        observer.saw(HELD, at(4.0), at(4.1))
+        assert self.distrusted(observer)
+
+    def test_the_newest_coming_back_does_not_end_it(self) -> None:
+        observer = watching(self.FREE)
+        observer.saw(self.OLDER, at(1.0), at(1.1))
+        observer.saw(self.FREE, at(2.0), at(2.1))
+        assert self.distrusted(observer)
+
+    def test_after_the_whole_wait_the_older_record_is_the_one_that_counts(self) -> None:
+        observer = watching()
+        observer.saw(self.OLDER, at(1.0), at(1.1))
+        observer.saw(self.OLDER, at(16.1), at(16.2))
+        assert observer.judge().state == "expired"
+        observer.saw(self.OLDER.renewed(), at(17.0), at(17.1))
+        assert not self.distrusted(observer)
+
+    def test_the_same_record_after_garbage_is_no_step_back(self) -> None:
+        observer = watching(self.FREE)
+        observer.saw_unreadable("crc32 does not match")
+        observer.saw(self.FREE, at(2.0), at(2.1))
+        assert observer.judge().state == "free"
+
+    def test_nothing_was_seen_yet(self) -> None:
+        assert LeaseObserver(TIMES).highest_epoch == 0
