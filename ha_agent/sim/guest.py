@@ -157,12 +157,13 @@ class Engine:
         vm = EngineVm(self, host, definition)
         self.vms.append(vm)
         vm.state, vm.healthy_from, self.lease_holder = "running", booted_at, vm
+        vm.since = booted_at - self.boot_seconds
         return vm
 
     def hand_over(self, source: EngineVm, target: EngineVm) -> None:
         """A migration is done: the target runs on where the source stopped."""
         target.healthy_from, target.page_bad = source.healthy_from, source.page_bad
-        target.hung = source.hung
+        target.hung, target.since = source.hung, source.since
         self.let_go(source)
         target.state, self.lease_holder = "running", target
         source.end(f"migrated to {target.host.name}", ExitReason.MIGRATION_SUCCEEDED)
