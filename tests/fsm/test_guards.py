@@ -439,3 +439,60 @@ class TestDefinitionFailing:
 
     def test_without_another_one_it_stays_in_use(self) -> None:
         assert not self.failing(9, fallback="")
+
+
+class TestGivingUp:
+    """`hung` in these: bad for the whole grace time, as seen now."""
+
+    GRACE_SECONDS = Policy().bad_health_grace_seconds
+    START_SECONDS = Policy().start_timeout_seconds
+
+    @pytest.mark.parametrize("condition", VmCondition)
+    def test_paused_for_the_whole_grace_time(self, condition: VmCondition) -> None:
+        paused = condition is V.PAUSED
+        assert g.vm_paused(context(seen(condition))) is paused
+        for age_seconds, long in ((self.GRACE_SECONDS, True), (self.GRACE_SECONDS - 0.1, False)):
+            memory = Memory(paused_since=NOW - age_seconds)
+            assert g.paused_too_long(context(seen(condition), memory)) is (paused and long)
+
+    def given_up(self, **fields: Any) -> bool:
+        memory = Memory(bad_since=NOW - self.GRACE_SECONDS)
+        memory = dataclasses.replace(memory, **fields)
+        return g.given_up(context(seen(V.UP, health=Health.BAD), memory))
+
+    def test_an_engine_that_was_healthy_has_the_grace_time_only(self) -> None:
+        running_since = NOW - (self.GRACE_SECONDS + 1.0)
+        assert self.given_up(was_healthy=True, running_since=running_since)
+        bad_since = NOW - (self.GRACE_SECONDS - 0.1)
+        assert not self.given_up(
+            was_healthy=True, running_since=running_since, bad_since=bad_since
+        )
+
+    def test_one_that_never_was_has_its_start_time_too(self) -> None:
+        assert self.given_up(running_since=NOW - self.START_SECONDS)
+        assert not self.given_up(running_since=NOW - (self.START_SECONDS - 0.1))
+
+    def test_one_that_was_asked_for_and_never_seen_counts_from_there(self) -> None:
+        def asked_for(kind: EffectKind, age_seconds: float) -> bool:
+            unknown = dataclasses.replace(
+                Memory(), last_kind=kind, last_at=NOW - age_seconds,
+                vm_unknown_since=NOW - 500.0, bad_since=NOW - self.GRACE_SECONDS,
+            )  # fmt: skip
+            picture = seen(V.UNKNOWN, health=Health.BAD)
+            return g.given_up(context(picture, unknown))
+
+        assert asked_for(E.START_VM, self.START_SECONDS)
+        assert not asked_for(E.START_VM, self.START_SECONDS - 0.1)
+        # No start of ours: since when it may run, nobody here knows.
+        assert asked_for(E.TAKE_LEASE, 1.0)
+
+    def test_what_is_seen_to_run_counts_from_then_and_not_from_the_start(self) -> None:
+        begun = {"last_kind": E.START_VM, "last_at": NOW - (self.START_SECONDS + 5.0)}
+        assert not self.given_up(running_since=NOW - (self.START_SECONDS - 0.1), **begun)
+        begun = {"last_kind": E.START_VM, "last_at": NOW - 1.0}
+        assert self.given_up(running_since=NOW - self.START_SECONDS, **begun)
+
+
+def test_an_effect_without_a_time_is_no_reason_to_wait() -> None:
+    memory = Memory(last_kind=E.START_VM, last_at=None)
+    assert g.effect_possible(context(seen(), memory), E.START_VM)
