@@ -5,8 +5,7 @@ import pytest
 
 from ha_agent.errors import BadInput
 from mutate import survivors
-from mutate.mutants import mutants
-from mutate.targets import ROOT, TARGETS
+from mutate.targets import TARGETS
 
 KEY = "ha_agent/fsm/x.py:f:a > 0 becomes a >= 0"
 
@@ -30,9 +29,7 @@ def test_what_is_caught_or_gone_is_told() -> None:
     ]
 
 
-def test_each_of_ours_is_a_mutant_that_there_is() -> None:
+def test_ours_can_be_read_and_are_of_files_that_are_mutated() -> None:
+    """Whether each is still there, and survives, is what `make mutate` tells."""
     listed = survivors.parse(survivors.FILE.read_text(), survivors.FILE.name)
-    there: set[str] = set()
-    for path in {target.path for target in TARGETS if (ROOT / target.path).exists()}:
-        there.update(mutant.key for mutant in mutants(path, (ROOT / path).read_text()))
-    assert not set(listed) - there
+    assert {key.split(":")[0] for key in listed} <= {target.path for target in TARGETS}
