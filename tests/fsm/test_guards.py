@@ -21,6 +21,7 @@ from ha_agent.fsm.observation import (
     Observation,
     Outcome,
     OutcomeCode,
+    ShutdownView,
     VmCondition,
     VmExit,
 )
@@ -496,3 +497,76 @@ class TestGivingUp:
 def test_an_effect_without_a_time_is_no_reason_to_wait() -> None:
     memory = Memory(last_kind=E.START_VM, last_at=None)
     assert g.effect_possible(context(seen(), memory), E.START_VM)
+
+
+class TestShutdownOfTheCluster:
+    """In force only with global maintenance, and only while it is ordered."""
+
+    @pytest.mark.parametrize("maintenance", [True, False])
+    @pytest.mark.parametrize("ordered", [True, False])
+    @pytest.mark.parametrize("ready", [True, False])
+    def test_ready_means_ordered_and_in_force_too(
+        self, maintenance: bool, ordered: bool, ready: bool
+    ) -> None:
+        memory = Memory(global_maintenance=maintenance, shutdown=ShutdownView(ordered, ready))
+        looked = context(seen(V.UP), memory)
+        assert g.shutdown_ready(looked) is (maintenance and ordered and ready)
+
+    @pytest.mark.parametrize("maintenance", [True, False])
+    @pytest.mark.parametrize("ordered", [True, False])
+    @pytest.mark.parametrize("reason", [R.CLUSTER_SHUTDOWN, R.MAINTENANCE, None])
+    def test_the_vm_is_being_stopped_for_it(
+        self, maintenance: bool, ordered: bool, reason: Optional[StopReason]
+    ) -> None:
+        memory = Memory(
+            global_maintenance=maintenance,
+            shutdown=ShutdownView(ordered, ready=True),
+            stop_reason=reason,
+        )
+        for_it = maintenance and ordered and reason is R.CLUSTER_SHUTDOWN
+        assert g.shutting_down(context(seen(V.UP), memory)) is for_it
+
+    @pytest.mark.parametrize("ordered", [True, False])
+    @pytest.mark.parametrize("health", Health)
+    def test_that_stop_is_over_when_it_is_taken_back_and_the_engine_is_well(
+        self, ordered: bool, health: Health
+    ) -> None:
+        memory = stopping(
+            R.CLUSTER_SHUTDOWN,
+            running_since=NOW - 700.0,
+            global_maintenance=True,
+            shutdown=ShutdownView(ordered, ready=True),
+        )
+        looked = context(seen(V.UP, L.OURS, health=health), memory)
+        assert g.stop_over(looked) is (health is Health.GOOD and not ordered)
+
+
+class TestMoreEdges:
+    @pytest.mark.parametrize("condition", [V.UP, V.PAUSED])
+    def test_a_stop_of_a_paused_vm_is_over_when_it_runs_on(self, condition: VmCondition) -> None:
+        memory = stopping(R.PAUSED, running_since=NOW - 700.0)
+        looked = context(seen(condition, L.OURS), memory)
+        assert g.stop_over(looked) is (condition is V.UP)
+
+    def test_a_record_that_is_not_our_starts_is_no_lost_race(self) -> None:
+        down = seen(V.DOWN, exit=VmExit.LEASE_HELD_ELSEWHERE)
+        assert g.start_lost_race(context(down, Memory(last_kind=E.START_VM, last_at=NOW - 1.0)))
+        assert not g.start_lost_race(context(down, Memory()))
+
+    @pytest.mark.parametrize("taken_seconds_ago", [400.0, 600.0])
+    def test_a_page_counts_since_vdsm_fell_silent_where_the_start_was_not_seen(
+        self, taken_seconds_ago: float
+    ) -> None:
+        memory = Memory(vm_unknown_since=NOW - 500.0)
+        page = HealthView(Health.GOOD, taken_at=NOW - taken_seconds_ago)
+        looked = dataclasses.replace(seen(V.UNKNOWN), health=page)
+        assert g.healthy(context(looked, memory)) is (taken_seconds_ago < 500.0)
+
+    @pytest.mark.parametrize("settled", [Outcome(1, OutcomeCode.FAILED), None])
+    @pytest.mark.parametrize("effect", [Effect(E.TAKE_LEASE, 1, "test"), None])
+    def test_an_outcome_needs_its_effect_and_an_effect_its_outcome(
+        self, settled: Optional[Outcome], effect: Optional[Effect]
+    ) -> None:
+        memory = Memory(settled_effect=effect, settled=settled)
+        both = settled is not None and effect is not None
+        assert g.take_refused(context(seen(), memory)) is both
