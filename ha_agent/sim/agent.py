@@ -5,7 +5,7 @@ does. Only what brings answers to them is simulated."""
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Optional
 
 from ha_agent.cycle import Cycle
 from ha_agent.errors import BadInput, EnvironmentFault
@@ -42,6 +42,7 @@ class SimAgent:
         self.process = process
         spec = host.world.spec
         self._wake = Signal()
+        self._better_host: Optional[int] = None
         self._look_again = Signal()
         self.vdsm = SimVdsmCalls(host, process, self._look_again.set)
         self._hypervisor = VdsmHypervisor(
@@ -84,6 +85,7 @@ class SimAgent:
             decision = self.cycle.tick()
             self.host.world.ticked(self.host, decision)
             self._tell(decision)
+            self._tell_better_host(decision)
             at_once = at_once + 1 if loop.now == last_seconds else 0
             last_seconds = loop.now
             if at_once > _TICKS_AT_ONCE:
@@ -103,6 +105,17 @@ class SimAgent:
             self.host.say(f"{arrow}: {decision.row.why}{effect}")
         elif effect:
             self.host.say(f"{decision.state.value}: {decision.row.why}{effect}")
+
+    def _tell_better_host(self, decision: Decision) -> None:
+        better = decision.better_host
+        if better != self._better_host:
+            self._better_host = better
+            points = decision.score.points
+            self.host.say(
+                f"no host is better by far any more ({points} points)"
+                if better is None
+                else f"h{better} would be better by far ({points} points): the engine may migrate"
+            )
 
     async def _follow_broker(self) -> None:
         version = -1
