@@ -73,6 +73,8 @@ NO_IMPORT = (
     ("ha_agent.vdsm", ("ha_agent.ovfstore", "ha_agent.broker", "ha_agent.fsm")),
     ("ha_agent.broker", ("ha_agent.fsm",)),
 )
+# The simulator may import everything; only the command line and itself import it.
+SIMULATOR = "ha_agent.sim"
 FSM_IMPORTS = ("ha_agent.fsm", "ha_agent.instant")
 ROOTS = ("ha_agent.agent", "ha_agent.cli", "ha_agent.broker.service", "ha_agent.vdsm.server")
 # `ha-agent run` is the agent's way in.
@@ -237,6 +239,9 @@ def import_directions(source: Source) -> Iterator[str]:
         for package, banned in NO_IMPORT:
             if within(source.module, package) and within(name, *banned):
                 yield source.at(line, f"{package} must not import {name}")
+        shipped = within(source.module, "ha_agent") and not within(source.module, SIMULATOR)
+        if shipped and within(name, SIMULATOR) and "ha_agent.cli" not in source.module:
+            yield source.at(line, f"nothing depends on the simulator: {name}")
         if within(source.module, "ha_agent.fsm") and within(name, "ha_agent"):
             if not within(name, *FSM_IMPORTS):
                 yield source.at(line, f"fsm must not import {name}")
@@ -480,6 +485,7 @@ BROKEN = [
     (import_directions, "ha_agent/vdsm/x.py", "import ha_agent.ovfstore"),
     (import_directions, "ha_agent/perform.py", "from ha_agent.agent import main"),
     (import_directions, "ha_agent/broker/x.py", "from ha_agent.broker import service"),
+    (import_directions, "ha_agent/cycle.py", "from ha_agent.sim import loop"),
     (import_directions, "ha_agent/agent.py", "import pyinotify"),
     (import_directions, "ha_agent/fsm/state.py", "from transitions import Machine"),
     (no_bare_systemd, "demo/x.py", "import systemd"),
@@ -519,6 +525,7 @@ SOUND = [
     (import_directions, "ha_agent/fsm/machine.py", "from transitions import Machine"),
     (import_directions, "ha_agent/fsm/x.py", "from .state import State"),
     (import_directions, "ha_agent/cli.py", "from ha_agent.agent import main"),
+    (import_directions, "ha_agent/cli_simulate.py", "from ha_agent.sim import runner"),
     (import_directions, "ha_agent/broker/x.py", "from ha_agent.broker_port import X"),
     (no_bare_systemd, "ha_agent/log.py", "from systemd import journal"),
     (broad_except, "ha_agent/x.py", "try:\n    f()\nexcept BaseException:\n    g()\n    raise"),
