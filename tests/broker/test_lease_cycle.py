@@ -567,3 +567,15 @@ def test_unsafe_times_are_refused() -> None:
             )
 
     run_virtual(main())
+
+
+@virtual
+async def test_a_keeper_that_was_stopped_writes_no_more() -> None:
+    disk = Disk()
+    alpha = await owner(disk)
+    await alpha.keeper.stop()
+    left = disk.block
+    await asyncio.sleep(30.0)
+    assert disk.block == left
+    assert not alpha.view.ours
+    await alpha.keeper.stop()  # a second time does no harm
