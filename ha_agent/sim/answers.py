@@ -21,8 +21,8 @@ TICK_SECONDS = 12.0
 """An agent ticks when something happens and every 10 s at least, by a clock that is 2 % off."""
 EFFECT_SECONDS = 120.0
 """Longer than any effect's deadlines together: the definition, VDSM's slowest verb, a look."""
-ORDER_SECONDS = 60.0
-"""How long an order to clear the flag may take: its writes, and a hung storage's late ones."""
+ORDER_SECONDS = 200.0
+"""How long an order may take: people try again for a minute, and storage may hang as long."""
 
 
 class FlagDurable:

@@ -107,6 +107,8 @@ class _Call:
         self.dead = False
         """Its host, or its worker, is gone for good."""
         self.lock_ends_at = 0.0
+        self.worker: object = None
+        """The process that does it."""
 
     def end(self, value: Any, error: Optional[Exception] = None) -> None:
         if self.answer.done():
@@ -168,8 +170,8 @@ class SimLane:
         running = self._running
         if isinstance(running, _Call):
             self._abandon(running)
-        elif not self.stuck():
-            self._forget_host_ids()
+        else:
+            self._forget_host_ids(self._worker)
         self._running = self
 
     async def _call(self, operation: str, deadline_seconds: float, args: dict[str, Any]) -> Any:
@@ -195,6 +197,7 @@ class SimLane:
                 self._there(call)
 
     def _there(self, call: _Call) -> None:
+        call.worker = self._worker
         delay_seconds = self._latency()
         self.path.kernel.call_later(delay_seconds, self.arrive, call)
 
@@ -216,7 +219,7 @@ class SimLane:
         if call in self.path.stuck:
             self._abandoned.append(call)
         else:
-            self._forget_host_ids()
+            self._forget_host_ids(call.worker)
         if self._dice.chance(0.5):
             call.dead = True
             self._unlock(call)
@@ -224,9 +227,10 @@ class SimLane:
                 call.dead = False  # what hangs in the kernel can't be killed
         self._worker = object()
 
-    def _forget_host_ids(self) -> None:
+    def _forget_host_ids(self, dead: object) -> None:
+        """A worker's locks end with it."""
         held = self.path.storage.host_ids
-        for host_id in [i for i, (worker, _, _) in held.items() if worker is self._worker]:
+        for host_id in [i for i, (worker, _, _) in held.items() if worker is dead]:
             del held[host_id]
 
     # In the worker -----------------------------------------------------------------------
@@ -239,6 +243,11 @@ class SimLane:
         if path.hung:
             path.stuck.append(call)
             return None
+        if call.abandoned:
+            # The worker has died now, if it was stuck; what it sent may land, its locks don't.
+            self._forget_host_ids(call.worker)
+            if call.operation == "lease_hold_host_id":
+                return None
         if call.operation == "lease_swap" and storage.lock_holder is not call:
             if storage.lock_holder is not None:
                 return self._wait_for_lock(call)

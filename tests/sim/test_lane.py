@@ -275,3 +275,18 @@ def test_the_block_store_runs_above_it(ground: Ground) -> None:
         return getattr(volume.global_block, "maintenance", None)
 
     assert ground.loop.run(story()) is True
+
+
+def test_a_dead_worker_s_locks_end_when_the_storage_lets_it_go(ground: Ground) -> None:
+    """Its broker's next worker has them again, whatever the dead one had still sent."""
+    for seed in range(8):
+        world = Ground(ground.loop, seed)
+        assert world.loop.run(world.lease(0).hold_host_id(5.0)).held
+        world.fault("storage-hang")
+        world.start(world.lease(0).hold_host_id(60.0))
+        world.loop.run_until(world.loop.now + 2.0)
+        world.lanes[0].kill()
+        world.lanes[0] = SimLane(world.loop, world.paths[0], "lease")
+        world.well()
+        world.loop.run_until(world.loop.now + 5.0)
+        assert world.loop.run(world.lease(0).hold_host_id(5.0)).held
