@@ -16,6 +16,17 @@ from mutate.kinds import Edit
 
 _FIELDS = ("sources", "target", "when", "why", "effect", "fallback", "notes")
 
+# Of each line one guard at most holds at a time, as tests/fsm/test_guards.py has it: two rows
+# that ask for two of them never meet, and which of them comes first makes no difference.
+_ONE_OF = (
+    ("vm_unknown", "vm_running", "vm_coming", "vm_gone"),
+    ("vm_unknown", "vm_leaving", "vm_coming", "vm_absent", "vm_down"),
+    ("vm_unknown", "vm_running", "vm_coming", "vm_absent", "vm_down"),
+    ("vm_unknown", "vm_running", "vm_coming", "vm_migrated"),
+    ("lease_ours", "lease_available"),
+    ("healthy", "unhealthy"),
+)
+
 
 @dataclass(frozen=True)
 class RowCall:
@@ -158,9 +169,13 @@ def _replaced(row: RowCall, name: str, others: list[ast.expr]) -> Iterator[Edit]
 
 
 def _moved(found: list[RowCall], sources: Sequence[frozenset[Any]]) -> Iterator[tuple[str, Edits]]:
-    """Each row behind the next one that shares a state with it; between them none does."""
+    """Each row behind the next one that it may meet: of the same state, and not excluded."""
     for number, row in enumerate(found):
-        later = (at for at in range(number + 1, len(found)) if sources[at] & sources[number])
+        later = (
+            at
+            for at in range(number + 1, len(found))
+            if sources[at] & sources[number] and not _exclusive(row, found[at])
+        )
         at = next(later, None)
         if at is None:
             continue
@@ -173,3 +188,30 @@ def _moved(found: list[RowCall], sources: Sequence[frozenset[Any]]) -> Iterator[
         if other.group is not row.group:
             edits.append(Edit(row.group, "elts", mine, row.call, what))
         yield row.why, tuple(edits)
+
+
+def _exclusive(one: RowCall, other: RowCall) -> bool:
+    """Whether no picture lets both rows fire, by what their guards are called."""
+    mine, theirs = _guard_names(one), _guard_names(other)
+    if any(f"not {name}" in theirs for name in mine) or any(
+        f"not {name}" in mine for name in theirs
+    ):
+        return True
+    return any(
+        name in mine and another in theirs
+        for line in _ONE_OF
+        for name in line
+        for another in line
+        if name != another
+    )
+
+
+def _guard_names(row: RowCall) -> set[str]:
+    """Return the names of a row's guards; of a negated one with "not " in front."""
+    when = row.field("when")
+    names = set()
+    for guard in when.elts if isinstance(when, ast.Tuple) else ():
+        negated = isinstance(guard, ast.Call) and bool(guard.args)
+        plain = guard.args[0] if isinstance(guard, ast.Call) and guard.args else guard
+        names.add(("not " if negated else "") + ast.unparse(plain).rpartition(".")[2])
+    return names

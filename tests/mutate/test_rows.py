@@ -24,7 +24,7 @@ _HEAD = (
     Row((S.A, S.B), S.C, (g.up, g.negate(g.down)), "first"),
     Row((S.C,), S.A, (g.down,), "second", effect=E.START, notes=(1, 2)),
 )
-_TAIL = (Row((S.B,), None, (g.down,), "third", effect=E.STOP, fallback=True),)
+_TAIL = (Row((S.B,), None, (g.up,), "third", effect=E.STOP, fallback=True),)
 TABLE = (*_HEAD, *_TAIL)
 """
 
@@ -87,6 +87,24 @@ def test_a_row_goes_behind_the_next_that_shares_a_state_with_it() -> None:
     [moved] = [rows for what, rows in mutated("first").items() if what.startswith("moved")]
     assert [one.why for one in moved] == ["second", "third", "first"]
     assert not [what for what in (*mutated("second"), *mutated("third")) if "moved" in what]
+
+
+@pytest.mark.parametrize(
+    ("first", "third", "meet"),
+    [
+        ("g.up", "g.down", True),
+        ("g.up", "g.negate(g.up)", False),
+        ("g.negate(g.down)", "g.down", False),
+        ("g.vm_running", "g.vm_gone", False),
+        ("g.vm_running", "g.lease_ours", True),
+    ],
+)
+def test_rows_that_never_meet_stay_where_they_are(first: str, third: str, meet: bool) -> None:
+    source = SOURCE.replace("down=2,", "down=2, vm_running=3, vm_gone=4, lease_ours=5,")
+    source = source.replace("(g.up, g.negate(g.down))", f"({first},)")
+    source = source.replace('None, (g.up,), "third"', f'None, ({third},), "third"')
+    moved = [m.key for m in mutants("ha_agent/x.py", source) if "moved behind" in m.key]
+    assert bool(moved) is meet
 
 
 def test_each_mutant_changes_one_thing_only() -> None:
