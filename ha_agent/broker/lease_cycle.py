@@ -378,6 +378,10 @@ class LeaseKeeper:
                 due = now + self._retry_seconds
             return max(min(due, self._owned.fence_at) - now, 0.0)
         judged = self._observer.judge()
+        if judged.state == "free":
+            # The next host in rank takes a step after it saw this: it must see by then that the
+            # one before it was there, though that one may have looked a whole pause later.
+            return min(self._read_interval_seconds, 0.4 * self._times.takeover_step_seconds)
         if judged.state != "held" or judged.expires_at is None:
             return self._read_interval_seconds
         # The first read that may prove the expiry goes out at that moment.
