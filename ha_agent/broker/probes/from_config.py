@@ -75,9 +75,18 @@ def health_entry(sample: HealthSample) -> HealthEntry:
 
 
 def network_entry(sample: NetworkSample, samples: Sequence[NetworkSample]) -> NetworkEntry:
-    """Return the newest sample's detail and the share that was lost of all that tell."""
-    tested = [each.value.ok for each in samples if each.value is not None]
-    answers = [ok for ok in tested if ok is not None]
-    lost = answers.count(False) / len(answers) if answers else None
+    """Return the newest sample's detail and the share that was lost of all that tell.
+
+    The share is as old as the newest of these: who counts shares by their time must not take
+    one lost test for several because the tests after it did not work.
+    """
+    telling = [
+        (each.value.ok, each.taken_at)
+        for each in samples
+        if each.value is not None and each.value.ok is not None
+    ]
     detail = sample.value.detail if sample.value is not None else sample.failure
-    return NetworkEntry(lost, detail, sample.taken_at)
+    if not telling:
+        return NetworkEntry(None, detail, sample.taken_at)
+    lost = sum(not ok for ok, _taken_at in telling) / len(telling)
+    return NetworkEntry(lost, detail, telling[-1][1])

@@ -37,3 +37,10 @@ def test_the_share_lost_is_of_the_samples_that_tell() -> None:
 def test_nothing_tested_is_no_share() -> None:
     samples: list[NetworkSample] = [*samples_of(None), Sample(None, "ping is not there", AT)]
     assert network_entry(samples[-1], samples) == NetworkEntry(None, "ping is not there", AT)
+
+
+def test_a_test_that_does_not_work_is_no_new_sample_of_the_share() -> None:
+    before: NetworkSample = Sample(ProbeResult(False, "no answer"), "", AT)
+    after: NetworkSample = Sample(ProbeResult(None, "ping can't be run"), "", AT + 10.0)
+    entry = network_entry(after, [before, after])
+    assert entry == NetworkEntry(1.0, "ping can't be run", AT)
