@@ -62,18 +62,22 @@ def test_a_status_query_is_answered_at_once() -> None:
 
 
 def test_an_agent_goes_on_ticking() -> None:
-    assert broken(decided(1), decided(11), e.Ended(20)) == []
-    assert broken(decided(1), decided(16)) == ["keeps-ticking"]
-    assert broken(decided(1), e.Ended(16)) == ["keeps-ticking"]
+    assert broken(e.Ticked(60, 1, 1.0)) == []
+    assert broken(e.Ticked(60, 1, 16.0)) == ["keeps-ticking"]
 
 
-@pytest.mark.parametrize("state", ["down", "hung", "stopped"])
-def test_one_that_does_not_run_does_not_tick(state: str) -> None:
-    stopped = e.ProcessChanged(3, 1, "agent", state)
-    assert broken(decided(1), stopped, e.Ended(100)) == []
-    again = e.ProcessChanged(60, 1, "agent", "up")
-    assert broken(decided(1), stopped, again, decided(61)) == []
-    assert broken(decided(1), stopped, again, e.Ended(100)) == ["keeps-ticking"]
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("at 30 h1 hang agent for 25", []),
+        ("at 30 h1 suspend for 25", []),
+        ("at 30 h2 suspend for 25", ["keeps-ticking"]),
+        ("at 30 h1 storage-hang for 25", ["keeps-ticking"]),
+        ("at 10 h1 hang agent for 25", ["keeps-ticking"]),
+    ],
+)
+def test_one_that_was_stopped_has_a_moment_to_tick_again(line: str, found: list[str]) -> None:
+    assert broken(e.Ticked(60, 1, 26.0), faults=(line,)) == found
 
 
 def ticks(until_seconds: int) -> list[e.Decided]:
