@@ -13,6 +13,7 @@ wait for ever.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import dataclasses
 import importlib.abc
 import importlib.machinery
@@ -37,6 +38,7 @@ from mutate.targets import ROOT
 
 TIME_LIMIT = "the time limit"
 
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _TEST_TIMEOUT_SECONDS = 30
 _MEMORY_LIMIT_BYTES = 3 * 2**30
 # So that importing them is not paid for with each mutant.
@@ -109,6 +111,8 @@ def judge(job: Job) -> Verdict:
         os.close(reader)
         try:
             os.setsid()
+            # It goes with its worker, whatever ends that.
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
             _limit(job.cpu_seconds)
             verdict = _run(job)
         except BaseException:  # of this program, and not of the mutant: pytest holds that
