@@ -38,8 +38,12 @@ def failure(context: Context, memory: Memory) -> Memory:
 
 def _start_failed(context: Context, memory: Memory) -> Memory:
     """Count a failed start against the definition in use, if it was started from that."""
-    identity = memory.started_from
-    if not identity or identity != context.observation.definition.identity:
+    identity, current = memory.started_from, context.observation.definition.identity
+    if identity and identity != current and memory.failing == current:
+        # So did the start from the fallback: what is wrong is not in the definition, and to
+        # hold on to the fallback might never start the VM again.
+        return replace(memory, failing="", failed_starts=0)
+    if not identity or identity != current:
         return memory
     before = memory.failed_starts if memory.failing == identity else 0
     fault = memory.start_fault or context.observation.vm.detail

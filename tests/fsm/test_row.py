@@ -42,7 +42,7 @@ class TestFailure:
         before = stand[1]
         after = failure(CONTEXT, before)
         again = dataclasses.replace(after, failures=before.failures, not_before=before.not_before)
-        if before.started_from != "d1" or before.was_healthy:
+        if before.was_healthy or not before.started_from:
             assert again == before
         starts: dict[str, Any] = {"failing": "", "failed_starts": 0, "start_fault": ""}
         assert dataclasses.replace(again, **starts) == dataclasses.replace(before, **starts)
@@ -58,6 +58,11 @@ class TestFailure:
         before = Memory(started_from="d1", failing="d8", failed_starts=7)
         memory = failure(CONTEXT, before)
         assert (memory.failing, memory.failed_starts) == ("d1", 1)
+
+    def test_a_fallback_that_failed_as_well_clears_the_definition_in_use(self) -> None:
+        before = Memory(started_from="d0", failing="d1", failed_starts=2, start_fault="no such bus")
+        memory = failure(CONTEXT, before)
+        assert (memory.failing, memory.failed_starts, memory.start_fault) == ("", 0, "no such bus")
 
     @pytest.mark.parametrize(
         "before",

@@ -90,3 +90,19 @@ async def test_a_crash_of_an_engine_that_was_healthy_is_not_its_definitions_faul
         await cluster.pass_time(60.0)
         assert cluster.state(1) is State.ENGINE_UP
     assert xml(cluster, 1) == "<domain>d1</domain>"
+
+
+@story
+async def test_when_the_fallback_fails_as_well_the_definition_in_use_has_its_turn_again() -> None:
+    cluster = Cluster(hosts=1)
+    await cluster.up_on(1)
+    new_definition(cluster, "d2", good=False)
+    cluster[1].hypervisor.unable_to_start.add("<domain>d1</domain>")
+    cluster[1].hypervisor.end(VmExit.CRASHED)
+    for asked in ("<domain>d2</domain>", "<domain>d1</domain>"):
+        while xml(cluster, 1) != asked:
+            await cluster.pass_time(0.1)
+            assert cluster.now < 100.0, cluster.story()
+    cluster[1].hypervisor.unable_to_start = {"<domain>d1</domain>"}
+    await cluster.until(State.ENGINE_UP, 1, seconds=60.0)
+    assert xml(cluster, 1) == "<domain>d2</domain>"
