@@ -5,7 +5,7 @@ import asyncio
 
 import pytest
 
-from ha_agent.waiting import wait_for_event
+from ha_agent.waiting import Signal, wait_for_event
 
 
 async def test_a_set_event_is_there_at_once() -> None:
@@ -54,3 +54,37 @@ async def test_cancelling_the_waiter_ends_it() -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+async def test_a_signal_ends_the_wait_of_all_and_stays_set_until_it_is_cleared() -> None:
+    signal = Signal()
+    waits = [asyncio.ensure_future(signal.wait(30.0)) for _ in range(2)]
+    await asyncio.sleep(0)
+    signal.set()
+    assert await asyncio.gather(*waits) == [True, True]
+    assert await signal.wait(0.0)
+    signal.clear()
+    assert not signal.is_set()
+    assert not await signal.wait(0.01)
+
+
+async def test_a_signal_that_is_set_and_cleared_at_once_still_ends_the_wait() -> None:
+    signal = Signal()
+    wait = asyncio.ensure_future(signal.wait(30.0))
+    await asyncio.sleep(0)
+    signal.set()
+    signal.clear()
+    done, _ = await asyncio.wait({wait}, timeout=5.0)
+    assert done
+
+
+async def test_a_cancelled_wait_for_a_signal_leaves_the_others() -> None:
+    signal = Signal()
+    cancelled, other = (asyncio.ensure_future(signal.wait(30.0)) for _ in range(2))
+    await asyncio.sleep(0)
+    cancelled.cancel()
+    await asyncio.sleep(0)
+    signal.set()
+    assert await other
+    with pytest.raises(asyncio.CancelledError):
+        await cancelled
