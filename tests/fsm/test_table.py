@@ -35,6 +35,7 @@ from tests.fsm.pictures import (
     lease,
     observations,
     peer,
+    seen,
     states_with_memory,
 )
 from tests.fsm.row_cases import CASES, Case
@@ -327,3 +328,13 @@ class TestShape:
         """The reason is all that an operator reads of an edge."""
         edges = [(state, row.why) for row in TABLE for state in row.sources]
         assert len(set(edges)) == len(edges)
+
+
+def test_a_start_that_lost_the_race_is_no_failure_though_it_left_a_record() -> None:
+    """Both rows would fire; to try again at once would only lose again."""
+    memory = Memory(last_kind=EffectKind.START_VM, last_at=NOW - 1.0)
+    picture = seen(VmCondition.DOWN, LeaseCondition.OURS, exit=VmExit.LEASE_HELD_ELSEWHERE)
+    decision = FSM.step(State.ENGINE_START, memory, picture, POLICY)
+    assert decision.state is State.ENGINE_STOP
+    assert decision.memory.stop_reason is StopReason.LEASE_ELSEWHERE
+    assert decision.memory.failures == ()
