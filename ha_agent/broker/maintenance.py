@@ -146,8 +146,8 @@ class MaintenanceKeeper:
             )
             await self._put(order)
             await self._monitor.set_global_maintenance(True)
+            self.looked()  # before anybody reads of the flag without its order
             await self._monitor.look()
-            self.looked()
             newest = self._newest()
             if newest is not None and _key(newest) != _key(order):
                 raise Overtaken(
@@ -173,10 +173,13 @@ class MaintenanceKeeper:
             return before if before is not None and before.wants_flag else None
 
     async def _clear(self, who: str, reason: str) -> None:
+        was_on = self._board.current.global_maintenance
         await self._monitor.set_global_maintenance(False)
         await self._monitor.look()
         newest = self._newest()
-        if newest is not None and newest.wants_flag and not self._board.current.global_maintenance:
+        # Also of a flag that had no order: who took it away should be known everywhere.
+        wanted = was_on or (newest is not None and newest.wants_flag)
+        if wanted and not self._board.current.global_maintenance:
             try:
                 await self._put(self._next(orders.NONE, who, reason))
             except EnvironmentFault as fault:
@@ -193,7 +196,13 @@ class MaintenanceKeeper:
 
     def _next(self, what: str, who: str, reason: str) -> Order:
         highest = max((order.number for order in self._orders()), default=0)
-        self._highest = max(self._highest, highest) + 1
+        self._highest = max(self._highest, highest)
+        if self._highest >= orders.MAX_NUMBER:
+            raise EnvironmentFault(
+                "a status block has an order with the highest number that there can be: it is "
+                "damaged, and has to be cleaned"
+            )
+        self._highest += 1
         return Order(
             number=self._highest,
             what=what,
@@ -313,10 +322,10 @@ class MaintenanceKeeper:
         told = f"{order.what} that {order.who} ordered on {order.host_name}"
         if flag:
             log.warning("%s is over: its time has come", told)
-            await self._clear(US, f"the time of order {order.number} was over")
+            await self._clear(US, "its time was over")
         else:
             log.warning("%s is over: global maintenance was cleared elsewhere", told)
-            reason = f"the flag of order {order.number} was cleared elsewhere"
+            reason = "the flag on storage is off, cleared there by another program or never set"
             await self._put(self._next(orders.NONE, US, reason))
             self.looked()
 

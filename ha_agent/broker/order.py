@@ -42,7 +42,7 @@ MAINTENANCE, SHUTDOWN, NONE = "maintenance", "shutdown", "none"
 MAX_REASON = 200
 _MAX_WHO = 80
 _MAX_LINE = 4096
-_MAX_NUMBER = (1 << 53) - 1
+MAX_NUMBER = (1 << 53) - 1
 _MAX_SECONDS = 1e12
 
 
@@ -120,7 +120,7 @@ def decode(text: str, *, host_id: int, host_name: str) -> Optional[Order]:
     at = _seconds(value.get("at"))
     if isinstance(number, bool) or not isinstance(number, int) or at is None:
         return None
-    if not 0 < number <= _MAX_NUMBER or what not in (MAINTENANCE, SHUTDOWN, NONE):
+    if not 0 < number <= MAX_NUMBER or what not in (MAINTENANCE, SHUTDOWN, NONE):
         return None
     until, left = _seconds(value.get("until")), _seconds(value.get("left"))
     if until is None or left is None:

@@ -11,7 +11,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Optional
 
-from ha_agent.broker.snapshot import DefinitionEntry, EventEntry, HostEntry, Snapshot
+from ha_agent.broker.order import NONE, SHUTDOWN
+from ha_agent.broker.snapshot import (
+    DefinitionEntry,
+    EventEntry,
+    HostEntry,
+    OrderEntry,
+    Snapshot,
+)
 from ha_agent.instant import WallTime
 
 # The agent reports every few seconds, whatever happens.
@@ -88,21 +95,44 @@ def _storage(before: Snapshot, after: Snapshot) -> Iterable[EventEntry]:
 
 
 def _maintenance(before: Snapshot, after: Snapshot) -> Iterable[EventEntry]:
+    was_on, is_on = before.global_maintenance, after.global_maintenance
     old, new = before.order, after.order
-    is_new = new is not None and (old is None or old.number != new.number)
-    ordered = new.what if new is not None and new.in_force else ""
-    was_ordered = old.what if old is not None and old.in_force else ""
-    if ordered == "shutdown" and was_ordered != "shutdown":
-        yield _event("maintenance", f"The shutdown of the cluster was ordered{_by(after)}.")
-    elif after.global_maintenance and (not before.global_maintenance or is_new):
-        # What was on before this broker began is no news; it stands in status and explain.
-        if before.global_maintenance is not None:
-            yield _event("maintenance", f"Global maintenance is on{_by(after)}.")
-    elif before.global_maintenance and after.global_maintenance is False:
-        told = _by(after) if is_new else ""
-        what = "The cluster's shutdown is over" if was_ordered == "shutdown" else ""
-        yield _event("maintenance", f"{what or 'Global maintenance is off'}{told}.")
+    fresh = new if new is not None and (old is None or _key(old) != _key(new)) else None
+    was_ordered, ordered = _ordered(before), _ordered(after)
+    changed = fresh is not None or was_ordered != ordered
+    text = ""
+    # What was on before this broker began is no news; it stands in status and explain.
+    if is_on and was_on is not None and ordered == SHUTDOWN and changed:
+        again = " again" if was_ordered == SHUTDOWN else ""
+        text = f"The shutdown of the cluster was ordered{again}{_by(new)}."
+    elif is_on and was_on is not None and ordered and changed:
+        told = "Global maintenance is on" if not was_on else "Global maintenance was set"
+        over = "The cluster's shutdown is over; global maintenance stays on"
+        text = f"{over if was_ordered == SHUTDOWN else told}{_by(new)}."
+    elif is_on and was_on is False and not ordered:
+        text = "Global maintenance is on; who set it is not known, as on the predecessor's hosts."
+    elif was_on and is_on is False:
+        over = "The cluster's shutdown is over" if was_ordered == SHUTDOWN else ""
+        ended = fresh if fresh is not None and fresh.what == NONE else None
+        text = f"{over or 'Global maintenance is off'}{', ended' if ended else ''}{_by(ended)}."
+    elif is_on is False and fresh is not None and fresh.what == NONE and was_on is False:
+        # The flag goes before the order is taken back, and says nothing of who and why.
+        what = old.what if old is not None else NONE
+        over = "The cluster's shutdown" if what == SHUTDOWN else "Global maintenance"
+        text = f"{over} was ended{_by(fresh)}."
+    if text:
+        yield _event("maintenance", text)
     yield from _local_maintenance(before, after)
+
+
+def _key(order: OrderEntry) -> tuple[int, int]:
+    return order.number, order.host_id
+
+
+def _ordered(snapshot: Snapshot) -> str:
+    order = snapshot.order
+    in_force = snapshot.global_maintenance and order is not None and order.in_force
+    return order.what if order is not None and in_force else ""
 
 
 def _local_maintenance(before: Snapshot, after: Snapshot) -> Iterable[EventEntry]:
@@ -120,9 +150,8 @@ def _local_maintenance(before: Snapshot, after: Snapshot) -> Iterable[EventEntry
         yield _event("maintenance", f"Local maintenance of this host is {word}.")
 
 
-def _by(snapshot: Snapshot) -> str:
-    """Who gave the order in force, when it ends, and why, as the end of a sentence."""
-    order = snapshot.order
+def _by(order: Optional[OrderEntry]) -> str:
+    """Who gave an order, when it ends, and why, as the end of a sentence."""
     if order is None:
         return ""
     who = f" by {order.who}" if order.who else ""

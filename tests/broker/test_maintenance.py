@@ -20,6 +20,7 @@ from ha_agent.broker.order import Order
 from ha_agent.broker.order_file import KeptOrder
 from ha_agent.broker.own_block import NotOurSlot
 from ha_agent.broker.snapshot import OrderEntry, Report, Snapshot
+from ha_agent.broker.timeline import changes
 from ha_agent.broker.watch import Board
 from ha_agent.errors import EnvironmentFault
 from ha_agent.instant import Instant, WallTime
@@ -431,6 +432,76 @@ async def test_a_flag_without_an_order_has_none(world: World) -> None:
     await world.turns(20)
     assert [host.order for host in world.hosts.values()] == [None] * 3
     assert {host.flag() for host in world.hosts.values()} == {True}
+
+
+# What is told of them ----------------------------------------------------------------------
+
+
+class Timeline:
+    """What a host's timeline tells of maintenance."""
+
+    def __init__(self, host: HostBroker) -> None:
+        self._board = host.board
+        self.texts: list[str] = []
+        self._task = asyncio.ensure_future(self._watch())
+
+    async def _watch(self) -> None:
+        last = self._board.read()
+        while True:
+            now = await self._board.newer_than(last.version, 3600.0)
+            self.texts += [e.text for e in changes(last, now) if e.kind == "maintenance"]
+            last = now
+
+    async def stop(self) -> list[str]:
+        self._task.cancel()
+        await asyncio.wait([self._task])
+        return self.texts
+
+
+@pytest.mark.parametrize("watcher", [1, 2])
+async def test_every_set_and_end_is_told_with_who_and_why(world: World, watcher: int) -> None:
+    two, calm = world.hosts[2], "Global maintenance is off."
+    timeline = Timeline(world.hosts[watcher])
+    await settle()
+    await two.keeper.give(orders.MAINTENANCE, who="kim", reason="disks", for_seconds=5.0)
+    await world.turns(8)
+    await two.keeper.give(orders.MAINTENANCE, who="kim")
+    await world.turns(2)
+    await two.keeper.clear(who="lee", reason="done")
+    await world.turns(2)
+    await two.keeper.give(orders.MAINTENANCE, who="kim")
+    await world.turns(2)
+    await world.blocks.write_global(False)
+    await world.turns(2)
+    await world.blocks.write_global(True)
+    await world.turns(2)
+    await two.keeper.clear(who="lee")
+    await world.turns(2)
+    texts = [text for text in await timeline.stop() if text != calm]
+    assert texts[0].startswith("Global maintenance is on by kim on h2 (id 2), until ")
+    assert texts[0].endswith(": disks.")
+    rest = [text.replace("is off, ended", "was ended") for text in texts[1:]]
+    assert rest == [
+        f"Global maintenance was ended by {US} on h2 (id 2): its time was over.",
+        "Global maintenance is on by kim on h2 (id 2).",
+        "Global maintenance was ended by lee on h2 (id 2): done.",
+        "Global maintenance is on by kim on h2 (id 2).",
+        f"Global maintenance was ended by {US} on h2 (id 2): the flag on storage is off, cleared "
+        "there by another program or never set.",
+        "Global maintenance is on; who set it is not known, as on the predecessor's hosts.",
+        "Global maintenance was ended by lee on h2 (id 2).",
+    ]
+
+
+async def test_the_highest_number_is_said_to_be_the_end(world: World) -> None:
+    line = orders.encode(Order(orders.MAX_NUMBER, "none", host_id=9), None)
+    world.blocks.slots[9] = encode(
+        StatusBlock(9, "h9", 1, 0, {}), ["agent=ha-agent 1", f"order={line}"]
+    )
+    await world.turns(2)
+    with pytest.raises(EnvironmentFault, match="damaged"):
+        await world.hosts[1].keeper.give(orders.MAINTENANCE, who=ROOT)
+    assert {host.flag() for host in world.hosts.values()} == {False}
 
 
 # Taking notice ----------------------------------------------------------------------------

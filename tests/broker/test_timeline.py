@@ -32,6 +32,9 @@ PENDING = PendingEntry("d2", codes=("no_disk",), sentences=("it has no disk",), 
 READ = DefinitionEntry(available=True, identity="d1", how="read", version=3)
 REPORTED = Report(made_at=NOW, score=1000)
 ORDER = OrderEntry(4, "maintenance", who="kim", host_id=2, host_name="beta", reason="new disks")
+SET = replace(ORDER, in_force=True)
+SHUTDOWN = replace(SET, what="shutdown")
+ENDED = OrderEntry(5, "none", who="lee", host_id=1, host_name="alpha", reason="done")
 PLAIN = Snapshot(
     1,
     1,
@@ -81,6 +84,25 @@ CASES: list[tuple[dict[str, Any], dict[str, Any], str, str]] = [
      "maintenance", "Global maintenance is on by kim on beta (id 2): new disks."),
     ({"global_maintenance": True}, {},
      "maintenance", "Global maintenance is off."),
+    ({"global_maintenance": True, "order": SET}, {"order": ENDED},
+     "maintenance", "Global maintenance is off, ended by lee on alpha (id 1): done."),
+    # The flag was seen to be off before the order was taken back.
+    ({"order": SET}, {"order": ENDED},
+     "maintenance", "Global maintenance was ended by lee on alpha (id 1): done."),
+    ({"order": SHUTDOWN}, {"order": ENDED},
+     "maintenance", "The cluster's shutdown was ended by lee on alpha (id 1): done."),
+    # The predecessor sets the flag; our last order has nothing to do with that.
+    ({"order": ENDED}, {"global_maintenance": True, "order": ENDED}, "maintenance",
+     "Global maintenance is on; who set it is not known, as on the predecessor's hosts."),
+    ({"global_maintenance": True, "order": ENDED}, {"global_maintenance": True, "order": SET},
+     "maintenance", "Global maintenance was set by kim on beta (id 2): new disks."),
+    ({"global_maintenance": True, "order": SHUTDOWN},
+     {"global_maintenance": True, "order": replace(SHUTDOWN, number=6, who="lee")}, "maintenance",
+     "The shutdown of the cluster was ordered again by lee on beta (id 2): new disks."),
+    ({"global_maintenance": True, "order": SHUTDOWN},
+     {"global_maintenance": True, "order": replace(SET, number=6)}, "maintenance",
+     "The cluster's shutdown is over; global maintenance stays on by kim on beta (id 2): "
+     "new disks."),
     ({}, {"global_maintenance": True, "order": replace(ORDER, what="shutdown", in_force=True)},
      "maintenance", "The shutdown of the cluster was ordered by kim on beta (id 2): new disks."),
     ({"global_maintenance": True, "order": replace(ORDER, what="shutdown", in_force=True)}, {},
@@ -154,6 +176,9 @@ QUIET: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"hosts": ()}, {}),
     ({"global_maintenance": None}, {"global_maintenance": True}),
     ({"global_maintenance": None}, {}),
+    ({}, {"order": ORDER}),
+    ({"global_maintenance": None}, {"order": ENDED}),
+    ({"global_maintenance": True, "order": SET}, {"global_maintenance": True, "order": SET}),
     ({}, {"lease": replace(HELD, last_success=NOW, expires_at=NOW)}),
     ({}, {"hosts": (replace(ALPHA, alive=False), BETA)}),
     ({}, {"hosts": (ALPHA, replace(BETA, score=1, timestamp_seconds=5, changed_at=NOW + 1.0))}),
