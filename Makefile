@@ -31,8 +31,9 @@ sim: setup ## 1,000 simulated hours of bad luck, and the simulator's own figures
 sim-long: setup ## 50,000 simulated host-hours; the outcome goes into docs/sim.md
 	@$(PYTHON) scripts/sim.py --host-hours 50000 --write docs/sim.md
 
-diagram: setup ## draw the state machine in ARCHITECTURE.md anew
+diagram: setup ## draw the state machine in ARCHITECTURE.md anew, measure its failure table
 	@$(PYTHON) scripts/make_diagram.py ARCHITECTURE.md
+	@$(PYTHON) scripts/make_failure_table.py ARCHITECTURE.md
 
 dist: setup ## a wheel, and the sources as committed, in dist/
 	@$(PYTHON) -m pip wheel --quiet --no-deps --wheel-dir dist .
