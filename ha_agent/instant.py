@@ -116,10 +116,12 @@ class WallTime:
 
     def local(self) -> str:
         """Return the time in the local zone, to the second, as people write it in a log."""
-        moment = datetime.datetime.fromtimestamp(self.unix_seconds).astimezone()
-        return f"{moment:%Y-%m-%d %H:%M:%S}"
+        return f"{self._local():%Y-%m-%d %H:%M:%S}"
 
     def ctime(self) -> str:
         """Return the time as C's ctime() does, in the local zone, as status blocks hold it."""
-        moment = datetime.datetime.fromtimestamp(self.unix_seconds).astimezone()
-        return f"{moment:%a %b} {moment.day:>2} {moment:%H:%M:%S %Y}"
+        return self._local().ctime()
+
+    def _local(self) -> datetime.datetime:
+        # Of the second it is in: a datetime made of a float is rounded, maybe to the next one.
+        return datetime.datetime.fromtimestamp(math.floor(self.unix_seconds))

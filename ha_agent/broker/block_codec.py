@@ -36,8 +36,10 @@ Source: facts/ovf-and-volumes.md 4.3, with blocks that the predecessor's own cod
 
 from __future__ import annotations
 
+import functools
 import json
 import re
+import weakref
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -94,6 +96,11 @@ class StatusBlock:
     parse_version: int = PARSE_VERSION
     feature_version: int = FEATURE_VERSION
 
+    @functools.cached_property
+    def lines(self) -> Mapping[str, str]:
+        """The lines for people in `extra`; see `line_values`."""
+        return line_values(self.extra)
+
 
 @dataclass(frozen=True)
 class GlobalBlock:
@@ -107,7 +114,7 @@ def encode(block: StatusBlock, extra_lines: Sequence[str] = ()) -> bytes:
 
     A text over 512 bytes is made to fit by cutting texts in the engine status, the longest
     first, never `vm`, `health` or the host name. `extra_lines` are "key=value" without
-    newline (see `human_lines`). Raises BlockError when it does not fit or a value would
+    newline (see `key_value_lines`). Raises BlockError when it does not fit or a value would
     break the format.
     """
     where = f"slot {block.host_id}"
@@ -124,12 +131,27 @@ def encode(block: StatusBlock, extra_lines: Sequence[str] = ()) -> bytes:
     return status.ljust(STATUS_BYTES, b"\0") + extra.ljust(EXTRA_BYTES, b"\0")
 
 
+# The blocks that somebody holds, by slot and bytes: most looks find what is known already.
+_known: weakref.WeakValueDictionary[tuple[int, bytes], StatusBlock] = weakref.WeakValueDictionary()
+
+
 def decode(data: bytes, *, slot: int) -> Optional[StatusBlock]:
     """Return what the host of this slot wrote; None for a slot that no host uses.
+
+    While somebody has the block of these bytes it is not read again: the same object comes.
 
     Raises BlockError, or BlockTooNew, for anything that is not a whole valid block. The
     lines for people are not covered by the CRC: bytes there that are not UTF-8 are replaced.
     """
+    block = _known.get((slot, data))
+    if block is None:
+        block = _decode(data, slot)
+        if block is not None:
+            _known[slot, data] = block
+    return block
+
+
+def _decode(data: bytes, slot: int) -> Optional[StatusBlock]:
     where = f"slot {slot}"
     if len(data) != SLOT_BYTES:
         raise BlockError(f"{len(data)} bytes long, must be {SLOT_BYTES}", where=where)
@@ -193,22 +215,15 @@ def decode_global(data: bytes) -> Optional[GlobalBlock]:
     raise BlockError(f"maintenance={maintenance[:20]!r} is neither yes nor no", where=where)
 
 
-def human_lines(
-    block: StatusBlock,
-    *,
-    state: str,
-    timestamp_text: str,
-    conf_refresh_text: str,
-    more: Optional[Mapping[str, str]] = None,
-) -> list[str]:
-    """Return the "key=value" lines for people, in the predecessor's order and words.
+def human_values(
+    block: StatusBlock, *, state: str, timestamp_text: str, conf_refresh_text: str
+) -> dict[str, str]:
+    """Return what the lines for people say, in the predecessor's order and words.
 
     `state` is the state machine's state; the two texts are the calendar times of
-    `timestamp_seconds` and `local_conf_timestamp`, as WallTime.ctime() gives them. `more` are
-    lines of ours after that. Readers split a line at a *single* '=' (oVirt's system tests
-    do), so one inside a value becomes ':', and a line break becomes a blank.
+    `timestamp_seconds` and `local_conf_timestamp`, as WallTime.ctime() gives them.
     """
-    lines = {
+    return {
         "metadata_parse_version": str(block.parse_version),
         "metadata_feature_version": str(block.feature_version),
         "timestamp": f"{block.timestamp_seconds} ({timestamp_text})",
@@ -220,11 +235,14 @@ def human_lines(
         "state": state,
         "stopped": str(bool(block.stopped)),
     }
-    return key_value_lines({**lines, **(more or {})})
 
 
 def key_value_lines(values: Mapping[str, str]) -> list[str]:
-    """Return a map as lines for people, one line a key whatever stands in its value."""
+    """Return a map as lines for people, one line a key whatever stands in its value.
+
+    Readers split a line at a *single* '=' (oVirt's system tests do), so one inside a value
+    becomes ':', and a line break becomes a blank.
+    """
     return [f"{_one_line(key)}={_one_line(value)}" for key, value in values.items()]
 
 

@@ -16,10 +16,11 @@ unknown, so that a block of any age and of the predecessor is read:
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Optional
 
 from ha_agent.broker import order as orders
-from ha_agent.broker.block_codec import StatusBlock, line_values
+from ha_agent.broker.block_codec import StatusBlock
 from ha_agent.broker.order import Order
 from ha_agent.broker.snapshot import HostEntry
 from ha_agent.instant import Instant
@@ -34,7 +35,7 @@ def host_entry(
     slot: int, block: StatusBlock, changed_at: Optional[Instant]
 ) -> tuple[HostEntry, Optional[Order]]:
     """Return the host of this block, and the order that stands in it. `alive` is judged later."""
-    lines = line_values(block.extra)
+    lines = block.lines
     status = block.engine_status
     ours = lines.get("agent", "").startswith(f"{AGENT} ")
     entry = HostEntry(
@@ -64,7 +65,7 @@ def host_entry(
     return entry, orders.decode(line, host_id=slot, host_name=block.host_name)
 
 
-def _count(lines: dict[str, str], key: str) -> Optional[int]:
+def _count(lines: Mapping[str, str], key: str) -> Optional[int]:
     text = lines.get(key, "")
     if not _COUNT.fullmatch(text):
         return None

@@ -142,8 +142,8 @@ class BlockStore:
 
     async def write(
         self, block: StatusBlock, extra_lines: Sequence[str] = (), *, read_back: bool = False
-    ) -> None:
-        """Write a host's slot; it is on the storage when this returns.
+    ) -> StatusBlock:
+        """Write a host's slot; it is on the storage when this returns, as what is returned.
 
         Raises BlockError, with nothing written, for a block that can't be encoded, and
         StorageFault("differs") when it is read back and is another one then.
@@ -156,6 +156,9 @@ class BlockStore:
         self._used.add(block.host_id)
         if read_back and not answer["equal"]:
             self._differs(block.host_id, "what was written")
+        written = block_codec.decode(data, slot=block.host_id)
+        assert written is not None  # it has a host id
+        return written
 
     async def read_global(self) -> Union[GlobalBlock, BlockProblem, None]:
         """Read slot 0; None when it was never written."""

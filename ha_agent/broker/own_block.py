@@ -23,11 +23,8 @@ from ha_agent import __version__
 from ha_agent.broker import order as orders
 from ha_agent.broker.block_codec import (
     StatusBlock,
-    decode,
-    encode,
-    human_lines,
+    human_values,
     key_value_lines,
-    line_values,
 )
 from ha_agent.broker.block_entry import AGENT
 from ha_agent.broker.order import Order
@@ -52,7 +49,7 @@ class Writes(Protocol):
 
     async def write(
         self, block: StatusBlock, extra_lines: Sequence[str] = (), *, read_back: bool = False
-    ) -> None: ...
+    ) -> StatusBlock: ...
 
 
 class NotOurSlot(EnvironmentFault):
@@ -123,7 +120,7 @@ class OwnBlock:
     def found(self, block: StatusBlock) -> None:
         """Take our block as it is on storage, when this process has not written one itself."""
         if self._last is None:
-            self._last = (block, line_values(block.extra))
+            self._last = (block, block.lines)
 
     async def publish(
         self, report: Report, definition_at_unix_seconds: float
@@ -148,14 +145,15 @@ class OwnBlock:
             conf_on_shared_storage=True,
             local_conf_timestamp=_second_of(definition_at_unix_seconds, now, wall),
         )
-        lines = human_lines(
+        lines = human_values(
             block,
             state=report.state,
             timestamp_text=wall.ctime(),
             conf_refresh_text=WallTime(definition_at_unix_seconds).ctime(),
-            more={"reason": report.reason} if report.reason else {},
         )
-        return await self._write(block, line_values("\n".join(lines)))
+        if report.reason:
+            lines["reason"] = report.reason
+        return await self._write(block, lines)
 
     async def write_lines(self, *, read_back: bool = True) -> StatusBlock:
         """Write the last block once more, with the lines of ours as they are now.
@@ -173,10 +171,10 @@ class OwnBlock:
         block = StatusBlock(
             self._host_id, self._host_name, int(now.boottime_seconds), 0, _UNKNOWN, stopped=True
         )
-        lines = human_lines(
+        lines = human_values(
             block, state="", timestamp_text=wall.ctime(), conf_refresh_text=WallTime(0).ctime()
         )
-        return block, line_values("\n".join(lines))
+        return block, lines
 
     async def _write(
         self, block: StatusBlock, lines: Mapping[str, str], *, read_back: bool = False
@@ -186,11 +184,8 @@ class OwnBlock:
             # Of ours only those of now: what was true once is left out, not kept.
             kept = {key: value for key, value in lines.items() if key not in _OURS}
             more = key_value_lines({**kept, **ours})
-            await self._store.write(block, more, read_back=read_back)
+            written = await self._store.write(block, more, read_back=read_back)
             self._last = (block, kept)
-        # What is on storage now is known without reading it back, and sooner.
-        written = decode(encode(block, more), slot=self._host_id)
-        assert written is not None  # it has a host id
         return written
 
 

@@ -54,11 +54,14 @@ class FakeBlocks:
 
     async def write(
         self, block: StatusBlock, extra_lines: Sequence[str] = (), *, read_back: bool = False
-    ) -> None:
+    ) -> StatusBlock:
         data = encode(block, extra_lines)
         self._check(self.fault or self.write_fault)
         self.slots[block.host_id] = data
         self.writes.append(block)
+        written = decode(data, slot=block.host_id)
+        assert written is not None
+        return written
 
     async def write_global(self, maintenance: bool) -> None:
         self._check(self.fault or self.write_fault)

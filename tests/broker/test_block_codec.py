@@ -22,7 +22,8 @@ from ha_agent.broker.block_codec import (
     decode_global,
     encode,
     encode_global,
-    human_lines,
+    human_values,
+    key_value_lines,
     line_values,
 )
 
@@ -76,12 +77,13 @@ def utc_text(timestamp_seconds: int) -> str:
 
 def host_lines(host_id: int) -> list[str]:
     block = host_block(host_id)
-    return human_lines(
+    values = human_values(
         block,
         state=HOSTS[host_id - 1][4],
         timestamp_text=utc_text(block.timestamp_seconds),
         conf_refresh_text=utc_text(block.local_conf_timestamp or 0),
     )
+    return key_value_lines(values)
 
 
 def sample(slot: int) -> bytes:
@@ -269,27 +271,23 @@ class TestEncode:
         with pytest.raises(BlockError, match="inside an extra line"):
             encode(host_block(1), [line])
 
-    def test_more_lines_have_a_single_equals_sign(self) -> None:
-        lines = human_lines(
-            host_block(1),
-            state="EngineUp",
-            timestamp_text="a",
-            conf_refresh_text="b",
-            more={"why": "score=3400\nbest", "timeout": "c"},
-        )
-        assert lines[-2:] == ["why=score:3400 best", "timeout=c"]
+    def test_lines_have_a_single_equals_sign(self) -> None:
+        lines = key_value_lines({"why": "score=3400\nbest", "timeout": "c"})
+        assert lines == ["why=score:3400 best", "timeout=c"]
 
     def test_lines_come_back_as_a_map(self) -> None:
-        lines = human_lines(
-            host_block(1),
-            state="EngineUp",
-            timestamp_text="a",
-            conf_refresh_text="b",
-            more={"memory_mib": "4096"},
-        )
-        values = line_values("\n".join(lines))
-        assert (values["state"], values["memory_mib"]) == ("EngineUp", "4096")
-        assert len(values) == len(lines)
+        data = encode(host_block(1), [*host_lines(1), "memory_mib=4096"])
+        block = decode(data, slot=1)
+        assert block is not None
+        assert (block.lines["state"], block.lines["memory_mib"]) == (HOSTS[0][4], "4096")
+        assert len(block.lines) == len(host_lines(1)) + 1
+
+    def test_a_block_that_is_in_use_is_not_read_again(self) -> None:
+        data = encode(host_block(1), host_lines(1))
+        block = decode(data, slot=1)
+        assert decode(bytes(bytearray(data)), slot=1) is block
+        with pytest.raises(BlockError, match="holds the block of host 1"):
+            decode(data, slot=2)
 
     def test_odd_lines_are_passed_over(self) -> None:
         assert line_values("") == {}

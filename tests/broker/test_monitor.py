@@ -17,7 +17,8 @@ from ha_agent.broker.block_codec import (
     GlobalBlock,
     StatusBlock,
     encode,
-    human_lines,
+    human_values,
+    key_value_lines,
     line_values,
 )
 from ha_agent.broker.block_store import BlockProblem, BlockStore
@@ -203,13 +204,8 @@ class World:
 
     def put(self, block: StatusBlock, state: str = "EngineDown", **more: str) -> None:
         """As a host of our version; `more` are lines for people."""
-        lines = human_lines(
-            block,
-            state=state,
-            timestamp_text="",
-            conf_refresh_text="",
-            more={"agent": "ha-agent 1.0", **more},
-        )
+        values = human_values(block, state=state, timestamp_text="", conf_refresh_text="")
+        lines = key_value_lines({**values, "agent": "ha-agent 1.0", **more})
         self.blocks.slots[block.host_id] = encode(block, lines)
 
     def host(self, host_id: int) -> HostEntry:
