@@ -25,6 +25,7 @@ from ha_agent.maintenance_file import LocalMaintenance
 log = logging.getLogger(__name__)
 
 _LOOK_INTERVAL_SECONDS = 2.0
+_NOTE_BYTES = 1000
 
 
 class Clock(Protocol):
@@ -137,7 +138,9 @@ def note_of(state: LocalMaintenance) -> str:
     parts = [f"since {state.when}" if state.when else "", f"by {state.who}" if state.who else ""]
     parts.append(f"until {state.until}" if state.until else "")
     told = " ".join(part for part in parts if part) or "by the engine"
-    return f"{told}: {state.why}" if state.why else told
+    note = f"{told}: {state.why}" if state.why else told
+    # Anybody may write ha.conf, and a block that does not fit is not written.
+    return note.encode("utf-8", "replace")[:_NOTE_BYTES].decode("utf-8", "ignore")
 
 
 def _without_operator(state: LocalMaintenance) -> LocalMaintenance:

@@ -42,6 +42,8 @@ MAINTENANCE, SHUTDOWN, NONE = "maintenance", "shutdown", "none"
 MAX_REASON = 200
 _MAX_WHO = 80
 _MAX_LINE = 4096
+# A block has 3584 bytes of lines, and one character of a reason may take 12 of them.
+_WRITTEN_BYTES = 1500
 MAX_NUMBER = (1 << 53) - 1
 _MAX_SECONDS = 1e12
 
@@ -84,7 +86,19 @@ class Order:
 
 
 def encode(order: Order, left_seconds: Optional[float]) -> str:
-    """Return the line's value: JSON without '=' and line breaks; `left_seconds` as of now."""
+    """Return the line's value: JSON without '=' and line breaks; `left_seconds` as of now.
+
+    A reason that is too long for the block is cut: a block that does not fit is not written.
+    """
+    reason = order.reason[:MAX_REASON]
+    text = _encoded(order, reason, left_seconds)
+    while reason and len(text) > _WRITTEN_BYTES:
+        reason = reason[: -max(1, (len(text) - _WRITTEN_BYTES) // 12)]
+        text = _encoded(order, reason, left_seconds)
+    return text
+
+
+def _encoded(order: Order, reason: str, left_seconds: Optional[float]) -> str:
     value: dict[str, Any] = {
         "number": order.number,
         "what": order.what,
@@ -97,8 +111,8 @@ def encode(order: Order, left_seconds: Optional[float]) -> str:
         value["left"] = math.ceil(max(0.0, left_seconds))
     if order.now:
         value["now"] = 1
-    if order.reason:
-        value["why"] = order.reason[:MAX_REASON]
+    if reason:
+        value["why"] = reason
     # Inside a JSON string, where alone it can stand, this escape means the same.
     return json.dumps(value).replace("=", "\\u003d")
 

@@ -137,3 +137,10 @@ async def test_a_file_that_can_not_be_used_is_an_error_and_told_once(
 )
 def test_the_note(state: LocalMaintenance, note: str) -> None:
     assert note_of(state) == note
+
+
+def test_a_long_reason_in_the_file_does_not_fill_the_block() -> None:
+    state = LocalMaintenance(by_operator=True, who="root", why="\u20ac" * 20_000)
+    note = note_of(state)
+    assert note.startswith("by root: \u20ac")
+    assert len(note.encode()) <= 1000

@@ -41,6 +41,17 @@ def through_a_block(order: Order) -> Optional[Order]:
     return decode(line, host_id=order.host_id, host_name=order.host_name)
 
 
+def test_no_reason_fills_the_block() -> None:
+    order = dataclasses.replace(FULL, reason="\U0001f600" * orders.MAX_REASON)
+    assert len(encode(order, 1.0)) <= 1500
+    again = through_a_block(order)
+    assert again is not None
+    assert again.reason
+    assert order.reason.startswith(again.reason)
+    plain = dataclasses.replace(FULL, reason="x" * orders.MAX_REASON)
+    assert through_a_block(plain) == plain
+
+
 def test_another_host_reads_what_was_ordered() -> None:
     assert through_a_block(FULL) == FULL
 
