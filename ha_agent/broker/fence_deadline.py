@@ -8,7 +8,8 @@ is renewed before. One JSON object, replaced by rename, never written in place:
 
 `fence_at` is CLOCK_BOOTTIME in seconds, so the file means something only on the boot that it
 names. A missing file means that nothing is armed. A passed deadline stays in force: as long as
-the file is there, the VM may not run on this host.
+the file is there, the VM may not run on this host. `"final": true` is there when the lease was
+abandoned: no broker adopts that epoch any more.
 
 The order that makes it safe (lease_cycle.py holds it): the record is on storage, then the
 deadline is armed, then anybody is told; it is disarmed when the VM is confirmed gone.
@@ -40,18 +41,22 @@ _MAX_BYTES = 4096
 
 @dataclass(frozen=True)
 class FenceDeadline:
-    """When, by CLOCK_BOOTTIME, the VM must be dead, and under which epoch that was said."""
+    """When, by CLOCK_BOOTTIME, the VM must be dead, and under which epoch that was said.
+
+    `final`: this epoch is not renewed any more, also not by the broker's next start.
+    """
 
     vm_uuid: str
     boot_id: str
     fence_at: Instant
     epoch: int
+    final: bool = False
 
 
 class Fence(Protocol):
     """What ends the VM when we don't renew; `GuardFence` is the real one."""
 
-    def arm(self, fence_at: Instant, epoch: int) -> None: ...
+    def arm(self, fence_at: Instant, epoch: int, *, final: bool = False) -> None: ...
 
     def disarm(self) -> None: ...
 
@@ -69,6 +74,7 @@ def read_deadline(run_dir: Path) -> Optional[FenceDeadline]:
             boot_id=str(values["boot_id"]),
             fence_at=Instant(float(values["fence_at"])),
             epoch=int(values["epoch"]),
+            final=bool(values.get("final", False)),
         )
     except FileNotFoundError:
         return None
@@ -90,6 +96,9 @@ def write_deadline(run_dir: Path, deadline: FenceDeadline) -> None:
 def encode_deadline(deadline: FenceDeadline) -> str:
     """Return the file's text."""
     values = {**asdict(deadline), "fence_at": deadline.fence_at.boottime_seconds}
+    if not deadline.final:
+        # A guard that outlives an update of the package knows the file as it was before.
+        del values["final"]
     return json.dumps(values) + "\n"
 
 
@@ -108,13 +117,13 @@ class GuardFence:
         self._qemu_marker = qemu_marker
         self._guard: Optional[subprocess.Popen[bytes]] = None
 
-    def arm(self, fence_at: Instant, epoch: int) -> None:
+    def arm(self, fence_at: Instant, epoch: int, *, final: bool = False) -> None:
         """Set the deadline and see to it that a guard watches it.
 
         Raises EnvironmentFault when either can't be done: then nobody may be told that we own
         the lease.
         """
-        deadline = FenceDeadline(self._vm_uuid, self._boot_id, fence_at, epoch)
+        deadline = FenceDeadline(self._vm_uuid, self._boot_id, fence_at, epoch, final)
         try:
             write_deadline(self._run_dir, deadline)
             # File first, guard second: a guard that is about to leave lets go of its lock and

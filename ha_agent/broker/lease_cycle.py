@@ -18,6 +18,7 @@ The order that makes it safe, and its duties towards fence_deadline.py:
    asks to `abandon`. Nothing is written: the record runs out by itself, and the fence stays
    armed. Counted from the last renewal: 0 to 3 s abandoned; 11 s the guard, which needs no VDSM,
    ends the VM if there is one; 15 s the lease expires, ours too, and others start the VM.
+   The deadline is marked final, so that a broker that restarts meanwhile adopts nothing.
 7. An orderly stop of the broker disarms the deadline, unless renewals fail, and leaves the record:
    stopping our units does not stop a VM that is in order. Until the next start adopts the lease,
    or another host takes it at its expiry, only the VM lease forbids a second start.
@@ -203,6 +204,7 @@ class LeaseKeeper:
             if owned is None:
                 return LeaseResult(False, "the lease is not ours now")
             self._lose(owned, f"abandoned: {why}")
+            self._arm(owned.fence_at, owned.record.epoch, final=True)
             self._tell()
             return LeaseResult(True, f"abandoned epoch {owned.record.epoch}")
 
@@ -267,8 +269,9 @@ class LeaseKeeper:
         except EnvironmentFault as fault:
             self._error = str(fault)
             return
-        until = armed.fence_at if armed is not None and armed.epoch == record.epoch else None
-        if until is not None and self._clock.now() >= until:
+        armed = armed if armed is not None and armed.epoch == record.epoch else None
+        until = armed.fence_at if armed is not None else None
+        if armed is not None and (armed.final or self._clock.now() >= armed.fence_at):
             self._given_up_epoch = record.epoch
         elif not await self._write(self._storage.renew, record, record.renewed(), until):
             log.info("lease adopted: epoch %d was ours before", record.epoch)
@@ -322,9 +325,9 @@ class LeaseKeeper:
         self._owned = OwnedLease(new, sent, fence_at)
         return ""
 
-    def _arm(self, fence_at: Instant, epoch: int) -> bool:
+    def _arm(self, fence_at: Instant, epoch: int, *, final: bool = False) -> bool:
         try:
-            self._fence.arm(fence_at, epoch)
+            self._fence.arm(fence_at, epoch, final=final)
         except EnvironmentFault as fault:
             self._error = str(fault)
             return False

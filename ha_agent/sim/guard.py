@@ -31,9 +31,9 @@ class SimFence:
     def __init__(self, host: SimHost) -> None:
         self._host = host
 
-    def arm(self, fence_at: Instant, epoch: int) -> None:
+    def arm(self, fence_at: Instant, epoch: int, *, final: bool = False) -> None:
         host = self._host
-        host.fence = FenceDeadline(host.world.vm_uuid, host.instance, fence_at, epoch)
+        host.fence = FenceDeadline(host.world.vm_uuid, host.instance, fence_at, epoch, final)
         host.world.fence_set(host)
         if host.guard is None or not host.guard.process.alive:
             host.start_guard()

@@ -193,10 +193,10 @@ class FakeFence:
         self.deadline: Optional[FenceDeadline] = None
         self.broken = False
 
-    def arm(self, fence_at: Instant, epoch: int) -> None:
+    def arm(self, fence_at: Instant, epoch: int, *, final: bool = False) -> None:
         if self.broken:
             raise EnvironmentFault("fence can't be armed: no space left")
-        self.deadline = FenceDeadline(VM, "boot", fence_at, epoch)
+        self.deadline = FenceDeadline(VM, "boot", fence_at, epoch, final)
 
     def disarm(self) -> None:
         self.deadline = None

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import dataclasses
 import os
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from ha_agent.broker.fence_deadline import (
     LOCK_NAME,
     FenceDeadline,
     GuardFence,
+    encode_deadline,
     read_deadline,
     write_deadline,
 )
@@ -26,6 +28,13 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     write_deadline(tmp_path, DEADLINE)
     assert read_deadline(tmp_path) == DEADLINE
     assert os.listdir(tmp_path) == [DEADLINE_NAME]
+
+
+def test_a_final_deadline_says_so_and_others_read_as_they_always_did(tmp_path: Path) -> None:
+    final = dataclasses.replace(DEADLINE, final=True)
+    write_deadline(tmp_path, final)
+    assert read_deadline(tmp_path) == final
+    assert "final" not in encode_deadline(DEADLINE)
 
 
 NO_EPOCH = '{"vm_uuid": "x", "boot_id": "b", "fence_at": 1, "epoch": 1e999}'

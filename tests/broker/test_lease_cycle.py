@@ -302,7 +302,8 @@ async def test_an_abandoned_lease_runs_out_with_its_fence_armed() -> None:
     assert (alpha.view.state, alpha.view.ours) == ("held", False)
     assert alpha.changes[-1].detail == "lease lost: abandoned: VDSM is silent"
     await until(lambda: beta.view.state == "expired")
-    assert alpha.fence.deadline == deadline, "nothing is renewed, nothing disarmed"
+    final = dataclasses.replace(deadline, final=True)
+    assert alpha.fence.deadline == final, "nothing is renewed, nothing disarmed"
     assert alpha.clock.now() > deadline.fence_at
     await until(lambda: alpha.view.state == "expired")
     assert (await beta.keeper.acquire(1)).ok
@@ -313,6 +314,33 @@ async def test_an_orderly_stop_after_that_does_not_call_off_the_fence() -> None:
     alpha = await owner(Disk())
     assert (await alpha.keeper.abandon("VDSM is silent")).ok
     await alpha.keeper.stop()
+    assert alpha.fence.armed()
+
+
+@virtual
+async def test_a_broker_that_restarts_does_not_adopt_what_was_abandoned() -> None:
+    """It would be renewed again, with a VM that nobody sees and a page that is bad."""
+    disk = Disk()
+    alpha, beta = await owner(disk), Side(disk, BETA)
+    await asyncio.sleep(4.0)
+    assert (await alpha.keeper.abandon("VDSM is silent")).ok
+    assert alpha.keeper._task is not None
+    alpha.keeper._task.cancel()  # killed: nothing orderly
+    await asyncio.sleep(2.0)
+    again = Side(disk, ALPHA, alpha.fence)
+    await until(lambda: beta.view.state == "expired")
+    assert not any(view.ours for view in again.changes)
+    assert again.fence.armed(), "it ends a VM that is here"
+    assert (await beta.keeper.acquire(1)).ok
+
+
+@virtual
+async def test_an_abandoned_lease_stays_so_where_the_fence_file_can_not_be_written() -> None:
+    alpha = await owner(Disk())
+    alpha.fence.broken = True
+    assert (await alpha.keeper.abandon("VDSM is silent")).ok
+    await asyncio.sleep(5.0)
+    assert not alpha.view.ours
     assert alpha.fence.armed()
 
 
