@@ -69,7 +69,8 @@ def vm_view(stats: Optional[VmStats]) -> VmView:
     if stats.status is not None:
         condition = _CONDITIONS[stats.status]
     if condition is not VmCondition.DOWN:
-        return VmView(condition, detail=stats.status_text)
+        launching = stats.status is VmStatus.WAIT_FOR_LAUNCH
+        return VmView(condition, detail=stats.status_text, launching=launching)
     detail = f"{stats.status_text}: {stats.exit_message}" if stats.exit_message else "Down"
     return VmView(condition, _exit(stats), detail)
 

@@ -77,6 +77,7 @@ EXITS = {
 @pytest.mark.parametrize("status", list(VmStatus), ids=lambda status: status.value)
 def test_every_word_of_vdsm_has_a_condition(status: VmStatus) -> None:
     view = observe.vm_view(VmStats("vm", status, status.value))
+    assert view.launching is (status is VmStatus.WAIT_FOR_LAUNCH)
     assert view.condition is CONDITIONS[status]
     assert view.detail == status.value
     assert (view.exit is None) is (status is not VmStatus.DOWN)

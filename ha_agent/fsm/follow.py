@@ -17,7 +17,7 @@ def follow(memory: Memory, observation: Observation) -> Memory:
     """Return the memory with what this picture says of the VM. `settled` is this tick's."""
     now, condition = observation.now, observation.vm.condition
     running_since = None
-    if condition in RUNNING:
+    if condition in RUNNING and not observation.vm.launching:
         running_since = memory.running_since or now
     elif condition is VmCondition.UNKNOWN:
         running_since = memory.running_since

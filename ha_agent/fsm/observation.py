@@ -42,11 +42,13 @@ class VmExit(enum.Enum):
 
 @dataclass(frozen=True)
 class VmView:
-    """The engine VM on this host; `detail` is VDSM's own word."""
+    """The engine VM on this host; `detail` is VDSM's own word. `launching`: asked for, and not
+    yet seen to have its VM lease, so that a page that answers may be another host's VM's."""
 
     condition: VmCondition = VmCondition.UNKNOWN
     exit: Optional[VmExit] = None
     detail: str = ""
+    launching: bool = False
 
 
 class LeaseCondition(enum.Enum):

@@ -17,6 +17,7 @@ from ha_agent.fsm.observation import (
     OutcomeCode,
     ShutdownView,
     VmCondition,
+    VmView,
 )
 from ha_agent.instant import Instant
 from tests.fsm.pictures import NOW, seen
@@ -55,6 +56,16 @@ def test_what_begins_begins_now() -> None:
     assert follow(Memory(), seen(V.PAUSED)).paused_since == NOW
     assert follow(Memory(), seen(V.UNKNOWN)).vm_unknown_since == NOW
     assert follow(Memory(), seen(V.UNKNOWN)).running_since is None
+
+
+def test_a_vm_that_is_being_launched_has_no_page_yet() -> None:
+    """What answers may be the VM on another host, whose VM lease will end this start."""
+    launching = dataclasses.replace(
+        seen(health=Health.GOOD), vm=VmView(V.STARTING, launching=True)
+    )
+    memory = follow(Memory(), launching)
+    assert (memory.running_since, memory.was_healthy) == (None, False)
+    assert follow(memory, seen(V.STARTING, health=Health.GOOD)).was_healthy
 
 
 def test_a_bad_page_counts_from_the_first_of_an_unbroken_row() -> None:
