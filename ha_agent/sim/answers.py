@@ -13,6 +13,7 @@ from ha_agent.sim import events as e
 from ha_agent.sim.checkers import Report
 from ha_agent.sim.faults import Fault
 from ha_agent.sim.ground import Ground, end_of
+from ha_agent.sim.spec import Spec
 
 SCORE_MAX = 3400
 STATUS_SECONDS = 0.05
@@ -23,6 +24,9 @@ EFFECT_SECONDS = 120.0
 """Longer than any effect's deadlines together: the definition, VDSM's slowest verb, a look."""
 ORDER_SECONDS = 200.0
 """How long an order may take: people try again for a minute, and storage may hang as long."""
+# Two hosts' clocks, each 2 % off at most, and times that are written in whole seconds.
+_CLOCKS_APART = 0.05
+_SECONDS_ROUNDED = 2.0
 
 
 class FlagDurable:
@@ -49,7 +53,10 @@ class FlagDurable:
             self._changed(event)
 
     def _changed(self, event: e.FlagLanded) -> None:
-        for fault in self._ground.spec.faults:
+        spec = self._ground.spec
+        if _ends_by_a_clock_that_jumped(spec, event):
+            return
+        for fault in spec.faults:
             ordered_at = _orders(fault, event.enabled)
             if ordered_at is None or event.at_seconds < ordered_at:
                 continue
@@ -65,6 +72,16 @@ class FlagDurable:
         )
 
 
+def _ends_by_a_clock_that_jumped(spec: Spec, event: e.FlagLanded) -> bool:
+    """An end is a time of the calendar; a clock that jumped over it ends it at once."""
+    jumped = any(f.kind == "clock-jump" and f.at_seconds <= event.at_seconds for f in spec.faults)
+    return (
+        jumped
+        and not event.enabled
+        and any(f.kind == "global-maintenance" and f.duration_seconds for f in spec.faults)
+    )
+
+
 def _orders(fault: Fault, enabled: bool) -> Optional[float]:
     """Return when a fault orders this, or None."""
     if fault.kind == "shutdown":
@@ -75,8 +92,10 @@ def _orders(fault: Fault, enabled: bool) -> Optional[float]:
         return None
     if (fault.value == "on") is enabled:
         return fault.at_seconds
-    # `on for 300` is off after it, by whoever is there then.
-    return end_of(fault) if fault.value == "on" and fault.duration_seconds else None
+    if fault.value != "on" or fault.duration_seconds is None:
+        return None
+    # `on for 300` is off after it, by whoever is there then, and by that host's calendar clock.
+    return end_of(fault) - fault.duration_seconds * _CLOCKS_APART - _SECONDS_ROUNDED
 
 
 def _stops_agent(fault: Fault) -> bool:

@@ -40,6 +40,9 @@ def test_a_flag_that_is_answered_is_on_storage() -> None:
         (("at 80 cluster global-maintenance off",), []),
         (("at 95 cluster global-maintenance off",), ["flag-durable"]),
         (("at 5 cluster global-maintenance on for 80",), []),
+        (("at 5 cluster global-maintenance on for 90",), []),  # by a clock that runs fast
+        (("at 5 cluster global-maintenance on for 200",), ["flag-durable"]),
+        (("at 5 cluster global-maintenance on for 200", "at 9 h1 clock-jump 300"), []),
         (("at 80 cluster resume",), []),
         (("at 80 cluster shutdown",), ["flag-durable"]),
     ],
