@@ -14,6 +14,7 @@ then the first thing that is said, with its age. explain_text.py makes the text 
               "penalties": [{"name": "…", "points": 1000, "cause": "…"}], "known": true},
      "hosts": [{"host_id": 1, "host_name": "alpha", "here": false, "able": true, "score": 3400,
                 "state": "EngineUp", "why": "…"}],         who would take over first stands first
+     "hands_off": false,                    global maintenance: none of them does anything now
      "waits": [{"what": "…", "seconds_left": 4.0}],        nil: as long as it takes
      "events": [{"number": 57, "at": 1700000000.0, "kind": "lease", "text": "…"}]}
 """
@@ -26,7 +27,7 @@ from typing import Any, Optional
 from ha_agent.broker.snapshot import EventEntry, HostEntry, OrderEntry, Snapshot
 from ha_agent.broker.timeline import agent_is_silent, host_name
 from ha_agent.instant import Instant, WallTime
-from ha_agent.maintenance_text import duration_text
+from ha_agent.maintenance_text import duration_text, shutdown_progress
 
 LAST_EVENTS = 12
 _OLD_READ_SECONDS = 30.0
@@ -48,6 +49,7 @@ def document(snapshot: Snapshot, events: Sequence[EventEntry], wall: WallTime) -
         ],
         "here": _here(snapshot),
         "hosts": _hosts(snapshot),
+        "hands_off": bool(snapshot.global_maintenance),
         "waits": _waits(snapshot),
         "events": [
             {"number": one.number, "at": one.at_unix_seconds, "kind": one.kind, "text": one.text}
@@ -142,8 +144,15 @@ def _engine(snapshot: Snapshot, events: Sequence[EventEntry], wall: WallTime) ->
             f"{_end(silent[0].engine_status.get('reason') or 'VDSM does not answer')}"
         )
     for host in up:
-        heard = _ago(snapshot.made_at, host.changed_at)
-        said.append(f"It was up on {_who(host, snapshot)}, which was last heard of {heard}.")
+        who = _who(host, snapshot)
+        if host.changed_at is None:
+            said.append(
+                f"The status block of {who} says that it is up there, but has not changed since "
+                "this broker was started: whether that host lives is not known yet."
+            )
+        else:
+            heard = _ago(snapshot.made_at, host.changed_at)
+            said.append(f"It was up on {who}, which was last heard of {heard}.")
     return said
 
 
@@ -194,14 +203,15 @@ def _lease(snapshot: Snapshot) -> str:
             left = duration_text(lease.expires_at - now)
             expires = f"; if it is not renewed any more, it expires in {left}"
         return f"{holder} holds the lease{expires}."
+    taking = ""
+    if not snapshot.global_maintenance:
+        taking = "the best host that is able may take "
     if lease.state == "expired":
         since = f" {_ago(now, lease.available_since)}" if lease.available_since else ""
-        return (
-            f"The lease of {holder} expired{since}: that host is taken for dead, and the best "
-            "host that is able may take the lease."
-        )
+        after = f", and {taking}the lease" if taking else ""
+        return f"The lease of {holder} expired{since}: that host is taken for dead{after}."
     if lease.state == "free":
-        return "The lease is free: the best host that is able may take it."
+        return f"The lease is free: {taking}it." if taking else "The lease is free."
     detail = lease.detail or "it has not been read yet"
     return f"This host can't tell who holds the lease, so it can't start the VM: {_end(detail)}"
 
@@ -215,13 +225,13 @@ def _maintenance(snapshot: Snapshot) -> list[str]:
         return []
     if in_force is not None and in_force.what == "shutdown":
         return [
-            f"The cluster is being shut down{_ordered(in_force)}. `ha-agent cluster resume` ends "
-            "that."
+            f"The shutdown of the cluster is in force{_ordered(in_force)}. So far: "
+            f"{_end(shutdown_progress(snapshot).text)} `ha-agent cluster resume` ends that."
         ]
     by = _ordered(in_force) if in_force is not None else ""
     return [
         f"Global maintenance is on{by}: no host starts or stops the engine VM. `ha-agent "
-        "maintenance none` ends that."
+        "maintenance global --off` ends that."
     ]
 
 
@@ -332,6 +342,8 @@ def _why_not(host: HostEntry, snapshot: Snapshot) -> str:
         return f"it is in local maintenance{note}"
     if host.score <= 0 and host.host_id == snapshot.host_id and snapshot.agent.penalties:
         return f"its score is 0: {snapshot.agent.penalties[0].cause}"
+    if host.host_id == snapshot.host_id and agent_is_silent(snapshot):
+        return "its agent is silent"
     return "its score is 0" if host.score <= 0 else ""
 
 

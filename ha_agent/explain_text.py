@@ -14,7 +14,7 @@ It is waiting for nothing: alpha holds the lease and renews it.
 Its score is 2400. Points were taken off:
   1000  stale definition: the store can't be read: no answer within 5 s
 
-If the engine VM has to move, these hosts can take it, the best one first:
+These hosts can run the engine VM, the best one first:
   gamma (id 3): its score is 3400
   beta (id 2), this host: its score is 2400
 These hosts can't:
@@ -49,7 +49,7 @@ def explain_text(document: dict[str, Any]) -> str:
             _filled(" ".join(document["engine"])),
             _here(document),
             _score(document["here"]),
-            _hosts(document["hosts"]),
+            _hosts(document["hosts"], document["hands_off"]),
             _events(document["events"]),
         ]
     except (KeyError, TypeError, AttributeError, ValueError) as error:
@@ -122,12 +122,16 @@ def _score(here: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _hosts(hosts: Sequence[dict[str, Any]]) -> str:
+def _hosts(hosts: Sequence[dict[str, Any]], hands_off: bool) -> str:
     able = [host for host in hosts if host["able"]]
     unable = [host for host in hosts if not host["able"]]
-    lines = ["No host can take the engine VM now."]
+    when = "Once global maintenance is over, " if hands_off else ""
+    lines = [f"{'no' if when else 'No'} host can run the engine VM."]
     if able:
-        lines = ["If the engine VM has to move, these hosts can take it, the best one first:"]
+        subject = "these hosts" if when else "These hosts"
+        lines = [f"{subject} can run the engine VM, the best one first:"]
+    lines[0] = when + lines[0]
+    if able:
         lines += _host_lines(able)
     if unable:
         lines.append("These hosts can't:")
@@ -140,7 +144,8 @@ def _host_lines(hosts: Iterable[dict[str, Any]]) -> list[str]:
     for host in hosts:
         here = ", this host" if host["here"] else ""
         text = f"{host_name(host['host_name'], host['host_id'])}{here}: {host['why']}"
-        if not host["able"] and host["state"] and "silent" not in host["why"]:
+        told = "silent" in host["why"] or "stopped" in host["why"]
+        if not host["able"] and host["state"] and not told:
             text += f" - {state_words(host['state'])}"
         lines.append(textwrap.indent(_filled(text, "  "), "  "))
     return lines

@@ -192,7 +192,8 @@ def test_maintenance_with_who_why_and_until() -> None:
         "seconds_left": 7140.0,
     }
     made = explained(global_maintenance=True, order=replace(ORDER, what="shutdown"))
-    assert made["engine"][-1].startswith("The cluster is being shut down")
+    assert made["engine"][-1].startswith("The shutdown of the cluster is in force; kim ordered")
+    assert "So far: waits for " in made["engine"][-1]
     assert "is on: no host" in explained(global_maintenance=True)["engine"][-1]
     assert "not known yet" in explained(global_maintenance=None)["engine"][-1]
 
@@ -243,6 +244,26 @@ def test_a_better_host_is_said() -> None:
 )
 def test_trouble_comes_first_with_its_age(parts: dict[str, Any], said: str) -> None:
     assert said in explained(**parts)["troubles"][0]
+
+
+def test_nobody_is_said_to_act_in_global_maintenance() -> None:
+    for lease in (LeaseEntry("free"), LeaseEntry("expired", host_id=1, host_name="alpha")):
+        made = explained(lease=lease, global_maintenance=True)
+        assert made["hands_off"] is True
+        assert "may take" not in " ".join(made["engine"])
+        assert "may take" in " ".join(explained(lease=lease)["engine"])
+
+
+def test_a_host_with_a_silent_agent_can_not_take_it() -> None:
+    (here,) = (host for host in explained(made_at=NOW + 100.0)["hosts"] if host["here"])
+    assert (here["able"], here["why"]) == (False, "its agent is silent")
+
+
+def test_right_after_the_brokers_start_nobody_is_known_to_live() -> None:
+    fresh = hosts(alpha={"alive": False, "changed_at": None})
+    said = " ".join(explained(hosts=fresh)["engine"])
+    assert "whether that host lives is not known yet" in said
+    assert "never" not in said
 
 
 def test_what_a_silent_agent_waited_for_is_not_told() -> None:

@@ -38,7 +38,7 @@ It is waiting for a pause; that ends in 7.0 s at the latest.
 Its score is 2400. Points were taken off:
   1000  stale definition: EIO
 
-If the engine VM has to move, these hosts can take it, the best one first:
+These hosts can run the engine VM, the best one first:
   alpha (id 1): its score is 3400
   beta (id 2), this host: its score is 2400
 These hosts can't:
@@ -72,7 +72,7 @@ def test_no_penalty_no_host_no_event() -> None:
     assert "What happened last" not in made
     only = replace(GAMMA, score=0, state="LocalMaintenance", maintenance=True)
     made = text(hosts=(only,))
-    assert "No host can take the engine VM now." in made
+    assert "\nNo host can run the engine VM." in made
     assert "it is in local maintenance - " in made
     assert "(LocalMaintenance)" in made
 
