@@ -45,7 +45,7 @@ SINGLES = (
 
 @dataclass(frozen=True)
 class Figure:
-    """One row. `start_seconds`: from the first fault to the first QEMU after it; None: none."""
+    """One row. `start_seconds`: to the first QEMU, from the last fault before it; None: none."""
 
     name: str
     failure: str
@@ -69,9 +69,11 @@ def figure(name: str) -> Figure:
 
 
 def _first_start(played: Played) -> Optional[float]:
-    began = min(fault.at_seconds for fault in played.result.spec.faults)
-    starts = [at - began for at, _ in played.history.starts if at > began]
-    return starts[0] if starts else None
+    faults = [fault.at_seconds for fault in played.result.spec.faults]
+    starts = [at for at, _ in played.history.starts if at > min(faults)]
+    if not starts:
+        return None
+    return starts[0] - max(began for began in faults if began <= starts[0])
 
 
 def table(names: list[str]) -> str:
