@@ -6,8 +6,6 @@ Implements ports.Clock. Only the true time of the loop is shared, and only the w
 
 from __future__ import annotations
 
-import asyncio
-
 from ha_agent.instant import Instant, WallTime
 from ha_agent.sim.loop import SimLoop
 
@@ -47,7 +45,7 @@ class SimClock:
         """Sleep by this host's clock: the loop knows the rate of the process that asks."""
         if duration_seconds > 0.0:
             duration_seconds = max(_SHORTEST_SECONDS, duration_seconds)
-        await asyncio.sleep(max(0.0, duration_seconds))
+        await self._loop.sleep(duration_seconds)
 
     def set_rate(self, rate: float) -> None:
         """Run at another rate from now on."""

@@ -147,10 +147,10 @@ class SimLane:
         try:
             if first:
                 value = self._do(operation, args)
-            await asyncio.sleep(latency_seconds)
+            await self._loop.sleep(latency_seconds)
             # A torn write of another host may hold it, for a moment only.
-            while not first and locks and self.path.storage.lock_holder is not None:  # noqa: ASYNC110
-                await asyncio.sleep(_LOCK_RETRY_SECONDS)
+            while not first and locks and self.path.storage.lock_holder is not None:
+                await self._loop.sleep(_LOCK_RETRY_SECONDS)
             if not first:
                 value = self._do(operation, args)
         finally:

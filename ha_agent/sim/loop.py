@@ -24,10 +24,11 @@ import contextlib
 import contextvars
 import heapq
 from collections import deque
-from collections.abc import Coroutine, Iterator
+from collections.abc import Awaitable, Coroutine, Iterator
 from typing import Any, Callable, Optional, TypeVar
 
 from ha_agent.errors import InvariantBroken
+from ha_agent.sim.pause import Pause
 
 T = TypeVar("T")
 
@@ -278,6 +279,10 @@ class SimLoop(asyncio.AbstractEventLoop):
         """Put a callback on the list of timers."""
         self._sequence += 1
         heapq.heappush(self._heap, (when, self._sequence, handle))
+
+    def sleep(self, duration_seconds: float) -> Awaitable[None]:
+        """As asyncio.sleep: for so long by the clock of the process that asks."""
+        return Pause(self, duration_seconds) if duration_seconds > 0.0 else asyncio.sleep(0)
 
     def delay(self, processes: tuple[Process, ...], duration_seconds: float) -> None:
         """Let the timers of these processes end later, as after a suspend of their host."""
