@@ -4,7 +4,6 @@ does. Only what brings answers to them is simulated."""
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Optional
 
 from ha_agent.cycle import Cycle
@@ -90,7 +89,7 @@ class SimAgent:
             last_seconds = loop.now
             if at_once > _TICKS_AT_ONCE:
                 self.host.world.violate("busy", f"{self.host.name} ticks without end")
-                await asyncio.sleep(_TICK_INTERVAL_SECONDS)
+                await loop.sleep(_TICK_INTERVAL_SECONDS)
             due_seconds = max(self.cycle.next_due_seconds, _SHORTEST_PAUSE_SECONDS)
             await self._wake.wait(min(_TICK_INTERVAL_SECONDS, due_seconds))
         await self.cycle.finish(_STOP_DEADLINE_SECONDS)
@@ -124,7 +123,7 @@ class SimAgent:
                 snapshot = await self._broker.snapshot(version, _SNAPSHOT_WAIT_SECONDS)
             except (EnvironmentFault, BadInput):
                 version = -1
-                await asyncio.sleep(_RETRY_SECONDS)
+                await self.host.world.loop.sleep(_RETRY_SECONDS)
                 continue
             version = snapshot.version
             self.cycle.on_snapshot(snapshot)
@@ -144,4 +143,4 @@ class SimAgent:
                 pause_seconds = _FACTS_INTERVAL_SECONDS
             except EnvironmentFault:
                 pause_seconds = _RETRY_SECONDS
-            await asyncio.sleep(pause_seconds)
+            await self.host.world.loop.sleep(pause_seconds)
