@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Waiting for an event with a limit, in a task that may be cancelled.
+"""Waiting for an event or a result with a limit, in a task that may be cancelled.
 
 Not asyncio.wait_for: before Python 3.12 it swallows a cancellation that arrives together with
 the event (python/cpython issue 86296), and the task that was to end goes on for ever.
@@ -8,6 +8,10 @@ the event (python/cpython issue 86296), and the task that was to end goes on for
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
+from typing import Callable, Optional, TypeVar
+
+T = TypeVar("T")
 
 
 class Signal:
@@ -65,3 +69,34 @@ async def wait_for_event(event: asyncio.Event, limit_seconds: float) -> bool:
     finally:
         waiter.cancel()
     return event.is_set()
+
+
+async def within(
+    limit_seconds: float,
+    work: Awaitable[T],
+    discard: Optional[Callable[[T], object]] = None,
+) -> T:
+    """Return what `work` gives within `limit_seconds`.
+
+    Raises what `work` raises, or asyncio.TimeoutError when it takes longer: it is cancelled then,
+    and not waited for. A result that comes too late, or together with a cancellation, goes to
+    `discard`, which closes what it holds.
+    """
+    task = asyncio.ensure_future(work)
+    wanted = False
+    try:
+        await asyncio.wait({task}, timeout=limit_seconds)
+        wanted = task.done()
+    finally:
+        if not wanted:
+            task.cancel()
+            task.add_done_callback(lambda late: _forget(late, discard))
+    if not wanted:
+        raise asyncio.TimeoutError
+    return task.result()
+
+
+def _forget(late: asyncio.Future[T], discard: Optional[Callable[[T], object]]) -> None:
+    # Fetched also where it failed, or asyncio complains that nobody did.
+    if not late.cancelled() and late.exception() is None and discard is not None:
+        discard(late.result())

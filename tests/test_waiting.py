@@ -5,7 +5,7 @@ import asyncio
 
 import pytest
 
-from ha_agent.waiting import Signal, wait_for_event
+from ha_agent.waiting import Signal, wait_for_event, within
 
 
 async def test_a_set_event_is_there_at_once() -> None:
@@ -88,3 +88,56 @@ async def test_a_cancelled_wait_for_a_signal_leaves_the_others() -> None:
     assert await other
     with pytest.raises(asyncio.CancelledError):
         await cancelled
+
+
+async def test_within_gives_the_result_or_what_was_raised() -> None:
+    async def sound() -> int:
+        await asyncio.sleep(0)
+        return 7
+
+    async def unsound() -> int:
+        raise ValueError("no")
+
+    assert await within(30.0, sound()) == 7
+    with pytest.raises(ValueError, match="no"):
+        await within(30.0, unsound())
+
+
+async def test_within_cancels_what_takes_too_long() -> None:
+    task = asyncio.ensure_future(asyncio.Event().wait())
+    with pytest.raises(asyncio.TimeoutError):
+        await within(0.01, task)
+    await asyncio.wait({task}, timeout=5.0)
+    assert task.cancelled()
+
+
+async def test_within_discards_a_result_that_comes_with_a_cancellation() -> None:
+    work: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    discarded: list[int] = []
+    task = asyncio.ensure_future(within(30.0, work, discarded.append))
+    await asyncio.sleep(0.01)
+    work.set_result(7)
+    task.cancel()
+    await asyncio.wait({task}, timeout=5.0)
+    assert task.cancelled()
+    await asyncio.sleep(0)
+    assert discarded == [7]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_within_discards_a_result_that_comes_too_late(fails: bool) -> None:
+    async def stubborn() -> int:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            if fails:
+                raise ValueError("no") from None
+        return 7
+
+    discarded: list[int] = []
+    work = asyncio.ensure_future(stubborn())
+    with pytest.raises(asyncio.TimeoutError):
+        await within(0.01, work, discarded.append)
+    await asyncio.wait({work}, timeout=5.0)
+    await asyncio.sleep(0)
+    assert discarded == ([] if fails else [7])

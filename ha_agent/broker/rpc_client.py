@@ -26,6 +26,7 @@ from ha_agent.broker.rpc_call import (
 )
 from ha_agent.broker.rpc_codec import Request, Response
 from ha_agent.errors import DeadlineExceeded
+from ha_agent.waiting import within
 
 __all__ = ["BrokerUnreachable", "RpcCallFailed", "RpcClient", "call_once"]
 
@@ -74,7 +75,7 @@ class RpcClient:
         # A caller that is cancelled while this fails leaves nobody to fetch the failure.
         work.add_done_callback(_fetch_failure)
         try:
-            return await asyncio.wait_for(work, limit_seconds)
+            return await within(limit_seconds, work)
         except asyncio.TimeoutError:
             raise DeadlineExceeded(f"{method} at {self.path}", limit_seconds) from None
 
@@ -102,7 +103,8 @@ class RpcClient:
 
     async def _connect(self) -> _Connection:
         try:
-            sock = await asyncio.wait_for(_connect_unix(self.path), self._connect_deadline_seconds)
+            connecting = _connect_unix(self.path)
+            sock = await within(self._connect_deadline_seconds, connecting, socket.socket.close)
             reader, writer = await asyncio.open_unix_connection(sock=sock)
         except asyncio.TimeoutError:
             raise DeadlineExceeded(

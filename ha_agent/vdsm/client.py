@@ -33,6 +33,7 @@ from ha_agent.errors import DeadlineExceeded
 from ha_agent.vdsm.connection import Clock, Connection
 from ha_agent.vdsm.errors import VdsmCallFailed, VdsmCode, VdsmConnectionLost, VdsmUnreachable
 from ha_agent.vdsm.jsonrpc import Event
+from ha_agent.waiting import within
 
 DEFAULT_PORT = 54321
 
@@ -173,11 +174,11 @@ class VdsmClient:
         now = self._clock.now
         until = now() + self._connect_deadline_seconds
         try:
-            addresses = await asyncio.wait_for(
+            addresses = await within(
+                self._connect_deadline_seconds,
                 asyncio.get_running_loop().getaddrinfo(
                     self._host, self._port, type=socket.SOCK_STREAM
                 ),
-                self._connect_deadline_seconds,
             )
         except asyncio.TimeoutError:
             raise VdsmUnreachable(self.peer, "its name was not resolved in time") from None
@@ -188,9 +189,10 @@ class VdsmClient:
             # A silent address must leave time for those after it.
             share_seconds = (until - now()) / (len(addresses) - number)
             try:
-                return await asyncio.wait_for(
-                    self._connect_to(socket.socket(family, kind, protocol), address),
+                return await within(
                     max(share_seconds, 0.0),
+                    self._connect_to(socket.socket(family, kind, protocol), address),
+                    lambda unwanted: unwanted.end("closed by ourselves"),
                 )
             except asyncio.TimeoutError:
                 reasons.append(f"{address[0]}: no connection within {share_seconds:.1f} s")

@@ -127,11 +127,11 @@ class Connection(asyncio.Protocol):
             "CONNECT",
             {"accept-version": STOMP_VERSION, "heart-beat": f"{sends_ms},{wants_ms}"},
         )
-        try:
-            await asyncio.wait_for(self._greeting, deadline_seconds)
-        except asyncio.TimeoutError:
-            what = f"STOMP greeting of VDSM at {self._peer}"
-            raise DeadlineExceeded(what, deadline_seconds) from None
+        # Not wait_for: before Python 3.12 it swallows a cancel that comes with the greeting.
+        await asyncio.wait({self._greeting}, timeout=deadline_seconds)
+        if not self._greeting.done():
+            raise DeadlineExceeded(f"STOMP greeting of VDSM at {self._peer}", deadline_seconds)
+        self._greeting.result()
         for destination in (self._reply_destination, EVENT_DESTINATION):
             self._send(
                 "SUBSCRIBE",

@@ -104,6 +104,16 @@ async def test_greeting_that_does_not_come(wire: Wire) -> None:
         await wire.connection.greet(0.02)
 
 
+async def test_a_cancellation_that_comes_with_the_greeting_is_not_lost(wire: Wire) -> None:
+    greeting = asyncio.create_task(wire.connection.greet(5))
+    assert (await wire.receive()).command == "CONNECT"
+    headers = {"version": "1.2", "heart-beat": "0,0"}
+    wire.connection.data_received(stomp.encode(stomp.Frame("CONNECTED", headers)))
+    greeting.cancel()
+    await asyncio.wait({greeting}, timeout=5.0)
+    assert greeting.cancelled()
+
+
 async def test_end_before_the_greeting(wire: Wire) -> None:
     wire.far_end.close()
     await asyncio.wait([wire.connection.ended], timeout=5)
