@@ -5,6 +5,7 @@ import contextlib
 import struct
 import tracemalloc
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import msgpack
@@ -25,7 +26,17 @@ from ha_agent.broker.rpc_codec import (
     RpcError,
     encode,
 )
+from ha_agent.broker.snapshot import (
+    HostEntry,
+    OtherEntry,
+    Report,
+    Snapshot,
+    WaitEntry,
+    from_wire,
+    to_wire,
+)
 from ha_agent.errors import BadInput
+from ha_agent.instant import Instant
 from ha_agent.ovfstore.tar_volume import MEMBER_LIMIT_BYTES
 from ha_agent.ovfstore.xml_input import SIZE_LIMIT_BYTES
 
@@ -115,7 +126,7 @@ _in_result = b"\x94\x01\x00\xc0"
         (_in_result + b"\xdc\xff\xff" * 30, "elements"),
         (_in_result + b"\x91" * 100000, "nested deeper than 32"),
         (_in_result + b"\x81\xa1a" * 100, "nested deeper than 32"),
-        (_in_result + b"\xdd\x00\x01\x00\x00", "more than 65536 elements"),
+        (_in_result + b"\xdd\x00\x04\x00\x00", "more than 262144 elements"),
         (_in_result + b"\xc9\xff\xff\xff\xff\x01", "0xc9"),
         (_in_result + b"\xd6\xff\x00\x00\x00\x01", "0xd6"),
         (_in_result + b"\xc1", "0xc1"),
@@ -150,6 +161,21 @@ def test_elements_are_counted_over_the_whole_message() -> None:
     assert RpcDecoder().feed(_in_result + array + b"\x90" * just_enough)
     with pytest.raises(RpcCodecError, match="elements"):
         RpcDecoder().feed(_in_result + array + b"\x91\xc0" * just_enough)
+
+
+def test_the_picture_of_the_largest_cluster_fits() -> None:
+    status = {"vm": "down", "health": "bad", "detail": "Down", "reason": "x" * 60, "more": "y"}
+    entry = HostEntry(
+        1, "host", alive=True, engine_status=status, extra="e" * 1500, changed_at=Instant(5.0)
+    )
+    ids = range(1, 2001)
+    others = tuple(OtherEntry(number, able=True, why="its score is 3400") for number in ids)
+    report = Report(others=others, waits=(WaitEntry("its turn", Instant(7.0)),) * 5)
+    hosts = tuple(replace(entry, host_id=number) for number in ids)
+    picture = Snapshot(1, 1, "host", "vm", Instant(5.0), hosts=hosts, agent=report)
+    [message] = RpcDecoder().feed(encode(Response(1, None, to_wire(picture))))
+    assert isinstance(message, Response)
+    assert from_wire(Snapshot, message.result, where="test") == picture
 
 
 def test_depth_at_the_limit_is_taken() -> None:
