@@ -145,13 +145,15 @@ def spec_of(
     old: Optional[int] = None,
     quiet: bool = False,
 ) -> Spec:
-    """Return the simulation of a seed. `hosts` 0 and `old` None: drawn. `quiet`: no faults,
-    an engine that is up, clocks that are right."""
+    """Return the simulation of a seed. `hosts` 0 and `old` None: drawn. `quiet`: no faults, no
+    old hosts unless given, an engine that is up, clocks that are right."""
     draw = Draw(seed)
     count = hosts or draw.whole(HOSTS_MIN, HOSTS_MAX)
     seconds = hours * 3600.0
     drawn_old = draw.whole(1, count - 1) if draw.chance(1 / 6) and count > 1 else 0
-    old_count = min(drawn_old if old is None else old, count - 1)
+    if old is None:
+        old = 0 if quiet else drawn_old
+    old_count = min(old, count - 1)
     old_hosts = tuple(range(count - old_count + 1, count + 1))
     spec = Spec(seconds=seconds, hosts=count, seed=seed, engine_on=1, old_hosts=old_hosts)
     if quiet:

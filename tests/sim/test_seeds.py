@@ -64,6 +64,7 @@ def test_what_is_given_is_kept() -> None:
     assert spec_of(5, hosts=3, old=9).old_hosts == (2, 3)
     quiet = spec_of(5, hosts=250, quiet=True)
     assert (quiet.faults, quiet.engine_on, quiet.clock_spread) == ((), 1, 0.0)
+    assert {spec_of(seed, quiet=True).old_hosts for seed in range(40)} == {()}
 
 
 def test_clocks_stay_within_what_the_fence_margin_bears() -> None:
