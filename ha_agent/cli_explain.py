@@ -81,7 +81,11 @@ def _duration(text: str) -> float:
 
 
 def _explain(command: Command) -> int:
-    answer = command.ask_map("explain")
+    try:
+        answer = command.ask_map("explain")
+    except (BrokerUnreachable, DeadlineExceeded) as fault:
+        hint = "`ha-agent events` shows what it left on this host"
+        return fail(command.arguments, "broker", f"{fault}; {hint}")
     if command.arguments.json:
         print(json.dumps(answer))
     else:
@@ -168,7 +172,7 @@ def _replay(command: Command, policy_of: Callable[[Config], Policy]) -> int:
     arguments = command.arguments
     policy = policy_of(command.settings) if arguments.policy == "current" else None
     try:
-        kept, problems = _records(arguments.file)
+        kept, problems, whole = _records(arguments.file)
     except (BadInput, EnvironmentFault) as fault:
         fail(arguments, "records", str(fault))
         return USAGE
@@ -186,20 +190,24 @@ def _replay(command: Command, policy_of: Callable[[Config], Policy]) -> int:
     _print_replay(command, different, problems + unreadable, len(kept) - len(unreadable))
     if different:
         return FAILED
-    return USAGE if unreadable else DONE
+    return USAGE if unreadable or not whole else DONE
 
 
-def _records(file: str) -> tuple[list[tuple[str, bytes]], list[str]]:
-    from ha_agent.decision_file import parse_segment, read_ring
+def _records(file: str) -> tuple[list[tuple[str, bytes]], list[str], bool]:
+    """Return the records, what could not be read, and whether that is no more than the end of
+    a file: it is torn after a crash, and while the agent writes."""
+    from ha_agent.decision_file import TORN_END, parse_segment, read_ring
 
     if file != "-":
-        return read_ring(Path(file))
+        kept, problems = read_ring(Path(file))
+        return kept, problems, all(problem.endswith(TORN_END) for problem in problems)
     data = sys.stdin.buffer.read(_STDIN_LIMIT_BYTES + 1)
     if len(data) > _STDIN_LIMIT_BYTES:
         raise BadInput(f"longer than {_STDIN_LIMIT_BYTES} bytes", where="stdin")
     segment = parse_segment(data, where="stdin")
     records = [(f"stdin, record {i}", one) for i, one in enumerate(segment.records, start=1)]
-    return records, [segment.problem] if segment.problem else []
+    problems = [segment.problem] if segment.problem else []
+    return records, problems, segment.problem.endswith(TORN_END) or not problems
 
 
 def _print_replay(
@@ -216,4 +224,6 @@ def _print_replay(
     for note in notes:
         print(plain_text(f"! {note}"))
     if not different:
-        print(f"{count} decisions looked at; this version decides the same")
+        noun = "decision" if count == 1 else "decisions"
+        same = "; this version decides the same" if count else ""
+        print(f"{count} {noun} looked at{same}")

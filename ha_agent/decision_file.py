@@ -35,6 +35,7 @@ log = logging.getLogger(__name__)
 
 FOLDER_NAME = "decisions"
 SEGMENT_BYTES = 2 << 20
+TORN_END = "a record was not written to its end"
 _NAMES = ("0.ring", "1.ring")
 _MAGIC = b"HADECIS1"
 _HEAD = struct.Struct("<8sQ")
@@ -73,15 +74,15 @@ def parse_segment(data: bytes, *, where: str) -> Segment:
 
 def _torn(data: bytes, at: int) -> str:
     if at + _FRAME.size > len(data):
-        return "a record was not written to its end"
+        return TORN_END
     length, crc = _FRAME.unpack_from(data, at)
     if length > MAX_RECORD_BYTES:
         return f"a record of {length} bytes is none of ours"
     begin = at + _FRAME.size
     if begin + length > len(data):
-        return "a record was not written to its end"
+        return TORN_END
     if zlib.crc32(data[begin : begin + length]) != crc:
-        return "a record is damaged (its checksum is wrong)"
+        return "a record is damaged (its checksum is wrong); what follows is not read"
     return ""
 
 
@@ -102,7 +103,9 @@ def read_ring(path: Path) -> tuple[list[tuple[str, bytes]], list[str]]:
     except OSError as error:
         raise EnvironmentFault(f"{path}: {error.strerror}") from error
     if not segments:
-        raise BadInput("; ".join(problems) or "there are no decisions", where=str(path))
+        if problems:
+            raise BadInput("; ".join(problems))
+        raise BadInput("there are no decisions", where=str(path))
     segments.sort(key=lambda pair: pair[0].sequence)
     records = [
         (f"{file}, record {number}", record)

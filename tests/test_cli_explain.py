@@ -52,6 +52,7 @@ def test_explain_as_text_and_as_json(folder: Path, broker: FakeBroker) -> None:
 
 
 def test_explain_without_a_broker_says_so(folder: Path) -> None:
+    assert "ha-agent events" in ha_agent(folder, "explain").stderr
     done = ha_agent(folder, "explain", "--json")
     assert done.returncode == 1
     assert "is ha-broker running?" in error_in(done.stdout)["message"]
@@ -155,6 +156,23 @@ def test_replay_of_a_torn_ring_says_so(folder: Path) -> None:
     done = ha_agent(folder, "replay", str(path))
     assert done.returncode == 0
     assert "not written to its end" in done.stdout
+
+
+def test_a_damaged_ring_is_not_said_to_be_the_same(folder: Path) -> None:
+    path = ring(folder) / "0.ring"
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    done = ha_agent(folder, "replay", str(path))
+    assert done.returncode == 2
+    assert "damaged (its checksum is wrong); what follows is not read" in done.stdout
+    assert "1 decision looked at; this version decides the same" in done.stdout
+    empty = folder / "empty"
+    empty.write_bytes(data[:16])
+    done = ha_agent(folder, "replay", str(empty))
+    assert (done.returncode, done.stdout) == (0, "0 decisions looked at\n")
+    done = ha_agent(folder, "replay", str(folder / "ha-agent.conf"))
+    assert done.stderr.count("ha-agent.conf") == 1
 
 
 def test_replay_of_what_is_no_record(folder: Path) -> None:
