@@ -215,8 +215,7 @@ class LeaseKeeper:
                     await self._step()
                 self._tell()
             except Exception:
-                # Without renewals the fence ends the VM in time; a dead keeper would end it
-                # for good.
+                # The fence ends the VM in time without us; a dead keeper would end it for good.
                 log.exception("lease keeper: step failed")
                 self._error = "lease keeper failed; see the log"
                 await self._clock.sleep(self._read_interval_seconds)
@@ -254,7 +253,8 @@ class LeaseKeeper:
         if self._clock.now() >= owned.fence_at:
             self._lose(owned, f"not renewed in time: {error}")
         elif seen is None or seen == owned.record:
-            return  # storage failed: tried again until the deadline
+            # Storage failed: tried again until the deadline, when a guard has to be there.
+            self._arm(owned.fence_at, owned.record.epoch)
         elif seen.held_by(self._identity) and seen.epoch == owned.record.epoch:
             # A renewal of ours that was given up has landed: go on from it.
             self._owned = OwnedLease(seen, owned.renewed_at, owned.fence_at)

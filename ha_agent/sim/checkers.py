@@ -46,6 +46,10 @@ def keeps_from_fencing(fault: Fault) -> bool:
     return of_guard or fault.kind in ("suspend", "power-off")
 
 
+def _kills_guard(fault: Fault) -> bool:
+    return fault.kind == "kill" and fault.value == "guard"
+
+
 def blinds(fault: Fault) -> bool:
     """Tell whether a host can't see its VM by this, or sees what is no longer so."""
     of_vdsm = fault.kind in _PROCESS_FAULTS and fault.value == "vdsm"
@@ -142,6 +146,9 @@ class Covered:
             after += max(0.0, at_seconds - since_seconds)
         trouble, host_id = self._ground.trouble, vm.host_id
         if trouble(host_id, keeps_from_fencing, at_seconds, after):
+            return True
+        # A guard that dies between the last try to renew and the deadline is not replaced.
+        if trouble(host_id, _kills_guard, at_seconds, LEASE_TROUBLE_SECONDS):
             return True
         if trouble(host_id, stops_broker, at_seconds, LEASE_TROUBLE_SECONDS):
             vm.excused = "its broker was stopped in order"

@@ -192,11 +192,14 @@ class FakeFence:
     def __init__(self) -> None:
         self.deadline: Optional[FenceDeadline] = None
         self.broken = False
+        self.guarded = False
+        """Whether a guard process watches it: arming starts one that is not there."""
 
     def arm(self, fence_at: Instant, epoch: int, *, final: bool = False) -> None:
         if self.broken:
             raise EnvironmentFault("fence can't be armed: no space left")
         self.deadline = FenceDeadline(VM, "boot", fence_at, epoch, final)
+        self.guarded = True
 
     def disarm(self) -> None:
         self.deadline = None

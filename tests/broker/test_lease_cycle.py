@@ -482,6 +482,18 @@ async def test_an_orderly_stop_while_renewals_fail_does_not_call_off_the_fence()
 
 
 @virtual
+async def test_a_guard_that_died_is_back_while_renewals_fail() -> None:
+    """Nothing else starts it again, and the deadline comes just then."""
+    alpha = await owner(Disk())
+    alpha.weather.hang = "there"
+    alpha.fence.guarded = False
+    armed = alpha.fence.deadline
+    await until(lambda: not alpha.view.ours)
+    assert alpha.fence.guarded
+    assert armed == alpha.fence.deadline, "the deadline is what it was"
+
+
+@virtual
 async def test_an_orderly_stop_after_the_deadline_does_not_call_off_the_fence() -> None:
     alpha = await owner(Disk())
     alpha.weather.hang = "there"
