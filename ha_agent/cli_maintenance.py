@@ -84,11 +84,11 @@ def _maintenance(command: Command) -> int:
     scopes = ("local", "global") if mode == "none" else (mode,)
     for scope in scopes:
         answer = command.ask_map("maintenance.set", _params(arguments, scope, not off))
-    if mode == "none":
-        print("local and global maintenance are off")
-    elif off:
-        print(f"{mode} maintenance is off")
-    elif mode == "global":
+        if off:
+            print(f"{scope} maintenance is off", flush=True)
+    if off:
+        return DONE
+    if mode == "global":
         print(printable(f"global maintenance is on{_until(answer)}"))
         print("no host starts or stops the engine VM")
     else:

@@ -181,13 +181,19 @@ def _engine_on(
 def _vm_since(
     host_id: int, snapshot: Snapshot, events: Sequence[EventEntry]
 ) -> Optional[WallTime]:
-    """When the VM came to the host where it is, as far as the timeline tells."""
+    """When the VM came to the host where it is, as far as the timeline tells.
+
+    What a broker found at its start ("had_vm") tells where the VM was, not since when.
+    """
     for event in reversed(events):
         values = event.values
-        started = host_id == snapshot.host_id and (
-            event.kind == "state" and values.get("vm") == "came"
-        )
-        if started or (event.kind == "host" and values.get("has_vm") == str(host_id)):
+        came = values.get("has_vm", "") if event.kind == "host" else ""
+        if event.kind == "state" and values.get("vm") == "came":
+            came = str(snapshot.host_id)
+        elsewhere = {came, values.get("had_vm", "")} - {"", str(host_id)}
+        if elsewhere:
+            return None
+        if came:
             return WallTime(event.at_unix_seconds)
     return None
 

@@ -60,8 +60,10 @@ def order_text(order: OrderEntry, today: Optional[WallTime] = None) -> str:
     text += f" on {order.host_name or '?'}"
     if order.until_unix_seconds is not None:
         text += f" until {moment_text(order.until_unix_seconds, today)}"
-        if order.remaining_seconds is not None:
+        if order.remaining_seconds is not None and order.remaining_seconds > 0:
             text += f" ({duration_text(order.remaining_seconds)} left)"
+        elif order.remaining_seconds is not None:
+            text += " (over, but not ended yet)"
     return f"{text}: {order.reason}" if order.reason else text
 
 
@@ -76,7 +78,7 @@ def global_lines(snapshot: Snapshot, today: Optional[WallTime] = None) -> list[s
         return [f"Global maintenance: ON: {_NOBODY}"]
     told = order_text(order, today)
     if order.what == SHUTDOWN:
-        return [f"Cluster shutdown: ordered {told}", f"  {shutdown_progress(snapshot).text}"]
+        return [f"Cluster shutdown: in force {told}", f"  {shutdown_progress(snapshot).text}"]
     return [f"Global maintenance: ON {told}", f"  {_NOBODY}"]
 
 

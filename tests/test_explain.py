@@ -117,6 +117,15 @@ def test_all_is_well_and_this_host_stands_by() -> None:
     assert [host["here"] for host in made["hosts"]] == [False, False, True]
 
 
+def test_a_restarted_broker_does_not_make_the_engine_younger() -> None:
+    came = EventEntry("host", "x", WALL.unix_seconds - 7200, number=1, values={"has_vm": "1"})
+    found = EventEntry("host", "x", WALL.unix_seconds - 60, number=2, values={"had_vm": "1"})
+    assert "(2 h 0 min)" in " ".join(explained((came, found))["engine"])
+    away = replace(came, values={"has_vm": "3"})
+    assert "has been there since" not in " ".join(explained((came, away, found))["engine"])
+    assert "has been there since" not in " ".join(explained((found,))["engine"])
+
+
 @pytest.mark.parametrize(
     ("kind", "values"), [("host", {"has_vm": "1"}), ("state", {"vm": "came"})]
 )
@@ -125,8 +134,11 @@ def test_since_when_the_engine_is_there_comes_from_the_timeline(
 ) -> None:
     here = kind == "state"
     events = (
+        EventEntry(
+            "host", "x", at_unix_seconds=WALL.unix_seconds - 9000.0, values={"has_vm": "7"}
+        ),
         EventEntry(kind, "x", at_unix_seconds=WALL.unix_seconds - 7200.0, values=values),
-        EventEntry("host", "x", at_unix_seconds=WALL.unix_seconds - 60.0, values={"has_vm": "7"}),
+        EventEntry("host", "x", at_unix_seconds=WALL.unix_seconds - 60.0),
     )
     made = explained(events, host_id=1 if here else 2)
     since = WallTime(WALL.unix_seconds - 7200.0).local()

@@ -76,6 +76,12 @@ def test_a_time_of_today_has_no_date() -> None:
         (True, ORDER, "Global maintenance: ON since 12:03 by root (uid 0) on h1: new switch"),
         (
             True,
+            replace(ORDER, until_unix_seconds=NOON, remaining_seconds=0.0, reason=""),
+            "Global maintenance: ON since 12:03 by root (uid 0) on h1 until 12:03 "
+            "(over, but not ended yet)",
+        ),
+        (
+            True,
             replace(ORDER, until_unix_seconds=NOON + 7200, remaining_seconds=3720.0, reason=""),
             "Global maintenance: ON since 12:03 by root (uid 0) on h1 until 14:03 "
             "(1 h 2 min left)",
@@ -83,7 +89,7 @@ def test_a_time_of_today_has_no_date() -> None:
         (
             True,
             SHUTDOWN,
-            "Cluster shutdown: ordered since 12:03 by root (uid 0) on h1: new switch",
+            "Cluster shutdown: in force since 12:03 by root (uid 0) on h1: new switch",
         ),
     ],
 )

@@ -31,6 +31,8 @@ from ha_agent.explain import document
 MAX_WAIT_SECONDS = 60.0
 _LOOK_SECONDS = 1.0
 _PAUSE_SECONDS = 0.01
+# A host of the predecessor's writes its block every 10 s.
+_SETTLING_SECONDS = 15.0
 
 
 class EventsApi:
@@ -66,6 +68,7 @@ class Watch:
         self._log = log
         self._fence_result = fence_result
         self._last: Optional[Snapshot] = None
+        self._began_at = board.current.made_at
         known = log.newest_of("fence")
         self._fenced = known.values.get("done", "") if known is not None else ""
 
@@ -81,7 +84,8 @@ class Watch:
         """Compare once; returns the picture that was looked at."""
         snapshot = self._board.read()
         if self._last is not None:
-            for event in timeline.changes(self._last, snapshot):
+            settling = snapshot.made_at - self._began_at < _SETTLING_SECONDS
+            for event in timeline.changes(self._last, snapshot, settling=settling):
                 self._log.add(event.kind, event.text, **event.values)
         self._last = snapshot
         done, text = _fence(self._fence_result())

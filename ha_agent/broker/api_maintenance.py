@@ -5,8 +5,8 @@
     cluster.order    {what: "shutdown" | "none", reason?, now?}
 
 Answered when storage, or for local maintenance the file, has been read back and says so; what is
-not known to be set is a refusal with code "storage" or "failed". Who asked is what the kernel
-says of the connection, never an argument.
+not known to be set is a refusal with code "storage" or "failed", and "overtaken" where another
+host came in between. Who asked is what the kernel says of the connection, never an argument.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any, Optional
 from ha_agent.broker import order as orders
 from ha_agent.broker.api_arguments import Access, argument
 from ha_agent.broker.local_maintenance import LocalMaintenanceKeeper
-from ha_agent.broker.maintenance import MaintenanceKeeper
+from ha_agent.broker.maintenance import MaintenanceKeeper, Overtaken
 from ha_agent.broker.order import Order
 from ha_agent.broker.rpc_server import Handler, Peer, RpcRefusal
 from ha_agent.broker.snapshot import to_wire
@@ -28,6 +28,12 @@ from ha_agent.errors import BadInput, EnvironmentFault
 MAX_FOR_SECONDS = 366 * 86400.0
 # Looks, writes and the wait for the host id, one after the other.
 STORAGE_CALLS = 8
+# A write without an answer may have arrived, so no more can be said.
+_NOT_KNOWN = {
+    orders.MAINTENANCE: "global maintenance is not known to be set",
+    orders.SHUTDOWN: "the shutdown is not known to be ordered",
+    orders.NONE: "global maintenance is not known to be cleared",
+}
 
 
 class MaintenanceApi:
@@ -96,9 +102,10 @@ class MaintenanceApi:
         try:
             # Shielded: a caller that leaves must not stop it between order and flag.
             return await asyncio.shield(work)
+        except Overtaken as fault:
+            raise RpcRefusal("overtaken", str(fault)) from fault
         except EnvironmentFault as fault:
-            done = "cleared" if what == orders.NONE else "set"
-            raise RpcRefusal("storage", f"global maintenance not {done}: {fault}") from fault
+            raise RpcRefusal("storage", f"{_NOT_KNOWN[what]}: {fault}") from fault
 
 
 def _reason(params: Mapping[str, Any]) -> str:

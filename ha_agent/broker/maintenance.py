@@ -150,8 +150,10 @@ class MaintenanceKeeper:
             await self._monitor.look()
             newest = self._newest()
             if newest is not None and _key(newest) != _key(order):
+                what = "the shutdown" if newest.what == orders.SHUTDOWN else newest.what
                 raise Overtaken(
-                    f"{newest.what} was ordered on {newest.host_name} at the same time"
+                    f"{what} was ordered on {newest.host_name} at the same time, and that order "
+                    "counts"
                 )
             if self._board.current.global_maintenance is not True:
                 raise Overtaken("another host has cleared global maintenance at the same time")

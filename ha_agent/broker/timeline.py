@@ -27,13 +27,14 @@ _NAMED_HOSTS = 10
 _UNREADABLE = ("unknown", "unreadable")
 
 
-def changes(before: Snapshot, after: Snapshot) -> list[EventEntry]:
-    """Return what happened, without times and numbers, which the log gives."""
+def changes(before: Snapshot, after: Snapshot, *, settling: bool = False) -> list[EventEntry]:
+    """Return what happened, without times and numbers, which the log gives. `settling`: the
+    broker has just begun, and sees for the first time what may have been so for days."""
     return [
         *_lease(before, after),
-        *_storage(before, after),
+        *_storage(before, after, settling),
         *_maintenance(before, after),
-        *_hosts(before, after),
+        *_hosts(before, after, settling),
         *_definition(before.definition, after.definition),
         *_health(before, after),
         *_agent(before, after),
@@ -83,11 +84,11 @@ def _lease(before: Snapshot, after: Snapshot) -> Iterable[EventEntry]:
         yield _event("lease", f"The lease is free{detail}.", **said)
 
 
-def _storage(before: Snapshot, after: Snapshot) -> Iterable[EventEntry]:
+def _storage(before: Snapshot, after: Snapshot, settling: bool) -> Iterable[EventEntry]:
     old, new = before.storage, after.storage
     if new.problem and not old.problem:
         yield _event("storage", f"Shared storage is in trouble: {new.problem}.")
-    elif old.problem and not new.problem:
+    elif old.problem and not new.problem and not settling:
         yield _event("storage", f"Shared storage is fine again (it was: {old.problem}).")
     if new.workers_stuck > old.workers_stuck:
         text = f"Shared storage hangs: {new.workers_stuck} of our processes stuck in the kernel."
@@ -110,7 +111,8 @@ def _maintenance(before: Snapshot, after: Snapshot) -> Iterable[EventEntry]:
         over = "The cluster's shutdown is over; global maintenance stays on"
         text = f"{over if was_ordered == SHUTDOWN else told}{_by(new)}."
     elif is_on and was_on is False and not ordered:
-        text = "Global maintenance is on; who set it is not known, as on the predecessor's hosts."
+        who = "who set it is not known: a predecessor's host does not tell"
+        text = f"Global maintenance is on; {who}."
     elif was_on and is_on is False:
         over = "The cluster's shutdown is over" if was_ordered == SHUTDOWN else ""
         ended = fresh if fresh is not None and fresh.what == NONE else None
@@ -162,7 +164,7 @@ def _by(order: Optional[OrderEntry]) -> str:
     return f"{who}{where}{until}{f': {order.reason}' if order.reason else ''}"
 
 
-def _hosts(before: Snapshot, after: Snapshot) -> Iterable[EventEntry]:
+def _hosts(before: Snapshot, after: Snapshot, settling: bool) -> Iterable[EventEntry]:
     old = {host.host_id: host for host in before.hosts}
     others = [host for host in after.hosts if host.host_id != after.host_id]
     new = [host for host in others if old and host.host_id not in old and not host.problem]
@@ -170,6 +172,8 @@ def _hosts(before: Snapshot, after: Snapshot) -> Iterable[EventEntry]:
     yield from _told(new, "appeared")
     seen_new = {host.host_id for host in new}
     back = [b for a, b in known if b.alive and not a.alive and b.host_id not in seen_new]
+    first = {host.host_id for host in back if settling and old[host.host_id].changed_at is None}
+    back = [host for host in back if host.host_id not in first]
     yield from _told(back, "alive: the status block changes again", verb=("is", "are"))
     dead = [b for a, b in known if a.alive and not b.alive and not b.stopped]
     yield from _told(
@@ -188,8 +192,9 @@ def _hosts(before: Snapshot, after: Snapshot) -> Iterable[EventEntry]:
             note = f" ({now.maintenance_note})" if now.maintenance and now.maintenance_note else ""
             yield _event("maintenance", f"{name} {word} local maintenance{note}.")
         if _has_vm(now) and not _has_vm(was):
-            has_vm = str(now.host_id)
-            yield _event("host", f"{name} has the engine VM running.", has_vm=has_vm)
+            key = "had_vm" if now.host_id in first else "has_vm"
+            text = f"{name} has the engine VM running."
+            yield _event("host", text, **{key: str(now.host_id)})
         elif _has_vm(was) and not _has_vm(now) and now.alive:
             yield _event("host", f"{name} has the engine VM no longer.")
 

@@ -12,7 +12,7 @@ import pytest
 from ha_agent.broker.api_arguments import Access
 from ha_agent.broker.api_maintenance import MaintenanceApi
 from ha_agent.broker.local_maintenance import LocalMaintenanceKeeper
-from ha_agent.broker.maintenance import MaintenanceKeeper
+from ha_agent.broker.maintenance import MaintenanceKeeper, Overtaken
 from ha_agent.broker.order import Order
 from ha_agent.broker.rpc_server import Peer, RpcRefusal
 from ha_agent.errors import BadInput, EnvironmentFault, HaAgentError
@@ -134,9 +134,19 @@ async def test_bad_arguments_are_named(
 @pytest.mark.parametrize(
     ("verb", "params", "code", "told"),
     [
-        ("cluster.order", {"what": "none"}, "storage", "global maintenance not cleared: EIO"),
-        ("cluster.order", {"what": "shutdown"}, "storage", "global maintenance not set: EIO"),
-        ("maintenance.set", {"scope": "global", "enabled": True}, "storage", "not set: EIO"),
+        ("cluster.order", {"what": "none"}, "storage", "is not known to be cleared: EIO"),
+        (
+            "cluster.order",
+            {"what": "shutdown"},
+            "storage",
+            "shutdown is not known to be ordered: EIO",
+        ),
+        (
+            "maintenance.set",
+            {"scope": "global", "enabled": True},
+            "storage",
+            "known to be set: EIO",
+        ),
         ("maintenance.set", {"scope": "local", "enabled": True}, "failed", "not set: EIO"),
     ],
 )
@@ -146,6 +156,12 @@ async def test_what_failed_is_told(
     parts.fault = EnvironmentFault("EIO")
     caught = await parts.refusal(verb, **params)
     assert (caught.code, told in caught.message) == (code, True)
+
+
+async def test_who_was_overtaken_is_not_told_of_storage(parts: Parts) -> None:
+    parts.fault = Overtaken("maintenance was ordered on h2 at the same time")
+    caught = await parts.refusal("cluster.order", what="shutdown")
+    assert (caught.code, caught.message) == ("overtaken", str(parts.fault))
 
 
 async def test_a_file_that_can_not_be_used_is_told(parts: Parts) -> None:

@@ -488,7 +488,7 @@ async def test_every_set_and_end_is_told_with_who_and_why(world: World, watcher:
         "Global maintenance is on by kim on h2 (id 2).",
         f"Global maintenance was ended by {US} on h2 (id 2): the flag on storage is off, cleared "
         "there by another program or never set.",
-        "Global maintenance is on; who set it is not known, as on the predecessor's hosts.",
+        "Global maintenance is on; who set it is not known: a predecessor's host does not tell.",
         "Global maintenance was ended by lee on h2 (id 2).",
     ]
 

@@ -93,7 +93,7 @@ CASES: list[tuple[dict[str, Any], dict[str, Any], str, str]] = [
      "maintenance", "The cluster's shutdown was ended by lee on alpha (id 1): done."),
     # The predecessor sets the flag; our last order has nothing to do with that.
     ({"order": ENDED}, {"global_maintenance": True, "order": ENDED}, "maintenance",
-     "Global maintenance is on; who set it is not known, as on the predecessor's hosts."),
+     "Global maintenance is on; who set it is not known: a predecessor's host does not tell."),
     ({"global_maintenance": True, "order": ENDED}, {"global_maintenance": True, "order": SET},
      "maintenance", "Global maintenance was set by kim on beta (id 2): new disks."),
     ({"global_maintenance": True, "order": SHUTDOWN},
@@ -201,6 +201,22 @@ def test_a_held_back_definition_that_comes_into_use_is_one_event() -> None:
 
 def test_trouble_that_goes_on_is_told_once() -> None:
     assert told(*QUIET[-1]) == []
+
+
+def test_what_a_broker_finds_at_its_start_is_no_news() -> None:
+    unseen = replace(BETA, alive=False, changed_at=None)
+    runs = replace(BETA, engine_status={"vm": "up"})
+    old = replace(PLAIN, hosts=(ALPHA, unseen), storage=StorageEntry(problem="not held yet"))
+    new = replace(PLAIN, hosts=(ALPHA, runs))
+    (event,) = changes(old, new, settling=True)
+    assert event.text == "beta (id 2) has the engine VM running."
+    assert event.values == {"had_vm": "2"}
+    later = changes(old, new)
+    assert [one.kind for one in later] == ["storage", "host", "host"]
+    assert later[-1].values == {"has_vm": "2"}
+    # It was seen to live before, so its return is news at any time.
+    seen = replace(unseen, changed_at=NOW)
+    assert len(changes(replace(PLAIN, hosts=(ALPHA, seen)), new, settling=True)) == 2
 
 
 def test_hundreds_of_hosts_make_one_event() -> None:

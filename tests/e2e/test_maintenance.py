@@ -79,7 +79,7 @@ def test_the_cluster_is_shut_down_and_comes_back(host: Host) -> None:
     words = ("cluster", "shutdown", "--yes", "--within", "50", "--reason", "power")
     told = done(host, *words).splitlines()
     assert told[-1] == "the cluster is shut down: hosts may be powered off"
-    said = says(host, "Cluster shutdown: ordered", "hosts may be powered off", "Lease: free")
+    said = says(host, "Cluster shutdown: in force", "hosts may be powered off", "Lease: free")
     assert "runs on no live host" in said
     told = done(host, "cluster", "resume", "--within", "50").splitlines()
     assert told[-1].startswith("the engine VM runs on host1")
