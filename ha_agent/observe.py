@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from operator import attrgetter
 from typing import Optional
 
 from ha_agent.broker.order import shutdown_waits
@@ -97,6 +98,13 @@ def peer_view(host: HostEntry) -> PeerView:
     )
 
 
+# What `peer_view` looks at.
+_OF_PEER = attrgetter(
+    *("host_name", "alive", "problem", "score", "engine_status", "maintenance", "stopped"),
+    "predecessor",
+)
+
+
 @dataclasses.dataclass(frozen=True)
 class HostsView:
     """All status blocks of a snapshot as the state machine sees them.
@@ -120,8 +128,8 @@ def hosts_view(host_id: int, entries: tuple[HostEntry, ...], before: HostsView) 
     for entry in entries:
         pair = before.known.get(entry.host_id)
         if pair is None or pair[0] is not entry:
-            view = peer_view(entry)
-            pair = (entry, pair[1] if pair is not None and pair[1] == view else view)
+            same = pair is not None and _OF_PEER(pair[0]) == _OF_PEER(entry)
+            pair = (entry, pair[1] if pair is not None and same else peer_view(entry))
         known[entry.host_id] = pair
     peers = tuple(view for number, (_entry, view) in known.items() if number != host_id)
     if peers == before.peers:

@@ -101,6 +101,11 @@ class StatusBlock:
         """The lines for people in `extra`; see `line_values`."""
         return line_values(self.extra)
 
+    @functools.cached_property
+    def kept(self) -> dict[str, Any]:
+        """What a reader has made of this block and keeps with it, by the reader's module."""
+        return {}
+
 
 @dataclass(frozen=True)
 class GlobalBlock:

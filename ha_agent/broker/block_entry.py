@@ -24,6 +24,7 @@ from ha_agent.broker.block_codec import StatusBlock
 from ha_agent.broker.order import Order
 from ha_agent.broker.snapshot import HostEntry
 from ha_agent.instant import Instant
+from ha_agent.values import replaced
 
 AGENT = "ha-agent"
 # What a peer says it has; nothing absurd is believed.
@@ -32,14 +33,25 @@ _MOST = {"memory_mib": 9_999_999_999, "cpu_threads": 9_999_999_999, "other_vms":
 
 
 def host_entry(
-    slot: int, block: StatusBlock, changed_at: Optional[Instant]
+    block: StatusBlock, *, changed_at: Optional[Instant], alive: bool
 ) -> tuple[HostEntry, Optional[Order]]:
-    """Return the host of this block, and the order that stands in it. `alive` is judged later."""
+    """Return the host of this block, and the order that stands in it.
+
+    What the block itself says is read once and kept with it.
+    """
+    known: Optional[tuple[HostEntry, Optional[Order]]] = block.kept.get(__name__)
+    if known is None:
+        known = block.kept[__name__] = _read(block)
+    entry, order = known
+    return replaced(entry, changed_at=changed_at, alive=alive), order
+
+
+def _read(block: StatusBlock) -> tuple[HostEntry, Optional[Order]]:
     lines = block.lines
     status = block.engine_status
     ours = lines.get("agent", "").startswith(f"{AGENT} ")
     entry = HostEntry(
-        host_id=slot,
+        host_id=block.host_id,
         host_name=block.host_name,
         score=block.score,
         engine_status={_sendable(k): _sendable(str(v)) for k, v in status.items()}
@@ -55,14 +67,13 @@ def host_entry(
         extra=block.extra,
         memory_mib=_count(lines, "memory_mib") or None,
         cpu_threads=_count(lines, "cpu_threads") or None,
-        changed_at=changed_at,
         predecessor=not ours,
         order_seen=_count(lines, "order_seen") or 0,
         other_vms=_count(lines, "other_vms"),
         maintenance_note=lines.get("maintenance_note", ""),
     )
     line = lines.get(orders.KEY, "")
-    return entry, orders.decode(line, host_id=slot, host_name=block.host_name)
+    return entry, orders.decode(line, host_id=block.host_id, host_name=block.host_name)
 
 
 def _count(lines: Mapping[str, str], key: str) -> Optional[int]:
@@ -75,4 +86,4 @@ def _count(lines: Mapping[str, str], key: str) -> Optional[int]:
 
 def _sendable(text: str) -> str:
     """A lone surrogate is sound JSON, but one in a picture that can't be sent blinds everybody."""
-    return text.encode("utf-8", "replace").decode("utf-8")
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")

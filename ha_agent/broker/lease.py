@@ -325,6 +325,7 @@ class LeaseObserver:
         self._distrusted = False
         self._newest: Optional[LeaseRecord] = None
         self._unreadable = ""
+        self._judged: Optional[Judgement] = None  # by the looks so far
         self.highest_epoch = 0
 
     def saw(self, record: LeaseRecord, sent: Instant, received: Instant) -> None:
@@ -335,7 +336,7 @@ class LeaseObserver:
         may have begun as late as that) and ends only by a read whose `sent` is past the end
         (an earlier one may show storage as it was before).
         """
-        self._unreadable = ""
+        self._unreadable, self._judged = "", None
         if record == self._record and self._since is not None:
             if sent >= self._since + self._times.lease_expiry_seconds:
                 self._settled = True
@@ -354,11 +355,16 @@ class LeaseObserver:
 
     def saw_unreadable(self, reason: str) -> None:
         """Take in that the block did not decode; whatever is read next is waited for anew."""
-        self._unreadable = reason
+        self._unreadable, self._judged = reason, None
         self._record, self._since, self._settled = None, None, False
 
     def judge(self) -> Judgement:
         """Say what the reads so far allow to be said."""
+        if self._judged is None:
+            self._judged = self._judge()
+        return self._judged
+
+    def _judge(self) -> Judgement:
         if self._unreadable:
             return Judgement("unreadable", reason=self._unreadable)
         record, since = self._record, self._since

@@ -245,12 +245,12 @@ class StatusMonitor:
             entry = known if known is not None else HostEntry(slot)
             self._entries[slot] = dataclasses.replace(entry, problem=content.reason)
             return
-        changed_at = known.changed_at if known is not None else None
+        changed_at, alive = (known.changed_at, known.alive) if known is not None else (None, False)
         before = self._raw.get(slot)
         if self._looked if before is None else before != content:
             changed_at = read_at
         self._raw[slot] = content
-        entry, order = host_entry(slot, content, changed_at)
+        entry, order = host_entry(content, changed_at=changed_at, alive=alive)
         self._entries[slot] = entry
         self._orders.pop(slot, None)
         if order is not None:

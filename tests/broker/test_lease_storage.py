@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Callable
+from typing import Any, Callable
 
 import pytest
 
@@ -27,7 +27,7 @@ from ha_agent.errors import EnvironmentFault
 from ha_agent.sim.dice import Dice
 from ha_agent.sim.lane import Path as SimPath
 from ha_agent.sim.lane import SimLane
-from ha_agent.sim.loop import new_loop
+from ha_agent.sim.loop import SimLoop, new_loop
 from ha_agent.sim.storage import LEASE, SharedStorage
 from tests.broker.lease_world import Disk, FakeLeaseStorage
 
@@ -49,6 +49,17 @@ class Ground:
         self.put = put
 
 
+class InVirtualTime:
+    """A simulated lane, each call of which is run to its end in its own time."""
+
+    def __init__(self, loop: SimLoop, lane: SimLane) -> None:
+        self._loop = loop
+        self._lane = lane
+
+    async def call(self, operation: str, deadline_seconds: float, **args: Any) -> Any:
+        return self._loop.run(self._lane.call(operation, deadline_seconds, **args))
+
+
 @pytest.fixture(params=["file", "fake", "sim"])
 async def ground(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Ground]:
     if request.param == "fake":
@@ -65,7 +76,8 @@ async def ground(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
 
         def simulated(identity: LeaseIdentity) -> LeaseStorage:
             way = SimPath(storage, identity.host_id, Dice(1, identity.instance))
-            return FileLeaseStorage(SimLane(loop, way, "lease"), "lease", identity)
+            lane = InVirtualTime(loop, SimLane(loop, way, "lease"))
+            return FileLeaseStorage(lane, "lease", identity)
 
         yield Ground(simulated, lambda: storage.read(LEASE), storage.start_with_lease)
         return
