@@ -25,6 +25,8 @@ Report = Callable[[str, str], None]
 
 GUARD_SLACK_SECONDS = 2 * GUARD_POLL_SECONDS + 0.5
 """The guard looks every quarter of a second, and a kill takes a moment."""
+CLOCK_SLACK_SECONDS = 0.5
+"""A deadline of 11 s by a clock whose rate changes by 4 % meanwhile."""
 LEASE_TROUBLE_SECONDS = 20.0
 """How long after its end a fault may still show in the lease: its expiry, and a clock's drift."""
 STOP_SECONDS = 300.0
@@ -214,7 +216,7 @@ class NoNeedlessStop:
 
     def _guard(self, event: e.VmEnded) -> None:
         fence_at = self._ground.fence_at(event.host_id)
-        if fence_at is None or event.at_seconds < fence_at - 0.05:
+        if fence_at is None or event.at_seconds < fence_at - CLOCK_SLACK_SECONDS:
             self._report(
                 self.name, f"h{event.host_id}: the guard ended the VM before its deadline"
             )
