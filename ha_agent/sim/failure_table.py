@@ -76,19 +76,18 @@ def _first_start(played: Played) -> Optional[float]:
     return starts[0] - max(began for began in faults if began <= starts[0])
 
 
+def line(name: str) -> str:
+    """Return the row of a scenario, which is run for it."""
+    row = figure(name)
+    start = "" if row.start_seconds is None else f"{row.start_seconds:.1f}"
+    cells = (row.failure, row.follows, start, f"{row.outage_seconds:.1f}", f"`{row.name}`")
+    return f"| {' | '.join(cells)} |"
+
+
 def table(names: list[str]) -> str:
     """Return the Markdown table of some scenarios."""
-    lines = [
-        "| what fails | what happens | QEMU starts after, s | engine down, s | scenario |",
-        "|---|---|---|---|---|",
-    ]
-    for row in map(figure, names):
-        start = "" if row.start_seconds is None else f"{row.start_seconds:.1f}"
-        lines.append(
-            f"| {row.failure} | {row.follows} | {start} | {row.outage_seconds:.1f} "
-            f"| `{row.name}` |"
-        )
-    return "\n".join(lines)
+    head = "| what fails | what happens | QEMU starts after, s | engine down, s | scenario |"
+    return "\n".join([head, "|---|---|---|---|---|", *map(line, names)])
 
 
 def section() -> str:
