@@ -33,9 +33,11 @@ def follow(memory: Memory, observation: Observation) -> Memory:
         shutdown=memory.shutdown if observation.shutdown is None else observation.shutdown,
     )
     health = engine_health(memory, observation)
+    hangs = health is Health.BAD and condition is not VmCondition.PAUSED
     memory = memory.having(
-        # Only an unbroken row of bad pictures is evidence: what was not seen may have been good.
-        bad_since=(memory.bad_since or now) if health is Health.BAD else None,
+        # Only an unbroken row of bad pictures is evidence: what was not seen may have been good,
+        # and a guest that was paused needs a moment until its page answers again.
+        bad_since=(memory.bad_since or now) if hangs else None,
         was_healthy=memory.was_healthy or health is Health.GOOD,
     )
     return _definition(memory, observation)

@@ -467,7 +467,7 @@ _RUNNING = (
     Row(
         (S.ENGINE_UP_BAD_HEALTH,),
         S.ENGINE_STOP,
-        (g.vm_running, g.negate(g.vm_paused), g.hung),
+        (g.vm_running, g.hung),
         "the engine has been bad for the whole grace time",
         notes=(because(StopReason.HUNG), failure),
     ),

@@ -595,7 +595,7 @@ _RUNNING = (
         (S.ENGINE_UP_BAD_HEALTH,),
         S.ENGINE_STOP,
         "the engine has been bad for the whole grace time",
-        "vm_running, not vm_paused, hung",
+        "vm_running, hung",
         seen(V.UP, L.OURS, health=BAD),
         Memory(bad_since=NOW - 120.0),
         reason=R.HUNG,

@@ -78,10 +78,15 @@ def test_a_bad_page_counts_from_the_first_of_an_unbroken_row() -> None:
     assert follow(memory, seen(V.UP, health=Health.GOOD)).bad_since is None
 
 
-def test_a_paused_engine_is_bad_whatever_its_page_said_last() -> None:
+def test_a_paused_engine_is_not_healthy_whatever_its_page_said_last() -> None:
     memory = follow(Memory(running_since=BEFORE), seen(V.PAUSED, health=Health.GOOD))
-    assert memory.bad_since == NOW
     assert not memory.was_healthy
+
+
+@pytest.mark.parametrize("page", [Health.GOOD, Health.BAD])
+def test_what_a_page_says_during_a_pause_is_no_evidence_of_a_hung_engine(page: Health) -> None:
+    before = Memory(running_since=BEFORE, bad_since=BEFORE)
+    assert follow(before, seen(V.PAUSED, health=page)).bad_since is None
 
 
 def test_a_vm_that_was_never_seen_is_judged_by_pages_since_vdsm_fell_silent() -> None:

@@ -229,7 +229,6 @@ WAYS: dict[str, tuple[Tweak, ...]] = {
     "unhealthy": (health(Health.GOOD), health(Health.UNKNOWN)),
     "given_up": (remember(bad_since=NOW - 119.9), health(Health.GOOD), health(Health.UNKNOWN)),
     "vm_paused": (vm(V.UP), vm(V.UNKNOWN)),
-    "not_vm_paused": (vm(V.PAUSED),),
     "paused_too_long": (remember(paused_since=NOW - 119.9), vm(V.UP)),
     "shutdown_ready": (
         see(shutdown=ShutdownView(True, False)),

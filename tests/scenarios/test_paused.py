@@ -44,6 +44,36 @@ async def test_resumed_within_the_grace_time() -> None:
 
 
 @story
+async def test_resumed_at_the_end_of_the_grace_time_the_page_has_its_own() -> None:
+    """The page's last sample is from the pause, and the next one a moment away: the engine was
+    asked to shut down seconds after it went on."""
+    cluster = Cluster()
+    await cluster.up_on(1)
+    cluster[1].hypervisor.pause()
+    await cluster.pass_time(118.0)
+    cluster[1].engine_hung = True
+    cluster[1].hypervisor.resume()
+    await cluster.pass_time(10.0)
+    assert cluster.state(1) is State.ENGINE_UP_BAD_HEALTH
+    cluster[1].engine_hung = False
+    await cluster.until(State.ENGINE_UP, 1, seconds=5.0)
+    assert cluster[1].hypervisor.calls == ["create"]
+
+
+@story
+async def test_resumed_but_the_engine_does_not_come_to_itself() -> None:
+    cluster = Cluster()
+    await cluster.up_on(1)
+    cluster[1].hypervisor.pause()
+    await cluster.pass_time(60.0)
+    cluster[1].engine_hung = True
+    cluster[1].hypervisor.resume()
+    resumed_at = cluster.now
+    await cluster.until(State.ENGINE_STOP, 1, seconds=125.0)
+    assert cluster.now - resumed_at >= 120.0
+
+
+@story
 async def test_paused_while_it_is_being_stopped() -> None:
     """What was asked of the guest can't be done: it is ended without waiting any longer."""
     cluster = Cluster()
