@@ -23,6 +23,8 @@ _ONE_OF = (
     ("vm_unknown", "vm_leaving", "vm_coming", "vm_absent", "vm_down"),
     ("vm_unknown", "vm_running", "vm_coming", "vm_absent", "vm_down"),
     ("vm_unknown", "vm_running", "vm_coming", "vm_migrated"),
+    ("vm_migrated", "vm_absent"),
+    ("vm_lease_elsewhere", "vm_absent"),
     ("lease_ours", "lease_available"),
     ("healthy", "unhealthy"),
 )

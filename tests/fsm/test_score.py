@@ -225,6 +225,21 @@ class TestRetries:
         assert loss(seen(), failures) == Penalty("retries", points, cause)
 
 
+@pytest.mark.parametrize(
+    ("weights", "trends"),
+    [
+        (ScoreWeights(retry=0), Trends()),
+        # Entered above another low mark than the one that the weights have now.
+        (ScoreWeights(retry=0), Trends(cpu_load=Trend((0.35,), NOW, NOW, 0.35))),
+        (ScoreWeights(retry=0, bridge=0), Trends(bridge=Trend((1.0,), NOW, NOW, 1.0))),
+    ],
+    ids=["retries", "CPU load below its low mark", "bridge"],
+)
+def test_what_costs_nothing_is_no_penalty(weights: ScoreWeights, trends: Trends) -> None:
+    memory = failed(2, trends=trends)
+    assert score(State.ENGINE_DOWN, memory, seen(), Policy(weights=weights)) == Score(3400)
+
+
 ALL_AT_ONCE = seen(definition=DefinitionView(available=True, stale=True, memory_mib=4096))
 ALL_MEASURED = measured(network_share_lost=1.0, bridge_up=False, cpu_load=1.0, memory_free_mib=1)
 

@@ -91,19 +91,37 @@ class TestEntering:
             trends = follow_trends(trends, picture, POLICY)
         assert {len(trend.values) for trend in vars(trends).values()} == {1}
 
+    def test_nor_does_it_count_twice_once_there_is_a_penalty(self) -> None:
+        samples = Samples()
+        assert samples.network(0.6, 0.6, 0.6).since is not None
+        # The same time, though not the same object.
+        facts = HostFacts(network_share_lost=0.6, network_at=NOW + 3 * STEP_SECONDS)
+        trends = follow_trends(samples.trends, seen(now=samples.now, facts=facts), POLICY)
+        assert trends is samples.trends
+
     def test_a_value_without_a_time_is_no_sample(self) -> None:
         samples = Samples()
         for _ in range(5):
             samples.take(network_share_lost=1.0, cpu_load=1.0, taken_at=None, network_at=None)
         assert samples.trends == Trends()
+        before = samples.take(network_share_lost=0.0, cpu_load=0.0)
+        assert (
+            samples.take(network_share_lost=1.0, cpu_load=1.0, taken_at=None, network_at=None)
+            is before
+        )
 
     def test_nothing_measured_is_no_sample(self) -> None:
         assert Samples().bridge(False, None, False, None, None, False).since is not None
         assert Samples().network(None, None, None).values == ()
 
+    def test_hundredths_are_enough(self) -> None:
+        samples = Samples()
+        before = samples.network(*[0.6] * 5)
+        assert samples.network(0.6049, 0.5951) is before
+
     def test_a_bridge_that_is_down(self) -> None:
         trend = Samples().bridge(False, False, False)
-        assert (trend.since is not None, trend.counted) == (True, 1.0)
+        assert (trend.since is not None, trend.counted, trend.lingers) == (True, 1.0, False)
 
     @pytest.mark.parametrize(("load", "costs"), [(0.4, False), (0.41, True)])
     def test_cpu_load_counts_above_its_low_mark(self, load: float, costs: bool) -> None:
@@ -151,6 +169,21 @@ class TestLeaving:
             trends = follow_trends(samples.trends, seen(now=then), samples.policy)
             assert (trends.network.since is None) is left
 
+    def test_a_bridge_that_is_up_again(self) -> None:
+        samples = Samples()
+        assert samples.bridge(*[False] * 8, True, True, True).since is None
+
+    def test_nothing_measured_ends_no_penalty(self) -> None:
+        samples = Samples()
+        samples.take(network_share_lost=0.6, bridge_up=False, cpu_load=0.6, memory_free_mib=0)
+        samples.take(network_share_lost=0.6, bridge_up=False, cpu_load=0.6, memory_free_mib=0)
+        before = samples.take(
+            network_share_lost=0.6, bridge_up=False, cpu_load=0.6, memory_free_mib=0
+        )
+        assert all(trend.since is not None for trend in vars(before).values())
+        for _ in range(20):
+            assert samples.take() is before
+
     def test_cpu_load_has_to_fall_below_the_mark_where_it_counts(self) -> None:
         samples = Samples()
         samples.cpu(*[0.6] * 10)
@@ -184,6 +217,25 @@ class TestWhatIsCounted:
         samples.cpu(0.6, 0.6, 0.6)
         assert samples.cpu(0.9, 0.9).counted == 0.6
         assert samples.cpu(0.9).counted == 0.9
+
+    def test_a_step_is_enough_by_the_hundredth(self) -> None:
+        samples = Samples()
+        samples.cpu(0.6, 0.6, 0.6)
+        step = RULES.step
+        assert samples.cpu(*[0.6 + step - 0.01] * 5).counted == 0.6
+        assert samples.cpu(*[0.6 + step] * 5).counted == 0.6 + step
+
+    def test_begins_with_the_median_and_with_what_is_beyond_the_threshold(self) -> None:
+        assert Samples().network(0.5, 0.6, 0.7).counted == 0.6
+        rules = dataclasses.replace(RULES, samples_needed=2)
+        trend = Samples(Policy(hysteresis=rules)).network(*[RULES.network_enter] * 3, 0.7, 0.6)
+        assert trend.counted == 0.6
+
+    def test_lingers_from_the_threshold_itself(self) -> None:
+        samples = Samples()
+        samples.cpu(*[0.6] * 5)
+        assert not samples.cpu(*[0.41] * 5).lingers
+        assert samples.cpu(*[0.4] * 5).lingers
 
     def test_one_wild_sample_moves_nothing(self) -> None:
         samples = Samples()
