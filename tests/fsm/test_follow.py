@@ -111,8 +111,8 @@ def test_an_order_that_is_not_known_now_stands() -> None:
     assert not follow(memory, seen(shutdown=ShutdownView())).shutdown.ordered
 
 
-def started(code: OutcomeCode, definition: str) -> Memory:
-    effect = Effect(EffectKind.START_VM, 3, "test")
+def started(code: OutcomeCode, definition: str, kind: EffectKind = EffectKind.START_VM) -> Memory:
+    effect = Effect(kind, 3, "test")
     outcome = Outcome(3, code, "no such bus", definition)
     return Memory(settled_effect=effect, settled=outcome, started_from="d1")
 
@@ -122,6 +122,12 @@ def test_the_broker_says_what_the_vm_was_started_from() -> None:
     assert (memory.started_from, memory.start_fault) == ("d2", "")
     memory = follow(started(OutcomeCode.FAILED, ""), seen())
     assert (memory.started_from, memory.start_fault) == ("d1", "no such bus")
+
+
+def test_only_a_start_tells_of_definitions() -> None:
+    for kind in (EffectKind.TAKE_LEASE, EffectKind.SHUTDOWN_VM):
+        memory = follow(started(OutcomeCode.FAILED, "d2", kind), seen())
+        assert (memory.started_from, memory.start_fault) == ("d1", "")
 
 
 def test_another_definition_in_use_begins_without_faults() -> None:
