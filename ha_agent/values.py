@@ -15,11 +15,11 @@ def replaced(value: T, **changes: Any) -> T:
     faster. Not for a class whose `__post_init__` matters, nor one with `__slots__`. Raises
     TypeError for a field that it has not.
     """
-    fields = vars(value)
-    if not changes.keys() <= fields.keys():
-        unknown = ", ".join(sorted(changes.keys() - fields.keys()))
+    old = vars(value)
+    copy: T = object.__new__(type(value))
+    new = vars(copy)
+    new.update(old, **changes)
+    if len(new) != len(old):
+        unknown = ", ".join(sorted(new.keys() - old.keys()))
         raise TypeError(f"{type(value).__name__} has no field {unknown}")
-    new: T = object.__new__(type(value))
-    vars(new).update(fields)
-    vars(new).update(changes)
-    return new
+    return copy

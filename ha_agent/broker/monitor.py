@@ -269,18 +269,17 @@ class StatusMonitor:
         """Judge who lives, when a block has changed or a host's time has come."""
         if now < self._judge_at:
             return
-        self._judge_at = Instant(math.inf)
+        ours_seconds = self._times.host_alive_seconds
+        window_seconds = (ours_seconds, max(ours_seconds, _PREDECESSOR_ALIVE_SECONDS))
+        oldest = [now, now]  # sight of a host that lives: of ours, of the predecessor's
         for slot, entry in self._entries.items():
-            alive = False
-            if entry.changed_at is not None:
-                window_seconds = self._times.host_alive_seconds
-                if entry.predecessor:
-                    window_seconds = max(window_seconds, _PREDECESSOR_ALIVE_SECONDS)
-                alive = now - entry.changed_at < window_seconds
-                if alive:
-                    self._judge_at = min(self._judge_at, entry.changed_at + window_seconds)
+            changed_at, kind = entry.changed_at, int(entry.predecessor)
+            alive = changed_at is not None and now - changed_at < window_seconds[kind]
+            if changed_at is not None and alive and changed_at < oldest[kind]:
+                oldest[kind] = changed_at
             if alive is not entry.alive:
                 self._entries[slot] = replaced(entry, alive=alive)
+        self._judge_at = min(at + seconds for at, seconds in zip(oldest, window_seconds))
         self._board.update(hosts=tuple(self._entries[slot] for slot in sorted(self._entries)))
 
     def _tell(self, before: str, problem: str) -> str:

@@ -284,6 +284,6 @@ class World:
 
 def _record(block: bytes) -> Optional[LeaseRecord]:
     try:
-        return decode(block)
+        return decode(block, "lease")  # as the hosts do: each record is decoded once
     except LeaseFormatError:
         return None
