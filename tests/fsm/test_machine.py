@@ -10,7 +10,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from ha_agent.fsm.effect import EffectKind
+from ha_agent.fsm.better_host import Lead
+from ha_agent.fsm.effect import Effect, EffectKind
+from ha_agent.fsm.guards import Context
 from ha_agent.fsm.machine import Decision, Fsm
 from ha_agent.fsm.memory import Memory, StopReason
 from ha_agent.fsm.observation import (
@@ -25,6 +27,7 @@ from ha_agent.fsm.observation import (
     VmView,
 )
 from ha_agent.fsm.policy import Policy
+from ha_agent.fsm.row import Row, because, hold_back
 from ha_agent.fsm.state import State
 from ha_agent.fsm.table import TABLE
 from tests.fsm.pictures import (
@@ -501,6 +504,155 @@ class TestMemory:
             decision = FSM.step(State.ENGINE_UP, memory, seen(vm, LeaseCondition.OURS), POLICY)
             expected = NOW - 500.0 if vm is VmCondition.UNKNOWN else None
             assert decision.memory.vm_unknown_since == expected
+
+
+def free(_context: Context) -> bool:
+    """always"""
+    return True
+
+
+def one(row: Row, memory: Memory, picture: Observation, state: Optional[State] = None) -> Decision:
+    """Step where there is no other row."""
+    return Fsm((row,)).step(state or row.sources[0], memory, picture, POLICY)
+
+
+class TestRequest:
+    """What is asked for, and what the memory has of it afterwards."""
+
+    def row(self, kind: EffectKind, *, fallback: bool = False) -> Row:
+        return Row((State.ENGINE_START,), None, (free,), "go", effect=kind, fallback=fallback)
+
+    def test_it_is_numbered_and_under_way_from_now(self) -> None:
+        before = Memory(serial=4, was_healthy=True, started_from="d7", start_fault="no bus")
+        decision = one(self.row(EffectKind.TAKE_LEASE), before, seen())
+        effect = Effect(EffectKind.TAKE_LEASE, 5, "go", 7, False)
+        assert decision.effect == effect
+        memory = decision.memory
+        assert (memory.serial, memory.pending, memory.pending_since) == (5, effect, NOW)
+        assert (memory.last_kind, memory.last_at) == (EffectKind.TAKE_LEASE, NOW)
+        assert (memory.was_healthy, memory.started_from, memory.start_fault) == (
+            True,
+            "d7",
+            "no bus",
+        )
+
+    @pytest.mark.parametrize(
+        ("fallback", "fault", "why", "source"),
+        [
+            (False, "", "go", "d1"),
+            (False, "no bus", "go", "d1"),
+            (True, "", "go", "d0"),
+            (True, "no bus", "go (no bus)", "d0"),
+        ],
+    )
+    def test_a_start_is_a_new_run_of_a_definition(
+        self, fallback: bool, fault: str, why: str, source: str
+    ) -> None:
+        view = DefinitionView(available=True, identity="d1", memory_mib=4096, fallback="d0")
+        before = Memory(was_healthy=True, started_from="d7", start_fault=fault)
+        row = self.row(EffectKind.START_VM, fallback=fallback)
+        decision = one(row, before, seen(definition=view))
+        assert decision.effect == Effect(EffectKind.START_VM, 1, why, 7, fallback)
+        memory = decision.memory
+        assert (memory.was_healthy, memory.started_from, memory.start_fault) == (False, source, "")
+
+    @pytest.mark.parametrize(
+        ("kind", "before", "after"),
+        [
+            (EffectKind.SHUTDOWN_VM, False, True),
+            (EffectKind.DESTROY_VM, False, False),
+            (EffectKind.DESTROY_VM, True, True),
+        ],
+    )
+    def test_a_shutdown_is_remembered(self, kind: EffectKind, before: bool, after: bool) -> None:
+        decision = one(self.row(kind), Memory(shutdown_asked=before), seen(VmCondition.UP))
+        assert decision.memory.shutdown_asked is after
+
+    @pytest.mark.parametrize(
+        ("kind", "code", "asked"),
+        [
+            (EffectKind.SHUTDOWN_VM, OutcomeCode.OK, True),
+            (EffectKind.SHUTDOWN_VM, OutcomeCode.FAILED, False),
+            (EffectKind.DESTROY_VM, OutcomeCode.FAILED, True),
+        ],
+    )
+    def test_its_outcome_is_there_for_one_tick(
+        self, kind: EffectKind, code: OutcomeCode, asked: bool
+    ) -> None:
+        before, outcome = settled(Memory(shutdown_asked=True), kind, code)
+        picture = seen(VmCondition.UP, outcomes=(outcome,))
+        nothing = Row((State.START,), None, (free,), "nothing")
+        memory = one(nothing, before, picture, State.ENGINE_STOP).memory
+        assert (memory.settled_effect, memory.settled) == (before.pending, outcome)
+        assert (memory.pending, memory.pending_since) == (None, None)
+        assert memory.shutdown_asked is asked
+        memory = one(nothing, memory, at(picture, NOW + 1.0), State.ENGINE_STOP).memory
+        assert (memory.settled_effect, memory.settled) == (None, None)
+        assert memory.shutdown_asked is asked
+
+
+class TestChange:
+    """What a change of state leaves of the memory, and what time does to it."""
+
+    @pytest.mark.parametrize(
+        ("state", "target", "reason", "asked"),
+        [
+            (State.ENGINE_UP, State.ENGINE_STOP, StopReason.HUNG, False),
+            (State.ENGINE_STOP, State.ENGINE_FORCE_STOP, StopReason.HUNG, True),
+            (State.LOCAL_MAINTENANCE_MIGRATE_VM, State.ENGINE_STOP, StopReason.HUNG, True),
+            (State.ENGINE_STOP, State.LOCAL_MAINTENANCE_MIGRATE_VM, StopReason.HUNG, True),
+            (State.ENGINE_STOP, State.ENGINE_DOWN, None, False),
+            (State.ENGINE_UP, None, StopReason.HUNG, True),
+        ],
+        ids=lambda value: value.value if isinstance(value, State) else None,
+    )
+    def test_a_stop_goes_on_or_begins_or_is_forgotten(
+        self, state: State, target: Optional[State], reason: Optional[StopReason], asked: bool
+    ) -> None:
+        before = Memory(state_since=NOW - 5.0, stop_reason=StopReason.HUNG, shutdown_asked=True)
+        decision = one(Row((state,), target, (free,), "go"), before, seen())
+        assert decision.state is (target or state)
+        assert decision.changed is (target is not None)
+        assert (decision.memory.stop_reason, decision.memory.shutdown_asked) == (reason, asked)
+        assert decision.memory.state_since == (NOW if target else NOW - 5.0)
+
+    def test_the_notes_come_after_that(self) -> None:
+        notes = (because(StopReason.PAUSED), hold_back)
+        row = Row((State.ENGINE_UP,), State.ENGINE_STOP, (free,), "go", notes=notes)
+        memory = one(row, Memory(), seen()).memory
+        assert memory.stop_reason is StopReason.PAUSED
+        assert memory.not_before is not None
+
+    def test_the_first_step_begins_the_time_of_its_state(self) -> None:
+        row = Row((State.START,), State.ENGINE_DOWN, (free,), "go")
+        memory = one(row, Memory(), seen(), State.ENGINE_UP).memory
+        assert memory.state_since == NOW
+
+    def test_a_failure_counts_for_less_than_the_window(self) -> None:
+        window_seconds = POLICY.restart_window_seconds
+        before = Memory(failures=(NOW - window_seconds, NOW - window_seconds + 1.0))
+        row = Row((State.START,), State.ENGINE_DOWN, (free,), "go")
+        memory = one(row, before, seen(), State.ENGINE_UP).memory
+        assert memory.failures == (NOW - window_seconds + 1.0,)
+
+    @pytest.mark.parametrize(
+        ("state", "health", "leads"),
+        [
+            (State.ENGINE_UP, Health.GOOD, True),
+            (State.ENGINE_UP, Health.BAD, False),
+            (State.ENGINE_STARTING, Health.GOOD, False),
+        ],
+    )
+    def test_another_host_may_lead_while_a_healthy_engine_is_up_here(
+        self, state: State, health: Health, leads: bool
+    ) -> None:
+        row = Row((State.START,), State.ENGINE_DOWN, (free,), "go")
+        picture = seen(VmCondition.UP, LeaseCondition.OURS, health=health)
+        picture = dataclasses.replace(picture, peers=(peer(2, score=9000),))
+        memory = one(row, Memory(), picture, state).memory
+        assert memory.lead == (Lead(2, NOW) if leads else Lead())
+        later = at(picture, NOW + POLICY.hysteresis.lead_seconds)
+        assert one(row, memory, later, state).better_host == (2 if leads else None)
 
 
 class TestMigration:
