@@ -190,6 +190,7 @@ def encode_global(block: GlobalBlock) -> bytes:
     return f"maintenance={int(block.maintenance)}".encode().ljust(SLOT_BYTES, b"\0")
 
 
+@functools.lru_cache(maxsize=2)  # it changes a few times a year
 def decode_global(data: bytes) -> Optional[GlobalBlock]:
     """Return what slot 0 says; None when it was never written.
 
