@@ -54,6 +54,13 @@ class TestNaming:
         assert watch.at(99.0, ahead(800)).better_host is None
         assert watch.at(100.0, ahead(800)).better_host == 2
 
+    def test_one_that_dies_meanwhile_leads_no_longer(self) -> None:
+        watch = Watch()
+        watch.at(0.0, ahead(800))
+        assert watch.at(30.0, ahead(800, 3), peer(2, score=2800, alive=False)) == Lead(
+            3, NOW + 30.0
+        )
+
     def test_the_best_is_named_and_of_equals_the_lower_id(self) -> None:
         watch = Watch()
         peers = (ahead(900, 4), ahead(1000, 3), ahead(1000, 5))
