@@ -4,7 +4,7 @@
 Events travel in the reports. A report that fails may have been taken all the same, so each
 event has a serial number, by which the broker knows it again. Serials begin at the boot-time
 clock's milliseconds, so that those of the next run of the agent are higher. While no broker
-takes them the oldest give way, and their number is told.
+takes them the oldest give way, and the first of the others tells how many.
 
 Values in and out; the cycle brings the times and sends the report.
 """
@@ -12,12 +12,14 @@ Values in and out; the cycle brings the times and sends the report.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Optional
 
 from ha_agent.broker.snapshot import EventEntry
 from ha_agent.fsm.effect import Effect, EffectKind
 from ha_agent.fsm.guards import RUNNING
 from ha_agent.fsm.machine import Step
-from ha_agent.fsm.observation import Outcome, OutcomeCode
+from ha_agent.fsm.observation import Outcome, OutcomeCode, VmCondition
 from ha_agent.fsm.state import State
 from ha_agent.instant import Instant, WallTime
 
@@ -30,6 +32,8 @@ _DOING = {
     EffectKind.SHUTDOWN_VM: ("shut the engine VM down", "Shutting the engine VM down"),
     EffectKind.DESTROY_VM: ("end the engine VM by force", "Ending the engine VM by force"),
 }
+# The same call to VDSM, which keeps a VM that has ended until it is told to forget it.
+_FORGET = ("have VDSM forget the ended engine VM", "Forgetting the ended engine VM")
 
 
 class AgentEvents:
@@ -40,11 +44,17 @@ class AgentEvents:
         self._waiting: list[EventEntry] = []
         self._dropped = 0
         self._vm_told = False
+        self._forgets: Optional[Effect] = None
 
     @property
     def waiting(self) -> tuple[EventEntry, ...]:
         """The events that the next report is to carry, oldest first."""
-        return tuple(self._waiting)
+        if not self._dropped or not self._waiting:
+            return tuple(self._waiting)
+        first, *rest = self._waiting
+        lost = f"{self._dropped} events before this one are lost, as no broker took them."
+        values = {**first.values, "dropped_before": str(self._dropped)}
+        return (replace(first, text=f"{first.text} {lost}", values=values), *rest)
 
     def decided(self, step: Step, at: WallTime) -> None:
         """Tell of an edge that changed the state or asked for something; for every step."""
@@ -70,6 +80,8 @@ class AgentEvents:
                 self._vm_told = True
             self._tell("state", text, at, values)
         if decision.effect is not None:
+            if step.observation.vm.condition is VmCondition.DOWN:
+                self._forgets = decision.effect
             self._asked(decision.effect, at)
 
     def ended(self, effect: Effect, outcome: Outcome, at: WallTime) -> None:
@@ -83,13 +95,20 @@ class AgentEvents:
         }
         word = words.get(outcome.code, outcome.code.value)
         values = {"effect": effect.kind.value, "code": outcome.code.value}
-        text = f"{_DOING[effect.kind][1]}: {word}{detail}."
+        text = f"{self._doing(effect)[1]}: {word}{detail}."
         self._tell("outcome", text, at, values)
 
     def taken(self, events: Sequence[EventEntry]) -> None:
         """Forget the events that a report carried to the broker."""
         serials = {event.serial for event in events}
+        if self._waiting and self._waiting[0].serial in serials:
+            self._dropped = 0
         self._waiting = [event for event in self._waiting if event.serial not in serials]
+
+    def _doing(self, effect: Effect) -> tuple[str, str]:
+        if effect.kind is EffectKind.DESTROY_VM and effect == self._forgets:
+            return _FORGET
+        return _DOING[effect.kind]
 
     def _asked(self, effect: Effect, at: WallTime) -> None:
         how = ""
@@ -97,7 +116,7 @@ class AgentEvents:
         if effect.fallback:
             how = " from the last definition with which the engine became healthy"
             values["fallback"] = "yes"
-        text = f"The agent asks to {_DOING[effect.kind][0]}{how}, because: {effect.why}."
+        text = f"The agent asks to {self._doing(effect)[0]}{how}, because: {effect.why}."
         self._tell("effect", text, at, values)
 
     def _tell(self, kind: str, text: str, at: WallTime, values: dict[str, str]) -> None:
@@ -105,7 +124,6 @@ class AgentEvents:
         if len(self._waiting) >= _KEPT:
             del self._waiting[0]
             self._dropped += 1
-            values = {**values, "dropped_before": str(self._dropped)}
         self._waiting.append(
             EventEntry(
                 kind, text, at_unix_seconds=at.unix_seconds, serial=self._serial, values=values

@@ -139,14 +139,15 @@ def add_timeout(parser: argparse.ArgumentParser, default_seconds: float) -> None
     """Add --timeout, which bounds the whole question."""
     parser.add_argument(
         "--timeout",
-        type=_seconds,
+        type=seconds,
         default=default_seconds,
         metavar="SECONDS",
         help="give up after this (default %(default)g)",
     )
 
 
-def _seconds(text: str) -> float:
+def seconds(text: str) -> float:
+    """Return a number of seconds of the command line, for argparse."""
     try:
         value = float(text)
     except ValueError:

@@ -8,7 +8,7 @@ from typing import Callable
 
 from ha_agent.broker.rpc_call import NowClock
 from ha_agent.broker.snapshot import Snapshot, from_wire
-from ha_agent.cli_command import DONE, Command, fail
+from ha_agent.cli_command import DONE, Command, fail, seconds
 from ha_agent.cli_ovf import printable
 from ha_agent.clock import SystemClock
 from ha_agent.errors import EnvironmentFault
@@ -32,7 +32,7 @@ def add_wait(
     )
     parser.add_argument(
         "--within",
-        type=float,
+        type=seconds,
         default=within_seconds,
         metavar="SECONDS",
         help="give up waiting after this (default %(default)g); what was ordered stays ordered",
@@ -47,6 +47,16 @@ def read_status(command: Command) -> Snapshot:
 def follow(command: Command, judge: Callable[[Snapshot], Progress]) -> int:
     """Print what `judge` says whenever it says something new, until it is done, has failed or
     --within is over. A broker that does not answer is asked again till then."""
+    try:
+        return _followed(command, judge)
+    except KeyboardInterrupt:
+        told = (
+            "interrupted; what was ordered stays ordered, and `ha-agent status` tells how it goes"
+        )
+        return fail(command.arguments, "interrupted", told)
+
+
+def _followed(command: Command, judge: Callable[[Snapshot], Progress]) -> int:
     clock = SystemClock()
     limit_seconds = command.arguments.within
     ends_at = clock.now() + limit_seconds

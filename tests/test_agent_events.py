@@ -107,8 +107,12 @@ def test_without_a_broker_the_oldest_give_way_and_are_counted(events: AgentEvent
     for serial in range(500):
         events.ended(TAKE, Outcome(serial, OutcomeCode.OK, str(serial)), AT)
     assert len(events.waiting) == 200
-    assert events.waiting[-1].text.endswith("499.")
-    assert events.waiting[-1].values["dropped_before"] == "300"
+    first, *_, last = events.waiting
+    assert last.text.endswith("499.")
+    assert first.text.endswith("300. 300 events before this one are lost, as no broker took them.")
+    assert first.values["dropped_before"] == "300"
+    events.taken((first,))
+    assert "lost" not in events.waiting[0].text
 
 
 def test_where_the_vm_came_from_nothing_is_marked_once(events: AgentEvents) -> None:
@@ -126,6 +130,17 @@ def test_a_vm_that_a_new_agent_finds_did_not_come_now(events: AgentEvents) -> No
     events.decided(step(State.START, up), AT)
     events.decided(step(State.ENGINE_STARTING, up), AT)
     assert [event.values.get("vm") for event in events.waiting] == [None, None]
+
+
+def test_the_record_of_a_vm_that_has_ended_is_not_ended_by_force(events: AgentEvents) -> None:
+    for condition, word in ((V.DOWN, "forget"), (V.UP, "by force")):
+        taken = step(State.ENGINE_STOP, seen(condition, L.OURS))
+        effect = Effect(EffectKind.DESTROY_VM, 5 if condition is V.DOWN else 6, "x")
+        events.decided(replace(taken, decision=replace(taken.decision, effect=effect)), AT)
+        events.ended(effect, Outcome(1, OutcomeCode.OK), AT)
+        asked, ended = events.waiting[-2:]
+        assert word in asked.text
+        assert word in ended.text.lower().replace("forgetting", "forget")
 
 
 @pytest.mark.parametrize("kind", EffectKind)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import pty
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -80,6 +81,31 @@ def test_a_wait_has_an_end(folder: Path, broker: FakeBroker) -> None:
     done = ha_agent(folder, "cluster", "shutdown", "--yes", "--within", "0.1")
     assert done.returncode == 1
     assert "not done within 0.1 s: waits for h2 to take notice" in done.stderr
+
+
+@pytest.mark.parametrize("within", ["nan", "inf", "0", "-3", "soon"])
+def test_a_wait_without_an_end_is_refused(folder: Path, broker: FakeBroker, within: str) -> None:
+    done = ha_agent(folder, "cluster", "resume", f"--within={within}")
+    assert done.returncode == 2
+    assert broker.asked == []
+
+
+def test_an_interrupted_wait_says_what_stays(folder: Path, broker: FakeBroker) -> None:
+    play(broker, PICTURE)
+    config = ("--config", str(folder / "ha-agent.conf"))
+    with subprocess.Popen(
+        [sys.executable, "-m", "ha_agent.cli", *config, "cluster", "shutdown", "--yes"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        while "waits for" not in process.stdout.readline():
+            pass
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert "what was ordered stays ordered" in said
 
 
 def test_an_order_that_somebody_takes_back_ends_the_wait(folder: Path, broker: FakeBroker) -> None:
