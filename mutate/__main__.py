@@ -29,7 +29,7 @@ WANTED_SHARE = 0.95
 _PROGRESS_SECONDS = 15.0
 # A mutant may take this many times what the tests take without one, and some seconds more.
 _TIMES_BASELINE = 4.0
-_SECONDS_MORE = 20.0
+_SECONDS_MORE = 8.0
 # Of the clock: others may have the processor for most of the time.
 _WALL_TIMES_CPU = 5.0
 _BASELINE_CPU_SECONDS = 1800.0

@@ -568,6 +568,13 @@ class TestRequest:
         decision = one(self.row(kind), Memory(shutdown_asked=before), seen(VmCondition.UP))
         assert decision.memory.shutdown_asked is after
 
+    def test_only_a_row_that_asks_for_something_waits_for_what_is_under_way(self) -> None:
+        memory, _outcome = settled(Memory(), EffectKind.START_VM, OutcomeCode.OK)
+        asks = self.row(EffectKind.DESTROY_VM)
+        asks_nothing = dataclasses.replace(asks, effect=None)
+        assert one(asks, memory, seen()).row is None
+        assert one(asks_nothing, memory, seen()).row is asks_nothing
+
     @pytest.mark.parametrize(
         ("kind", "code", "asked"),
         [
