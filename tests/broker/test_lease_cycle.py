@@ -472,6 +472,15 @@ async def test_an_orderly_stop_disarms_and_the_next_start_adopts() -> None:
 
 
 @virtual
+async def test_an_orderly_stop_disarms_while_a_renewal_is_under_way() -> None:
+    alpha = await owner(Disk())
+    alpha.weather.hang = "there"
+    await asyncio.sleep(3.5)  # the one at 3 s may well succeed
+    await alpha.keeper.stop()
+    assert alpha.fence.deadline is None
+
+
+@virtual
 async def test_an_orderly_stop_while_renewals_fail_does_not_call_off_the_fence() -> None:
     alpha = await owner(Disk())
     alpha.weather.hang = "there"
