@@ -42,6 +42,9 @@ FORMAT = 1
 # A picture of 2000 hosts is some 400 KiB; nothing honest comes near this.
 MAX_RECORD_BYTES = 1 << 20
 
+# The year 5138.
+_MAX_SECONDS = 1e11
+
 T = TypeVar("T")
 
 
@@ -95,7 +98,9 @@ def decode(data: bytes, *, where: str) -> Record:
         found = f"{value.get('format')!r:.20}"
         raise BadInput(f"format {found}; this version reads format {FORMAT}", where=where)
     notes: list[str] = []
-    decided = value.get("decision")
+    at, decided = value.get("at"), value.get("decision")
+    if not isinstance(at, (int, float)) or not 0 <= at <= _MAX_SECONDS:
+        raise BadInput(f"{at!r:.60} is no time of the calendar", where=f"{where}.at")
     if not isinstance(decided, dict) or not isinstance(decided.get("memory"), dict):
         raise BadInput("expected a map with a map", where=f"{where}.decision")
 

@@ -39,6 +39,7 @@ TORN_END = "a record was not written to its end"
 _NAMES = ("0.ring", "1.ring")
 _MAGIC = b"HADECIS1"
 _HEAD = struct.Struct("<8sQ")
+_MAX_SEQUENCE = (1 << 63) - 1
 _FRAME = struct.Struct("<II")
 
 
@@ -58,7 +59,7 @@ def parse_segment(data: bytes, *, where: str) -> Segment:
     if len(data) < _HEAD.size:
         raise BadInput("too short for a file of decisions", where=where)
     magic, sequence = _HEAD.unpack_from(data)
-    if magic != _MAGIC:
+    if magic != _MAGIC or sequence > _MAX_SEQUENCE:
         raise BadInput("no file of decisions: it does not begin as one", where=where)
     records: list[bytes] = []
     at = _HEAD.size

@@ -106,6 +106,12 @@ def test_rubbish_is_bad_input(data: bytes) -> None:
         decode(data, where="x")
 
 
+@pytest.mark.parametrize("at", [1e17, -1.0, float("nan"), None])
+def test_a_time_without_a_place_in_the_calendar_is_bad_input(at: Any) -> None:
+    with pytest.raises(BadInput, match="no time of the calendar"):
+        decode(msgpack.packb({**as_map(), "at": at}), where="x")
+
+
 def test_a_cut_record_is_bad_input() -> None:
     data = encode(SAMPLE, AT, "1.0")
     for length in range(0, len(data), 97):

@@ -119,6 +119,14 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     assert kept(tmp_path) == [b"anew"]
 
 
+def test_a_segment_with_the_last_number_is_written_anew(tmp_path: Path) -> None:
+    (tmp_path / "0.ring").write_bytes(b"HADECIS1" + b"\xff" * 8)
+    ring = DecisionRing(tmp_path, segment_bytes=20)
+    for _ in range(3):
+        ring.append(b"record")
+    assert kept(tmp_path)[-1] == b"record"
+
+
 def test_the_recorder_keeps_steps(tmp_path: Path) -> None:
     recorder = Recorder(DecisionRing(tmp_path))
     recorder.start()

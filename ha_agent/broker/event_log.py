@@ -43,6 +43,9 @@ FILE_BYTES = 1 << 20
 _LONGEST_TEXT = 1000
 _LONGEST_KEY = 50
 _LONGEST_LINE_BYTES = 16 * 1024
+# What can be sent on, and has a place in the calendar.
+_MAX_NUMBER = (1 << 53) - 1
+_MAX_SECONDS = 1e11
 
 KINDS = {
     "agent": "this host's agent started, fell silent, or came back",
@@ -195,6 +198,8 @@ def _read_line(line: bytes, where: str) -> Optional[EventEntry]:
     if len(line) > _LONGEST_LINE_BYTES:
         return None
     try:
-        return from_wire(EventEntry, json.loads(line), where=where)
-    except (ValueError, RecursionError, BadInput):
+        event = from_wire(EventEntry, json.loads(line), where=where)
+    except (ValueError, OverflowError, RecursionError, BadInput):
         return None
+    sound = 0 < event.number <= _MAX_NUMBER and 0 <= event.serial <= _MAX_NUMBER
+    return event if sound and 0 <= event.at_unix_seconds <= _MAX_SECONDS else None

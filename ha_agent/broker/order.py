@@ -45,7 +45,8 @@ _MAX_LINE = 4096
 # A block has 3584 bytes of lines, and one character of a reason may take 12 of them.
 _WRITTEN_BYTES = 1500
 MAX_NUMBER = (1 << 53) - 1
-_MAX_SECONDS = 1e12
+# The year 5138: the calendar of Python, and of others, ends at 9999.
+_MAX_SECONDS = 1e11
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -140,3 +141,24 @@ async def test_waiting_ends_with_the_next_event(tmp_path: Path) -> None:
     await asyncio.sleep(0)
     log.wake()
     await waiting
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"number": 1 << 70},
+        {"number": 0},
+        {"serial": 1 << 70},
+        {"at_unix_seconds": 1e17},
+        {"at_unix_seconds": 10**400},
+        {"at_unix_seconds": -1e18},
+    ],
+)
+def test_a_line_that_nobody_could_be_told_is_passed_over(
+    tmp_path: Path, odd: dict[str, float]
+) -> None:
+    line = {"kind": "lease", "text": "x", "at_unix_seconds": 1.0, "number": 5, "serial": 0}
+    text = f"{json.dumps({**line, **odd})}\n{json.dumps(line)}\n"
+    (tmp_path / "events.jsonl").write_text(text)
+    events, unreadable = read_events(tmp_path)
+    assert ([event.number for event in events], unreadable) == ([5], 1)

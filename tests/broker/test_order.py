@@ -15,7 +15,7 @@ from ha_agent.broker.block_codec import decode as decode_block
 from ha_agent.broker.block_codec import encode as encode_block
 from ha_agent.broker.order import Order, decode, encode, newest, shutdown_waits
 from ha_agent.broker.snapshot import HostEntry, Snapshot
-from ha_agent.instant import Instant
+from ha_agent.instant import Instant, WallTime
 
 FULL = Order(
     number=7,
@@ -170,3 +170,14 @@ def test_who_clears_for_a_setter_that_is_gone() -> None:
     ours = [host(4), host(3), host(2, alive=False), host(1, predecessor=True)]
     assert orders.clearing_host(ours) == 3
     assert orders.clearing_host(ours[2:]) is None
+
+
+@pytest.mark.parametrize("at", [1e11 + 1, 1e12, -1])
+def test_a_time_without_a_place_in_the_calendar_is_no_order(at: float) -> None:
+    text = json.dumps({"number": 7, "what": "maintenance", "at": at})
+    assert decode(text, host_id=1, host_name="h1") is None
+    text = json.dumps({"number": 7, "what": "maintenance", "at": 1e11, "until": at, "left": 5})
+    order = decode(text, host_id=1, host_name="h1")
+    assert order is not None
+    assert order.until_unix_seconds is None
+    WallTime(order.at_unix_seconds).local()
