@@ -19,7 +19,7 @@ from ha_agent.broker.lease import (
     encode,
     initial_record,
 )
-from ha_agent.broker.lease_cycle import LeaseKeeper
+from ha_agent.broker.lease_cycle import LeaseKeeper, LeaseResult
 from ha_agent.broker.snapshot import LeaseEntry
 from ha_agent.errors import EnvironmentFault
 from tests.broker.lease_world import (
@@ -44,12 +44,13 @@ class Switch(Weather):
         self.hang = ""
         self.fail = ""
         self.calls = 0
+        self.fault: Exception = EnvironmentFault("EIO")
         self._go_on = asyncio.Event()
 
     async def travel(self, what: str) -> None:
         self.calls += what == "there"
         if self.fail == what:
-            raise EnvironmentFault("EIO")
+            raise self.fault
         if self.hang == what:
             await self._go_on.wait()
 
@@ -276,6 +277,51 @@ async def test_a_release_in_doubt_is_one_way_and_is_finished_later() -> None:
     assert await until(lambda: decode(disk.block).state == "free") < 6.0
     assert not alpha.fence.armed()
     assert not alpha.view.ours
+
+
+@virtual
+async def test_what_was_asked_for_is_told_at_once() -> None:
+    disk = Disk()
+    alpha = await owner(disk)
+    assert alpha.changes[-1].ours
+    assert await alpha.keeper.release("moves") == LeaseResult(True, "released epoch 1")
+    assert (alpha.changes[-1].ours, alpha.changes[-1].state) == (False, "free")
+    assert (await alpha.keeper.acquire(1)).ok
+    alpha.weather.fail = "there"
+    assert await alpha.keeper.release("moves") == LeaseResult(False, "EIO")
+    assert not alpha.changes[-1].ours
+
+
+@virtual
+async def test_a_lease_of_another_host_is_not_ours_to_release() -> None:
+    disk = Disk()
+    alpha, beta = await owner(disk), Side(disk, BETA)
+    await asyncio.sleep(1.0)
+    left = disk.block
+    assert await beta.keeper.release("moves") == LeaseResult(True, "was not ours")
+    assert disk.block == left
+    assert alpha.view.ours
+
+
+@virtual
+async def test_a_release_in_doubt_says_nothing_of_a_later_lease() -> None:
+    """One that runs out has an end that nobody confirmed: it must never be written free."""
+    disk = Disk()
+    alpha = await owner(disk)
+    alpha.weather.hang = "there"
+    assert not (await alpha.keeper.release("moves")).ok
+    free = decode(disk.block).released("somebody else did it")
+    disk.write(encode(free.taken(BETA, 1, "taken")))
+    alpha.weather.mend()
+    await asyncio.sleep(2.0)
+    disk.write(encode(decode(disk.block).released("moves")))
+    await until(lambda: alpha.view.state == "free")
+    assert (await alpha.keeper.acquire(alpha.view.epoch)).ok
+    alpha.weather.fail = "there"
+    await until(lambda: not alpha.view.ours)
+    alpha.weather.mend()
+    await until(lambda: alpha.view.state == "expired")
+    assert decode(disk.block).state == "held"
 
 
 @virtual
@@ -592,6 +638,17 @@ async def test_failing_storage_is_not_asked_without_pause() -> None:
 
 
 @virtual
+async def test_a_fault_of_the_program_is_said_and_survived() -> None:
+    alpha = Side(Disk(), ALPHA)
+    alpha.weather.fail, alpha.weather.fault = "there", RuntimeError("never expected")
+    await asyncio.sleep(10.0)
+    assert "see the log" in alpha.view.detail
+    assert alpha.weather.calls < 40
+    alpha.weather.mend()
+    await until(lambda: alpha.view.state == "free")
+
+
+@virtual
 async def test_a_read_that_fails_does_not_expire_a_lease() -> None:
     disk = Disk(encode(LeaseRecord("held", 1, "alpha", "inst-a", VM, 3, 9, "")))
     beta = Side(disk, BETA)
@@ -623,6 +680,7 @@ async def test_a_keeper_that_was_stopped_writes_no_more() -> None:
     disk = Disk()
     alpha = await owner(disk)
     await alpha.keeper.stop()
+    assert "lease keeper" not in {task.get_name() for task in asyncio.all_tasks()}
     left = disk.block
     await asyncio.sleep(30.0)
     assert disk.block == left
