@@ -251,6 +251,10 @@ class StatusMonitor:
             changed_at = read_at
         self._raw[slot] = content
         entry, order = host_entry(content, changed_at=changed_at, alive=alive)
+        if changed_at is None and entry.predecessor and entry.engine_status.get("vm") == "up":
+            # It takes no lease of ours, so its block is all that tells where the VM runs: as its
+            # own peers do, believe it until it has been silent for its whole minute.
+            entry = replaced(entry, changed_at=read_at)
         self._entries[slot] = entry
         self._orders.pop(slot, None)
         if order is not None:

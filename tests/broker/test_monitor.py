@@ -274,6 +274,21 @@ class TestWhoLives:
         await world.look(0.1)
         assert world.alive == []
 
+    async def test_a_predecessor_that_says_it_has_the_vm_is_believed_at_first(
+        self, world: World
+    ) -> None:
+        """A host of ours that boots must not start the VM because it has seen nobody live yet."""
+        up = {"vm": "up", "health": "good", "detail": "Up"}
+        world.blocks.slots[2] = encode(dataclasses.replace(block_of(2), engine_status=up))
+        down = {"vm": "down", "health": "bad", "detail": "Down"}
+        world.blocks.slots[3] = encode(dataclasses.replace(block_of(3), engine_status=down))
+        world.put(dataclasses.replace(block_of(4), engine_status=up))
+        await world.first_look()
+        await world.look()
+        assert world.alive == [2]
+        await world.look(60.0)
+        assert world.alive == []
+
     async def test_new_lines_are_read_but_are_no_sign_of_life(self, world: World) -> None:
         world.put(block_of(2))
         await world.first_look()
