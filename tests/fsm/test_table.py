@@ -31,6 +31,7 @@ from ha_agent.fsm.state import State
 from ha_agent.fsm.table import TABLE
 from tests.fsm.pictures import (
     NOW,
+    ended,
     failed,
     lease,
     observations,
@@ -298,6 +299,149 @@ class TestGuards:
                         waits = kind is row.effect and age_seconds < pause_seconds
                         stand = (memory, case.picture)
                         assert fires(row, state, stand) is not waits
+
+
+LONG_AGO = NOW - 1000.0
+THERE = (peer(),)
+TAKE_FAILED = ended(
+    EffectKind.TAKE_LEASE, OutcomeCode.FAILED, seen(lease_is=LeaseCondition.EXPIRED)
+)
+START_FAILED = ended(EffectKind.START_VM, OutcomeCode.FAILED, seen(VmCondition.DOWN))
+
+# Pictures in which two rows may fire, and the words of the one that has to.
+FIRST: dict[str, tuple[State, Observation, Memory]] = {
+    "the agent is stopping; the VM is left alone": (
+        State.ENGINE_UP,
+        seen(VmCondition.UP, global_maintenance=True, stop_requested=True),
+        Memory(),
+    ),
+    "the VM came here while the lease was being given up": (
+        State.ENGINE_STOP,
+        seen(VmCondition.UP, LeaseCondition.EXPIRED),
+        Memory(stop_reason=StopReason.MIGRATED),
+    ),
+    "our lease has expired: the guard should have ended the VM, and others may start it now": (
+        State.ENGINE_UP,
+        seen(VmCondition.UP, LeaseCondition.EXPIRED, local_maintenance=True),
+        Memory(),
+    ),
+    "VDSM does not answer, so nothing is known of the VM here": (
+        State.ENGINE_UNEXPECTEDLY_DOWN,
+        seen(VmCondition.UNKNOWN, LeaseCondition.HELD),
+        Memory(state_since=LONG_AGO),
+    ),
+    "local maintenance before the VM was started: give the lease up": (
+        State.ENGINE_START,
+        dataclasses.replace(TAKE_FAILED[0], local_maintenance=True),
+        TAKE_FAILED[1],
+    ),
+    "the cluster is being shut down, and all other VMs are: the engine VM is the last": (
+        State.GLOBAL_MAINTENANCE,
+        seen(
+            VmCondition.UP,
+            LeaseCondition.EXPIRED,
+            global_maintenance=True,
+            shutdown=ShutdownView(True, True),
+        ),
+        Memory(),
+    ),
+    "the VM appeared here in spite of local maintenance": (
+        State.LOCAL_MAINTENANCE,
+        seen(VmCondition.UP),
+        Memory(),
+    ),
+    "local maintenance is over": (
+        State.LOCAL_MAINTENANCE,
+        seen(lease_is=LeaseCondition.OURS),
+        Memory(),
+    ),
+    "local maintenance is over; the VM stays": (
+        State.LOCAL_MAINTENANCE_MIGRATE_VM,
+        seen(VmCondition.UP, LeaseCondition.OURS, health=Health.BAD, peers=THERE),
+        Memory(stop_reason=StopReason.MAINTENANCE),
+    ),
+    "the VM appeared here": (
+        State.ENGINE_UNEXPECTEDLY_DOWN,
+        seen(VmCondition.UP, LeaseCondition.EXPIRED),
+        Memory(state_since=LONG_AGO),
+    ),
+    "the VM is migrating here": (
+        State.ENGINE_UNEXPECTEDLY_DOWN,
+        seen(VmCondition.MIGRATING_HERE),
+        Memory(state_since=LONG_AGO),
+    ),
+    "the lease is ours, but this host can't run the VM: give it up": (
+        State.ENGINE_UNEXPECTEDLY_DOWN,
+        seen(lease_is=LeaseCondition.OURS),
+        failed(5, state_since=LONG_AGO),
+    ),
+    "other hosts had their turn": (
+        State.ENGINE_UNEXPECTEDLY_DOWN,
+        seen(lease_is=LeaseCondition.HELD),
+        Memory(state_since=LONG_AGO),
+    ),
+    "the VM appeared here before we started it": (
+        State.ENGINE_START,
+        dataclasses.replace(TAKE_FAILED[0], vm=VmView(VmCondition.UP)),
+        TAKE_FAILED[1],
+    ),
+    "another host holds the VM lease: stand back": (
+        State.ENGINE_START,
+        *ended(
+            EffectKind.START_VM,
+            OutcomeCode.LEASE_HELD_ELSEWHERE,
+            seen(VmCondition.DOWN, LeaseCondition.OURS),
+        ),
+    ),
+    "the start failed too often: leave the VM to other hosts": (
+        State.ENGINE_START,
+        START_FAILED[0],
+        dataclasses.replace(START_FAILED[1], failures=failed(5).failures),
+    ),
+    "the lease is not ours": (
+        State.ENGINE_START,
+        seen(lease_is=LeaseCondition.HELD, definition=DefinitionView()),
+        Memory(),
+    ),
+    "this host can't start the VM now: give the lease up": (
+        State.ENGINE_START,
+        seen(VmCondition.DOWN, LeaseCondition.OURS, definition=DefinitionView()),
+        Memory(state_since=LONG_AGO),
+    ),
+    "the VM runs here, and with it the VM lease, so nobody else can start it: take the lease "
+    "again when it is free": (
+        State.ENGINE_UP,
+        seen(VmCondition.MIGRATING_AWAY),
+        Memory(),
+    ),
+    "the VM is migrating away": (
+        State.ENGINE_STARTING,
+        seen(VmCondition.MIGRATING_AWAY, LeaseCondition.OURS, health=Health.GOOD),
+        Memory(),
+    ),
+    "the engine did not become healthy in time": (
+        State.ENGINE_STARTING,
+        seen(VmCondition.PAUSED, LeaseCondition.OURS, health=Health.BAD),
+        Memory(state_since=LONG_AGO, running_since=LONG_AGO, paused_since=LONG_AGO),
+    ),
+    "the VM is paused, and can't shut down in order": (
+        State.ENGINE_STOP,
+        seen(VmCondition.PAUSED, LeaseCondition.OURS),
+        Memory(state_since=LONG_AGO, stop_reason=StopReason.START_TIMEOUT),
+    ),
+}
+
+
+@pytest.mark.parametrize("why", list(FIRST))
+def test_which_of_two_rows_comes_first(why: str) -> None:
+    state, picture, memory = FIRST[why]
+    may_fire = [
+        row for row in TABLE if state in row.sources and fires(row, state, (memory, picture))
+    ]
+    assert len(may_fire) > 1, "an order is shown by two rows"
+    decision = FSM.step(state, memory, picture, POLICY)
+    assert decision.row is not None
+    assert decision.row.why == why
 
 
 class TestShape:
