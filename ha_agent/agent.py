@@ -210,11 +210,12 @@ class Agent:
         silent = False
         while True:
             self._look_again.clear()
+            asked_at = self._clock.now()
             vm = await self._hypervisor.look()
             if (vm.condition is VmCondition.UNKNOWN) is not silent:
                 silent = not silent
                 log.warning("%s", vm.detail if silent else f"VDSM answers: the VM is {vm.detail}")
-            self.cycle.on_vm(vm)
+            self.cycle.on_vm(vm, asked_at)
             settled = vm.condition in (VmCondition.ABSENT, VmCondition.DOWN, VmCondition.UP)
             await wait_for_event(
                 self._look_again,

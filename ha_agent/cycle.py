@@ -95,6 +95,7 @@ class Cycle:
         self._inputs = observe.Inputs()
         self._vm_at: Optional[Instant] = None
         self._vm_unknown_since: Optional[Instant] = None
+        self._acted_at: Optional[Instant] = None
         self._outcomes: list[Outcome] = []
         self._effect_task: Optional[asyncio.Task[None]] = None
         self._publisher = Publisher(
@@ -120,9 +121,15 @@ class Cycle:
         self._inputs = replaced(self._inputs, snapshot=snapshot, hosts=hosts)
         self._heard()
 
-    def on_vm(self, vm: VmView) -> None:
-        """Take a look at the VM. UNKNOWN counts only when it has lasted (see CycleTimes)."""
+    def on_vm(self, vm: VmView, asked_at: Optional[Instant] = None) -> None:
+        """Take a look at the VM. UNKNOWN counts only when it has lasted (see CycleTimes).
+
+        One that was asked for before the last effect began, which has ended with a look of its
+        own, is left out: VDSM may answer late, with what that effect has changed since.
+        """
         now = self._clock.now()
+        if asked_at is not None and self._acted_at is not None and asked_at < self._acted_at:
+            return
         if vm.condition is VmCondition.UNKNOWN:
             self._vm_unknown_since = self._vm_unknown_since or now
         else:
@@ -316,6 +323,7 @@ class Cycle:
             log.info("%s: %s%s", decision.state.value, decision.row.why, effect, extra=extra)
 
     async def _perform(self, effect: Effect) -> None:
+        begun = self._clock.now()
         performed = await self._performer.perform(effect)
         self._events.ended(effect, performed.outcome, self._clock.wall())
         if performed.snapshot is not None:
@@ -324,6 +332,8 @@ class Cycle:
             if performed.vm.condition is VmCondition.UNKNOWN:
                 # What was seen before the effect is no longer true, whatever the grace.
                 self._inputs = dataclasses.replace(self._inputs, vm=None)
+            else:
+                self._acted_at = begun
             self.on_vm(performed.vm)
         self._outcomes.append(performed.outcome)
         self._heard()

@@ -194,6 +194,24 @@ class TestAnswers:
         await world.tick()
         assert world.cycle.next_due_seconds == pytest.approx(3.0)
 
+    async def test_a_look_from_before_an_effect_is_not_taken_after_it(self, world: World) -> None:
+        """VDSM may answer it late, with the Down record that was cleared for the start: to act on
+        that would end the VM that runs by now."""
+        asked_at = world.clock.now()
+        down = VmView(VmCondition.DOWN, VmExit.CRASHED, "Down")
+        world.hypervisor.view = down
+        world.see(down, lease=world.ours())
+        effects = []
+        for _ in range(10):
+            decision = await world.tick(2.5)
+            effects += [decision.effect.kind] if decision.effect is not None else []
+            world.see(None, lease=world.ours())
+        assert effects == [EffectKind.DESTROY_VM, EffectKind.START_VM]
+        world.cycle.on_vm(down, asked_at)
+        assert (await world.tick()).state is State.ENGINE_STARTING
+        world.cycle.on_vm(down, world.clock.now())
+        assert (await world.tick()).state is State.ENGINE_START
+
     async def test_a_picture_older_than_the_one_at_hand_is_left_out(self, world: World) -> None:
         old = world.picture(global_maintenance=True)
         world.clock.time = world.clock.time + 0.1

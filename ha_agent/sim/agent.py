@@ -131,8 +131,9 @@ class SimAgent:
     async def _follow_vm(self) -> None:
         while True:
             self._look_again.clear()
+            asked_at = self.host.clock.now()
             vm = await self._hypervisor.look()
-            self.cycle.on_vm(vm)
+            self.cycle.on_vm(vm, asked_at)
             settled = vm.condition in (VmCondition.ABSENT, VmCondition.DOWN, VmCondition.UP)
             await self._look_again.wait(_VDSM_POLL_SECONDS if settled else _RESTLESS_POLL_SECONDS)
 
