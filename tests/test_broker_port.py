@@ -122,6 +122,7 @@ class RealBroker:
             vm_uuid=VM,
             domain_uuid=DOMAIN,
             judge=judge,
+            proven_by_blocks=lambda: set(),
             on_change=lambda: None,
         )
         self.definition = DefinitionKeeper(

@@ -10,6 +10,7 @@ unknown, so that a block of any age and of the predecessor is read:
     order             the order that was given on this host (order.py)
     order_seen        number of the newest order in force that the host has taken notice of
     other_vms         how many VMs run there besides the engine VM
+    proven            identity of the definition that the engine became healthy with there last
     maintenance_note  who put it into local maintenance, since when, until when, why
 """
 
@@ -29,6 +30,7 @@ from ha_agent.values import replaced
 AGENT = "ha-agent"
 # What a peer says it has; nothing absurd is believed.
 _COUNT = re.compile(r"0|[1-9][0-9]{0,15}")
+_IDENTITY = re.compile(r"[0-9a-f]{12}")
 _MOST = {"memory_mib": 9_999_999_999, "cpu_threads": 9_999_999_999, "other_vms": 999_999}
 
 
@@ -70,6 +72,7 @@ def _read(block: StatusBlock) -> tuple[HostEntry, Optional[Order]]:
         predecessor=not ours,
         order_seen=_count(lines, "order_seen") or 0,
         other_vms=_count(lines, "other_vms"),
+        proven=_identity(lines, "proven"),
         maintenance_note=lines.get("maintenance_note", ""),
     )
     line = lines.get(orders.KEY, "")
@@ -82,6 +85,11 @@ def _count(lines: Mapping[str, str], key: str) -> Optional[int]:
         return None
     value = int(text)
     return value if value <= _MOST.get(key, value) else None
+
+
+def _identity(lines: Mapping[str, str], key: str) -> str:
+    text = lines.get(key, "")
+    return text if _IDENTITY.fullmatch(text) else ""
 
 
 def _sendable(text: str) -> str:

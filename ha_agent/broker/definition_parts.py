@@ -76,6 +76,7 @@ class DefinitionParts:
             vm_uuid=config.engine.vm_uuid,
             domain_uuid=self._domain_uuid,
             judge=self._judge,
+            proven_by_blocks=lambda: {host.proven for host in picture().hosts},
             on_change=self._tell,
         )
         self.capacity = CapacityKeeper(vdsm.host_capabilities)

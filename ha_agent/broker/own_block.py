@@ -68,6 +68,7 @@ class OwnLines:
     left_seconds: Callable[[], Optional[float]] = lambda: None
     order_seen: int = 0
     other_vms: Optional[int] = None
+    proven: Callable[[], str] = lambda: ""
     maintenance_note: str = ""
 
     def lines(self) -> dict[str, str]:
@@ -84,6 +85,9 @@ class OwnLines:
             lines["order_seen"] = str(self.order_seen)
         if self.other_vms is not None:
             lines["other_vms"] = str(self.other_vms)
+        proven = self.proven()
+        if proven:
+            lines["proven"] = proven
         if self.maintenance_note:
             lines["maintenance_note"] = self.maintenance_note
         return lines
@@ -192,7 +196,7 @@ class OwnBlock:
 _OURS = frozenset(
     (
         *("agent", "memory_mib", "cpu_threads", orders.KEY),
-        *("order_seen", "other_vms", "maintenance_note"),
+        *("order_seen", "other_vms", "proven", "maintenance_note"),
     )
 )
 

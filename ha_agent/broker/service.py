@@ -49,12 +49,7 @@ from ha_agent.broker.probes.from_config import (
 )
 from ha_agent.broker.probes.loop import ProbeLoop
 from ha_agent.broker.rpc_server import RpcServer, ServerLimits
-from ha_agent.broker.snapshot import (
-    HealthEntry,
-    LeaseEntry,
-    Report,
-    Snapshot,
-)
+from ha_agent.broker.snapshot import HealthEntry, LeaseEntry, Report, Snapshot
 from ha_agent.broker.storage_lane import StorageLane
 from ha_agent.broker.watch import Board
 from ha_agent.clock import SystemClock
@@ -109,6 +104,7 @@ class Broker:
             picture=self._board.read,
             on_change=lambda entry: self._board.update(definition=entry),
         )
+        self._monitor.own.extra.proven = self._definition.starts.proven_here
         self._maintenance = MaintenanceParts(
             config, vdsm, self._monitor, self._board, clock=self._clock, boot_id=read_boot_id()
         )

@@ -46,7 +46,8 @@ class HostEntry:
     `memory_mib` and `cpu_threads` are what the host has; None where it does not tell.
     `predecessor`: its agent is the predecessor's, which knows nothing of our lease. `order_seen`
     is the number of the last order that it has taken notice of, `other_vms` how many VMs run
-    there besides the engine VM, `maintenance_note` who put it into local maintenance and why."""
+    there besides the engine VM, `proven` identity of the definition that the engine became
+    healthy with there last, `maintenance_note` who put it into local maintenance and why."""
 
     host_id: int
     host_name: str = ""
@@ -68,6 +69,7 @@ class HostEntry:
     predecessor: bool = False
     order_seen: int = 0
     other_vms: Optional[int] = None
+    proven: str = ""
     maintenance_note: str = ""
 
 

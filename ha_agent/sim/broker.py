@@ -150,7 +150,12 @@ class SimBroker:
         self._tests: list[bool] = []
         self._health: Optional[HealthEntry] = None
         self._watching: Optional[asyncio.Task[None]] = None
-        self.definition = SimDefinition(host, lambda entry: self.board.update(definition=entry))
+        self.definition = SimDefinition(
+            host,
+            lambda: self.board.current.hosts,
+            lambda entry: self.board.update(definition=entry),
+        )
+        self.monitor.own.extra.proven = self.definition.proven_here
         self.maintenance = self._maintenance_keeper(vdsm)
         self.lease.start()
         for work in (

@@ -1,17 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The definition of the engine VM as a simulated broker holds it: an identity, and no more.
+"""The definitions of the engine VM as a simulated broker holds them: identities, and no more.
 
 It is read from the store when the broker starts and once a minute, or pushed by the engine; the
-last one read stays in use while the store can't be read. As in broker/definition_starts.py, one
-that an engine became healthy with is proven, on this host's disk, and one that is not proven gives
-way to the newest that is, when the agent asks for that.
+last one read stays in use while the store can't be read. What was read is this host's history.
+As in broker/definition_starts.py, one that an engine became healthy with is proven, on this host
+or by what a status block says, this host's disk remembers both, and one that is not proven gives
+way to the newest in the history that is, when the agent asks for that.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Callable
 
-from ha_agent.broker.snapshot import DefinitionEntry, Report
+from ha_agent.broker.snapshot import DefinitionEntry, HostEntry, Report
 from ha_agent.broker_port import BrokerRefused
 from ha_agent.ports import DomainDefinition
 
@@ -25,10 +26,17 @@ _MEMORY_MIB = 4096
 
 
 class SimDefinition:
-    """What a broker knows of definitions. `on_change(entry)` puts it on the board."""
+    """What a broker knows of definitions. `hosts` gives what the status blocks say;
+    `on_change(entry)` puts what is known on the board."""
 
-    def __init__(self, host: SimHost, on_change: Callable[[DefinitionEntry], None]) -> None:
+    def __init__(
+        self,
+        host: SimHost,
+        hosts: Callable[[], tuple[HostEntry, ...]],
+        on_change: Callable[[DefinitionEntry], None],
+    ) -> None:
         self._host = host
+        self._hosts = hosts
         self._on_change = on_change
         self._identity = ""
         self._running = ""
@@ -38,7 +46,7 @@ class SimDefinition:
         await self._host.clock.sleep(_FIRST_READ_SECONDS)
         while True:
             if self._readable:
-                self._host.known_definition = self._host.world.definition
+                self._accept(self._host.world.definition)
             self._identity = self._host.known_definition
             self._tell()
             await self._host.clock.sleep(_REFRESH_SECONDS if self._identity else _RETRY_SECONDS)
@@ -46,7 +54,8 @@ class SimDefinition:
     def pushed(self, identity: str) -> None:
         """The engine pushes a definition; it is read from the store at once."""
         if self._readable:
-            self._host.known_definition = self._identity = identity
+            self._accept(identity)
+            self._identity = identity
             self._tell()
 
     def heard(self, report: Report) -> None:
@@ -55,9 +64,21 @@ class SimDefinition:
         good = report.engine_status.get("health") == "good"
         if identity and good and proven[-1:] != [identity]:
             self._host.proven_definitions = [*(one for one in proven if one != identity), identity]
-        if identity != self._running or proven is not self._host.proven_definitions:
+        elsewhere = self._host.proven_elsewhere
+        said = {host.proven for host in self._hosts()}
+        self._host.proven_elsewhere = elsewhere | said.intersection(self._host.definitions)
+        if (
+            identity != self._running
+            or proven is not self._host.proven_definitions
+            or elsewhere != self._host.proven_elsewhere
+        ):
             self._running = identity
             self._tell()
+
+    def proven_here(self) -> str:
+        """Return what an engine became healthy with on this host last."""
+        proven = self._host.proven_definitions
+        return proven[-1] if proven else ""
 
     def hand_out(self, fallback: bool) -> DomainDefinition:
         """Return what to start from: its identity stands for its XML. Raises BrokerRefused."""
@@ -72,8 +93,15 @@ class SimDefinition:
 
     @property
     def _fallback(self) -> str:
-        proven = self._host.proven_definitions
-        return "" if self._identity in proven or not proven else proven[-1]
+        here, elsewhere = set(self._host.proven_definitions), self._host.proven_elsewhere
+        if self._identity in here:
+            return ""
+        proven = here if self._identity in elsewhere else here | elsewhere
+        return next((one for one in reversed(self._host.definitions) if one in proven), "")
+
+    def _accept(self, identity: str) -> None:
+        if self._host.definitions[-1:] != [identity]:
+            self._host.definitions.append(identity)
 
     def _tell(self) -> None:
         stale = not self._readable

@@ -59,9 +59,12 @@ class SimHost:
         self.ticked_at = 0.0
         """When its agent ticked last, and the score that it had then."""
         self.points = -1
-        self.known_definition = ""
+        self.definitions: list[str] = []
+        """The identities of those that this host accepted, the newest last: its history."""
         self.proven_definitions: list[str] = []
-        """The identities that an engine here became healthy with, the newest last."""
+        """... of those that an engine here became healthy with, the last one last."""
+        self.proven_elsewhere: frozenset[str] = frozenset()
+        """... of those in the history that a status block said were proven."""
         self.kept_order: Optional[KeptOrder] = None
         self.kept_order_boot = ""
         self.fence: Optional[FenceDeadline] = None
@@ -103,6 +106,11 @@ class SimHost:
             self.say(text)
         if text:
             self._told_lease = text
+
+    @property
+    def known_definition(self) -> str:
+        """The definition that was accepted last."""
+        return self.definitions[-1] if self.definitions else ""
 
     def start_fault(self, definition: str) -> str:
         """Return why a VM of this definition ends at once here; "" when it does not."""

@@ -23,8 +23,7 @@ Order = Callable[[SimBroker], Coroutine[Any, Any, object]]
 
 def push_definition(world: World, *, sound: bool) -> None:
     """The engine has written a new definition, and tells all brokers."""
-    number = int(world.definition.rpartition("-")[2]) + 1
-    world.definition = f"definition-{number}"
+    world.definition = f"{int(world.definition, 16) + 1:012x}"
     if not sound:
         world.bad_definitions.add(world.definition)
     for host in world.hosts.values():

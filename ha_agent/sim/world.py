@@ -31,7 +31,7 @@ from ha_agent.sim.storage import LEASE, SharedStorage
 
 VM_UUID = "11111111-2222-3333-4444-555555555555"
 _STATUS_SECONDS = 20.0
-_FIRST_DEFINITION = "definition-1"
+_FIRST_DEFINITION = f"{1:012x}"
 
 
 class Checker:
@@ -153,7 +153,7 @@ class World:
             identity = LeaseIdentity(host.host_id, host.name, f"{host.name}-boot1", VM_UUID)
             record = initial_record().taken(identity, 0, "taken: before the simulation")
             self.storage.start_with_lease(encode(record))
-        host.known_definition = self.definition
+        host.definitions = [self.definition]
         host.proven_definitions = [self.definition]
         self.engine.run_since(host, self.definition, self.now - 1.0)
 

@@ -32,18 +32,21 @@ def test_a_predecessors_block_is_read_whatever_it_lacks(tokens: int) -> None:
     assert entry.maintenance is (tokens > 7)
     assert entry.engine_status == {"vm": "up"}
     assert (order, entry.order_seen, entry.other_vms) == (None, 0, None)
+    assert entry.proven == ""
     assert (entry.changed_at, entry.alive) == (Instant(5.0), False)
 
 
 def test_what_our_hosts_tell_each_other() -> None:
     entry, order = entry_of(
         "agent=ha-agent 1.0\nmemory_mib=16384\ncpu_threads=8\norder_seen=7\nother_vms=0\n"
+        "proven=0123456789ab\n"
         'order={"number": 7, "what": "shutdown", "at": 5}\n'
         "maintenance_note=since noon by root: new disks\n"
     )
     assert not entry.predecessor
     assert (entry.memory_mib, entry.cpu_threads) == (16384, 8)
     assert (entry.order_seen, entry.other_vms) == (7, 0)
+    assert entry.proven == "0123456789ab"
     assert entry.maintenance_note == "since noon by root: new disks"
     assert order == Order(7, "shutdown", host_id=2, host_name="h2", at_unix_seconds=5.0)
 
@@ -58,6 +61,13 @@ def test_who_does_not_say_so_is_not_of_ours(line: str) -> None:
 @pytest.mark.parametrize("value", ["", "-1", "01", "1.5", "many", "9999999", "\u0661"])
 def test_an_odd_number_of_vms_is_unknown(value: str) -> None:
     assert entry_of(f"other_vms={value}\n")[0].other_vms is None
+
+
+@pytest.mark.parametrize(
+    "value", ["", "0123456789a", "0123456789abc", "0123456789AB", "definition-1", "\u0661" * 12]
+)
+def test_an_odd_proof_is_none(value: str) -> None:
+    assert entry_of(f"proven={value}\n")[0].proven == ""
 
 
 @pytest.mark.parametrize("value", ["", "-1", "0", "x", "9" * 17])

@@ -17,7 +17,7 @@ from ha_agent import config
 from ha_agent.broker.api_arguments import Access
 from ha_agent.broker.definition_parts import HISTORY_FOLDER, DefinitionParts
 from ha_agent.broker.rpc_server import Peer, RpcRefusal
-from ha_agent.broker.snapshot import DefinitionEntry, HostEntry, Snapshot
+from ha_agent.broker.snapshot import DefinitionEntry, HostEntry, Report, Snapshot
 from ha_agent.clock import SystemClock
 from ha_agent.instant import Instant
 from ha_agent.ovfstore.approval import identity_of
@@ -215,6 +215,24 @@ async def test_can_do_knows_the_store_the_vms_disks_and_the_status_volume(tmp_pa
         "can_do", action="storage_domain.detach", object={"storage_domain": DOMAIN}
     )
     assert detach["code"] == "hosted_engine_domain"
+
+
+async def test_what_a_dead_hosts_block_says_is_proven_can_be_fallen_back_to(
+    tmp_path: Path,
+) -> None:
+    parts = Parts(tmp_path)
+    async with at_work(parts):
+        await parts.in_use(SMALL)
+        await parts.ask("ovf.put", document=ovf_of(2048))
+        await parts.in_use(ovf_of(2048))
+        dead = HostEntry(2, "host2", proven=identity_of(SMALL))
+        parts.picture = dataclasses.replace(parts.picture, hosts=(dead,))
+        for _look in range(2000):
+            parts.made.reported(Report())
+            if parts.entry.fallback:
+                break
+            await asyncio.sleep(0.01)
+        assert parts.entry.fallback == identity_of(SMALL)
 
 
 @pytest.mark.parametrize("is_known", [True, False])

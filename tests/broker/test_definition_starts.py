@@ -33,10 +33,11 @@ class World:
         self.folder = folder
         self.history = History(folder / "definitions")
         self.refused: dict[int, Refusal] = {}
+        self.in_blocks: set[str] = set()
         if not self.history.versions():
             for memory_mib in (1024, 2048, 3072):
-                self._add(memory_mib)
-        self.oldest, self.older, self.newest = (v.identity for v in self.history.versions())
+                self.add(memory_mib)
+        self.oldest, self.older, self.newest = (v.identity for v in self.history.versions()[:3])
         self.told = asyncio.Event()
         self.starts = DefinitionStarts(
             self.history,
@@ -46,13 +47,14 @@ class World:
             vm_uuid=VM,
             domain_uuid=DOMAIN,
             judge=self._judge,
+            proven_by_blocks=lambda: self.in_blocks,
             on_change=self.told.set,
         )
 
-    def _add(self, memory_mib: int) -> None:
+    def add(self, memory_mib: int) -> str:
         vm = engine_vm(DOMAIN, IMAGE, VOLUME, VM)
         vm = dataclasses.replace(vm, memory_mib=memory_mib, engine_xml=None)
-        self.history.add(
+        version = self.history.add(
             build_ovf(vm),
             accepted_at=CLOCK.wall(),
             source="volume x",
@@ -61,6 +63,7 @@ class World:
             memory_mib=memory_mib,
             approved=("no_nic",),
         )
+        return version.identity
 
     async def _judge(
         self, new: VmDefinition, _domain: DomainXml, current: Optional[VmDefinition]
@@ -74,6 +77,11 @@ class World:
 
     def healthy_with(self, identity: str) -> None:
         self.starts.reported(report(identity))
+
+    def hears_of(self, *identities: str) -> None:
+        """The blocks say that these are proven, and the agent reports."""
+        self.in_blocks = set(identities)
+        self.starts.reported(Report())
 
     async def hand_out(self, *, fallback: bool = True) -> str:
         current = read_definition(
@@ -123,12 +131,12 @@ async def test_what_never_became_healthy_is_no_fallback(tmp_path: Path) -> None:
         assert await world.hand_out() == world.newest
 
 
-async def test_the_newest_proof_is_the_fallback(tmp_path: Path) -> None:
+async def test_the_newest_version_that_is_proven_is_the_fallback(tmp_path: Path) -> None:
     async with world_in(tmp_path) as world:
-        world.healthy_with(world.older)
         world.healthy_with(world.oldest)
         assert world.entry(world.newest).fallback == world.oldest
         world.healthy_with(world.older)
+        world.healthy_with(world.oldest)
         assert world.entry(world.newest).fallback == world.older
         assert await world.hand_out() == world.older
         assert await world.hand_out(fallback=False) == world.newest
@@ -140,6 +148,61 @@ async def test_one_that_is_proven_itself_has_none(tmp_path: Path) -> None:
         world.healthy_with(world.newest)
         assert world.entry(world.newest).fallback == ""
         assert await world.hand_out() == world.newest
+
+
+async def test_a_proof_in_a_block_counts_for_what_is_in_the_history_here(tmp_path: Path) -> None:
+    async with world_in(tmp_path) as world:
+        world.hears_of("", "0123456789ab")
+        assert world.entry(world.newest).fallback == ""
+        world.hears_of(world.older, "0123456789ab")
+        assert world.entry(world.newest).fallback == world.older
+        assert await world.hand_out() == world.older
+
+
+async def test_a_proof_in_a_block_outlives_the_block_and_a_restart(tmp_path: Path) -> None:
+    async with world_in(tmp_path) as world:
+        world.hears_of(world.older)
+        world.hears_of()
+        assert world.entry(world.newest).fallback == world.older
+    async with world_in(tmp_path) as again:
+        assert again.entry(again.newest).fallback == again.older
+        assert again.starts.proven_here() == "", "hearsay is not passed on"
+
+
+async def test_what_became_healthy_here_last_is_told_also_after_a_restart(tmp_path: Path) -> None:
+    async with world_in(tmp_path) as world:
+        assert world.starts.proven_here() == ""
+        world.healthy_with(world.older)
+        world.healthy_with(world.oldest)
+        world.hears_of(world.older, world.newest)
+        assert world.starts.proven_here() == world.oldest
+    async with world_in(tmp_path) as again:
+        assert again.starts.proven_here() == again.oldest
+        again.healthy_with(again.newest)
+        assert again.starts.proven_here() == again.newest, "it was proven elsewhere only"
+        assert again.entry(again.newest).fallback == ""
+
+
+async def test_one_that_is_proven_elsewhere_gives_way_to_what_is_proven_here(
+    tmp_path: Path,
+) -> None:
+    async with world_in(tmp_path) as world:
+        world.hears_of(world.newest, world.older)
+        assert world.entry(world.newest).fallback == ""
+        assert await world.hand_out() == world.newest
+        world.healthy_with(world.oldest)
+        assert world.entry(world.newest).fallback == world.oldest
+        assert await world.hand_out() == world.oldest
+
+
+async def test_a_version_that_comes_after_its_proof_counts(tmp_path: Path) -> None:
+    async with world_in(tmp_path) as world:
+        late = world.add(4096)
+        world.hears_of(late)
+        assert world.entry(world.newest).fallback == "", "the history was not looked at again"
+        await world.settled()
+        world.starts.reported(Report())
+        assert world.entry(world.newest).fallback == late
 
 
 async def test_proofs_and_starts_outlive_a_restart(tmp_path: Path) -> None:

@@ -91,7 +91,8 @@ async def test_every_publish_has_the_order(world: World) -> None:
 async def test_a_block_from_before_this_process_is_kept_as_it_was(world: World) -> None:
     status = {"vm": "up", "health": "good", "detail": "Up"}
     old = StatusBlock(1, "h1", 77, 2400, status, local_conf_timestamp=70)
-    world.blocks.slots[1] = encode(old, ["state=EngineUp", "other_vms=5"])
+    lines = ["state=EngineUp", "other_vms=5", "proven=0123456789ab"]
+    world.blocks.slots[1] = encode(old, lines)
     before = world.first
     found = decode(world.blocks.slots[1], slot=1)
     assert found is not None
@@ -99,7 +100,7 @@ async def test_a_block_from_before_this_process_is_kept_as_it_was(world: World) 
     await world.own.write_lines()
     assert world.first == before
     assert world.lines()["state"] == "EngineUp"
-    assert "other_vms" not in world.lines()
+    assert not {"other_vms", "proven"} & set(world.lines())
 
 
 async def test_without_any_block_it_is_a_stopped_agents(world: World) -> None:
@@ -137,3 +138,13 @@ async def test_what_the_host_has(world: World) -> None:
     assert (lines["memory_mib"], lines["other_vms"]) == ("16384", "0")
     assert lines["maintenance_note"] == "by root: x"
     assert "cpu_threads" not in lines
+
+
+async def test_what_the_engine_became_healthy_with_here(world: World) -> None:
+    proven = ""
+    world.own.extra.proven = lambda: proven
+    await world.publish()
+    assert "proven" not in world.lines()
+    proven = "0123456789ab"
+    await world.publish()
+    assert world.lines()["proven"] == proven

@@ -65,6 +65,7 @@ HOST = HostEntry(2, "h2", alive=True, score=3400, timestamp_seconds=7, changed_a
         ("alive", False, True),
         ("order_seen", 4, True),
         ("other_vms", 0, True),
+        ("proven", "0123456789ab", True),
         ("engine_status", {"vm": "up"}, True),
         ("problem", "slot 2: damaged", True),
     ],

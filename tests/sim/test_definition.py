@@ -4,6 +4,8 @@ from __future__ import annotations
 from ha_agent.broker.snapshot import DefinitionEntry
 from tests.sim.sim_story import Story, story
 
+FIRST, SECOND = "000000000001", "000000000002"
+
 
 def entry(told: Story, host_id: int = 1) -> DefinitionEntry:
     broker = told.world[host_id].broker
@@ -15,13 +17,13 @@ def test_a_pushed_one_is_on_every_host_at_once_and_proven_by_a_healthy_engine() 
     with story(seconds=10.0) as told:
         told.do("cluster definition-change")
         told.wait(2.0)
-        assert [entry(told, i).identity for i in (1, 2)] == ["definition-2"] * 2
-        assert entry(told).fallback == "definition-1"
+        assert [entry(told, i).identity for i in (1, 2)] == [SECOND] * 2
+        assert entry(told).fallback == FIRST
         told.do("cluster guest-crash")
         told.wait(40.0)
-        assert entry(told).running == "definition-2"
+        assert entry(told).running == SECOND
         assert entry(told).fallback == ""
-        assert told.world[1].proven_definitions == ["definition-1", "definition-2"]
+        assert told.world[1].proven_definitions == [FIRST, SECOND]
 
 
 def test_while_the_store_is_gone_the_last_one_stays() -> None:
@@ -29,9 +31,9 @@ def test_while_the_store_is_gone_the_last_one_stays() -> None:
         told.do("h1 definition-gone for 200")
         told.do("cluster definition-change")
         told.wait(80.0)
-        assert (entry(told).identity, entry(told).stale) == ("definition-1", True)
+        assert (entry(told).identity, entry(told).stale) == (FIRST, True)
         told.wait(200.0)
-        assert (entry(told).identity, entry(told).stale) == ("definition-2", False)
+        assert (entry(told).identity, entry(told).stale) == (SECOND, False)
 
 
 def test_a_bad_one_gives_way_to_the_last_that_started() -> None:
@@ -40,5 +42,25 @@ def test_a_bad_one_gives_way_to_the_last_that_started() -> None:
         told.wait(2.0)
         told.do("cluster guest-crash")
         told.wait(60.0)
-        assert told.world.engine.vms[0].definition == "definition-1"
+        assert told.world.engine.vms[0].definition == FIRST
         assert told.world.engine.healthy
+
+
+def test_what_a_block_says_is_proven_counts_on_another_host_for_ever() -> None:
+    with story(seconds=10.0) as told:
+        told.do("cluster definition-bad")
+        told.wait(2.0)
+        assert entry(told, 2).fallback == FIRST
+        told.do("h1 power-off")
+        told.do("h2 kill broker")
+        told.wait(10.0)
+        assert entry(told, 2).fallback == FIRST
+
+
+def test_a_broker_that_starts_later_learns_it_from_a_dead_hosts_block() -> None:
+    with story(seconds=0.0) as told:
+        told.do("h2 power-off for 10")
+        told.wait(30.0)
+        told.do("h1 power-off")
+        told.wait(80.0)
+        assert told.world[2].proven_elsewhere == {FIRST}
