@@ -52,3 +52,10 @@ def test_a_lease_that_nobody_had_has_no_holder() -> None:
     judged = Judgement("free", initial_record(), SINCE)
     entry = watched_entry(judged, may_be_ours=False, may_take=True, last_success=None, error="EIO")
     assert (entry.host_id, entry.host_name, entry.detail) == (None, "", "EIO")
+
+
+def test_a_lease_that_could_not_be_read_is_nobodys() -> None:
+    judged = Judgement("unreadable", reason="no magic")
+    entry = watched_entry(judged, may_be_ours=False, may_take=True, last_success=SINCE, error="")
+    assert (entry.host_id, entry.host_name, entry.epoch) == (None, "", 0)
+    assert (entry.state, entry.detail) == ("unreadable", "no magic")

@@ -13,7 +13,7 @@ from ha_agent.fsm.guards import Context
 from ha_agent.fsm.memory import Memory, StopReason
 from ha_agent.fsm.observation import DefinitionView, VmCondition
 from ha_agent.fsm.policy import Policy
-from ha_agent.fsm.row import after_you, because, failure, failures_forgiven, hold_back
+from ha_agent.fsm.row import Row, after_you, because, failure, failures_forgiven, hold_back
 from ha_agent.fsm.state import State
 from tests.fsm.pictures import NOW, context, failed, peer, seen, states_with_memory
 
@@ -76,6 +76,11 @@ class TestFailure:
     def test_not_the_definitions_fault(self, before: Memory) -> None:
         assert failure(CONTEXT, before).failed_starts == 0
 
+    def test_a_fallback_tells_nothing_of_a_third_definition(self) -> None:
+        before = Memory(started_from="d0", failing="d8", failed_starts=2)
+        memory = failure(CONTEXT, before)
+        assert (memory.failing, memory.failed_starts) == ("d8", 2)
+
     def test_the_fault_is_what_the_start_said_or_else_what_vdsm_does(self) -> None:
         picture = seen(vm=VmCondition.DOWN)
         ended = dataclasses.replace(picture.vm, detail="no such disk")
@@ -88,6 +93,10 @@ class TestFailure:
     def test_a_definition_without_an_identity_is_never_at_fault(self) -> None:
         picture = seen(definition=DefinitionView(available=True))
         assert failure(context(picture), Memory()).failed_starts == 0
+
+
+def test_a_row_starts_from_the_definition_in_use_unless_it_says_otherwise() -> None:
+    assert not Row((State.ENGINE_START,), None, (), "go").fallback
 
 
 def test_forgiven_failures_hold_nothing_back() -> None:
