@@ -18,7 +18,7 @@ from ha_agent.fsm.due import changed, next_due
 from ha_agent.fsm.effect import EffectKind
 from ha_agent.fsm.guards import Guard
 from ha_agent.fsm.machine import Decision, Fsm
-from ha_agent.fsm.memory import Memory
+from ha_agent.fsm.memory import Memory, StopReason
 from ha_agent.fsm.observation import (
     Health,
     HealthView,
@@ -100,6 +100,8 @@ class TestBeforeTheDue:
         raise AssertionError(f"due again and again in {decision.state}")
 
 
+SILENT = seen(VmCondition.UNKNOWN, LeaseCondition.OURS, health=Health.BAD, peers=(peer(2),))
+
 CASES: dict[str, tuple[State, Memory, Observation, float]] = {
     "start timeout": (
         State.ENGINE_STARTING,
@@ -145,6 +147,57 @@ CASES: dict[str, tuple[State, Memory, Observation, float]] = {
         Memory(trends=Trends(bridge=Trend((0.5, 0.5, 0.5), NOW, NOW - 50.0, 1.0, True))),
         seen(VmCondition.ABSENT, LeaseCondition.HELD),
         10.0,
+    ),
+    "a start that is held back": (
+        State.ENGINE_DOWN,
+        Memory(not_before=NOW + 7.0),
+        seen(),
+        7.0,
+    ),
+    "a guest that is paused": (
+        State.ENGINE_UP_BAD_HEALTH,
+        Memory(running_since=NOW - 50.0, paused_since=NOW - 20.0),
+        seen(VmCondition.PAUSED, LeaseCondition.OURS, health=Health.BAD),
+        100.0,
+    ),
+    "an orderly stop": (
+        State.ENGINE_STOP,
+        Memory(
+            state_since=NOW - 20.0,
+            running_since=NOW - 900.0,
+            stop_reason=StopReason.HUNG,
+            shutdown_asked=True,
+        ),
+        seen(VmCondition.UP, LeaseCondition.OURS, health=Health.BAD),
+        100.0,
+    ),
+    "VDSM's silence": (
+        State.UNKNOWN_LOCAL_VM,
+        Memory(
+            running_since=NOW - 900.0,
+            bad_since=NOW - 500.0,
+            vm_unknown_since=NOW - 10.0,
+            was_healthy=True,
+        ),
+        SILENT,
+        50.0,
+    ),
+    "the start time of a VM that is not seen any more": (
+        State.UNKNOWN_LOCAL_VM,
+        Memory(running_since=NOW - 520.0, bad_since=NOW - 500.0, vm_unknown_since=NOW - 400.0),
+        SILENT,
+        80.0,
+    ),
+    "the start time of a VM that was never seen": (
+        State.UNKNOWN_LOCAL_VM,
+        Memory(
+            bad_since=NOW - 500.0,
+            vm_unknown_since=NOW - 510.0,
+            last_kind=EffectKind.START_VM,
+            last_at=NOW - 520.0,
+        ),
+        SILENT,
+        80.0,
     ),
     "a lead that has to last": (
         State.ENGINE_UP,
