@@ -22,6 +22,7 @@ from ha_agent.broker.lease import (
 from ha_agent.broker.lease_cycle import LeaseKeeper, LeaseResult
 from ha_agent.broker.snapshot import LeaseEntry
 from ha_agent.errors import EnvironmentFault
+from ha_agent.instant import Instant
 from tests.broker.lease_world import (
     VM,
     Disk,
@@ -133,6 +134,8 @@ async def test_a_free_lease_is_taken_and_renewed_for_good() -> None:
     # The first sight, the take, then one renewal in 3 s: no more.
     assert 19 <= decode(disk.block).counter <= 22
     assert decode(disk.block).note == "taken: free: test"
+    told = [(view.state, view.ours) for view in alpha.changes]
+    assert told == [("free", False), ("held", True)]
 
 
 @virtual
@@ -304,6 +307,20 @@ async def test_a_lease_of_another_host_is_not_ours_to_release() -> None:
 
 
 @virtual
+async def test_a_release_that_meets_an_earlier_renewal_is_tried_again() -> None:
+    disk = Disk()
+    alpha = await owner(disk)
+    alpha.weather.hang = "back"
+    await asyncio.sleep(7.2)  # the renewal at 3 s is on storage; it was given up at 7 s
+    alpha.weather.mend()
+    result = await alpha.keeper.release("moves")
+    assert (result.ok, "just landed" in result.reason) == (False, True)
+    assert alpha.fence.armed()
+    await until(lambda: decode(disk.block).state == "free")
+    assert not alpha.fence.armed()
+
+
+@virtual
 async def test_a_release_in_doubt_says_nothing_of_a_later_lease() -> None:
     """One that runs out has an end that nobody confirmed: it must never be written free."""
     disk = Disk()
@@ -448,6 +465,16 @@ async def test_a_restarted_broker_adopts_its_lease_within_its_deadline() -> None
 
 
 @virtual
+async def test_the_deadline_of_another_epoch_says_nothing_of_this_one() -> None:
+    disk = Disk(encode(initial_record().taken(ALPHA, 4, "free")))
+    fence = FakeFence()
+    fence.arm(Instant(1.0), 3, final=True)
+    alpha = Side(disk, ALPHA, fence)
+    assert await until(lambda: alpha.view.ours) < 0.2
+    assert alpha.fence_in_seconds() > 10.8
+
+
+@virtual
 async def test_a_lease_that_is_being_adopted_is_not_said_to_be_lost() -> None:
     """The agent ends the VM at "held, but not ours"; a restart of the broker must not say so."""
     disk = Disk()
@@ -563,11 +590,38 @@ async def test_a_take_that_lands_late_is_adopted_with_a_fence() -> None:
     alpha = Side(disk, ALPHA)
     await asyncio.sleep(0.5)
     alpha.weather.hang = "write"
+    began = now()
     assert not (await alpha.keeper.acquire(0)).ok
+    assert now() - began == pytest.approx(TIMES.renew_deadline_seconds)
     assert not alpha.view.ours
     alpha.weather.mend()
     await until(lambda: alpha.view.ours)
     assert alpha.fence_in_seconds() > 10.5
+
+
+@virtual
+async def test_a_take_whose_answer_comes_too_late_gives_nothing() -> None:
+    alpha = Side(Disk(), ALPHA)
+    await asyncio.sleep(0.5)
+    alpha.weather.hang = "back"
+    take = asyncio.get_running_loop().create_task(alpha.keeper.acquire(0))
+    await asyncio.sleep(0.5)
+    alpha.clock.offset_seconds += 60.0  # the host was suspended
+    alpha.weather.mend()
+    result = await take
+    assert (result.ok, "after the deadline" in result.reason) == (False, True)
+
+
+@virtual
+async def test_a_free_lease_is_looked_at_often_enough_for_the_ranks() -> None:
+    disk = Disk()
+    alpha, beta = Side(disk, ALPHA), Side(disk, BETA)
+    await asyncio.sleep(0.45)
+    assert (await alpha.keeper.acquire(0)).ok
+    took = await until(lambda: beta.view.state == "held")
+    assert took < TIMES.takeover_step_seconds / 2
+    assert beta.view.last_success is not None
+    assert beta.clock.now() - beta.view.last_success < 0.1
 
 
 @virtual
@@ -602,6 +656,16 @@ async def test_a_second_agent_with_our_host_id_never_takes() -> None:
     assert (await alpha.keeper.acquire(0)).ok
 
 
+@virtual
+async def test_an_owner_whose_host_id_is_lost_comes_to_know_it() -> None:
+    disk = Disk()
+    alpha = await owner(disk)
+    assert alpha.keeper.host_id.held
+    disk.host_ids[1] = LeaseIdentity(1, "gamma", "inst-g", VM)
+    await until(lambda: not alpha.keeper.host_id.held)
+    assert alpha.view.ours
+
+
 @pytest.mark.parametrize("block", [bytes(4096), b"x" * 4096, b"ha-agent-lease 9\n" + bytes(4079)])
 def test_what_can_not_be_read_is_never_taken(block: bytes) -> None:
     async def main() -> None:
@@ -623,7 +687,10 @@ async def test_unreadable_while_we_own_is_fenced_in_time() -> None:
     alpha = await owner(disk)
     disk.history.append(b"x" * 4096)
     left = alpha.fence_in_seconds()
-    assert await until(lambda: not alpha.view.ours) == pytest.approx(left, abs=0.02)
+    await asyncio.sleep(5.0)
+    assert "see the log" not in alpha.view.detail
+    waited = 5.0 + await until(lambda: not alpha.view.ours)
+    assert waited == pytest.approx(left, abs=0.02)
     assert disk.block == b"x" * 4096
 
 
