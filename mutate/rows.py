@@ -16,15 +16,25 @@ from mutate.kinds import Edit
 
 _FIELDS = ("sources", "target", "when", "why", "effect", "fallback", "notes")
 
-# Of each line one guard at most holds at a time, as tests/fsm/test_guards.py has it: two rows
+# Of each line one guard at most holds at a time, as tests/mutate/test_rows.py has it: two rows
 # that ask for two of them never meet, and which of them comes first makes no difference.
-_ONE_OF = (
+ONE_OF = (
     ("vm_unknown", "vm_running", "vm_coming", "vm_gone"),
     ("vm_unknown", "vm_leaving", "vm_coming", "vm_absent", "vm_down"),
     ("vm_unknown", "vm_running", "vm_coming", "vm_absent", "vm_down"),
     ("vm_unknown", "vm_running", "vm_coming", "vm_migrated"),
     ("vm_migrated", "vm_absent"),
-    ("vm_lease_elsewhere", "vm_absent"),
+    ("vm_unknown", "vm_running", "vm_coming", "vm_absent", "vm_lease_elsewhere"),
+    ("vm_migrated", "vm_lease_elsewhere"),
+    ("vm_leaving", "vm_gone"),
+    ("vdsm_silent_too_long", "vm_gone"),
+    ("vdsm_silent_too_long", "vm_running"),
+    ("vdsm_silent_too_long", "not vm_unknown"),
+    ("shutdown_ready", "not global_maintenance"),
+    ("local_maintenance", "able"),
+    ("healthy", "paused_too_long"),
+    ("take_refused", "start_lost_race"),
+    ("gave_up_here", "shutting_down"),
     ("lease_ours", "lease_available"),
     ("healthy", "unhealthy"),
 )
@@ -201,7 +211,7 @@ def _exclusive(one: RowCall, other: RowCall) -> bool:
         return True
     return any(
         name in mine and another in theirs
-        for line in _ONE_OF
+        for line in ONE_OF
         for name in line
         for another in line
         if name != another

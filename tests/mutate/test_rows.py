@@ -6,9 +6,18 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
 
+from ha_agent.fsm import guards
+from ha_agent.fsm.guards import Context
+from ha_agent.fsm.machine import prepare
+from ha_agent.fsm.memory import Memory
+from ha_agent.fsm.observation import Observation
+from ha_agent.fsm.policy import Policy
+from ha_agent.fsm.state import State
 from mutate.mutants import mutants
-from mutate.rows import sources_of
+from mutate.rows import ONE_OF, sources_of
+from tests.fsm.pictures import observations, states_with_memory
 
 SOURCE = """
 from types import SimpleNamespace
@@ -122,3 +131,19 @@ def test_sources_are_what_the_table_says_when_it_runs() -> None:
 def test_rows_that_the_source_does_not_show_are_told() -> None:
     with pytest.raises(ValueError, match="TABLE has 6 rows, and its source 3"):
         mutants("ha_agent/x.py", SOURCE + "TABLE = TABLE + TABLE\n")
+
+
+@settings(max_examples=200, deadline=None)
+@given(states_with_memory(), observations)
+def test_guards_that_are_taken_for_exclusive_are_so(
+    stand: tuple[State, Memory], picture: Observation
+) -> None:
+    context, _score = prepare(*stand, picture, Policy())
+    for line in ONE_OF:
+        holding = [name for name in line if holds(name, context)]
+        assert len(holding) <= 1, holding
+
+
+def holds(name: str, context: Context) -> bool:
+    plain = name[len("not ") :] if name.startswith("not ") else name
+    return bool(getattr(guards, plain)(context)) is (plain == name)
