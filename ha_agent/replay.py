@@ -27,7 +27,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Optional
 
 from ha_agent.decision_codec import Record, plain_decision, plain_row
-from ha_agent.fsm.guards import Context, effect_possible
+from ha_agent.fsm.context import Context
+from ha_agent.fsm.guards import effect_possible
 from ha_agent.fsm.machine import Fsm, prepare
 from ha_agent.fsm.policy import Policy
 from ha_agent.fsm.row import Row

@@ -19,7 +19,8 @@ from typing import Callable, Optional
 
 from ha_agent.fsm import guards as g
 from ha_agent.fsm.better_host import lead_dues
-from ha_agent.fsm.guards import Context, Guard
+from ha_agent.fsm.context import Context
+from ha_agent.fsm.guards import Guard
 from ha_agent.fsm.memory import Memory
 from ha_agent.fsm.observation import Observation
 from ha_agent.fsm.policy import Policy
@@ -64,6 +65,10 @@ def _silent_for_long(context: Context) -> Optional[Instant]:
     return _after(context.memory.vm_unknown_since, context.policy.vdsm_silent_seconds)
 
 
+def _first_look_due(context: Context) -> Optional[Instant]:
+    return _after(context.memory.vm_unknown_since, context.policy.first_look_seconds)
+
+
 def _start_over(context: Context) -> Optional[Instant]:
     return _after(context.memory.state_since, context.policy.start_timeout_seconds)
 
@@ -90,6 +95,7 @@ _FLIPS: Mapping[Guard, tuple[Flip, ...]] = {
     g.stopping_too_long: (_stop_over,),
     g.penance_done: (_penance_over,),
     g.vdsm_silent_too_long: (_silent_for_long,),
+    g.first_look_overdue: (_first_look_due,),
 }
 
 

@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
 from typing import Callable, Optional
 
+from ha_agent.fsm.context import Context
 from ha_agent.fsm.effect import EffectKind
 from ha_agent.fsm.memory import Memory, StopReason
 from ha_agent.fsm.observation import (
@@ -18,28 +18,8 @@ from ha_agent.fsm.observation import (
     VmCondition,
     VmExit,
 )
-from ha_agent.fsm.policy import Policy
 from ha_agent.fsm.takeover import able_hosts, turn_at
 from ha_agent.instant import Instant
-
-
-@dataclass(frozen=True)
-class Context:
-    """What a row may look at: memory and observation of this tick, policy, our score."""
-
-    memory: Memory
-    observation: Observation
-    policy: Policy
-    score: int
-
-    @property
-    def now(self) -> Instant:
-        return self.observation.now
-
-    def age_seconds(self, since: Optional[Instant]) -> float:
-        """Return how long ago `since` was; 0 where there is none."""
-        return 0.0 if since is None else self.now - since
-
 
 Guard = Callable[[Context], bool]
 
@@ -229,6 +209,16 @@ def hung(context: Context) -> bool:
     return unhealthy(context) and context.age_seconds(context.memory.bad_since) >= grace_seconds
 
 
+def page_out_of_reach(context: Context) -> bool:
+    """this host's own network tests fail, and no other host is far better"""
+    # A page that can't be asked says nothing of the engine. Elsewhere it would fare no better,
+    # unless a host leads by what the loss of the network costs.
+    if context.memory.trends.network.since is None:
+        return False
+    enough = context.score + context.policy.hysteresis.lead_enter
+    return not any(peer.score >= enough for peer in able_hosts(context.observation))
+
+
 def vm_paused(context: Context) -> bool:
     """the VM is paused"""
     return context.observation.vm.condition is VmCondition.PAUSED
@@ -276,6 +266,12 @@ def effect_possible(context: Context, kind: EffectKind) -> bool:
     if memory.last_kind is not kind or memory.last_at is None:
         return True
     return context.now - memory.last_at >= context.policy.retry_pause_seconds
+
+
+def first_look_overdue(context: Context) -> bool:
+    """VDSM has not answered since the agent began"""
+    silent_seconds = context.age_seconds(context.memory.vm_unknown_since)
+    return vm_unknown(context) and silent_seconds >= context.policy.first_look_seconds
 
 
 def vdsm_silent_too_long(context: Context) -> bool:

@@ -19,9 +19,10 @@ from typing import Optional
 from transitions import Machine
 
 from ha_agent.fsm.better_host import Lead, follow_lead
+from ha_agent.fsm.context import Context
 from ha_agent.fsm.effect import Effect, EffectKind
 from ha_agent.fsm.follow import follow
-from ha_agent.fsm.guards import Context, effect_possible, engine_health
+from ha_agent.fsm.guards import effect_possible, engine_health
 from ha_agent.fsm.memory import Memory
 from ha_agent.fsm.observation import Health, Observation
 from ha_agent.fsm.policy import Policy

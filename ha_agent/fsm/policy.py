@@ -65,6 +65,8 @@ class Policy:
     # VDSM silent for so long while the engine is not healthy either: let others try. If the VM
     # does run here after all, its VM lease still forbids a second start.
     vdsm_silent_seconds: float = 60.0
+    # How long after its start an agent waits for VDSM's first answer before it calls it silent.
+    first_look_seconds: float = 3.0
     # Between two tries of an effect that failed (destroy, release): VDSM needs a moment.
     retry_pause_seconds: float = 2.0
     weights: ScoreWeights = field(default_factory=ScoreWeights)

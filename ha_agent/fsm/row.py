@@ -6,8 +6,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Callable, Optional
 
+from ha_agent.fsm.context import Context
 from ha_agent.fsm.effect import EffectKind
-from ha_agent.fsm.guards import Context, Guard, other_host_able
+from ha_agent.fsm.guards import Guard, other_host_able
 from ha_agent.fsm.memory import Memory, StopReason
 from ha_agent.fsm.state import State
 

@@ -69,7 +69,6 @@ _HEAD = (
     ),
     Row(
         (
-            S.START,
             S.ENGINE_DOWN,
             S.ENGINE_START,
             *_RUNS,
@@ -80,6 +79,12 @@ _HEAD = (
         S.UNKNOWN_LOCAL_VM,
         (g.vm_unknown, g.lease_known, g.global_maintenance_known, g.idle),
         "VDSM does not answer, so nothing is known of the VM here",
+    ),
+    Row(
+        (S.START,),
+        S.UNKNOWN_LOCAL_VM,
+        (g.first_look_overdue, g.lease_known, g.global_maintenance_known, g.idle),
+        "VDSM has not answered yet, so nothing is known of the VM here",
     ),
     Row(
         _RUNS,
@@ -467,7 +472,7 @@ _RUNNING = (
     Row(
         (S.ENGINE_UP_BAD_HEALTH,),
         S.ENGINE_STOP,
-        (g.vm_running, g.hung),
+        (g.vm_running, g.hung, g.negate(g.page_out_of_reach)),
         "the engine has been bad for the whole grace time",
         notes=(because(StopReason.HUNG), failure),
     ),

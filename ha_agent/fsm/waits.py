@@ -12,8 +12,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Optional
 
+from ha_agent.fsm.context import Context
 from ha_agent.fsm.effect import EffectKind
-from ha_agent.fsm.guards import RUNNING, Context, lease_available, no_peer_has_vm, our_turn_at
+from ha_agent.fsm.guards import RUNNING, lease_available, no_peer_has_vm, our_turn_at
 from ha_agent.fsm.memory import Memory
 from ha_agent.fsm.observation import LeaseCondition, Observation, VmCondition
 from ha_agent.fsm.policy import Policy

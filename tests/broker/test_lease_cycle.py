@@ -287,6 +287,7 @@ async def test_what_was_asked_for_is_told_at_once() -> None:
     disk = Disk()
     alpha = await owner(disk)
     assert alpha.changes[-1].ours
+    assert await alpha.keeper.acquire(1) == LeaseResult(True, "already ours")
     assert await alpha.keeper.release("moves") == LeaseResult(True, "released epoch 1")
     assert (alpha.changes[-1].ours, alpha.changes[-1].state) == (False, "free")
     assert (await alpha.keeper.acquire(1)).ok

@@ -9,8 +9,8 @@ from typing import Any, Optional
 from hypothesis import strategies as st
 
 from ha_agent.fsm.better_host import Lead
+from ha_agent.fsm.context import Context
 from ha_agent.fsm.effect import Effect, EffectKind
-from ha_agent.fsm.guards import Context
 from ha_agent.fsm.memory import Memory, StopReason
 from ha_agent.fsm.observation import (
     DefinitionView,

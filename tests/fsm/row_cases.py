@@ -120,7 +120,6 @@ _HEAD = (
     ),
     Case(
         (
-            S.START,
             S.ENGINE_DOWN,
             S.ENGINE_START,
             *RUNS,
@@ -132,6 +131,14 @@ _HEAD = (
         "VDSM does not answer, so nothing is known of the VM here",
         "vm_unknown, lease_known, global_maintenance_known, idle",
         seen(V.UNKNOWN, L.HELD),
+    ),
+    Case(
+        (S.START,),
+        S.UNKNOWN_LOCAL_VM,
+        "VDSM has not answered yet, so nothing is known of the VM here",
+        "first_look_overdue, lease_known, global_maintenance_known, idle",
+        seen(V.UNKNOWN, L.HELD),
+        Memory(vm_unknown_since=NOW - 3.0),
     ),
     Case(
         RUNS,
@@ -595,7 +602,7 @@ _RUNNING = (
         (S.ENGINE_UP_BAD_HEALTH,),
         S.ENGINE_STOP,
         "the engine has been bad for the whole grace time",
-        "vm_running, hung",
+        "vm_running, hung, not page_out_of_reach",
         seen(V.UP, L.OURS, health=BAD),
         Memory(bad_since=NOW - 120.0),
         reason=R.HUNG,

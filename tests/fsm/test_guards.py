@@ -10,8 +10,9 @@ from typing import Any, Optional
 import pytest
 
 from ha_agent.fsm import guards as g
+from ha_agent.fsm.context import Context
 from ha_agent.fsm.effect import Effect, EffectKind
-from ha_agent.fsm.guards import Context, Guard
+from ha_agent.fsm.guards import Guard
 from ha_agent.fsm.memory import Memory, StopReason
 from ha_agent.fsm.observation import (
     DefinitionView,
@@ -21,12 +22,14 @@ from ha_agent.fsm.observation import (
     Observation,
     Outcome,
     OutcomeCode,
+    PeerView,
     ShutdownView,
     VmCondition,
     VmExit,
 )
 from ha_agent.fsm.policy import Policy
 from ha_agent.fsm.table import TABLE
+from ha_agent.fsm.trends import Trend, Trends
 from tests.fsm.pictures import NOW, US, context, failed, lease, peer, seen, stopping
 
 V, L, E, R = VmCondition, LeaseCondition, EffectKind, StopReason
@@ -277,6 +280,24 @@ class TestHealth:
         assert not g.hung(self.look(Health.UNKNOWN, bad_since=NOW - 500.0))
 
 
+class TestPageOutOfReach:
+    def looked(self, *peers: PeerView, lost: bool = True) -> bool:
+        network = Trend(since=NOW - 60.0 if lost else None)
+        memory = Memory(trends=Trends(network=network))
+        return g.page_out_of_reach(Context(memory, seen(peers=peers), Policy(), 1800))
+
+    def test_is_for_a_host_whose_own_network_is_lost(self) -> None:
+        assert self.looked()
+        assert not self.looked(lost=False)
+
+    def test_a_host_that_is_far_better_would_reach_it(self) -> None:
+        assert self.looked(peer(2, score=2599))
+        assert not self.looked(peer(2, score=2599), peer(3, score=2600))
+
+    def test_only_one_that_could_run_the_vm(self) -> None:
+        assert self.looked(peer(2, score=3400, alive=False), peer(3, score=3400, maintenance=True))
+
+
 class TestTimes:
     @pytest.mark.parametrize(
         ("guard", "seconds"),
@@ -295,6 +316,12 @@ class TestTimes:
             looked = Context(Memory(state_since=NOW - age_seconds), seen(), policy, 3400)
             times = (g.starting_too_long, g.stopping_too_long, g.penance_done)
             assert sum(guard(looked) for guard in times) == expected
+
+    def test_the_first_look_at_vdsm_has_a_moment(self) -> None:
+        silent = seen(V.UNKNOWN)
+        assert not g.first_look_overdue(context(silent, Memory(vm_unknown_since=NOW - 2.9)))
+        assert g.first_look_overdue(context(silent, Memory(vm_unknown_since=NOW - 3.0)))
+        assert not g.first_look_overdue(context(seen(), Memory(vm_unknown_since=NOW - 9.0)))
 
     def test_vdsm_is_silent_for_too_long_after_its_time(self) -> None:
         for vm, age_seconds, expected in (

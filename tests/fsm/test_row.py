@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 
-from ha_agent.fsm.guards import Context
+from ha_agent.fsm.context import Context
 from ha_agent.fsm.memory import Memory, StopReason
 from ha_agent.fsm.observation import DefinitionView, VmCondition
 from ha_agent.fsm.policy import Policy

@@ -29,6 +29,7 @@ from ha_agent.fsm.policy import Policy
 from ha_agent.fsm.row import Row
 from ha_agent.fsm.state import State
 from ha_agent.fsm.table import TABLE
+from ha_agent.fsm.trends import Trend, Trends
 from tests.fsm.pictures import (
     NOW,
     ended,
@@ -42,6 +43,7 @@ from tests.fsm.pictures import (
 from tests.fsm.row_cases import CASES, Case
 
 POLICY = Policy()
+NETWORK_LOST = Trends(network=Trend(since=NOW - 60.0))
 FSM = Fsm()
 Stand = tuple[Memory, Observation]
 Tweak = Callable[[Memory, Observation], Stand]
@@ -246,6 +248,8 @@ WAYS: dict[str, tuple[Tweak, ...]] = {
     "starting_too_long": (remember(state_since=NOW - 599.9),),
     "stopping_too_long": (remember(state_since=NOW - 119.9),),
     "penance_done": (remember(state_since=NOW - 119.9),),
+    "first_look_overdue": (remember(vm_unknown_since=NOW - 2.9), vm(V.UP)),
+    "not_page_out_of_reach": (remember(trends=NETWORK_LOST),),
     "vdsm_silent_too_long": (remember(vm_unknown_since=NOW - 59.9), vm(V.UP)),
     "not_shutdown_asked": (remember(shutdown_asked=True),),
     "restarts_left": (remember(failures=failed(4).failures),),
