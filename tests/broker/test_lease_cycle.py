@@ -11,6 +11,7 @@ from typing import Any, Callable, Optional
 
 import pytest
 
+from ha_agent.broker.fence_deadline import FenceDeadline
 from ha_agent.broker.lease import (
     LeaseIdentity,
     LeaseRecord,
@@ -302,8 +303,10 @@ async def test_a_lease_of_another_host_is_not_ours_to_release() -> None:
     alpha, beta = await owner(disk), Side(disk, BETA)
     await asyncio.sleep(1.0)
     left = disk.block
+    beta.fence.arm(Instant(9e9), 1)  # of a lease that is lost; its VM is confirmed gone
     assert await beta.keeper.release("moves") == LeaseResult(True, "was not ours")
     assert disk.block == left
+    assert not beta.fence.armed()
     assert alpha.view.ours
 
 
@@ -473,6 +476,19 @@ async def test_the_deadline_of_another_epoch_says_nothing_of_this_one() -> None:
     alpha = Side(disk, ALPHA, fence)
     assert await until(lambda: alpha.view.ours) < 0.2
     assert alpha.fence_in_seconds() > 10.8
+
+
+class TornFence(FakeFence):
+    def armed(self) -> Optional[FenceDeadline]:
+        raise EnvironmentFault("fence file is torn")
+
+
+@virtual
+async def test_nothing_is_adopted_under_a_deadline_that_can_not_be_read() -> None:
+    disk = Disk(encode(initial_record().taken(ALPHA, 4, "free")))
+    alpha = Side(disk, ALPHA, TornFence())
+    await asyncio.sleep(5.0)
+    assert (alpha.view.ours, alpha.view.detail) == (False, "fence file is torn")
 
 
 @virtual

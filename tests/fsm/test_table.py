@@ -329,6 +329,21 @@ FIRST: dict[str, tuple[State, Observation, Memory]] = {
         seen(VmCondition.UP, LeaseCondition.EXPIRED, local_maintenance=True),
         Memory(),
     ),
+    "local maintenance: the VM has to leave this host": (
+        State.ENGINE_UP,
+        seen(VmCondition.UP, local_maintenance=True),
+        Memory(),
+    ),
+    "local maintenance": (
+        State.ENGINE_UNEXPECTEDLY_DOWN,
+        seen(lease_is=LeaseCondition.HELD, local_maintenance=True),
+        Memory(state_since=LONG_AGO),
+    ),
+    "global maintenance is over": (
+        State.GLOBAL_MAINTENANCE,
+        seen(VmCondition.UP),
+        Memory(),
+    ),
     "VDSM does not answer, so nothing is known of the VM here": (
         State.ENGINE_UNEXPECTEDLY_DOWN,
         seen(VmCondition.UNKNOWN, LeaseCondition.HELD),
