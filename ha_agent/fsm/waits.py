@@ -14,7 +14,13 @@ from typing import Optional
 
 from ha_agent.fsm.context import Context
 from ha_agent.fsm.effect import EffectKind
-from ha_agent.fsm.guards import RUNNING, lease_available, no_peer_has_vm, our_turn_at
+from ha_agent.fsm.guards import (
+    RUNNING,
+    lease_available,
+    no_peer_has_vm,
+    our_turn_at,
+    page_out_of_reach,
+)
 from ha_agent.fsm.memory import Memory
 from ha_agent.fsm.observation import LeaseCondition, Observation, VmCondition
 from ha_agent.fsm.policy import Policy
@@ -174,6 +180,8 @@ def _with_vm(state: State, context: Context) -> list[Wait]:
     if state is State.ENGINE_UP_BAD_HEALTH and memory.paused_since is not None:
         what = "the paused engine VM to go on; if it does not, it is ended and started again"
         return [Wait(what, memory.paused_since + policy.bad_health_grace_seconds)]
+    if state is State.ENGINE_UP_BAD_HEALTH and page_out_of_reach(context):
+        return [Wait("this host's network: without it a bad page says nothing of the engine")]
     if state is State.ENGINE_UP_BAD_HEALTH and memory.bad_since is not None:
         what = "the engine to answer well again; if it does not, the VM is stopped and started"
         return [Wait(f"{what} again", memory.bad_since + policy.bad_health_grace_seconds)]

@@ -19,6 +19,7 @@ from ha_agent.fsm.observation import (
 )
 from ha_agent.fsm.policy import Policy
 from ha_agent.fsm.state import State
+from ha_agent.fsm.trends import Trend, Trends
 from ha_agent.fsm.waits import Other, others, waits
 from ha_agent.instant import Instant
 from tests.fsm.pictures import NOW, failed, lease, observations, peer, seen, states_with_memory
@@ -95,6 +96,15 @@ CASES: list[tuple[State, Memory, Observation, str, Optional[Instant]]] = [
         seen(V.UP, L.OURS),
         "answer well again",
         NOW - 3.0 + POLICY.bad_health_grace_seconds,
+    ),
+    (
+        S.ENGINE_UP_BAD_HEALTH,
+        dataclasses.replace(
+            HERE, bad_since=NOW - 3.0, trends=Trends(network=Trend(since=NOW - 60.0))
+        ),
+        seen(V.UP, L.OURS),
+        "this host's network",
+        None,
     ),
     (
         S.ENGINE_STOP,
