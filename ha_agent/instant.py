@@ -124,4 +124,4 @@ class WallTime:
 
     def _local(self) -> datetime.datetime:
         # Of the second it is in: a datetime made of a float is rounded, maybe to the next one.
-        return datetime.datetime.fromtimestamp(math.floor(self.unix_seconds))
+        return datetime.datetime.fromtimestamp(math.floor(self.unix_seconds))  # noqa: DTZ006

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 
 from ha_agent.fsm import guards
-from ha_agent.fsm.guards import Context
+from ha_agent.fsm.context import Context
 from ha_agent.fsm.machine import prepare
 from ha_agent.fsm.memory import Memory
 from ha_agent.fsm.observation import Observation
