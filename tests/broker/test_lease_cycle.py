@@ -326,6 +326,22 @@ async def test_a_release_that_meets_an_earlier_renewal_is_tried_again() -> None:
 
 
 @virtual
+async def test_a_fault_that_is_over_is_said_no_longer() -> None:
+    alpha = await owner(Disk())
+    alpha.weather.fail = "there"
+    await until(lambda: alpha.view.detail == "EIO")
+    alpha.weather.mend()
+    await until(lambda: alpha.view.detail == "")
+    assert alpha.view.ours
+
+
+@virtual
+async def test_what_was_never_read_is_not_ours_to_release() -> None:
+    alpha = Side(Disk(), ALPHA)
+    assert await alpha.keeper.release("moves") == LeaseResult(True, "was not ours")
+
+
+@virtual
 async def test_a_release_in_doubt_says_nothing_of_a_later_lease() -> None:
     """One that runs out has an end that nobody confirmed: it must never be written free."""
     disk = Disk()
