@@ -25,11 +25,11 @@ fuzz: setup ## a million hostile inputs to all that reads bytes from outside; SH
 mutate: setup ## can the tests of table, lease and score fail? SHARE=0.1 for a tenth
 	@$(PYTHON) -m mutate $(if $(SHARE),--share $(SHARE))
 
-sim: setup ## 1,000 simulated hours of bad luck, and the simulator's own figures
-	@$(PYTHON) scripts/sim.py
+sim: setup ## 100 simulated hours of bad luck, and the simulator's own figures; SEEDS=1000 for more
+	@$(PYTHON) scripts/sim.py $(if $(SEEDS),--seeds $(SEEDS))
 
 sim-long: setup ## 50,000 simulated host-hours; the outcome goes into docs/sim.md
-	@$(PYTHON) scripts/sim.py --host-hours 50000 --write docs/sim.md
+	@$(PYTHON) scripts/sim.py --host-hours 50000 --large --write docs/sim.md
 
 diagram: setup ## draw the state machine in ARCHITECTURE.md anew, measure its failure table
 	@$(PYTHON) scripts/make_diagram.py ARCHITECTURE.md

@@ -351,7 +351,7 @@ class BrokerCalls:
     ) -> T:
         broker = self._reach()
         answer: asyncio.Future[T] = self._host.world.loop.create_future()
-        broker.process.spawn(_serve(ask(broker), answer))
+        broker.process.spawn(_serve(ask, broker, answer))
         return await self._answer(broker, verb, answer, deadline_seconds)
 
     def _reach(self) -> SimBroker:
@@ -384,9 +384,13 @@ class BrokerCalls:
                 on_killed.remove(lost)
 
 
-async def _serve(work: Coroutine[Any, Any, T], answer: asyncio.Future[T]) -> None:
+async def _serve(
+    ask: Callable[[SimBroker], Coroutine[Any, Any, T]],
+    broker: SimBroker,
+    answer: asyncio.Future[T],
+) -> None:
     try:
-        value = await work
+        value = await ask(broker)
     except EnvironmentFault as fault:
         if not answer.done():
             answer.set_exception(fault)

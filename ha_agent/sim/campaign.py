@@ -152,12 +152,13 @@ def _runs(wanted: Wanted, seeds: Iterable[int], jobs: int) -> Iterator[SeedRun]:
     todo = iter(seeds)
     with concurrent.futures.ProcessPoolExecutor(jobs) as pool:
         # A few at a time: a campaign may have a hundred thousand of them.
-        running = {pool.submit(run_seed, wanted, seed) for seed, _ in zip(todo, range(4 * jobs))}
+        running = {pool.submit(run_seed, wanted, seed) for _, seed in zip(range(4 * jobs), todo)}
         while running:
             done, running = concurrent.futures.wait(
                 running, return_when=concurrent.futures.FIRST_COMPLETED
             )
-            for seed, _ in zip(todo, range(len(done))):
+            # The range first: zip takes one of its first before it finds the second empty.
+            for _, seed in zip(range(len(done)), todo):
                 running.add(pool.submit(run_seed, wanted, seed))
             for future in done:
                 yield future.result()

@@ -112,8 +112,8 @@ class Process:
             return
         self.alive = False
         self.attention = True
+        self._loop.bury()  # before what was parked is let go of
         self._parked = []
-        self._loop.bury()
         told, self.on_killed = self.on_killed, []
         for tell in told:
             tell()

@@ -35,6 +35,11 @@ def test_the_order_of_seeds_does_not_matter() -> None:
     )
 
 
+def test_no_seed_is_passed_over_on_several_cores() -> None:
+    tiny = Wanted(hosts=1, hours=0.001)
+    assert run_seeds(tiny, range(1, 24), 2).runs == 23
+
+
 def test_a_seed_gives_the_same_run_each_time() -> None:
     one, again = run_seed(SHORT, 9), run_seed(SHORT, 9)
     assert replace(one, real_seconds=0.0) == replace(again, real_seconds=0.0)
