@@ -4,6 +4,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 from mutate.__main__ import Count, table
 from mutate.targets import ROOT
 
@@ -27,6 +29,7 @@ def test_the_mutants_of_a_file_can_be_listed() -> None:
     assert all(key.startswith("ha_agent/fsm/takeover.py:") for key in keys)
 
 
+@pytest.mark.long
 def test_one_mutant_from_the_command_line() -> None:
     groups = ("fsm", "cycle", "scenarios", "simulator", "guards")
     left_out = [word for group in groups for word in ("--without", group)]

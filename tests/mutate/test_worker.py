@@ -13,6 +13,7 @@ from mutate.mutants import mutants
 from mutate.pool import BROKEN, CAUGHT, SURVIVED, Job, Pool, Verdict, WorkerFailed
 from mutate.targets import ROOT, TARGETS, arguments_of
 
+pytestmark = pytest.mark.long
 GUARDS = "ha_agent.fsm.guards"
 QUICK = (("tests/fsm/test_guards.py",),)
 WALL_SECONDS = 55.0

@@ -22,6 +22,7 @@ def rows() -> list[str]:
     return [line for line in section.splitlines() if line.endswith("` |")]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", [*failure_table.SINGLES, *failure_table.pairs()])
 def test_architecture_shows_what_is_measured_today(name: str, rows: list[str]) -> None:
     assert failure_table.line(name) in rows, "run `make diagram`"
