@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Callable, Optional
 
 from ha_agent.atomic_file import replace_file
-from ha_agent.broker.definition_values import Definition, read_definition
+from ha_agent.broker.definition_values import Definition, read_version
 from ha_agent.errors import BadInput, EnvironmentFault
 from ha_agent.ovfstore.history import IMPORT, History
 from ha_agent.ovfstore.vmconf import vm_conf_text
@@ -157,14 +157,8 @@ class DefinitionFiles:
             self._numbers[version.identity] = version.number
         for version in reversed(accepted):
             try:
-                definition = read_definition(
-                    self._history.document(version.number),
-                    f"version {version.number} of this host's history",
-                    vm_uuid=self._vm_uuid,
-                    domain_uuid=self._domain_uuid,
-                    source=version.source,
-                    last_updated=version.last_updated,
-                    accepted_at=version.accepted_at,
+                definition = read_version(
+                    self._history, version, vm_uuid=self._vm_uuid, domain_uuid=self._domain_uuid
                 )
             except (BadInput, EnvironmentFault) as fault:
                 log.error("definition: %s", fault)

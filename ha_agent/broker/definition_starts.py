@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import Callable, Optional
 
 from ha_agent.atomic_file import replace_file
-from ha_agent.broker.definition_values import Definition, Judge, read_definition
+from ha_agent.broker.definition_values import Definition, Judge, read_version
 from ha_agent.broker.snapshot import DefinitionEntry, Report
 from ha_agent.errors import BadInput, EnvironmentFault
 from ha_agent.ovfstore.history import IMPORT, History
@@ -207,14 +207,8 @@ class DefinitionStarts:
 
     def _read(self, version: Version) -> Definition:
         """In a thread."""
-        return read_definition(
-            self._history.document(version.number),
-            f"version {version.number} of this host's history",
-            vm_uuid=self._vm_uuid,
-            domain_uuid=self._domain_uuid,
-            source=version.source,
-            last_updated=version.last_updated,
-            accepted_at=version.accepted_at,
+        return read_version(
+            self._history, version, vm_uuid=self._vm_uuid, domain_uuid=self._domain_uuid
         )
 
     # Files -------------------------------------------------------------------------------

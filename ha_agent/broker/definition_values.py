@@ -16,10 +16,12 @@ from ha_agent.errors import BadInput
 from ha_agent.instant import WallTime
 from ha_agent.ovfstore.approval import identity_of
 from ha_agent.ovfstore.guard import Refusal
+from ha_agent.ovfstore.history import History
 from ha_agent.ovfstore.locate import RankedCopy, StoreCopy, parse_java_date
 from ha_agent.ovfstore.model import VmDefinition
 from ha_agent.ovfstore.ovf_parse import parse_ovf
 from ha_agent.ovfstore.translate import DomainXml, domain_xml
+from ha_agent.ovfstore.version import Version
 
 Judge = Callable[
     [VmDefinition, DomainXml, Optional[VmDefinition]], Awaitable["tuple[Refusal, ...]"]
@@ -106,6 +108,24 @@ def read_definition(
     domain = domain_xml(vm, storage_domain_uuid=domain_uuid)
     identity = identity_of(document)
     return Definition(identity, document, vm, domain, source, last_updated, accepted_at)
+
+
+def read_version(
+    history: History, version: Version, *, vm_uuid: str, domain_uuid: str
+) -> Definition:
+    """Return what a version of this host's history says. Reads a local file.
+
+    Raises BadInput when nothing can be started from it, EnvironmentFault when it can't be read.
+    """
+    return read_definition(
+        history.document(version.number),
+        f"version {version.number} of this host's history",
+        vm_uuid=vm_uuid,
+        domain_uuid=domain_uuid,
+        source=version.source,
+        last_updated=version.last_updated,
+        accepted_at=version.accepted_at,
+    )
 
 
 def source_of(copy: StoreCopy) -> str:

@@ -57,7 +57,12 @@ def section() -> str:
 
 def replace_section(text: str) -> str:
     """Return `text` with its generated part made anew. ValueError when the marks are missing."""
-    begin, end = text.find(BEGIN), text.find(END)
-    if begin < 0 or end < begin:
-        raise ValueError(f"no lines {BEGIN!r} and {END!r} in this order")
-    return text[:begin] + section() + text[end + len(END) :]
+    return replace_between(text, BEGIN, END, section())
+
+
+def replace_between(text: str, begin: str, end: str, section: str) -> str:
+    """Return `text` with a section in place of all from mark to mark. ValueError without them."""
+    first, last = text.find(begin), text.find(end)
+    if first < 0 or last < first:
+        raise ValueError(f"no lines {begin!r} and {end!r} in this order")
+    return text[:first] + section + text[last + len(end) :]

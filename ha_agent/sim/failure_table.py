@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Optional
 
+from ha_agent.fsm.diagram import replace_between
 from ha_agent.sim import scenario
 from ha_agent.sim.play import Played, play
 
@@ -98,7 +99,4 @@ def section() -> str:
 
 def replace_section(text: str) -> str:
     """Return `text` with its generated part made anew. ValueError when the marks are missing."""
-    begin, end = text.find(BEGIN), text.find(END)
-    if begin < 0 or end < begin:
-        raise ValueError(f"no lines {BEGIN!r} and {END!r} in this order")
-    return text[:begin] + section() + text[end + len(END) :]
+    return replace_between(text, BEGIN, END, section())

@@ -50,7 +50,6 @@ class Ground:
         self.bad_until_seconds = 0.0
         self.good = False
         self._fences: dict[int, Optional[float]] = {}
-        self._processes: dict[tuple[int, str], str] = {}
         self._troubles = {host_id: self._faults_of(host_id) for host_id in range(spec.hosts + 1)}
 
     def saw(self, event: e.Event) -> None:
@@ -69,8 +68,6 @@ class Ground:
         elif isinstance(event, e.FenceSet):
             self.fence_before = self._fences.get(event.host_id)
             self._fences[event.host_id] = event.fires_at_seconds
-        elif isinstance(event, e.ProcessChanged):
-            self._processes[event.host_id, event.process] = event.state
         elif isinstance(event, e.HealthChanged):
             if not self.good:
                 self.bad_until_seconds = event.at_seconds
@@ -84,10 +81,6 @@ class Ground:
     def fence_at(self, host_id: int) -> Optional[float]:
         """Return the true time at which the guard there will act; None: not armed."""
         return self._fences.get(host_id)
-
-    def process_is(self, host_id: int, process: str) -> str:
-        """Return the state of a process; "up" where nothing else was told."""
-        return self._processes.get((host_id, process), "up")
 
     def trouble(
         self,

@@ -43,7 +43,6 @@ from ha_agent.sim import expect, faults
 from ha_agent.sim.spec import Result, Spec
 
 FOLDER = Path(__file__).parent / "scenarios"
-FILES = ("README", "commands", "expected.log")
 
 _NUMBERS = {
     "seconds": "seconds",

@@ -48,14 +48,11 @@ def test_a_released_lease_has_no_owner() -> None:
     assert truth.owner() == 0
 
 
-def test_fences_processes_and_health() -> None:
+def test_fences_and_health() -> None:
     truth = ground()
     truth.saw(e.FenceSet(1, 1, 7, 12.0))
     truth.saw(e.FenceSet(4, 1, 7, None))
     assert (truth.fence_before, truth.fence_at(1), truth.fence_at(2)) == (12.0, None, None)
-    assert truth.process_is(1, "broker") == "up"
-    truth.saw(e.ProcessChanged(5, 1, "broker", "hung"))
-    assert truth.process_is(1, "broker") == "hung"
     truth.saw(e.HealthChanged(6, good=True))
     truth.saw(e.HealthChanged(9, good=False))
     assert (truth.bad_until_seconds, truth.good) == (6, False)
