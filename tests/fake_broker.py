@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import subprocess
@@ -33,16 +34,19 @@ class FakeBroker:
                 sock, _ = self._listener.accept()
             except OSError:
                 return
-            unpacker = msgpack.Unpacker()
-            _kind, number, method, params = _request(sock, unpacker)
-            self.asked.append((method, params[0] if params else {}))
-            if method in self.answers:
-                answer = self.answers[method]
-                error, result = answer(params[0]) if callable(answer) else answer
-                sock.sendall(msgpack.packb([1, number, error, result]))
-                sock.close()
-            else:
-                self._silent.append(sock)
+            with contextlib.suppress(ConnectionError):  # who asked is gone, as after Ctrl-C
+                self._answer(sock)
+
+    def _answer(self, sock: socket.socket) -> None:
+        _kind, number, method, params = _request(sock, msgpack.Unpacker())
+        self.asked.append((method, params[0] if params else {}))
+        if method not in self.answers:
+            self._silent.append(sock)
+            return
+        answer = self.answers[method]
+        error, result = answer(params[0]) if callable(answer) else answer
+        with sock:
+            sock.sendall(msgpack.packb([1, number, error, result]))
 
     def close(self) -> None:
         self._listener.shutdown(socket.SHUT_RDWR)
@@ -55,7 +59,11 @@ class FakeBroker:
 def _request(sock: socket.socket, unpacker: msgpack.Unpacker) -> Any:
     """Return the one request on a connection, which may come in pieces."""
     while True:
-        unpacker.feed(sock.recv(65536))
+        data = sock.recv(65536)
+        if not data:
+            sock.close()
+            raise ConnectionResetError
+        unpacker.feed(data)
         for message in unpacker:
             return message
 

@@ -98,6 +98,8 @@ def test_an_interrupted_wait_says_what_stays(folder: Path, broker: FakeBroker) -
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # A shell's background job ignores SIGINT, and so would its children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
         assert process.stdout is not None
         while "waits for" not in process.stdout.readline():

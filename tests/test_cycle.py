@@ -230,6 +230,7 @@ class TestAnswers:
 
     async def test_an_old_look_at_the_vm_does_not_count(self, world: World) -> None:
         world.see()
+        assert (await world.tick()).state is State.ENGINE_DOWN
         world.clock.time = world.clock.time + 20.0
         world.see(vm=None)
         assert (await world.tick()).state is State.UNKNOWN_LOCAL_VM
