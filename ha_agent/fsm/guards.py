@@ -210,10 +210,14 @@ def hung(context: Context) -> bool:
 
 
 def page_out_of_reach(context: Context) -> bool:
-    """this host's own network tests fail, and no other host is far better"""
+    """the page went bad with this host's network, and no other host is far better"""
     # A page that can't be asked says nothing of the engine. Elsewhere it would fare no better,
-    # unless a host leads by what the loss of the network costs.
-    if context.memory.trends.network.since is None:
+    # unless a host leads by what the loss of the network costs. But one that was good although
+    # the network tests failed, as with an address that never answers, does not need them.
+    lost_at, bad_since = context.memory.trends.network.since, context.memory.bad_since
+    if lost_at is None or bad_since is None:
+        return False
+    if bad_since - lost_at > context.policy.bad_health_grace_seconds:
         return False
     enough = context.score + context.policy.hysteresis.lead_enter
     return not any(peer.score >= enough for peer in able_hosts(context.observation))

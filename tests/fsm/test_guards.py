@@ -281,14 +281,23 @@ class TestHealth:
 
 
 class TestPageOutOfReach:
-    def looked(self, *peers: PeerView, lost: bool = True) -> bool:
-        network = Trend(since=NOW - 60.0 if lost else None)
-        memory = Memory(trends=Trends(network=network))
+    def looked(self, *peers: PeerView, lost: Optional[float] = 60.0, bad: float = 90.0) -> bool:
+        network = Trend(since=None if lost is None else NOW - lost)
+        memory = Memory(trends=Trends(network=network), bad_since=NOW - bad)
         return g.page_out_of_reach(Context(memory, seen(peers=peers), Policy(), 1800))
 
     def test_is_for_a_host_whose_own_network_is_lost(self) -> None:
         assert self.looked()
-        assert not self.looked(lost=False)
+        assert not self.looked(lost=None)
+
+    def test_a_page_that_was_good_without_the_network_does_not_need_it(self) -> None:
+        """Where the tested address never answers, a hung engine is still a hung engine."""
+        assert self.looked(lost=240.0, bad=120.0)
+        assert not self.looked(lost=240.1, bad=120.0)
+        picture = seen(V.UP, L.OURS)
+        assert not g.page_out_of_reach(
+            context(picture, Memory(trends=Trends(network=Trend(since=NOW))))
+        )
 
     def test_a_host_that_is_far_better_would_reach_it(self) -> None:
         assert self.looked(peer(2, score=2599))
