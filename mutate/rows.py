@@ -30,6 +30,8 @@ ONE_OF = (
     ("vdsm_silent_too_long", "vm_gone"),
     ("vdsm_silent_too_long", "vm_running"),
     ("vdsm_silent_too_long", "not vm_unknown"),
+    ("first_look_overdue", "vm_running"),
+    ("first_look_overdue", "not vm_unknown"),
     ("shutdown_ready", "not global_maintenance"),
     ("local_maintenance", "able"),
     ("healthy", "paused_too_long"),

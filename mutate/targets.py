@@ -30,6 +30,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "due": ("tests/fsm/test_due.py",),
     "better-host": ("tests/fsm/test_better_host.py",),
     "follow": ("tests/fsm/test_follow.py",),
+    "context": ("tests/fsm/test_context.py",),
     "machine": ("tests/fsm/test_machine.py", "-k", f"not ({_DRAWN})"),
     "machine-drawn": ("tests/fsm/test_machine.py", "-k", _DRAWN),
     "table": ("tests/fsm/test_table.py",),
@@ -69,6 +70,7 @@ class Target:
 TARGETS = (
     Target("ha_agent/fsm/table.py", ("table", "machine", *_AFTER_FSM)),
     Target("ha_agent/fsm/guards.py", ("guards", "table", "machine", *_AFTER_FSM)),
+    Target("ha_agent/fsm/context.py", ("context", "guards", "table", *_AFTER_FSM)),
     Target("ha_agent/fsm/row.py", ("row", "table", *_AFTER_FSM)),
     Target("ha_agent/fsm/takeover.py", ("takeover", "guards", *_AFTER_FSM)),
     Target("ha_agent/fsm/score.py", ("score", *_AFTER_FSM)),

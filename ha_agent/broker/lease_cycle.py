@@ -226,9 +226,7 @@ class LeaseKeeper:
             now = self._clock.now()
             if now >= self._owned.fence_at:
                 self._lose(self._owned, f"not renewed in time: {self._error or 'was not asked'}")
-            elif now < self._owned.renewed_at + self._times.renew_interval_seconds:
-                return
-            else:
+            elif now >= self._owned.renewed_at + self._times.renew_interval_seconds:
                 await self._renew(self._owned)
                 if self._live() is not None and not self._error:
                     await self._host_id.keep(self._times.renew_interval_seconds / 3)
@@ -312,7 +310,6 @@ class LeaseKeeper:
             return error
         self._observer.saw(swap.record, sent, received)
         if not swap.done:
-            self._error = ""
             return f"refused: storage has epoch {swap.record.epoch}, {swap.record.state}"
         if received >= must_end:
             self._error = f"the answer came {received - must_end:.1f} s after the deadline"

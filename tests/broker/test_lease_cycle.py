@@ -186,6 +186,14 @@ async def test_our_word_ends_at_the_deadline_though_storage_hangs() -> None:
 
 
 @virtual
+async def test_a_host_that_slept_says_at_once_that_its_lease_is_lost() -> None:
+    """It was ours, so there may be a VM to end: "unknown" would have the agent wait."""
+    alpha = await owner(Disk())
+    alpha.clock.offset_seconds += 60.0
+    assert (alpha.view.state, alpha.view.ours) == ("held", False)
+
+
+@virtual
 async def test_a_renewal_that_lands_too_late_gives_nothing() -> None:
     disk = Disk()
     alpha = await owner(disk)
@@ -282,6 +290,21 @@ async def test_a_release_in_doubt_is_one_way_and_is_finished_later() -> None:
     assert await until(lambda: decode(disk.block).state == "free") < 6.0
     assert not alpha.fence.armed()
     assert not alpha.view.ours
+
+
+@virtual
+async def test_a_release_that_is_done_is_not_written_again_where_storage_went_back() -> None:
+    """Somebody who took the lease meanwhile may run the VM: a free record would hide it."""
+    disk = Disk()
+    alpha = await owner(disk)
+    ours = disk.block
+    assert (await alpha.keeper.release("moves")).ok
+    disk.write(encode(decode(disk.block).taken(BETA, 1, "taken")))
+    await asyncio.sleep(2.0)
+    disk.write(ours)
+    await asyncio.sleep(5.0)
+    assert disk.block == ours
+    assert (alpha.view.state, alpha.view.ours) == ("held", False)
 
 
 @virtual
@@ -714,6 +737,29 @@ def test_what_can_not_be_read_is_never_taken(block: bytes) -> None:
         assert disk.block == block
 
     run_virtual(main())
+
+
+@virtual
+async def test_a_take_that_finds_no_record_says_so_at_once() -> None:
+    """Not at the next look: until then the lease would seem to be free, and be tried again."""
+    disk = Disk()
+    alpha = Side(disk, ALPHA)
+    await until(lambda: alpha.view.state == "free")
+    disk.history.append(b"x" * 4096)
+    result = await alpha.keeper.acquire(0)
+    assert (result.ok, alpha.view.state) == (False, "unreadable")
+    assert "not a lease record" in result.reason
+    assert alpha.changes[-1].state == "unreadable"
+
+
+@virtual
+async def test_what_can_not_be_read_is_said_in_place_of_an_earlier_fault() -> None:
+    alpha = Side(Disk(b"x" * 4096), ALPHA)
+    alpha.weather.fail = "there"
+    await until(lambda: alpha.view.detail == "EIO")
+    alpha.weather.mend()
+    await until(lambda: alpha.view.state == "unreadable")
+    assert "not a lease record" in alpha.view.detail
 
 
 @virtual
