@@ -56,7 +56,10 @@ def test_a_disk_that_hangs_makes_nobody_wait(disk: Disk, caplog: pytest.LogCaptu
     assert caplog.text.count("too slow") == 1
     disk.gate.set()
     writer.stop()
-    assert disk.written == list(range(1000 - writer.lost))
+    # The thread takes the first at a moment of its own, which makes room for one more.
+    assert disk.written[:256] == list(range(256))
+    assert disk.written == sorted(set(disk.written))
+    assert len(disk.written) == 1000 - writer.lost
 
 
 def test_trouble_is_told_once_and_its_end(disk: Disk, caplog: pytest.LogCaptureFixture) -> None:
