@@ -221,7 +221,10 @@ def _pack(reply: dict[str, Any]) -> bytes:
 def _read_exact(fd: int, length: int) -> Optional[bytes]:
     data = b""
     while len(data) < length:
-        piece = os.read(fd, length - len(data))
+        try:
+            piece = os.read(fd, length - len(data))
+        except ConnectionResetError:
+            return None  # the broker has gone, and an answer of ours was not read
         if not piece:
             return None
         data += piece

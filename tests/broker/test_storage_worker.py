@@ -5,6 +5,7 @@ import os
 import pathlib
 import select
 import signal
+import socket
 import struct
 import subprocess
 import sys
@@ -242,6 +243,20 @@ class TestProcess:
         assert poller.poll(10_000)
         for fd in (keep_open, stdin, ended):
             os.close(fd)
+
+    def test_leaves_quietly_when_the_broker_died_before_it_read_an_answer(self) -> None:
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            ours.sendall(frame({"id": 1, **PING}))
+            with subprocess.Popen(
+                COMMAND, stdin=theirs, stdout=theirs, stderr=subprocess.PIPE
+            ) as process:
+                theirs.close()
+                assert select.select([ours], [], [], 10)[0]
+                ours.close()  # with the answer unread: the worker's next read is refused
+                assert process.wait(timeout=10) == 0
+                assert process.stderr is not None
+                assert process.stderr.read() == b""
 
     def test_starts_without_the_heavy_modules(self) -> None:
         script = "import sys, ha_agent.broker.storage_worker; print('lxml' in sys.modules)"
