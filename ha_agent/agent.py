@@ -26,8 +26,8 @@ from ha_agent.config_schema import Config
 from ha_agent.cycle import Cycle, CycleTimes
 from ha_agent.decision_file import FOLDER_NAME, DecisionRing, Recorder
 from ha_agent.errors import BadInput, EnvironmentFault
+from ha_agent.feed import Feed
 from ha_agent.file_watch import FileWatch
-from ha_agent.fsm.observation import VmCondition
 from ha_agent.fsm.policy import Hysteresis, Policy, ScoreWeights
 from ha_agent.fsm.state import State
 from ha_agent.perform import Performer
@@ -35,18 +35,10 @@ from ha_agent.readiness import Readiness
 from ha_agent.vdsm.from_config import vdsm_client
 from ha_agent.vdsm.verbs import Vdsm
 from ha_agent.vdsm_port import VdsmHypervisor
-from ha_agent.waiting import wait_for_event
+from ha_agent.waiting import Signal
 
 log = logging.getLogger(__name__)
 
-# The broker answers a waiting call at the latest after this; shorter than a picture's life.
-_SNAPSHOT_WAIT_SECONDS = 2.0
-# After an answer that failed: the broker or VDSM may be restarting.
-_RETRY_SECONDS = 0.5
-_FACTS_INTERVAL_SECONDS = 15.0
-# While VDSM says that the VM is here but has not settled, events alone would do; VDSM sends
-# none for some changes (facts/vdsm.md 1.4), so look more often.
-_RESTLESS_POLL_SECONDS = 1.0
 _STOP_DEADLINE_SECONDS = 3.0
 _SHORTEST_PAUSE_SECONDS = 0.001
 LOCK_NAME = "agent.lock"
@@ -94,8 +86,8 @@ class Agent:
         # The broker makes it, too; but what is watched has to be there from the start.
         _make_folder(config.host.state_dir)
         self._readiness = Readiness()
-        self._wake = asyncio.Event()
-        self._look_again = asyncio.Event()
+        self._wake = Signal()
+        self._look_again = Signal()
         vdsm = config.vdsm
         self._vdsm_client = vdsm_client(config.vdsm, self._clock, self._look_again.set)
         self._hypervisor = VdsmHypervisor(
@@ -124,6 +116,14 @@ class Agent:
             wake=self._wake.set,
             on_decision=lambda step: self._decisions.record(step, self._clock.wall()),
         )
+        self._feed = Feed(
+            self.cycle,
+            self._broker,
+            self._hypervisor,
+            self._clock,
+            look_again=self._look_again,
+            poll_interval_seconds=vdsm.poll_interval_seconds,
+        )
 
     async def run(self) -> None:
         """Run until SIGTERM or SIGINT; the engine VM is left as it is."""
@@ -144,10 +144,10 @@ class Agent:
         tasks = [
             loop.create_task(task)
             for task in (
-                self._follow_broker(),
+                self._feed.follow_broker(),
                 self._follow_events(),
-                self._follow_vm(),
-                self._follow_facts(),
+                self._feed.follow_vm(),
+                self._feed.follow_facts(),
             )
         ]
         try:
@@ -179,25 +179,7 @@ class Agent:
                     task.result()  # a bug in one of them ends the process, and systemd restarts it
             # A clock that stands still for a moment must not make this a busy loop.
             due_seconds = max(self.cycle.next_due_seconds, _SHORTEST_PAUSE_SECONDS)
-            await wait_for_event(self._wake, min(interval_seconds, due_seconds))
-
-    async def _follow_broker(self) -> None:
-        version = -1
-        silent = False
-        while True:
-            try:
-                snapshot = await self._broker.snapshot(version, _SNAPSHOT_WAIT_SECONDS)
-            except (EnvironmentFault, BadInput) as fault:
-                if not silent:
-                    log.warning("%s", fault)
-                silent, version = True, -1
-                await self._clock.sleep(_RETRY_SECONDS)
-                continue
-            if silent:
-                log.info("the broker answers again")
-                silent = False
-            version = snapshot.version
-            self.cycle.on_snapshot(snapshot)
+            await self._wake.wait(min(interval_seconds, due_seconds))
 
     async def _follow_events(self) -> None:
         """Look at the VM whenever an event comes: events are partial, may be lost or late, so
@@ -205,32 +187,6 @@ class Agent:
         while True:
             await self._vdsm_client.next_event()
             self._look_again.set()
-
-    async def _follow_vm(self) -> None:
-        silent = False
-        while True:
-            self._look_again.clear()
-            asked_at = self._clock.now()
-            vm = await self._hypervisor.look()
-            if (vm.condition is VmCondition.UNKNOWN) is not silent:
-                silent = not silent
-                log.warning("%s", vm.detail if silent else f"VDSM answers: the VM is {vm.detail}")
-            self.cycle.on_vm(vm, asked_at)
-            settled = vm.condition in (VmCondition.ABSENT, VmCondition.DOWN, VmCondition.UP)
-            await wait_for_event(
-                self._look_again,
-                self._config.vdsm.poll_interval_seconds if settled else _RESTLESS_POLL_SECONDS,
-            )
-
-    async def _follow_facts(self) -> None:
-        while True:
-            try:
-                self.cycle.on_facts(await self._hypervisor.facts())
-                pause_seconds = _FACTS_INTERVAL_SECONDS
-            except EnvironmentFault as fault:
-                log.debug("no host statistics: %s", fault)
-                pause_seconds = _RETRY_SECONDS
-            await self._clock.sleep(pause_seconds)
 
     # Local files -------------------------------------------------------------------------
 

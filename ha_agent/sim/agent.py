@@ -7,9 +7,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Optional
 
 from ha_agent.cycle import Cycle
-from ha_agent.errors import BadInput, EnvironmentFault
+from ha_agent.feed import Feed
 from ha_agent.fsm.machine import Decision
-from ha_agent.fsm.observation import VmCondition
 from ha_agent.fsm.state import State
 from ha_agent.perform import Performer
 from ha_agent.sim.broker import BrokerCalls
@@ -22,10 +21,6 @@ if TYPE_CHECKING:
     from ha_agent.sim.host import SimHost
 
 # As ha_agent/agent.py and the configuration's defaults have them.
-_SNAPSHOT_WAIT_SECONDS = 2.0
-_RETRY_SECONDS = 0.5
-_FACTS_INTERVAL_SECONDS = 15.0
-_RESTLESS_POLL_SECONDS = 1.0
 _VDSM_POLL_SECONDS = 10.0
 _TICK_INTERVAL_SECONDS = 10.0
 _SHORTEST_PAUSE_SECONDS = 0.001
@@ -42,29 +37,37 @@ class SimAgent:
         spec = host.world.spec
         self._wake = Signal()
         self._better_host: Optional[int] = None
-        self._look_again = Signal()
-        self.vdsm = SimVdsmCalls(host, process, self._look_again.set)
-        self._hypervisor = VdsmHypervisor(
+        look_again = Signal()
+        self.vdsm = SimVdsmCalls(host, process, look_again.set)
+        hypervisor = VdsmHypervisor(
             self.vdsm,  # type: ignore[arg-type]  # the five verbs that it calls
             host.world.vm_uuid,
             bridge=BRIDGE,
             shutdown_timeout_seconds=spec.policy.stop_timeout_seconds,
         )
-        self._broker = BrokerCalls(host, spec.times.lease_expiry_seconds)
+        broker = BrokerCalls(host, spec.times.lease_expiry_seconds)
         self.cycle = Cycle(
             host.host_id,
             spec.policy,
             host.clock,
-            self._broker,
-            Performer(self._broker, self._hypervisor),
+            broker,
+            Performer(broker, hypervisor),
             wake=self._wake.set,
         )
         self.cycle.on_local_maintenance(host.local_maintenance)
+        feed = Feed(
+            self.cycle,
+            broker,
+            hypervisor,
+            host.clock,
+            look_again=look_again,
+            poll_interval_seconds=_VDSM_POLL_SECONDS,
+        )
         for work in (
             self._tick_until_stopped(),
-            self._follow_broker(),
-            self._follow_vm(),
-            self._follow_facts(),
+            feed.follow_broker(),
+            feed.follow_vm(),
+            feed.follow_facts(),
         ):
             process.spawn(work)
 
@@ -115,33 +118,3 @@ class SimAgent:
                 if better is None
                 else f"h{better} would be better by far ({points} points): the engine may migrate"
             )
-
-    async def _follow_broker(self) -> None:
-        version = -1
-        while True:
-            try:
-                snapshot = await self._broker.snapshot(version, _SNAPSHOT_WAIT_SECONDS)
-            except (EnvironmentFault, BadInput):
-                version = -1
-                await self.host.world.loop.sleep(_RETRY_SECONDS)
-                continue
-            version = snapshot.version
-            self.cycle.on_snapshot(snapshot)
-
-    async def _follow_vm(self) -> None:
-        while True:
-            self._look_again.clear()
-            asked_at = self.host.clock.now()
-            vm = await self._hypervisor.look()
-            self.cycle.on_vm(vm, asked_at)
-            settled = vm.condition in (VmCondition.ABSENT, VmCondition.DOWN, VmCondition.UP)
-            await self._look_again.wait(_VDSM_POLL_SECONDS if settled else _RESTLESS_POLL_SECONDS)
-
-    async def _follow_facts(self) -> None:
-        while True:
-            try:
-                self.cycle.on_facts(await self._hypervisor.facts())
-                pause_seconds = _FACTS_INTERVAL_SECONDS
-            except EnvironmentFault:
-                pause_seconds = _RETRY_SECONDS
-            await self.host.world.loop.sleep(pause_seconds)

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Brings the cycle its answers: the broker's picture, looks at the VM, this host's figures.
+
+Three coroutines that never end, for a task each. Every call in them has its port's deadline, and
+what fails is asked again after a moment: the cycle itself judges how old an answer may be. Agent
+and simulator run the same ones; they decide nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from ha_agent.cycle import Cycle
+from ha_agent.errors import BadInput, EnvironmentFault
+from ha_agent.fsm.observation import VmCondition
+from ha_agent.ports import Broker, Clock, Hypervisor
+from ha_agent.waiting import Signal
+
+log = logging.getLogger(__name__)
+
+# The broker answers a waiting call at the latest after this; shorter than a picture's life.
+_SNAPSHOT_WAIT_SECONDS = 2.0
+# After an answer that failed: the broker or VDSM may be restarting.
+_RETRY_SECONDS = 0.5
+_FACTS_INTERVAL_SECONDS = 15.0
+# While VDSM says that the VM is here but has not settled, events alone would do; VDSM sends
+# none for some changes (facts/vdsm.md 1.4), so look more often.
+_RESTLESS_POLL_SECONDS = 1.0
+_SETTLED = frozenset({VmCondition.ABSENT, VmCondition.DOWN, VmCondition.UP})
+
+
+class Feed:
+    """What the cycle hears. `look_again`, once set, brings the next look at the VM forward."""
+
+    def __init__(
+        self,
+        cycle: Cycle,
+        broker: Broker,
+        hypervisor: Hypervisor,
+        clock: Clock,
+        *,
+        look_again: Signal,
+        poll_interval_seconds: float,
+    ) -> None:
+        self._cycle = cycle
+        self._broker = broker
+        self._hypervisor = hypervisor
+        self._clock = clock
+        self._look_again = look_again
+        self._poll_interval_seconds = poll_interval_seconds
+
+    async def follow_broker(self) -> None:
+        """Bring each new picture, by a long poll."""
+        version = -1
+        silent = False
+        while True:
+            try:
+                snapshot = await self._broker.snapshot(version, _SNAPSHOT_WAIT_SECONDS)
+            except (EnvironmentFault, BadInput) as fault:
+                if not silent:
+                    log.warning("%s", fault)
+                silent, version = True, -1
+                await self._clock.sleep(_RETRY_SECONDS)
+                continue
+            if silent:
+                log.info("the broker answers again")
+                silent = False
+            version = snapshot.version
+            self._cycle.on_snapshot(snapshot)
+
+    async def follow_vm(self) -> None:
+        """Look at the VM when asked to, and from time to time."""
+        silent = False
+        while True:
+            self._look_again.clear()
+            asked_at = self._clock.now()
+            vm = await self._hypervisor.look()
+            if (vm.condition is VmCondition.UNKNOWN) is not silent:
+                silent = not silent
+                log.warning("%s", vm.detail if silent else f"VDSM answers: the VM is {vm.detail}")
+            self._cycle.on_vm(vm, asked_at)
+            settled = vm.condition in _SETTLED
+            await self._look_again.wait(
+                self._poll_interval_seconds if settled else _RESTLESS_POLL_SECONDS
+            )
+
+    async def follow_facts(self) -> None:
+        """Bring this host's figures from time to time."""
+        while True:
+            try:
+                self._cycle.on_facts(await self._hypervisor.facts())
+                pause_seconds = _FACTS_INTERVAL_SECONDS
+            except EnvironmentFault as fault:
+                log.debug("no host statistics: %s", fault)
+                pause_seconds = _RETRY_SECONDS
+            await self._clock.sleep(pause_seconds)
