@@ -118,7 +118,7 @@ async def test_a_look_comes_when_it_is_asked_for(
     for view in (UP, ABSENT):
         world.hypervisor.view = view
         world.look_again.set()
-        await world.until(lambda: world.heard.vms[-1:] == [view.condition])
+        await world.until(lambda want=view.condition: world.heard.vms[-1:] == [want])
     assert not caplog.text
     world.hypervisor.answers = False
     world.look_again.set()

@@ -249,7 +249,7 @@ class TestProcess:
         with ours, theirs:
             ours.sendall(frame({"id": 1, **PING}))
             with subprocess.Popen(
-                COMMAND, stdin=theirs, stdout=theirs, stderr=subprocess.PIPE
+                COMMAND, stdin=theirs.fileno(), stdout=theirs.fileno(), stderr=subprocess.PIPE
             ) as process:
                 theirs.close()
                 assert select.select([ours], [], [], 10)[0]
