@@ -48,6 +48,7 @@ class FakeBroker:
 
     async def snapshot(self, since_version: int, wait_seconds: float) -> Snapshot:
         self._ask("snapshot")
+        await asyncio.sleep(0)  # a real one lets others run, too
         return self.picture
 
     async def publish(self, report: Report) -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import AsyncIterator, Coroutine
 from typing import Any, Callable
 
@@ -39,6 +40,9 @@ class Heard(Cycle):
 
     def on_vm(self, vm: VmView, asked_at: Any = None) -> None:
         self.vms.append(vm.condition)
+
+    def last_vm_is(self, condition: VmCondition) -> bool:
+        return self.vms[-1:] == [condition]
 
     def on_facts(self, facts: HostFacts) -> None:
         self.facts.append(facts)
@@ -118,7 +122,7 @@ async def test_a_look_comes_when_it_is_asked_for(
     for view in (UP, ABSENT):
         world.hypervisor.view = view
         world.look_again.set()
-        await world.until(lambda want=view.condition: world.heard.vms[-1:] == [want])
+        await world.until(functools.partial(world.heard.last_vm_is, view.condition))
     assert not caplog.text
     world.hypervisor.answers = False
     world.look_again.set()
