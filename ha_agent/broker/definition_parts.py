@@ -5,8 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Coroutine
-from typing import Any, Callable, Optional
+from typing import Callable, Optional
 
 from ha_agent.broker.api_arguments import Access
 from ha_agent.broker.api_definition import DefinitionApi
@@ -15,6 +14,7 @@ from ha_agent.broker.capacity import CapacityKeeper, guard_facts
 from ha_agent.broker.definition import DefinitionKeeper
 from ha_agent.broker.definition_starts import DefinitionStarts
 from ha_agent.broker.identity import read_boot_id
+from ha_agent.broker.part import Work
 from ha_agent.broker.shared_config import SharedConfig
 from ha_agent.broker.snapshot import DefinitionEntry, Report, Snapshot
 from ha_agent.broker.storage_lane import StorageLane
@@ -95,9 +95,9 @@ class DefinitionParts:
         self.keeper.poke()
         self.capacity.connected()
 
-    def work(self) -> list[Coroutine[Any, Any, None]]:
-        """Return what runs as long as the broker."""
-        return [self.keeper.run(), self.capacity.run(), self.starts.run()]
+    def work(self) -> tuple[Work, ...]:
+        """Return what is to run as long as the broker."""
+        return (self.keeper.run, self.capacity.run, self.starts.run)
 
     def reported(self, report: Report) -> None:
         """Take what the agent says of the VM that runs here."""

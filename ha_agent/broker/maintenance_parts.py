@@ -5,8 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Coroutine
-from typing import Any, Optional
+from typing import Optional
 
 from ha_agent.broker.api_arguments import Access
 from ha_agent.broker.api_maintenance import STORAGE_CALLS, MaintenanceApi
@@ -15,6 +14,7 @@ from ha_agent.broker.maintenance import MaintenanceKeeper
 from ha_agent.broker.monitor import StatusMonitor
 from ha_agent.broker.order_file import KeptOrder, OrderFile
 from ha_agent.broker.other_vms import other_vms
+from ha_agent.broker.part import Work
 from ha_agent.broker.snapshot import OrderEntry
 from ha_agent.broker.watch import Board
 from ha_agent.clock import SystemClock
@@ -61,9 +61,9 @@ class MaintenanceParts:
         seconds = STORAGE_CALLS * config.storage.io_deadline_seconds
         self.deadlines_seconds = {"maintenance.set": seconds, "cluster.order": seconds}
 
-    def work(self) -> list[Coroutine[Any, Any, None]]:
-        """Return what runs as long as the broker."""
-        return [self._cluster.run(), self._local.run()]
+    def work(self) -> tuple[Work, ...]:
+        """Return what is to run as long as the broker."""
+        return (self._cluster.run, self._local.run)
 
     def api(self, access: Access) -> MaintenanceApi:
         """Return the socket's verbs."""

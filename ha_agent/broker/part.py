@@ -6,11 +6,21 @@ service.py builds the parts and knows no more of them than this.
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Mapping
+from collections.abc import Awaitable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Callable
 
 from ha_agent.broker.rpc_server import Handler
+
+Work = Callable[[], Coroutine[Any, Any, None]]
+
+
+def _nothing() -> None:
+    pass
+
+
+async def _done() -> None:
+    pass
 
 
 @dataclass(frozen=True)
@@ -20,11 +30,13 @@ class Part:
     `handlers` are its verbs on the socket; `deadlines_seconds` the time of those that may take
     longer than the socket's own limit. Each of `work` makes a coroutine that runs until the broker
     stops, when it is cancelled; one that ends with an exception ends the broker: a bug.
-    `close` is called after that, once.
+    `wake` is called at the beginning of the stop: verbs that wait answer then. `close` is
+    awaited at its end, once, and must not wait for storage.
     """
 
     name: str
     handlers: Mapping[str, Handler] = field(default_factory=dict)
     deadlines_seconds: Mapping[str, float] = field(default_factory=dict)
-    work: tuple[Callable[[], Coroutine[Any, Any, None]], ...] = ()
-    close: Callable[[], None] = lambda: None
+    work: tuple[Work, ...] = ()
+    wake: Callable[[], None] = _nothing
+    close: Callable[[], Awaitable[None]] = _done

@@ -111,7 +111,7 @@ class Parts:
 
 @contextlib.asynccontextmanager
 async def at_work(parts: Parts) -> AsyncIterator[Parts]:
-    tasks = [asyncio.ensure_future(work) for work in parts.made.work()]
+    tasks = [asyncio.ensure_future(work()) for work in parts.made.work()]
     try:
         yield parts
     finally:

@@ -1,0 +1,310 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The broker's parts, put together from the configuration, and what they tell each other.
+
+service.py runs what stands here. A new feature comes as a `Part`, in `_features`; only what others
+need to know of has an attribute of its own.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+from collections.abc import Coroutine
+from typing import Any, Optional
+
+from ha_agent.broker.agent_watch import AgentWatch
+from ha_agent.broker.api import MAX_WAIT_SECONDS, Api
+from ha_agent.broker.api_arguments import Access
+from ha_agent.broker.api_definition import STORE_DEADLINES_SECONDS
+from ha_agent.broker.api_events import EventsApi, Watch
+from ha_agent.broker.block_store import BlockStore
+from ha_agent.broker.definition_parts import DefinitionParts
+from ha_agent.broker.engine_watch import EngineWatch
+from ha_agent.broker.event_log import EventLog
+from ha_agent.broker.fence_deadline import GuardFence
+from ha_agent.broker.identity import load_instance, read_boot_id
+from ha_agent.broker.lease import LeaseIdentity, LeaseTimes
+from ha_agent.broker.lease_cycle import LeaseKeeper
+from ha_agent.broker.lease_storage import FileLeaseStorage
+from ha_agent.broker.maintenance_parts import MaintenanceParts
+from ha_agent.broker.monitor import MonitorTimes, StatusMonitor
+from ha_agent.broker.part import Part
+from ha_agent.broker.probes.from_config import (
+    NetworkSample,
+    health_loop,
+    network_entry,
+    network_loop,
+)
+from ha_agent.broker.snapshot import LeaseEntry, Report, Snapshot
+from ha_agent.broker.storage_lane import StorageLane
+from ha_agent.broker.watch import Board
+from ha_agent.clock import SystemClock
+from ha_agent.config_schema import Config
+from ha_agent.errors import EnvironmentFault
+from ha_agent.vdsm.from_config import vdsm_client
+from ha_agent.vdsm.verbs import Vdsm
+
+log = logging.getLogger(__name__)
+
+# An agent that has said nothing for so many of its intervals is dead to other hosts.
+_REPORT_INTERVALS = 3.0
+# After so many the lease is given up, if no VM runs here: time for a restart or two by systemd.
+_SILENT_INTERVALS = 12.0
+
+
+class Parts:
+    """What one host's broker is made of."""
+
+    def __init__(self, config: Config, clock: SystemClock, gid: Optional[int]) -> None:
+        """`gid` is the group whose members may change things.
+
+        Raises EnvironmentFault when the local folders can't be made.
+        """
+        self._config = config
+        self._clock = clock
+        run_dir, state_dir = config.host.run_dir, config.host.state_dir
+        for folder in (run_dir, state_dir):
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise EnvironmentFault(f"{folder}: {error.strerror}") from error
+        self._lanes = {name: self._lane(name) for name in ("lease", "status", "definition")}
+        first = Snapshot(
+            version=0,
+            host_id=config.host.id,
+            host_name=config.host.name,
+            vm_uuid=config.engine.vm_uuid,
+            made_at=clock.now(),
+        )
+        self.board = Board(first, clock.now, self._live)
+        self._events = EventLog(state_dir, clock=clock)
+        self._lease = self._lease_keeper()
+        self._monitor = self._status_monitor()
+        self._vdsm_client = vdsm_client(config.vdsm, clock, self._vdsm_connected)
+        vdsm = Vdsm(self._vdsm_client)
+        self._definition = DefinitionParts(
+            config,
+            vdsm,
+            self._lanes["definition"],
+            clock=clock,
+            picture=self.board.read,
+            on_change=lambda entry: self.board.update(definition=entry),
+        )
+        self._monitor.own.extra.proven = self._definition.starts.proven_here
+        self._maintenance = MaintenanceParts(
+            config, vdsm, self._monitor, self.board, clock=clock, boot_id=read_boot_id()
+        )
+        self._engine_watch = EngineWatch(
+            lambda tell: health_loop(config.engine, clock, tell),
+            lambda entry: self.board.update(health=entry),
+        )
+        self._agent_watch = AgentWatch(
+            self.board.read,
+            lambda: vdsm.vm_stats(config.engine.vm_uuid),
+            self._lease,
+            clock=clock,
+            limit_seconds=_SILENT_INTERVALS * config.status.publish_interval_seconds,
+            grace_seconds=config.engine.bad_health_grace_seconds,
+            watch_engine=lambda: self._engine_watch.watch(True),
+        )
+        self._network_probe = network_loop(config.network, clock, self._network_changed)
+        access = Access(os.getuid(), gid)
+        self.features = (
+            self._core(access),
+            self._definition_feature(access),
+            self._maintenance_feature(access),
+            self._events_feature(),
+        )
+
+    # Parts -------------------------------------------------------------------------------
+
+    def _lane(self, name: str) -> StorageLane:
+        return StorageLane(
+            name,
+            str(self._config.host.run_dir),
+            clock=self._clock,
+            max_abandoned=self._config.storage.max_abandoned_workers,
+            on_replaced=lambda reason: log.warning("storage worker %s: %s", name, reason),
+        )
+
+    def _lease_keeper(self) -> LeaseKeeper:
+        config, host = self._config.lease, self._config.host
+        boot_id = read_boot_id()
+        vm_uuid = self._config.engine.vm_uuid
+        instance = load_instance(host.run_dir, boot_id)
+        identity = LeaseIdentity(host.id, host.name, instance, vm_uuid)
+        times = LeaseTimes(
+            renew_interval_seconds=config.renew_interval_seconds,
+            lease_expiry_seconds=config.lease_expiry_seconds,
+            fence_margin_seconds=config.fence_margin_seconds,
+            takeover_step_seconds=config.takeover_step_seconds,
+            renew_deadline_seconds=config.renew_deadline_seconds,
+        )
+        self._lease_storage = FileLeaseStorage(self._lanes["lease"], str(config.path), identity)
+        self._fence = GuardFence(host.run_dir, vm_uuid, boot_id, str(config.qemu_marker or ""))
+        return LeaseKeeper(
+            self._lease_storage,
+            times,
+            identity,
+            clock=self._clock,
+            fence=self._fence,
+            on_change=self._lease_changed,
+        )
+
+    def _status_monitor(self) -> StatusMonitor:
+        config, storage = self._config, self._config.storage
+        volume = storage.domain_path / "images" / storage.status_image / storage.status_volume
+        store = BlockStore(
+            self._lanes["status"],
+            str(volume),
+            clock=self._clock,
+            max_hosts=storage.max_hosts,
+            deadline_seconds=storage.io_deadline_seconds,
+        )
+        times = MonitorTimes(
+            read_interval_seconds=config.status.read_interval_seconds,
+            host_alive_seconds=config.status.host_alive_seconds,
+            report_max_age_seconds=_REPORT_INTERVALS * config.status.publish_interval_seconds,
+        )
+        return StatusMonitor(
+            store,
+            self.board,
+            config.host.id,
+            config.host.name,
+            clock=self._clock,
+            times=times,
+            may_write=lambda: self._lease.host_id.held,
+            capacity=lambda: self._definition.capacity.current,
+        )
+
+    # Features ----------------------------------------------------------------------------
+
+    def _core(self, access: Access) -> Part:
+        api = Api(
+            self.board,
+            self._lease,
+            self._monitor,
+            self._definition.keeper,
+            self._definition.starts,
+            access=access,
+            on_report=self._reported,
+            initialise_lease=lambda: self._lease_storage.initialise(
+                self._config.storage.io_deadline_seconds
+            ),
+        )
+        work = [self._monitor.run, self._monitor.run_writer, self._agent_watch.run]
+        if self._config.network.test != "none":
+            work.append(self._network_probe.run)
+        lease_expiry_seconds = self._config.lease.lease_expiry_seconds
+        return Part(
+            "core",
+            api.handlers(),
+            {
+                "snapshot": MAX_WAIT_SECONDS + 5.0,
+                "status": MAX_WAIT_SECONDS + 5.0,
+                "refresh": 3 * self._config.storage.ovf_deadline_seconds,
+                "lease.take": lease_expiry_seconds,
+                "lease.release": lease_expiry_seconds,
+                "lease.abandon": lease_expiry_seconds,
+            },
+            tuple(work),
+        )
+
+    def _definition_feature(self, access: Access) -> Part:
+        return Part(
+            "definition",
+            self._definition.api(access).handlers(),
+            STORE_DEADLINES_SECONDS,
+            self._definition.work(),
+        )
+
+    def _maintenance_feature(self, access: Access) -> Part:
+        return Part(
+            "maintenance",
+            self._maintenance.api(access).handlers(),
+            self._maintenance.deadlines_seconds,
+            self._maintenance.work(),
+        )
+
+    def _events_feature(self) -> Part:
+        watch = Watch(self.board, self._events, self._fence.result)
+        return Part(
+            "events",
+            EventsApi(self.board, self._events, self._clock).handlers(),
+            {"events": MAX_WAIT_SECONDS + 5.0},
+            (watch.run,),
+            self._events.wake,
+        )
+
+    # What the parts tell -----------------------------------------------------------------
+
+    def _live(self) -> dict[str, Any]:
+        stats = [lane.stats() for lane in self._lanes.values()]
+        storage, hold = self._monitor.storage, self._lease.host_id
+        # Without our host id we write nothing, and who looks should see why.
+        storage = dataclasses.replace(
+            storage,
+            problem=storage.problem or ("" if hold.held else hold.reason),
+            workers_replaced=sum(lane["replaced"] for lane in stats),
+            workers_stuck=sum(lane["abandoned_alive"] for lane in stats),
+        )
+        live: dict[str, Any] = {"lease": self._lease.view(), "storage": storage}
+        order = self.board.current.order
+        if order is not None:
+            live["order"] = self._maintenance.as_of_now(order)
+        # Of the last samples, so it changes after the last change of a sample, too.
+        tested = self._network_probe.latest
+        if tested is not None:
+            live["network"] = network_entry(tested, self._network_probe.samples)
+        health = self._engine_watch.entry()
+        if health is not None:
+            live["health"] = health
+        return live
+
+    def _lease_changed(self, view: LeaseEntry) -> None:
+        who = f" by {view.host_name} (id {view.host_id})" if view.state == "held" else ""
+        troubled = view.ours or view.state in ("unknown", "unreadable")
+        level = logging.WARNING if troubled and view.detail else logging.INFO
+        detail = f": {view.detail}" if view.detail else ""
+        log.log(level, "lease %s%s, epoch %d%s", view.state, who, view.epoch, detail)
+        self.board.update(lease=view)
+
+    def _vdsm_connected(self) -> None:
+        self._definition.connected()
+
+    def _network_changed(self, sample: NetworkSample) -> None:
+        self.board.update(network=network_entry(sample, self._network_probe.samples))
+
+    def _reported(self, report: Report) -> None:
+        self._events.add_reported(report.events)
+        self._definition.reported(report)
+        self._engine_watch.watch(report.watch_engine)
+
+    # Life --------------------------------------------------------------------------------
+
+    async def start(self) -> list[Coroutine[Any, Any, None]]:
+        """Begin, and return what is to be run until `close`."""
+        for lane in self._lanes.values():
+            await lane.start()
+        self._events.start()
+        self._vdsm_client.start()
+        self._lease.start()
+        return [make() for feature in self.features for make in feature.work]
+
+    def wake(self) -> None:
+        """Let every verb that waits for something answer now: the broker stops."""
+        self.board.wake()
+        for feature in self.features:
+            feature.wake()
+
+    async def close(self) -> None:
+        """End, after the work has been cancelled. The engine VM is left as it is."""
+        await self._engine_watch.close()
+        await self._lease.stop()
+        self._events.stop()
+        await self._vdsm_client.close()
+        for feature in self.features:
+            await feature.close()
+        for lane in self._lanes.values():
+            await lane.close()
