@@ -24,13 +24,14 @@ import contextlib
 import errno
 import logging
 import socket
-import struct
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 from typing import Any, Callable, Optional
 
 from ha_agent.broker import rpc_codec
 from ha_agent.broker.rpc_codec import Notification, Request, Response, RpcCodecError, RpcError
+from ha_agent.broker.rpc_peer import Peer as Peer
+from ha_agent.broker.rpc_peer import Reads, Writes, peer_of
 from ha_agent.errors import HaAgentError
 
 _log = logging.getLogger(__name__)
@@ -38,20 +39,6 @@ _log = logging.getLogger(__name__)
 _READ_BYTES = 64 * 1024
 # When accept fails for want of descriptors, only time (another connection's end) helps.
 _ACCEPT_RETRY_SECONDS = 0.5
-_UCRED = struct.Struct("iII")  # struct ucred of unix(7): pid, uid, gid
-_SO_PEERGROUPS = 59  # <asm-generic/socket.h>; Python has no name for it
-_MAX_PEER_GROUPS = 1024
-
-
-@dataclass(frozen=True)
-class Peer:
-    """Who is at the other end of a connection, as the kernel saw it when they connected."""
-
-    pid: int
-    uid: int
-    gid: int
-    groups: frozenset[int] = frozenset()
-    """Supplementary group ids."""
 
 
 Handler = Callable[[Mapping[str, Any], Peer], Awaitable[Any]]
@@ -95,7 +82,10 @@ class RpcServer:
         *,
         deadlines_seconds: Optional[Mapping[str, float]] = None,
         limits: Optional[ServerLimits] = None,
+        on_bad_stream: Callable[[RpcCodecError], None] = lambda _error: None,
     ) -> None:
+        """`on_bad_stream` is told of each connection that is closed for what it sent."""
+        self.on_bad_stream = on_bad_stream
         self._handlers = dict(handlers)
         self._deadlines_seconds = dict(deadlines_seconds or {})
         self.limits = limits or ServerLimits()
@@ -159,17 +149,31 @@ class RpcServer:
 
     async def _serve(self, sock: socket.socket) -> None:
         try:
-            peer = _peer_of(sock)
+            peer = peer_of(sock)
             reader, writer = await asyncio.open_unix_connection(sock=sock)
         except OSError as error:
             _log.info("a caller went away at once: %s", error)
             sock.close()
             return
+        await self._talk(reader, writer, peer)
+
+    async def serve_stream(self, reader: Reads, writer: Writes, peer: Peer) -> None:
+        """Serve a connection that somebody else accepted and knows, until it ends.
+
+        It counts among those that stop() closes, but `max_connections` is the caller's matter.
+        """
+        task = asyncio.current_task()
+        assert task is not None
+        self._connections.add(task)
+        task.add_done_callback(self._connections.discard)
+        await self._talk(reader, writer, peer)
+
+    async def _talk(self, reader: Reads, writer: Writes, peer: Peer) -> None:
         connection = _Connection(self, reader, writer, peer)
         try:
             await connection.run()
         except (OSError, _SlowReader) as error:
-            _log.info("connection of pid %d closed: %s", peer.pid, error)
+            _log.info("connection of %s closed: %s", peer, error)
         finally:
             connection.abort()
 
@@ -202,8 +206,8 @@ class _Connection:
     def __init__(
         self,
         server: RpcServer,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
+        reader: Reads,
+        writer: Writes,
         peer: Peer,
     ) -> None:
         self._server = server
@@ -252,7 +256,7 @@ class _Connection:
         self._free_slots.release()
         if not call.cancelled() and call.exception() is not None:
             # Only writing can fail here, and then nothing more can be said on this connection.
-            _log.info("pid %d did not take an answer: %s", self._peer.pid, call.exception())
+            _log.info("%s did not take an answer: %s", self._peer, call.exception())
             self._writer.transport.abort()
 
     async def _answer(self, request: Request) -> None:
@@ -302,7 +306,8 @@ class _Connection:
 
     async def _refuse_stream(self, error: RpcCodecError) -> None:
         """Say what was wrong, as well as it can be said, before the connection is closed."""
-        _log.warning("connection of pid %d closed: %s", self._peer.pid, error)
+        self._server.on_bad_stream(error)
+        _log.warning("connection of %s closed: %s", self._peer, error)
         if error.msgid is None:
             await self._write(_closing(rpc_codec.CODE_BAD_MESSAGE, str(error)))
         else:
@@ -349,15 +354,3 @@ def _turn_away(sock: socket.socket, max_connections: int) -> None:
     with contextlib.suppress(OSError):
         sock.send(_closing(rpc_codec.CODE_BUSY, f"all {max_connections} connections are in use"))
     sock.close()
-
-
-def _peer_of(sock: socket.socket) -> Peer:
-    """Ask the kernel who connected. Raises OSError."""
-    credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
-    pid, uid, gid = _UCRED.unpack(credentials)
-    groups: frozenset[int] = frozenset()
-    # Linux 4.13 and later. Without it a caller has fewer rights, never more.
-    with contextlib.suppress(OSError):
-        raw = sock.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, 4 * _MAX_PEER_GROUPS)
-        groups = frozenset(struct.unpack(f"{len(raw) // 4}I", raw))
-    return Peer(pid, uid, gid, groups)
