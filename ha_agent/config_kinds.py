@@ -91,6 +91,13 @@ def list_of(kind: Kind) -> Kind:
     return Kind(f"a comma-separated list, each {kind.expected}", parse, form)
 
 
+def optional_list_of(kind: Kind) -> Kind:
+    """Return the kind of a comma-separated list that may be empty, read as a tuple."""
+    filled = list_of(kind)
+    expected = f"{filled.expected}, or nothing"
+    return Kind(expected, lambda text: filled.parse(text) if text else (), filled.form)
+
+
 def _parse_bool(text: str) -> bool:
     if text not in ("true", "false"):
         raise ValueError(text)

@@ -112,6 +112,12 @@ RELATIONS = (
         "a penalty could be entered and left by the same samples",
     ),
     Relation(
+        ("push.listen_address", "push.allowed_subjects"),
+        lambda address, subjects: not address or bool(subjects),
+        "name who may push: with the list empty every host whose certificate the engine's CA has "
+        "signed could change the engine VM",
+    ),
+    Relation(
         ("network.test", "network.address"),
         lambda test, address: test not in ("ping", "tcp") or bool(address),
         "this test needs an address",

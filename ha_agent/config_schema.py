@@ -38,6 +38,7 @@ from ha_agent.config_kinds import (
     choice,
     list_of,
     number,
+    optional_list_of,
     seconds,
     whole,
 )
@@ -179,6 +180,23 @@ class BrokerConfig:
 
 
 @dataclass(frozen=True)
+class PushConfig:
+    """[push]: the TLS listener that the engine sends its VM's definition to."""
+
+    listen_address: str = field(default="", metadata=of(OPTIONAL_ADDRESS))
+    listen_port: int = field(default=54324, metadata=of(PORT))
+    allowed_subjects: tuple[str, ...] = field(default=(), metadata=of(optional_list_of(ADDRESS)))
+    key_file: Path = field(default=Path("/etc/pki/vdsm/keys/vdsmkey.pem"), metadata=of(PATH))
+    cert_file: Path = field(default=Path("/etc/pki/vdsm/certs/vdsmcert.pem"), metadata=of(PATH))
+    ca_file: Path = field(default=Path("/etc/pki/vdsm/certs/cacert.pem"), metadata=of(PATH))
+    max_document_kib: int = field(default=8192, metadata=of(whole(64, 8192)))
+    max_connections: int = field(default=16, metadata=of(whole(1, 1000)))
+    max_connections_per_address: int = field(default=8, metadata=of(whole(1, 1000)))
+    handshake_deadline_seconds: float = field(default=5.0, metadata=of(DEADLINE))
+    call_deadline_seconds: float = field(default=10.0, metadata=of(DEADLINE))
+
+
+@dataclass(frozen=True)
 class NetworkConfig:
     """[network]: how this host finds out that its network works."""
 
@@ -255,6 +273,7 @@ class Config:
     vdsm: VdsmConfig
     vdsm_server: VdsmServerConfig
     broker: BrokerConfig
+    push: PushConfig
     network: NetworkConfig
     score: ScoreConfig
     restart: RestartConfig
@@ -275,6 +294,7 @@ SECTIONS: Mapping[str, type] = {
     "vdsm": VdsmConfig,
     "vdsm-server": VdsmServerConfig,
     "broker": BrokerConfig,
+    "push": PushConfig,
     "network": NetworkConfig,
     "score": ScoreConfig,
     "restart": RestartConfig,

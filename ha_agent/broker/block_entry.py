@@ -11,6 +11,8 @@ unknown, so that a block of any age and of the predecessor is read:
     order_seen        number of the newest order in force that the host has taken notice of
     other_vms         how many VMs run there besides the engine VM
     proven            identity of the definition that the engine became healthy with there last
+    refresh           when somebody on that host asked all hosts to read the definition anew
+                      (push_refresh.py)
     maintenance_note  who put it into local maintenance, since when, until when, why
 """
 
@@ -73,6 +75,7 @@ def _read(block: StatusBlock) -> tuple[HostEntry, Optional[Order]]:
         order_seen=_count(lines, "order_seen") or 0,
         other_vms=_count(lines, "other_vms"),
         proven=_identity(lines, "proven"),
+        refresh_asked=_count(lines, "refresh") or 0,
         maintenance_note=lines.get("maintenance_note", ""),
     )
     line = lines.get(orders.KEY, "")

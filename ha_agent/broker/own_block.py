@@ -69,6 +69,7 @@ class OwnLines:
     order_seen: int = 0
     other_vms: Optional[int] = None
     proven: Callable[[], str] = lambda: ""
+    refresh_asked: int = 0
     maintenance_note: str = ""
 
     def lines(self) -> dict[str, str]:
@@ -88,6 +89,8 @@ class OwnLines:
         proven = self.proven()
         if proven:
             lines["proven"] = proven
+        if self.refresh_asked:
+            lines["refresh"] = str(self.refresh_asked)
         if self.maintenance_note:
             lines["maintenance_note"] = self.maintenance_note
         return lines
@@ -196,7 +199,7 @@ class OwnBlock:
 _OURS = frozenset(
     (
         *("agent", "memory_mib", "cpu_threads", orders.KEY),
-        *("order_seen", "other_vms", "proven", "maintenance_note"),
+        *("order_seen", "other_vms", "proven", "refresh", "maintenance_note"),
     )
 )
 

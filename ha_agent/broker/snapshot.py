@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Optional, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from ha_agent.broker.push_entry import CertificateEntry, PushEntry
 from ha_agent.errors import BadInput
 from ha_agent.instant import Instant
 
@@ -47,7 +48,8 @@ class HostEntry:
     `predecessor`: its agent is the predecessor's, which knows nothing of our lease. `order_seen`
     is the number of the last order that it has taken notice of, `other_vms` how many VMs run
     there besides the engine VM, `proven` identity of the definition that the engine became
-    healthy with there last, `maintenance_note` who put it into local maintenance and why."""
+    healthy with there last, `refresh_asked` changes when all hosts are asked there to read the
+    definition anew, `maintenance_note` who put it into local maintenance and why."""
 
     host_id: int
     host_name: str = ""
@@ -70,6 +72,7 @@ class HostEntry:
     order_seen: int = 0
     other_vms: Optional[int] = None
     proven: str = ""
+    refresh_asked: int = 0
     maintenance_note: str = ""
 
 
@@ -258,6 +261,8 @@ class Snapshot:
     network: NetworkEntry = field(default_factory=NetworkEntry)
     storage: StorageEntry = field(default_factory=StorageEntry)
     agent: Report = field(default_factory=Report)
+    push: PushEntry = field(default_factory=PushEntry)
+    certificates: tuple[CertificateEntry, ...] = ()
 
 
 def to_wire(value: Any) -> Any:

@@ -12,6 +12,7 @@ import dataclasses
 import operator
 from typing import Any, Callable
 
+from ha_agent.broker.push_entry import PushEntry
 from ha_agent.broker.snapshot import HostEntry, Report, Snapshot
 from ha_agent.instant import Instant
 from ha_agent.values import replaced
@@ -24,6 +25,7 @@ _QUIET = {
         "local_conf_timestamp_seconds",
     ),
     Report: ("made_at",),
+    PushEntry: ("counters", "connections", "last_peer", "last_at_unix_seconds"),
 }
 _LOUD = {
     kind: operator.attrgetter(*(f.name for f in dataclasses.fields(kind) if f.name not in names))
