@@ -30,13 +30,28 @@ from ha_agent.config_relations import RELATIONS
 from ha_agent.config_schema import SECTIONS, Config
 from ha_agent.errors import BadInput
 
-__all__ = ["DEFAULT_PATH", "PATH_VARIABLE", "Config", "ConfigError", "Fault", "load", "show"]
+__all__ = [
+    "DEFAULT_PATH",
+    "MASK",
+    "PATH_VARIABLE",
+    "Config",
+    "ConfigError",
+    "Fault",
+    "Shown",
+    "load",
+    "show",
+    "shown",
+]
 
 DEFAULT_PATH = Path("/etc/ha-agent/ha-agent.conf")
 PATH_VARIABLE = "HA_AGENT_CONFIG"
 
 # A configuration is a few kilobytes. The bound is for a path that names a device or a log.
 _MAX_FILE_SIZE_BYTES = 1 << 20
+
+# A key with one of these words in its name holds what nobody is to read over a shoulder.
+_SECRET_WORDS = ("password", "secret", "token")
+MASK = "(set, not shown)"
 
 
 class Fault(NamedTuple):
@@ -111,20 +126,39 @@ def load(paths: Sequence[Path], environ: Mapping[str, str]) -> Config:
     return Config(**sections, origins=origins, files=tuple(files), folders=folders)
 
 
-def show(config: Config) -> str:
-    """Return the configuration as text, each value with its origin, for people."""
-    blocks = []
+class Shown(NamedTuple):
+    """One value as people may see it: of what is secret only whether it is set."""
+
+    section: str
+    key: str
+    text: str
+    origin: str
+
+
+def shown(config: Config) -> list[Shown]:
+    """Return every value in use with its origin, secrets masked."""
+    found = []
     for name, section in SECTIONS.items():
         values = getattr(config, name.replace("-", "_"))
-        pairs = [
-            (f"{key.name} = {key.metadata['kind'].form(getattr(values, key.name))}", key.name)
-            for key in dataclasses.fields(section)
-        ]
+        for key in dataclasses.fields(section):
+            text = key.metadata["kind"].form(getattr(values, key.name))
+            if text and any(word in key.name.split("_") for word in _SECRET_WORDS):
+                text = MASK
+            origin = config.origins.get(f"{name}.{key.name}", "default")
+            found.append(Shown(name, key.name, text, origin))
+    return found
+
+
+def show(config: Config) -> str:
+    """Return the configuration as text, each value with its origin, for people."""
+    sections: dict[str, list[tuple[str, str]]] = {}
+    for value in shown(config):
+        pair = (f"{value.key} = {value.text}", value.origin)
+        sections.setdefault(value.section, []).append(pair)
+    blocks = []
+    for name, pairs in sections.items():
         width = min(44, max(len(text) for text, _ in pairs))
-        lines = [
-            f"{text:<{width}}   # {config.origins.get(f'{name}.{key}', 'default')}"
-            for text, key in pairs
-        ]
+        lines = [f"{text:<{width}}   # {origin}" for text, origin in pairs]
         blocks.append("\n".join([f"[{name}]", *lines]))
     return "\n\n".join(blocks) + "\n"
 

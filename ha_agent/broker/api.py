@@ -16,19 +16,119 @@ import dataclasses
 from collections.abc import Awaitable, Mapping
 from typing import Any, Callable
 
-from ha_agent import __version__
-from ha_agent.broker.api_arguments import Access, argument
+from ha_agent.broker.api_arguments import Access, bound
 from ha_agent.broker.definition import DefinitionKeeper
 from ha_agent.broker.definition_starts import DefinitionStarts
 from ha_agent.broker.lease_cycle import LeaseKeeper, LeaseResult
 from ha_agent.broker.monitor import StatusMonitor
 from ha_agent.broker.rpc_server import Handler, Peer, RpcRefusal
-from ha_agent.broker.snapshot import Report, from_wire, to_wire
+from ha_agent.broker.snapshot import DefinitionEntry, Report, Snapshot, from_wire, to_wire
+from ha_agent.broker.verb import Argument, Field, Kind, Verb, Who
 from ha_agent.broker.watch import Board
 from ha_agent.errors import BadInput, EnvironmentFault
 
-API_VERSION = 1
 MAX_WAIT_SECONDS = 60.0
+_WAITING = (
+    Argument("since_version", Kind.WHOLE, "the version that you have seen", default=-1),
+    Argument(
+        "wait_seconds",
+        Kind.NUMBER,
+        "how long to wait for a picture of another version",
+        default=0.0,
+        least=0,
+        most=MAX_WAIT_SECONDS,
+        unit="s",
+    ),
+)
+_WHY = Argument("why", Kind.TEXT, "the reason, for the log", default="")
+_LEASE_RESULT = (
+    Field("ok", Kind.FLAG, "whether it was done"),
+    Field("detail", Kind.TEXT, "what was done, or why not"),
+    Field("snapshot", Kind.MAP, "the picture after it", shape=Snapshot),
+)
+_BY_EXPIRY = "[lease] lease_expiry_seconds"
+
+VERBS = (
+    Verb(
+        "status",
+        "Tells the whole picture that this host has of the cluster, from memory.",
+        arguments=_WAITING,
+        result=Snapshot,
+        deadline_seconds=MAX_WAIT_SECONDS + 5.0,
+    ),
+    Verb(
+        "snapshot",
+        "As status: the name that the agent uses.",
+        arguments=_WAITING,
+        result=Snapshot,
+        deadline_seconds=MAX_WAIT_SECONDS + 5.0,
+    ),
+    Verb(
+        "refresh",
+        "Reads the engine VM's definition from the store now.",
+        who=Who.CHANGE,
+        result=(
+            Field("problem", Kind.TEXT, "why it could not be read, empty for nothing"),
+            Field("definition", Kind.MAP, "the definition in use", shape=DefinitionEntry),
+        ),
+        deadline="3 times [storage] ovf_deadline_seconds",
+    ),
+    Verb(
+        "publish",
+        "Takes the agent's report on itself; for the agent.",
+        who=Who.CHANGE,
+        arguments=(Argument("report", Kind.MAP, "the report", shape=Report),),
+    ),
+    Verb(
+        "lease.take",
+        "Takes the ownership lease, if its epoch is still the expected one; for the agent.",
+        who=Who.CHANGE,
+        arguments=(
+            Argument("expected_epoch", Kind.WHOLE, "the epoch that was decided on", least=0),
+            _WHY,
+        ),
+        result=_LEASE_RESULT,
+        deadline=_BY_EXPIRY,
+    ),
+    Verb(
+        "lease.release",
+        "Gives the ownership lease up at once, as the VM is known to be gone; for the agent.",
+        who=Who.CHANGE,
+        arguments=(_WHY,),
+        result=_LEASE_RESULT,
+        deadline=_BY_EXPIRY,
+    ),
+    Verb(
+        "lease.abandon",
+        "Lets the ownership lease run out, so that the fence ends a VM that nobody sees; for the "
+        "agent.",
+        who=Who.CHANGE,
+        arguments=(_WHY,),
+        result=_LEASE_RESULT,
+        deadline=_BY_EXPIRY,
+    ),
+    Verb(
+        "lease.initialise",
+        "Makes the cluster's lock file, where none is in use.",
+        who=Who.CHANGE,
+        errors=("storage", "refused"),
+    ),
+    Verb(
+        "definition.domain",
+        "Tells what to start the engine VM from; for the agent.",
+        who=Who.CHANGE,
+        arguments=(
+            Argument("fallback", Kind.FLAG, "the last other one that did start", default=False),
+            _WHY,
+        ),
+        result=(
+            Field("identity", Kind.TEXT, "of the definition"),
+            Field("xml", Kind.TEXT, "the domain, for VM.create"),
+            Field("notes", Kind.LIST, "sentences about what was translated"),
+        ),
+        errors=("not_ready",),
+    ),
+)
 
 
 class Api:
@@ -58,31 +158,26 @@ class Api:
 
     def handlers(self) -> dict[str, Handler]:
         """Return the verbs."""
-        return {
-            "version": self._version,
+        handlers: dict[str, Handler] = {
             "snapshot": self._snapshot,
             "status": self._snapshot,
-            "publish": self._access.guarded("publish", self._publish),
-            "lease.take": self._access.guarded("lease.take", self._take),
-            "lease.release": self._access.guarded("lease.release", self._release),
-            "lease.abandon": self._access.guarded("lease.abandon", self._abandon),
-            "definition.domain": self._access.guarded("definition.domain", self._domain),
-            "refresh": self._access.guarded("refresh", self._refresh),
-            "lease.initialise": self._access.guarded("lease.initialise", self._initialise),
+            "publish": self._publish,
+            "lease.take": self._take,
+            "lease.release": self._release,
+            "lease.abandon": self._abandon,
+            "definition.domain": self._domain,
+            "refresh": self._refresh,
+            "lease.initialise": self._initialise,
         }
-
-    async def _version(self, _params: Mapping[str, Any], _peer: Peer) -> Any:
-        return {"version": __version__, "api_version": API_VERSION}
+        return bound(VERBS, handlers, self._access)
 
     async def _snapshot(self, params: Mapping[str, Any], _peer: Peer) -> Any:
-        since = argument(params, "since_version", int, -1)
-        wait_seconds = float(argument(params, "wait_seconds", (int, float), 0.0))
-        wait_seconds = min(max(wait_seconds, 0.0), MAX_WAIT_SECONDS)
-        return to_wire(await self._board.newer_than(since, wait_seconds))
+        wait_seconds = params["wait_seconds"]
+        return to_wire(await self._board.newer_than(params["since_version"], wait_seconds))
 
     async def _publish(self, params: Mapping[str, Any], _peer: Peer) -> Any:
         try:
-            report = from_wire(Report, params.get("report"), where="report")
+            report = from_wire(Report, params["report"], where="report")
         except BadInput as fault:
             raise RpcRefusal("bad_argument", str(fault)) from fault
         # Events are for the timeline: on the board they would stay until the next report.
@@ -91,18 +186,15 @@ class Api:
         return True
 
     async def _take(self, params: Mapping[str, Any], _peer: Peer) -> Any:
-        epoch = argument(params, "expected_epoch", int)
-        why = argument(params, "why", str, "")
+        epoch, why = params["expected_epoch"], params["why"]
         # Shielded: a caller that leaves must not cut a write of the lease in half.
         return self._lease_answer(await asyncio.shield(self._lease.acquire(epoch, why)))
 
     async def _release(self, params: Mapping[str, Any], _peer: Peer) -> Any:
-        why = argument(params, "why", str, "")
-        return self._lease_answer(await asyncio.shield(self._lease.release(why)))
+        return self._lease_answer(await asyncio.shield(self._lease.release(params["why"])))
 
     async def _abandon(self, params: Mapping[str, Any], _peer: Peer) -> Any:
-        why = argument(params, "why", str, "")
-        return self._lease_answer(await asyncio.shield(self._lease.abandon(why)))
+        return self._lease_answer(await asyncio.shield(self._lease.abandon(params["why"])))
 
     def _lease_answer(self, result: LeaseResult) -> dict[str, Any]:
         snapshot = to_wire(self._board.read())
@@ -110,8 +202,7 @@ class Api:
 
     async def _domain(self, params: Mapping[str, Any], _peer: Peer) -> Any:
         """What to start the VM from; with `fallback`, and `why`, the last other that started."""
-        fallback = argument(params, "fallback", bool, False)
-        why = argument(params, "why", str, "")
+        fallback, why = params["fallback"], params["why"]
         current = self._definition.current
         if current is None:
             problem = self._board.read().definition.problem

@@ -1,13 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the socket's verbs share: reading an argument, and who may change things."""
+"""What the socket's verbs share: their declarations bound to what carries them out.
+
+`bound` is where a call is checked: who asks, with which arguments; and where the answer is held
+to what the declaration (verb.py) promises.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Optional
 
+from ha_agent.broker import rpc_codec
 from ha_agent.broker.rpc_server import Handler, Peer, RpcRefusal
+from ha_agent.broker.verb import BadCall, Verb, Who
+from ha_agent.errors import InvariantBroken
 
 
 @dataclass(frozen=True)
@@ -17,32 +24,55 @@ class Access:
     uid: int
     gid: Optional[int]
 
-    def check(self, peer: Peer, verb: str) -> None:
+    def check(self, peer: Peer, verb: Verb) -> None:
         """Raise RpcRefusal("denied") unless `peer` may call `verb`."""
-        if peer.uid in (0, self.uid) or peer.gid == self.gid or self.gid in peer.groups:
+        if verb.who is Who.READ or peer.uid in (0, self.uid) or self._may_change(peer, verb):
             return
-        raise RpcRefusal("denied", f"{verb}: user {peer.uid} may only look")
+        raise RpcRefusal(
+            rpc_codec.CODE_DENIED,
+            f"{verb.name}: user {peer.uid} may only look; this is for {verb.who.value}",
+        )
 
-    def guarded(self, verb: str, handler: Handler) -> Handler:
-        """Return the handler for those who may change things only."""
+    def may_change(self, peer: Peer) -> bool:
+        """Return whether `peer` is root, the broker's own user or in the group."""
+        by_group = self.gid is not None and (peer.gid == self.gid or self.gid in peer.groups)
+        return peer.uid in (0, self.uid) or by_group
 
-        async def checked(params: Mapping[str, Any], peer: Peer) -> Any:
-            self.check(peer, verb)
-            return await handler(params, peer)
-
-        return checked
+    def _may_change(self, peer: Peer, verb: Verb) -> bool:
+        return verb.who is Who.CHANGE and self.may_change(peer)
 
 
-def argument(params: Mapping[str, Any], name: str, kind: Any, default: Any = None) -> Any:
-    """Return an argument of the right type; `default` None means that it is required.
+def bound(
+    verbs: Iterable[Verb], handlers: Mapping[str, Handler], access: Access
+) -> dict[str, Handler]:
+    """Return the handlers, each behind the checks that its declaration asks for.
 
-    Raises RpcRefusal("bad_argument").
+    Raises ValueError where a verb has no handler or a handler no verb.
     """
-    if name not in params:
-        if default is None:
-            raise RpcRefusal("bad_argument", f"{name} is missing")
-        return default
-    value = params[name]
-    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        raise RpcRefusal("bad_argument", f"{name}: {value!r:.60} is of the wrong type")
-    return value
+    declared = {verb.name: verb for verb in verbs}
+    if declared.keys() != handlers.keys():
+        raise ValueError(f"verbs and handlers differ: {sorted(declared.keys() ^ handlers.keys())}")
+    return {name: _bound(verb, handlers[name], access) for name, verb in declared.items()}
+
+
+def _bound(verb: Verb, handler: Handler, access: Access) -> Handler:
+    async def checked(params: Mapping[str, Any], peer: Peer) -> Any:
+        access.check(peer, verb)
+        try:
+            arguments = verb.check(params)
+        except BadCall as fault:
+            raise RpcRefusal(rpc_codec.CODE_BAD_ARGUMENT, str(fault)) from fault
+        result = await handler(arguments, peer)
+        fault_in_result = verb.fault_in_result(result)
+        if fault_in_result:
+            raise InvariantBroken(f"the answer of {verb.name} {fault_in_result}")
+        return result
+
+    return checked
+
+
+def deadlines_of(verbs: Iterable[Verb]) -> dict[str, float]:
+    """Return the deadlines that are declared as numbers, by verb."""
+    return {
+        verb.name: verb.deadline_seconds for verb in verbs if verb.deadline_seconds is not None
+    }

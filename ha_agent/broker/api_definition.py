@@ -1,11 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The socket's verbs about the engine VM's definition and where it is stored.
 
-    ovf.get        the one in use                         ovf.history, ovf.version   those before
-    ovf.put        guard, then both copies, then in use   ovf.accept   insist on one held back
-    ovf.import     add versions of a backup               can_do       may the engine do this?
-    store.list, store.verify, store.create                the OVF_STORE's volumes
-    conf.list, conf.get, conf.put                         files of the configuration volume
+Their declarations are in verbs_definition.py.
 
 A definition may hold what not everybody is to read, so whoever may not change things may only
 ask `ovf.history` and `can_do`. What writes goes on when its caller leaves: a write that is cut in
@@ -19,7 +15,7 @@ import logging
 from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, Callable, Optional, TypeVar
 
-from ha_agent.broker.api_arguments import Access, argument
+from ha_agent.broker.api_arguments import Access, bound, deadlines_of
 from ha_agent.broker.can_do import CanDoFacts, can_do
 from ha_agent.broker.definition import DefinitionKeeper
 from ha_agent.broker.definition_values import Judged
@@ -27,6 +23,7 @@ from ha_agent.broker.rpc_server import Handler, Peer, RpcRefusal
 from ha_agent.broker.shared_config import SharedConfig, SharedFiles
 from ha_agent.broker.store_create import CreateResult
 from ha_agent.broker.store_writer import PutResult, StoreWriter
+from ha_agent.broker.verbs_definition import VERBS
 from ha_agent.clock import SystemClock
 from ha_agent.errors import BadInput, EnvironmentFault
 from ha_agent.ovfstore.approval import Approval, format_approval, identity_of
@@ -37,18 +34,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _NOTES = 50
-PUT_HOWS = ("put", "pushed", "rollback")
-# Several volumes, each read, written and read again, and a wait for another writer perhaps
-# (store_writer.py, WriterDeadlines). For the caller only: what writes goes on.
-STORE_DEADLINES_SECONDS = {
-    "ovf.put": 600.0,
-    "store.list": 120.0,
-    "store.verify": 300.0,
-    "store.create": 600.0,
-    "conf.list": 120.0,
-    "conf.get": 120.0,
-    "conf.put": 300.0,
-}
+STORE_DEADLINES_SECONDS = deadlines_of(VERBS)
 
 
 class DefinitionApi:
@@ -78,12 +64,14 @@ class DefinitionApi:
 
     def handlers(self) -> dict[str, Handler]:
         """Return the verbs."""
-        guarded: dict[str, Handler] = {
+        handlers: dict[str, Handler] = {
             "ovf.get": self._get,
+            "ovf.history": self._versions,
             "ovf.version": self._version,
             "ovf.put": self._put,
             "ovf.accept": self._accept,
             "ovf.import": self._import,
+            "can_do": self._can_do,
             "store.list": self._list,
             "store.verify": self._verify,
             "store.create": self._create,
@@ -91,10 +79,8 @@ class DefinitionApi:
             "conf.get": self._conf_get,
             "conf.put": self._conf_put,
         }
-        open_to_all: dict[str, Handler] = {"ovf.history": self._versions, "can_do": self._can_do}
-        for name, handler in guarded.items():
-            guarded[name] = self._access.guarded(name, handler)
-        return {name: _told(handler) for name, handler in {**guarded, **open_to_all}.items()}
+        told = {name: _told(handler) for name, handler in handlers.items()}
+        return bound(VERBS, told, self._access)
 
     # Looking -----------------------------------------------------------------------------
 
@@ -130,7 +116,7 @@ class DefinitionApi:
         return {"versions": versions, "problems": list(listing.faults)}
 
     async def _version(self, params: Mapping[str, Any], _peer: Peer) -> Any:
-        number = argument(params, "number", int)
+        number = params["number"]
         try:
             document = await _in_thread(lambda: self._history.document(number))
         except (BadInput, EnvironmentFault) as fault:
@@ -143,21 +129,13 @@ class DefinitionApi:
         return {"number": number, "identity": identity_of(document), "document": document}
 
     async def _can_do(self, params: Mapping[str, Any], _peer: Peer) -> Any:
-        action = argument(params, "action", str)
-        object_ = argument(params, "object", Mapping, {})
-        if not all(isinstance(part, str) for pair in object_.items() for part in pair):
-            raise RpcRefusal("bad_argument", "object: names and values must be texts")
-        verdict = can_do(action, object_, self._can_do_facts())
+        verdict = can_do(params["action"], params["object"], self._can_do_facts())
         return {"allowed": verdict.allowed, "code": verdict.code, "sentence": verdict.sentence}
 
     # Changing ----------------------------------------------------------------------------
 
     async def _put(self, params: Mapping[str, Any], peer: Peer) -> Any:
-        document = argument(params, "document", bytes)
-        force = argument(params, "force", bool, False)
-        how = argument(params, "how", str, "put")
-        if how not in PUT_HOWS:
-            raise RpcRefusal("bad_argument", f"how: {how!r:.40} is none of {', '.join(PUT_HOWS)}")
+        document, force, how = params["document"], params["force"], params["how"]
         return await self._finish(self._store(document, force, how, f"user {peer.uid}"))
 
     async def _store(self, document: bytes, force: bool, how: str, who: str) -> dict[str, Any]:
@@ -183,16 +161,14 @@ class DefinitionApi:
         return _put_answer(result, judged, codes)
 
     async def _accept(self, params: Mapping[str, Any], _peer: Peer) -> Any:
-        identity = argument(params, "identity", str)
-        force = argument(params, "force", bool, False)
+        identity, force = params["identity"], params["force"]
         standing = await self._finish(self._keeper.accept(identity, force=force))
         if standing:
             raise guard_refusal(standing)
         return {"identity": identity}
 
     async def _import(self, params: Mapping[str, Any], _peer: Peer) -> Any:
-        backup = argument(params, "backup", bytes)
-        where = argument(params, "where", str, "the backup")
+        backup, where = params["backup"], params["where"]
         added = await self._finish(
             _in_thread(
                 lambda: self._history.import_backup(backup, where=where, vm_uuid=self._vm_uuid)
@@ -249,14 +225,14 @@ class DefinitionApi:
         return _conf_answer(await self._shared.read())
 
     async def _conf_get(self, params: Mapping[str, Any], _peer: Peer) -> Any:
-        name = argument(params, "name", str)
+        name = params["name"]
         found = await self._shared.read()
         if name not in found.files:
             raise BadInput(f"there is no {name!r:.60} in volume {found.volume_uuid}")
         return {"name": name, "content": found.files[name]}
 
     async def _conf_put(self, params: Mapping[str, Any], _peer: Peer) -> Any:
-        name, content = argument(params, "name", str), argument(params, "content", bytes)
+        name, content = params["name"], params["content"]
         return _conf_answer(await self._finish(self._shared.put(name, content)))
 
     async def _finish(self, work: Coroutine[Any, Any, T]) -> T:

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The socket's verbs about what happened and why, and what feeds the timeline.
 
-    events   {since: number, limit, wait_seconds}   events after that number, oldest first; with
-             wait_seconds a call that waits for the next one
-    explain  {}                                     why things are as they are (explain.py)
+    events    what happened, oldest first; with wait_seconds a call that waits for the next one
+    explain   why things are as they are (explain.py)
 
 Everybody whom the socket lets in may ask. Both answer from memory.
 
@@ -20,10 +19,11 @@ from collections.abc import Mapping
 from typing import Any, Callable, Optional
 
 from ha_agent.broker import timeline
-from ha_agent.broker.api_arguments import argument
+from ha_agent.broker.api_arguments import Access, bound
 from ha_agent.broker.event_log import KEPT, EventLog
 from ha_agent.broker.rpc_server import Handler, Peer
-from ha_agent.broker.snapshot import Snapshot, to_wire
+from ha_agent.broker.snapshot import EventEntry, Snapshot, to_wire
+from ha_agent.broker.verb import Argument, Field, Kind, Verb
 from ha_agent.broker.watch import Board
 from ha_agent.clock import SystemClock
 from ha_agent.explain import document
@@ -35,23 +35,54 @@ _PAUSE_SECONDS = 0.01
 _SETTLING_SECONDS = 15.0
 
 
+VERBS = (
+    Verb(
+        "events",
+        "Tells what happened after a given event, oldest first.",
+        arguments=(
+            Argument("since", Kind.WHOLE, "number of the last event seen", default=0),
+            Argument("limit", Kind.WHOLE, "the most events", default=KEPT, least=1),
+            Argument(
+                "wait_seconds",
+                Kind.NUMBER,
+                "how long to wait where there is none",
+                default=0.0,
+                least=0,
+                most=MAX_WAIT_SECONDS,
+                unit="s",
+            ),
+        ),
+        result=(
+            Field("last", Kind.WHOLE, "number of the newest event there is"),
+            Field("events", Kind.LIST, "the events", shape=EventEntry),
+        ),
+        deadline_seconds=MAX_WAIT_SECONDS + 5.0,
+    ),
+    Verb(
+        "explain",
+        "Tells why things are as they are: state, waits, score, other hosts, last events.",
+        result=Kind.MAP,
+    ),
+)
+
+
 class EventsApi:
     """The handlers, by name."""
 
-    def __init__(self, board: Board, log: EventLog, clock: SystemClock) -> None:
+    def __init__(self, board: Board, log: EventLog, clock: SystemClock, access: Access) -> None:
         self._board = board
         self._log = log
         self._clock = clock
+        self._access = access
 
     def handlers(self) -> dict[str, Handler]:
         """Return the verbs."""
-        return {"events": self._events, "explain": self._explain}
+        handlers: dict[str, Handler] = {"events": self._events, "explain": self._explain}
+        return bound(VERBS, handlers, self._access)
 
     async def _events(self, params: Mapping[str, Any], _peer: Peer) -> Any:
-        since = argument(params, "since", int, 0)
-        limit = min(max(argument(params, "limit", int, KEPT), 1), KEPT)
-        wait_seconds = float(argument(params, "wait_seconds", (int, float), 0.0))
-        await self._log.newer_than(since, min(max(wait_seconds, 0.0), MAX_WAIT_SECONDS))
+        since, limit = params["since"], min(params["limit"], KEPT)
+        await self._log.newer_than(since, params["wait_seconds"])
         events = self._log.latest(limit, since)
         return {"last": self._log.last, "events": to_wire(events)}
 

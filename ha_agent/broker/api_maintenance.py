@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The socket's verbs about maintenance and the cluster's shutdown.
 
-    maintenance.set  {scope: "global" | "local", enabled, reason?, for_seconds?}
-    cluster.order    {what: "shutdown" | "none", reason?, now?}
+    maintenance.set   global maintenance, or this host's own
+    cluster.order     the shutdown of the whole cluster
 
 Answered when storage, or for local maintenance the file, has been read back and says so; what is
 not known to be set is a refusal with code "storage" or "failed", and "overtaken" where another
@@ -17,12 +17,13 @@ from collections.abc import Mapping
 from typing import Any, Optional
 
 from ha_agent.broker import order as orders
-from ha_agent.broker.api_arguments import Access, argument
+from ha_agent.broker.api_arguments import Access, bound
 from ha_agent.broker.local_maintenance import LocalMaintenanceKeeper
 from ha_agent.broker.maintenance import MaintenanceKeeper, Overtaken
 from ha_agent.broker.order import Order
 from ha_agent.broker.rpc_server import Handler, Peer, RpcRefusal
 from ha_agent.broker.snapshot import to_wire
+from ha_agent.broker.verb import Argument, Field, Kind, Verb, Who
 from ha_agent.errors import BadInput, EnvironmentFault
 
 MAX_FOR_SECONDS = 366 * 86400.0
@@ -34,6 +35,62 @@ _NOT_KNOWN = {
     orders.SHUTDOWN: "the shutdown is not known to be ordered",
     orders.NONE: "global maintenance is not known to be cleared",
 }
+
+
+_REASON = Argument(
+    "reason", Kind.TEXT, "why, for those who read status", default="", most=orders.MAX_REASON
+)
+_ORDER = Field("order", Kind.MAP, "the order as storage has it", optional=True, shape=Order)
+_BY_STORAGE = f"{STORAGE_CALLS} times [storage] io_deadline_seconds"
+
+VERBS = (
+    Verb(
+        "maintenance.set",
+        "Sets or ends maintenance, and answers when it has been read back.",
+        who=Who.CHANGE,
+        arguments=(
+            Argument(
+                "scope", Kind.TEXT, "the whole cluster, or this host", choices=("global", "local")
+            ),
+            Argument("enabled", Kind.FLAG, "whether it is to be on"),
+            _REASON,
+            Argument(
+                "for_seconds",
+                Kind.NUMBER,
+                "ends by itself after this; without it, when it is ended",
+                default=None,
+                most=MAX_FOR_SECONDS,
+                unit="s",
+            ),
+        ),
+        result=(
+            Field("scope", Kind.TEXT, "as asked"),
+            Field("enabled", Kind.FLAG, "as asked"),
+            Field(
+                "until",
+                Kind.TEXT,
+                "when this host's own ends, in UTC, empty for never",
+                optional=True,
+            ),
+            _ORDER,
+        ),
+        errors=("storage", "failed", "overtaken"),
+        deadline=_BY_STORAGE,
+    ),
+    Verb(
+        "cluster.order",
+        "Orders the shutdown of the cluster, the engine VM last, or takes the order back.",
+        who=Who.CHANGE,
+        arguments=(
+            Argument("what", Kind.TEXT, "the order", choices=(orders.SHUTDOWN, orders.NONE)),
+            _REASON,
+            Argument("now", Kind.FLAG, "waits for no other VM", default=False),
+        ),
+        result=(Field("what", Kind.TEXT, "the order"), _ORDER),
+        errors=("storage", "overtaken"),
+        deadline=_BY_STORAGE,
+    ),
+)
 
 
 class MaintenanceApi:
@@ -48,18 +105,16 @@ class MaintenanceApi:
 
     def handlers(self) -> dict[str, Handler]:
         """Return the verbs."""
-        return {
-            "maintenance.set": self._access.guarded("maintenance.set", self._set),
-            "cluster.order": self._access.guarded("cluster.order", self._order),
+        handlers: dict[str, Handler] = {
+            "maintenance.set": self._set,
+            "cluster.order": self._order,
         }
+        return bound(VERBS, handlers, self._access)
 
     async def _set(self, params: Mapping[str, Any], peer: Peer) -> Any:
-        scope = argument(params, "scope", str)
-        enabled = argument(params, "enabled", bool)
-        reason = _reason(params)
-        for_seconds = _for_seconds(params)
-        if scope not in ("global", "local"):
-            raise RpcRefusal("bad_argument", f"scope: {scope!r} is not global or local")
+        scope, enabled = params["scope"], params["enabled"]
+        reason = " ".join(params["reason"].split())
+        for_seconds = _for_seconds(params["for_seconds"])
         if for_seconds is not None and not enabled:
             raise RpcRefusal("bad_argument", "for_seconds is for maintenance that is set")
         who = await _who(peer)
@@ -70,18 +125,15 @@ class MaintenanceApi:
                 )
             except (EnvironmentFault, BadInput) as fault:
                 raise RpcRefusal("failed", f"local maintenance not set: {fault}") from fault
-            return {"scope": scope, "enabled": enabled, "until": state.until}
+            return {"scope": scope, "enabled": enabled, "until": state.until, "order": None}
         order = await self._give(
             orders.MAINTENANCE if enabled else orders.NONE, who, reason, for_seconds=for_seconds
         )
-        return {"scope": scope, "enabled": enabled, "order": _wire(order)}
+        return {"scope": scope, "enabled": enabled, "until": None, "order": _wire(order)}
 
     async def _order(self, params: Mapping[str, Any], peer: Peer) -> Any:
-        what = argument(params, "what", str)
-        now = argument(params, "now", bool, False)
-        reason = _reason(params)
-        if what not in (orders.SHUTDOWN, orders.NONE):
-            raise RpcRefusal("bad_argument", f"what: {what!r} is not shutdown or none")
+        what, now = params["what"], params["now"]
+        reason = " ".join(params["reason"].split())
         order = await self._give(what, await _who(peer), reason, now=now)
         return {"what": what, "order": _wire(order)}
 
@@ -108,22 +160,10 @@ class MaintenanceApi:
             raise RpcRefusal("storage", f"{_NOT_KNOWN[what]}: {fault}") from fault
 
 
-def _reason(params: Mapping[str, Any]) -> str:
-    text: str = argument(params, "reason", str, "")
-    if len(text) > orders.MAX_REASON:
-        raise RpcRefusal("bad_argument", f"reason: longer than {orders.MAX_REASON} characters")
-    return " ".join(text.split())
-
-
-def _for_seconds(params: Mapping[str, Any]) -> Optional[float]:
-    if params.get("for_seconds") is None:
-        return None
-    value = float(argument(params, "for_seconds", (int, float)))
-    if not 0 < value <= MAX_FOR_SECONDS:
-        raise RpcRefusal(
-            "bad_argument", f"for_seconds: {value:g} is not in 0..{MAX_FOR_SECONDS:g}"
-        )
-    return value
+def _for_seconds(value: Optional[float]) -> Optional[float]:
+    if value is not None and value <= 0:
+        raise RpcRefusal("bad_argument", f"maintenance.set: for_seconds: {value:g} is not above 0")
+    return None if value is None else float(value)
 
 
 async def _who(peer: Peer) -> str:

@@ -109,12 +109,12 @@ class Parts:
             watch_engine=lambda: self._engine_watch.watch(True),
         )
         self._network_probe = network_loop(config.network, clock, self._network_changed)
-        access = Access(os.getuid(), gid)
+        self.access = access = Access(os.getuid(), gid)
         self.features = (
             self._core(access),
             self._definition_feature(access),
             self._maintenance_feature(access),
-            self._events_feature(),
+            self._events_feature(access),
         )
 
     # Parts -------------------------------------------------------------------------------
@@ -227,11 +227,11 @@ class Parts:
             self._maintenance.work(),
         )
 
-    def _events_feature(self) -> Part:
+    def _events_feature(self, access: Access) -> Part:
         watch = Watch(self.board, self._events, self._fence.result)
         return Part(
             "events",
-            EventsApi(self.board, self._events, self._clock).handlers(),
+            EventsApi(self.board, self._events, self._clock, access).handlers(),
             {"events": MAX_WAIT_SECONDS + 5.0},
             (watch.run,),
             self._events.wake,

@@ -21,6 +21,7 @@ from typing import Optional
 from ha_agent import config as configuration
 from ha_agent import log as logs
 from ha_agent.broker import unix_listener
+from ha_agent.broker.api_about import AboutApi
 from ha_agent.broker.parts import Parts
 from ha_agent.broker.rpc_server import Handler, RpcServer, ServerLimits
 from ha_agent.clock import SystemClock
@@ -80,11 +81,20 @@ class Broker:
         for feature in self._parts.features:
             handlers.update(feature.handlers)
             deadlines_seconds.update(feature.deadlines_seconds)
-        return RpcServer(
+        about = AboutApi(
+            self._config,
+            access=self._parts.access,
+            verbs=lambda: list(handlers),
+            features=lambda: [feature.name for feature in self._parts.features],
+            connections=lambda: server.connection_count,
+        )
+        handlers.update(about.handlers())
+        server = RpcServer(
             handlers,
             deadlines_seconds=deadlines_seconds,
             limits=ServerLimits(call_deadline_seconds=self._config.broker.call_deadline_seconds),
         )
+        return server
 
     async def _wait(self, tasks: list[asyncio.Task[None]]) -> None:
         """Until told to stop. READY after the first look at storage, good or bad: STATUS says."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The arguments of the socket's verbs, and who may change things."""
+"""Verbs bound to handlers: who may call, with what, and what comes back."""
 
 from __future__ import annotations
 
@@ -8,55 +8,35 @@ from typing import Any
 
 import pytest
 
-from ha_agent.broker.api_arguments import Access, argument
+from ha_agent.broker.api_arguments import Access, bound, deadlines_of
 from ha_agent.broker.rpc_server import Peer, RpcRefusal
+from ha_agent.broker.verb import Argument, Field, Kind, Verb, Who
+from ha_agent.errors import InvariantBroken
 
 OWN_UID, GID = 36, 1036
-
-
-@pytest.mark.parametrize(
-    ("value", "kind"),
-    [("a", str), (0, int), (True, bool), (False, bool), (1.5, (int, float)), (2, (int, float))],
+LOOK = Verb("look", "Looks.", result=Kind.TEXT, deadline_seconds=7.0)
+CHANGE = Verb(
+    "change",
+    "Changes.",
+    who=Who.CHANGE,
+    arguments=(Argument("a", Kind.WHOLE, "how much", default=3),),
+    result=(Field("done", Kind.FLAG, "whether it was"),),
 )
-def test_an_argument_of_the_right_type(value: Any, kind: Any) -> None:
-    assert argument({"name": value}, "name", kind) == value
+ROOT = Verb("only", "Is for root.", who=Who.ROOT, result=Kind.TEXT)
 
 
-@pytest.mark.parametrize(
-    ("value", "kind"),
-    [
-        ("1", int),
-        (1, str),
-        (b"bytes", str),
-        ("text", bytes),
-        (None, str),
-        (1, bool),
-        # True is an int to Python, and no number to people.
-        (True, int),
-        (False, (int, float)),
-        ([], Mapping),
-    ],
-)
-def test_an_argument_of_the_wrong_type_is_named(value: Any, kind: Any) -> None:
-    with pytest.raises(RpcRefusal) as caught:
-        argument({"name": value}, "name", kind, default="x")
-    assert caught.value.code == "bad_argument"
-    assert caught.value.message.startswith("name: ")
+class Played:
+    """The handlers, and what reached them."""
 
+    def __init__(self, access: Access) -> None:
+        self.calls: list[tuple[Mapping[str, Any], Peer]] = []
+        self.answer: Any = "done"
+        handlers = {verb.name: self._call for verb in (LOOK, CHANGE, ROOT)}
+        self.bound = bound((LOOK, CHANGE, ROOT), handlers, access)
 
-def test_a_long_argument_is_not_told_whole() -> None:
-    with pytest.raises(RpcRefusal) as caught:
-        argument({"name": "x" * 10_000}, "name", int)
-    assert len(caught.value.message) < 200
-
-
-def test_a_missing_argument() -> None:
-    defaults: tuple[Any, ...] = (0, False, "", {})
-    for default in defaults:
-        assert argument({}, "name", type(default), default) == default
-    with pytest.raises(RpcRefusal) as caught:
-        argument({"other": 1}, "name", int)
-    assert (caught.value.code, caught.value.message) == ("bad_argument", "name is missing")
+    async def _call(self, params: Mapping[str, Any], peer: Peer) -> Any:
+        self.calls.append((params, peer))
+        return self.answer
 
 
 @pytest.mark.parametrize(
@@ -68,30 +48,78 @@ def test_a_missing_argument() -> None:
         (Peer(1, 99, 99, frozenset((7, GID))), True),
         (Peer(1, 99, 99, frozenset((7, 0))), False),
         (Peer(1, GID, OWN_UID), False),
+        (Peer(-1, -1, -1, name="CN=engine"), False),
     ],
 )
 async def test_who_may_change_things(peer: Peer, may: bool) -> None:
-    calls = []
-
-    async def handler(params: Mapping[str, Any], peer: Peer) -> Any:
-        calls.append((params, peer))
-        return "done"
-
-    guarded = Access(OWN_UID, GID).guarded("ovf.put", handler)
+    played = Played(Access(OWN_UID, GID))
+    assert await played.bound["look"]({}, peer) == "done"
+    played.calls.clear()
+    played.answer = {"done": True}
     if may:
-        assert await guarded({"a": 1}, peer) == "done"
-        assert calls == [({"a": 1}, peer)]
+        assert await played.bound["change"]({"a": 1}, peer) == {"done": True}
+        assert played.calls == [({"a": 1}, peer)]
         return
     with pytest.raises(RpcRefusal) as caught:
-        await guarded({}, peer)
+        await played.bound["change"]({"a": 1}, peer)
     assert caught.value.code == "denied"
-    assert "ovf.put" in caught.value.message
-    assert calls == []
+    assert "change: " in caught.value.message
+    assert "socket_group" in caught.value.message
+    assert played.calls == []
 
 
-def test_without_a_group_only_root_and_the_brokers_user_may() -> None:
-    access = Access(OWN_UID, None)
-    access.check(Peer(1, 0, 0), "ovf.put")
-    access.check(Peer(1, OWN_UID, 5), "ovf.put")
+async def test_what_is_for_root_is_not_for_the_group() -> None:
+    played = Played(Access(OWN_UID, GID))
+    assert await played.bound["only"]({}, Peer(1, 0, 0)) == "done"
+    assert await played.bound["only"]({}, Peer(1, OWN_UID, 99)) == "done"
+    with pytest.raises(RpcRefusal, match="root only"):
+        await played.bound["only"]({}, Peer(1, 99, GID))
+
+
+async def test_without_a_group_only_root_and_the_brokers_user_may() -> None:
+    played = Played(Access(OWN_UID, None))
+    played.answer = {"done": True}
+    await played.bound["change"]({}, Peer(1, OWN_UID, 5))
     with pytest.raises(RpcRefusal):
-        access.check(Peer(1, 99, 99, frozenset((0, GID))), "ovf.put")
+        await played.bound["change"]({}, Peer(1, 99, 99, frozenset((0, GID))))
+
+
+async def test_a_call_that_is_wrong_never_reaches_its_handler() -> None:
+    played = Played(Access(OWN_UID, GID))
+    with pytest.raises(RpcRefusal) as caught:
+        await played.bound["change"]({"b": 1}, Peer(1, 0, 0))
+    assert (caught.value.code, caught.value.message) == (
+        "bad_argument",
+        "change: there is no argument 'b'",
+    )
+    assert played.calls == []
+
+
+async def test_a_stranger_is_not_told_what_arguments_there_are() -> None:
+    played = Played(Access(OWN_UID, GID))
+    with pytest.raises(RpcRefusal) as caught:
+        await played.bound["change"]({"b": 1}, Peer(1, 99, 99))
+    assert caught.value.code == "denied"
+
+
+async def test_a_handler_gets_the_defaults() -> None:
+    played = Played(Access(OWN_UID, GID))
+    played.answer = {"done": False}
+    await played.bound["change"]({}, Peer(1, 0, 0))
+    assert played.calls[0][0] == {"a": 3}
+
+
+async def test_an_answer_that_is_not_the_declared_one_is_a_fault_of_ours() -> None:
+    played = Played(Access(OWN_UID, GID))
+    played.answer = {"done": True, "more": 1}
+    with pytest.raises(InvariantBroken, match=r"change has the fields \['done', 'more'\]"):
+        await played.bound["change"]({}, Peer(1, 0, 0))
+
+
+def test_verbs_and_handlers_have_to_agree() -> None:
+    with pytest.raises(ValueError, match="look"):
+        bound((LOOK,), {}, Access(0, None))
+
+
+def test_deadlines_that_are_numbers() -> None:
+    assert deadlines_of((LOOK, CHANGE)) == {"look": 7.0}

@@ -14,10 +14,10 @@ import pytest
 from demo.domain import engine_vm
 from ha_agent import config
 from ha_agent.broker.api_arguments import Access
-from ha_agent.broker.api_definition import PUT_HOWS
 from ha_agent.broker.definition_parts import DefinitionParts
 from ha_agent.broker.rpc_server import Peer, RpcRefusal
 from ha_agent.broker.snapshot import DefinitionEntry, Snapshot
+from ha_agent.broker.verbs_definition import PUT_HOWS
 from ha_agent.clock import SystemClock
 from ha_agent.instant import Instant
 from ha_agent.ovfstore.approval import identity_of

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from ha_agent.broker.api_arguments import Access
 from ha_agent.broker.api_events import EventsApi, Watch
 from ha_agent.broker.event_log import EventLog
 from ha_agent.broker.rpc_server import Peer, RpcRefusal
@@ -30,7 +31,7 @@ class Parts:
         self.watch = Watch(self.board, self.log, lambda: self.result)
 
     async def call(self, verb: str, **params: Any) -> Any:
-        api = EventsApi(self.board, self.log, SystemClock())
+        api = EventsApi(self.board, self.log, SystemClock(), Access(0, None))
         return await api.handlers()[verb](params, ANYBODY)
 
     @property
@@ -54,14 +55,14 @@ async def test_events_by_number_and_limit(parts: Parts) -> None:
 
 
 async def test_a_waiting_call_ends_with_the_next_event(parts: Parts) -> None:
-    waiting = asyncio.ensure_future(parts.call("events", since=0, wait_seconds=3600))
+    waiting = asyncio.ensure_future(parts.call("events", since=0, wait_seconds=60))
     await asyncio.sleep(0)
     assert not waiting.done()
     parts.log.add("lease", "x")
     assert len((await waiting)["events"]) == 1
 
 
-@pytest.mark.parametrize("params", [{"since": "x"}, {"limit": None}, {"wait_seconds": True}])
+@pytest.mark.parametrize("params", [{"since": "x"}, {"limit": 0}, {"wait_seconds": True}])
 async def test_wrong_arguments_are_refused(parts: Parts, params: dict[str, Any]) -> None:
     with pytest.raises(RpcRefusal) as caught:
         await parts.call("events", **params)

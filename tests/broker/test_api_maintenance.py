@@ -66,7 +66,7 @@ async def parts() -> Parts:
 
 
 async def test_who_is_what_the_kernel_says(parts: Parts) -> None:
-    await parts.call("maintenance.set", scope="global", enabled=True, reason="a\nb", who="x")
+    await parts.call("maintenance.set", scope="global", enabled=True, reason="a\nb")
     await parts.call("maintenance.set", scope="local", enabled=False)
     rest = {"who": "root (uid 0)", "for_seconds": None}
     assert parts.asked == [

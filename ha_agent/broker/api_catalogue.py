@@ -1,0 +1,25 @@
+# SPDX-License-Identifier: Apache-2.0
+"""All verbs of the socket, gathered for docs/api.md (api_document.py). It must not bind any.
+
+The verb `version` tells which of them a broker has; a test holds both lists together.
+"""
+
+from __future__ import annotations
+
+from ha_agent.broker import (
+    api,
+    api_about,
+    api_events,
+    api_maintenance,
+    verbs_definition,
+)
+from ha_agent.broker.verb import Verb
+
+# By what they are about, in the order of the document.
+CATALOGUE: tuple[tuple[str, tuple[Verb, ...]], ...] = (
+    ("The broker", api_about.VERBS),
+    ("The picture, the lease, the agent", api.VERBS),
+    ("What happened, and why", api_events.VERBS),
+    ("Maintenance", api_maintenance.VERBS),
+    ("The engine VM's definition", verbs_definition.VERBS),
+)
