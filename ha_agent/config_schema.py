@@ -167,6 +167,7 @@ class VdsmServerConfig:
     networks: Mapping[str, str] = field(
         default_factory=lambda: {"ovirtmgmt": "bridge,br=ovirtmgmt"}, metadata=of(NETWORKS)
     )
+    vm_lease: str = field(default="lockfile", metadata=of(choice("lockfile", "sanlock")))
 
 
 @dataclass(frozen=True)
@@ -205,7 +206,33 @@ class NetworkConfig:
     port: Optional[int] = field(default=None, metadata=of(OPTIONAL_PORT))
     interval_seconds: float = field(default=10.0, metadata=of(INTERVAL))
     deadline_seconds: float = field(default=5.0, metadata=of(DEADLINE))
+    samples: int = field(default=5, metadata=of(whole(1, 100)))
     bridge: str = field(default="ovirtmgmt", metadata=of(OPTIONAL_NAME))
+
+
+@dataclass(frozen=True)
+class ProbesConfig:
+    """[probes]: how often the broker measures this host, and for how long at most."""
+
+    bridge_interval_seconds: float = field(default=15.0, metadata=of(INTERVAL))
+    bridge_deadline_seconds: float = field(default=5.0, metadata=of(DEADLINE))
+    cpu_load_interval_seconds: float = field(default=15.0, metadata=of(INTERVAL))
+    cpu_load_deadline_seconds: float = field(default=5.0, metadata=of(DEADLINE))
+    cpu_load_samples: int = field(default=20, metadata=of(whole(1, 1000)))
+    memory_interval_seconds: float = field(default=15.0, metadata=of(INTERVAL))
+    memory_deadline_seconds: float = field(default=5.0, metadata=of(DEADLINE))
+    domain_interval_seconds: float = field(default=10.0, metadata=of(INTERVAL))
+    domain_deadline_seconds: float = field(default=5.0, metadata=of(DEADLINE))
+
+
+@dataclass(frozen=True)
+class MetricsConfig:
+    """[metrics]: figures for Prometheus."""
+
+    listen_address: str = field(default="", metadata=of(OPTIONAL_ADDRESS))
+    listen_port: int = field(default=9877, metadata=of(PORT))
+    textfile: Optional[Path] = field(default=None, metadata=of(OPTIONAL_PATH))
+    interval_seconds: float = field(default=15.0, metadata=of(seconds(1, 3600)))
 
 
 @dataclass(frozen=True)
@@ -275,6 +302,8 @@ class Config:
     broker: BrokerConfig
     push: PushConfig
     network: NetworkConfig
+    probes: ProbesConfig
+    metrics: MetricsConfig
     score: ScoreConfig
     restart: RestartConfig
     agent: AgentConfig
@@ -296,6 +325,8 @@ SECTIONS: Mapping[str, type] = {
     "broker": BrokerConfig,
     "push": PushConfig,
     "network": NetworkConfig,
+    "probes": ProbesConfig,
+    "metrics": MetricsConfig,
     "score": ScoreConfig,
     "restart": RestartConfig,
     "agent": AgentConfig,

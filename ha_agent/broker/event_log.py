@@ -22,7 +22,7 @@ import asyncio
 import json
 import logging
 import os
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable
 from dataclasses import replace
 from itertools import islice
@@ -83,6 +83,7 @@ class EventLog:
             self._events.extend(read_events(state_dir)[0])
         except EnvironmentFault as fault:
             log.warning("the events so far can't be read: %s", fault)
+        self.counts: Counter[str] = Counter()
         self._news = asyncio.Event()
         self._file = _File(state_dir, file_bytes)
         self._writer = BackgroundWriter("events", self._file.append, self._file.close)
@@ -132,6 +133,7 @@ class EventLog:
         text = event.text[:_LONGEST_TEXT]
         event = replace(event, number=self.last + 1, text=text, values=values)
         self._events.append(event)
+        self.counts[event.kind] += 1
         self._writer.put(event)
         self._news.set()
         self._news = asyncio.Event()

@@ -48,6 +48,7 @@ from ha_agent.broker.lease import (
 from ha_agent.broker.lease_rhythm import RenewalRhythm
 from ha_agent.broker.lease_storage import Clock, HostIdHold, HostIdWatch, LeaseStorage, Swap
 from ha_agent.broker.lease_view import OwnedLease, watched_entry
+from ha_agent.broker.renewal_tally import RenewalTally
 from ha_agent.broker.snapshot import LeaseEntry
 from ha_agent.errors import EnvironmentFault
 from ha_agent.instant import Instant
@@ -101,6 +102,7 @@ class LeaseKeeper:
         self._release_note: Optional[str] = None
         self._host_id = HostIdWatch(storage, clock, self._read_interval_seconds)
         self._last_success: Optional[Instant] = None
+        self.renewals = RenewalTally()
         self._error = ""
         self._told: Optional[tuple[object, ...]] = None
         self._busy = asyncio.Lock()
@@ -242,9 +244,9 @@ class LeaseKeeper:
             await self._write_release(record)
 
     async def _renew(self, owned: OwnedLease) -> None:
-        error = await self._write(
-            self._storage.renew, owned.record, owned.record.renewed(), owned.fence_at
-        )
+        sent, record = self._clock.now(), owned.record
+        error = await self._write(self._storage.renew, record, record.renewed(), owned.fence_at)
+        self.renewals.ended(self._clock.now() - sent, not error)
         if not error:
             return
         seen = self._observer.judge().record

@@ -32,6 +32,7 @@ from ha_agent.broker import rpc_codec
 from ha_agent.broker.rpc_codec import Notification, Request, Response, RpcCodecError, RpcError
 from ha_agent.broker.rpc_peer import Peer as Peer
 from ha_agent.broker.rpc_peer import Reads, Writes, peer_of
+from ha_agent.broker.rpc_tally import OK, UNKNOWN_VERB, RpcTally
 from ha_agent.errors import HaAgentError
 
 _log = logging.getLogger(__name__)
@@ -82,6 +83,7 @@ class RpcServer:
         *,
         deadlines_seconds: Optional[Mapping[str, float]] = None,
         limits: Optional[ServerLimits] = None,
+        tally: Optional[RpcTally] = None,
         on_bad_stream: Callable[[RpcCodecError], None] = lambda _error: None,
     ) -> None:
         """`on_bad_stream` is told of each connection that is closed for what it sent."""
@@ -89,6 +91,7 @@ class RpcServer:
         self._handlers = dict(handlers)
         self._deadlines_seconds = dict(deadlines_seconds or {})
         self.limits = limits or ServerLimits()
+        self.tally = tally or RpcTally()
         self._listener: Optional[socket.socket] = None
         self._accepting: Optional[asyncio.Task[None]] = None
         self._connections: set[asyncio.Task[None]] = set()
@@ -141,11 +144,10 @@ class RpcServer:
                 continue
             sock.setblocking(False)
             if len(self._connections) >= self.limits.max_connections:
+                self.tally.turned_away += 1
                 _turn_away(sock, self.limits.max_connections)
                 continue
-            task = loop.create_task(self._serve(sock))
-            self._connections.add(task)
-            task.add_done_callback(self._connections.discard)
+            self._count(loop.create_task(self._serve(sock)))
 
     async def _serve(self, sock: socket.socket) -> None:
         try:
@@ -164,8 +166,7 @@ class RpcServer:
         """
         task = asyncio.current_task()
         assert task is not None
-        self._connections.add(task)
-        task.add_done_callback(self._connections.discard)
+        self._count(task)
         await self._talk(reader, writer, peer)
 
     async def _talk(self, reader: Reads, writer: Writes, peer: Peer) -> None:
@@ -176,6 +177,16 @@ class RpcServer:
             _log.info("connection of %s closed: %s", peer, error)
         finally:
             connection.abort()
+
+    def _count(self, connection: asyncio.Task[None]) -> None:
+        self._connections.add(connection)
+        self.tally.connections += 1
+        self.tally.open_connections += 1
+        connection.add_done_callback(self._uncount)
+
+    def _uncount(self, connection: asyncio.Task[None]) -> None:
+        self._connections.discard(connection)
+        self.tally.open_connections -= 1
 
     def handler_of(self, method: str) -> Optional[Handler]:
         """Return the handler of `method`, or None."""
@@ -261,6 +272,9 @@ class _Connection:
 
     async def _answer(self, request: Request) -> None:
         response = await self._respond(request)
+        known = self._server.handler_of(request.method) is not None
+        verb = request.method if known else UNKNOWN_VERB
+        self._server.tally.calls[verb, response.error.code if response.error else OK] += 1
         try:
             data = rpc_codec.encode(response, max_message_bytes=self._limits.max_message_bytes)
         except RpcCodecError as error:

@@ -93,6 +93,7 @@ class Broker:
             handlers,
             deadlines_seconds=deadlines_seconds,
             limits=ServerLimits(call_deadline_seconds=self._config.broker.call_deadline_seconds),
+            tally=self._parts.rpc_tally,
         )
         return server
 

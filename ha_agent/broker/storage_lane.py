@@ -14,6 +14,10 @@ Calls run in order, one at a time; a deadline counts from `call`, the queueing i
 whose deadline passed may still take effect later: the worker may hang inside the write. What
 must not be delayed by anything else, such as the lease, gets a lane of its own.
 
+So a second write of a slot is refused while the first one hangs: that may land later, over it.
+Reads go on, and one place that hangs does not use up all workers. (The lease is written under a
+lock, which the hanging worker holds; store_writer.py has a rule of its own for volumes.)
+
 What a worker held open (lease_file.py's locks) is gone with it: `on_replaced` tells.
 """
 
@@ -32,6 +36,7 @@ from typing import Any, Callable, Optional, Protocol
 
 import msgpack
 
+from ha_agent.broker.lane_tally import LaneFigures, LaneTally
 from ha_agent.errors import BadInput, DeadlineExceeded, EnvironmentFault
 from ha_agent.instant import Instant
 
@@ -41,6 +46,7 @@ _LATENCIES_KEPT = 64
 _CLOSE_POLLS = 100
 _CLOSE_POLL_SECONDS = 0.005
 _STREAM_BUFFER_BYTES = 1024 * 1024
+_WRITES_OF_ONE_PLACE = {"write_slot": ("path", "slot")}
 
 
 class StorageFault(EnvironmentFault):
@@ -48,7 +54,8 @@ class StorageFault(EnvironmentFault):
 
     `errno_name` is the errno's name (`EIO`, `ENOENT`, …) or one of: `fault`, `internal` (see
     storage_worker.py), `worker_died` (the call may have taken effect), `stuck` (refused: too
-    many abandoned workers), `closed`, `differs` (block_store.py: read back something else).
+    many abandoned workers, or one that writes there), `closed`, `differs` (block_store.py: read
+    back something else).
     `path` is the call's file, "" where it has none.
     """
 
@@ -134,6 +141,8 @@ class _Call:
         self.operation = operation
         self.request: bytes = msgpack.packb({"id": number, "operation": operation, "args": args})
         self.path = str(args.get("path", ""))
+        fields = _WRITES_OF_ONE_PLACE.get(operation)
+        self.place = [args.get(field) for field in fields] if fields else None
         self.late = DeadlineExceeded(f"{operation} {self.path}".rstrip(), deadline_seconds)
         self.ends_at = loop.time() + deadline_seconds
         self.answer: asyncio.Future[Any] = loop.create_future()
@@ -178,11 +187,12 @@ class StorageLane:
         self._runner: Optional[asyncio.Task[None]] = None
         self._closed = False
         self._worker: Optional[_Worker] = None
-        self._abandoned: list[WorkerProcess] = []
+        self._abandoned: list[tuple[WorkerProcess, Optional[_Call]]] = []
         self._last_id = 0
         self._replaced = 0
         self._last_error: Optional[tuple[Instant, str]] = None
         self._latencies: deque[float] = deque(maxlen=_LATENCIES_KEPT)
+        self.tally = LaneTally()
 
     async def start(self) -> None:
         """Start the first worker, so that the first call need not. Raises StorageFault."""
@@ -209,6 +219,7 @@ class StorageLane:
             return await call.answer
         except (EnvironmentFault, BadInput) as error:
             self._last_error = (self._clock.now(), str(error))
+            self.tally.errors[_error_name(error)] += 1
             raise
         finally:
             timer.cancel()
@@ -239,6 +250,12 @@ class StorageLane:
             "latency_seconds": latency,
         }
 
+    def figures(self) -> LaneFigures:
+        """Return the lane as of now, for metrics; reads no storage."""
+        queued = sum(not call.answer.done() for call in self._queue)
+        stuck = self._count_abandoned()
+        return LaneFigures(self.name, self.tally, queued, self._busy_since, self._replaced, stuck)
+
     async def close(self) -> None:
         """End the worker; calls that wait get StorageFault. Takes about a second at most."""
         self._closed = True
@@ -251,7 +268,7 @@ class StorageLane:
         if self._worker is not None:
             worker, self._worker = self._worker, None
             worker.disconnect()  # the end of its stdin: it leaves by itself, unless it hangs
-            self._abandoned.append(worker.process)
+            self._abandoned.append((worker.process, None))
             await self._wait_gone()
             if worker.process.poll() is None:
                 worker.process.kill()
@@ -296,7 +313,7 @@ class StorageLane:
         finally:
             if not exchange.done():
                 exchange.cancel()
-                self._lose(worker, f"{call.late}")
+                self._lose(worker, f"{call.late}", call)
         if not exchange.done():
             call.fail(call.late)
             return
@@ -304,9 +321,10 @@ class StorageLane:
             reply = exchange.result()
         except (OSError, EOFError, ValueError, msgpack.exceptions.UnpackException) as error:
             reason = f"storage worker {worker.process.pid} ended in the call: {error}"
-            self._lose(worker, reason)
+            self._lose(worker, reason, call)
             raise call.fault("worker_died", reason) from error
         self._latencies.append(self._clock.now() - began)
+        self.tally.answer(self._latencies[-1], reply.get("io"))
         self._settle(call, reply)
 
     def _settle(self, call: _Call, reply: dict[str, Any]) -> None:
@@ -321,6 +339,7 @@ class StorageLane:
     async def _ready_worker(self, call: _Call) -> _Worker:
         if self._worker is not None and self._worker.process.poll() is not None:
             self._lose(self._worker, f"storage worker {self._worker.process.pid} ended while idle")
+        self._refuse_when_in_work(call)
         if self._worker is None:
             self._refuse_when_stuck(call)
             self._worker = await self._start_worker()
@@ -342,10 +361,10 @@ class StorageLane:
         reader, writer = await asyncio.open_connection(sock=ours, limit=_STREAM_BUFFER_BYTES)
         return _Worker(process, reader, writer)
 
-    def _lose(self, worker: _Worker, reason: str) -> None:
+    def _lose(self, worker: _Worker, reason: str, call: Optional[_Call] = None) -> None:
         self._worker = None
         self._replaced += 1
-        self._abandoned.append(worker.process)
+        self._abandoned.append((worker.process, call))
         worker.disconnect()
         worker.process.kill()
         if self._on_replaced is not None:
@@ -353,8 +372,15 @@ class StorageLane:
 
     def _count_abandoned(self) -> int:
         # poll() is waitpid(WNOHANG): it reaps those that could die and never waits.
-        self._abandoned = [process for process in self._abandoned if process.poll() is None]
+        self._abandoned = [entry for entry in self._abandoned if entry[0].poll() is None]
         return len(self._abandoned)
+
+    def _refuse_when_in_work(self, call: _Call) -> None:
+        self._count_abandoned()
+        places = [given_up.place for _, given_up in self._abandoned if given_up]
+        if call.place is not None and call.place in places:
+            reason = "refused: an earlier write there hangs in the kernel and may still land"
+            raise call.fault("stuck", reason)
 
     def _refuse_when_stuck(self, call: _Call) -> None:
         count = self._count_abandoned()
@@ -364,3 +390,10 @@ class StorageLane:
                 f"refused: {count} storage workers of lane {self.name} hang in the kernel and "
                 "can't be killed; calls are taken again when one of them ends",
             )
+
+
+def _error_name(error: Exception) -> str:
+    """One of a bounded set, for counting."""
+    if isinstance(error, DeadlineExceeded):
+        return "deadline"
+    return error.errno_name if isinstance(error, StorageFault) else "bad_input"

@@ -15,6 +15,9 @@ MessagePack.
     answer   {"id": 7, "value": …}
           or {"id": 7, "error": {"code": "EIO", "message": "…"}}
 
+Both have "io" besides: how many reads the operation made, bytes read, writes, bytes written, all
+as the kernel counts them; it is absent where the kernel does not tell.
+
 `code` is the name of the errno, or `bad_input` (the bytes or the request can't be used), or
 `fault` (another failure of the environment), or `internal` (our own mistake; the traceback is
 on stderr, and the process goes on).
@@ -40,6 +43,7 @@ from typing import Any, Callable, Optional
 import msgpack
 
 from ha_agent.broker import conf_volume_ops, directio, lease_file, volume_ops
+from ha_agent.broker.io_meter import IoMeter
 from ha_agent.errors import BadInput, HaAgentError
 
 SLOT_BYTES = 4096
@@ -193,6 +197,7 @@ def serve(requests_fd: int, answers_fd: int) -> None:
     Raises BadInput when the stream can't be followed any more (a frame over
     MAX_REQUEST_BYTES), and OSError when the answers can't be written.
     """
+    meter = IoMeter()
     while True:
         head = _read_exact(requests_fd, _LENGTH.size)
         if head is None:
@@ -203,10 +208,14 @@ def serve(requests_fd: int, answers_fd: int) -> None:
         body = _read_exact(requests_fd, length)
         if body is None:
             return
+        before = meter.read()
         try:
             reply = answer(msgpack.unpackb(body, strict_map_key=False))
         except (ValueError, msgpack.exceptions.UnpackException) as error:
             reply = {"id": None, "error": _describe(BadInput(f"not MessagePack: {error}"))}
+        spent = meter.since(before)
+        if spent is not None:
+            reply["io"] = spent
         packed = _pack(reply)
         _write_all(answers_fd, _LENGTH.pack(len(packed)) + packed)
 
