@@ -17,17 +17,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional
 
+from ha_agent.broker.incident import KINDS as INCIDENT_KINDS
+from ha_agent.broker.incident import SEVERITIES
 from ha_agent.config_kinds import (
     ADDRESS,
     BOOL,
     DEADLINE,
     INTERVAL,
+    MAIL_ADDRESS,
     MODE,
     NETWORKS,
     OPTIONAL_ADDRESS,
+    OPTIONAL_MAIL_ADDRESS,
     OPTIONAL_NAME,
     OPTIONAL_PATH,
     OPTIONAL_PORT,
+    OPTIONAL_TEXT,
+    OPTIONAL_URL,
     PATH,
     POINTS,
     PORT,
@@ -276,6 +282,33 @@ class AgentConfig:
 
 
 @dataclass(frozen=True)
+class NotifyConfig:
+    """[notify]: who is told of incidents, and how. Without mail_to, webhook and hook: nobody."""
+
+    mail_to: tuple[str, ...] = field(default=(), metadata=of(optional_list_of(MAIL_ADDRESS)))
+    mail_from: str = field(default="", metadata=of(OPTIONAL_MAIL_ADDRESS))
+    smtp_host: str = field(default="localhost", metadata=of(ADDRESS))
+    smtp_port: int = field(default=25, metadata=of(PORT))
+    smtp_security: str = field(default="none", metadata=of(choice("none", "starttls", "tls")))
+    smtp_ca_file: Optional[Path] = field(default=None, metadata=of(OPTIONAL_PATH))
+    smtp_user: str = field(default="", metadata=of(OPTIONAL_TEXT))
+    smtp_password_file: Optional[Path] = field(default=None, metadata=of(OPTIONAL_PATH))
+    webhook_url: str = field(default="", metadata=of(OPTIONAL_URL))
+    webhook_url_file: Optional[Path] = field(default=None, metadata=of(OPTIONAL_PATH))
+    webhook_ca_file: Optional[Path] = field(default=None, metadata=of(OPTIONAL_PATH))
+    webhook_secret_file: Optional[Path] = field(default=None, metadata=of(OPTIONAL_PATH))
+    hook: Optional[Path] = field(default=None, metadata=of(OPTIONAL_PATH))
+    deadline_seconds: float = field(default=30.0, metadata=of(DEADLINE))
+    digest_seconds: float = field(default=30.0, metadata=of(seconds(0, 3600)))
+    max_per_hour: int = field(default=12, metadata=of(whole(1, 1000)))
+    severity: str = field(default="warning", metadata=of(choice(*SEVERITIES)))
+    muted: tuple[str, ...] = field(
+        default=(), metadata=of(optional_list_of(choice(*INCIDENT_KINDS)))
+    )
+    templates_dir: Path = field(default=Path("/etc/ha-agent/notifications"), metadata=of(PATH))
+
+
+@dataclass(frozen=True)
 class LogConfig:
     """[log]: what is written to the journal."""
 
@@ -307,6 +340,7 @@ class Config:
     score: ScoreConfig
     restart: RestartConfig
     agent: AgentConfig
+    notify: NotifyConfig
     log: LogConfig
     origins: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
     files: tuple[Path, ...] = field(default=(), compare=False)
@@ -330,5 +364,6 @@ SECTIONS: Mapping[str, type] = {
     "score": ScoreConfig,
     "restart": RestartConfig,
     "agent": AgentConfig,
+    "notify": NotifyConfig,
     "log": LogConfig,
 }

@@ -12,7 +12,8 @@ import logging
 from typing import Callable, Optional
 
 from ha_agent.broker.probes import engine_health
-from ha_agent.broker.probes.from_config import HealthSample, health_entry
+from ha_agent.broker.probes.entries import health_entry
+from ha_agent.broker.probes.from_config import HealthSample
 from ha_agent.broker.probes.loop import ProbeLoop
 from ha_agent.broker.snapshot import HealthEntry
 

@@ -28,14 +28,15 @@ from ha_agent.broker.lease import LeaseIdentity, LeaseTimes
 from ha_agent.broker.lease_cycle import LeaseKeeper
 from ha_agent.broker.lease_storage import FileLeaseStorage
 from ha_agent.broker.maintenance_parts import MaintenanceParts
+from ha_agent.broker.metrics import Sources
+from ha_agent.broker.metrics_parts import metrics_part
 from ha_agent.broker.monitor import MonitorTimes, StatusMonitor
 from ha_agent.broker.part import Part
-from ha_agent.broker.probes.from_config import (
-    NetworkSample,
-    health_loop,
-    network_entry,
-    network_loop,
-)
+from ha_agent.broker.probes.domain import OwnReads
+from ha_agent.broker.probes.from_config import health_loop
+from ha_agent.broker.probes.host_probes import HostProbes
+from ha_agent.broker.rpc_tally import RpcTally
+from ha_agent.broker.push_parts import PushParts
 from ha_agent.broker.snapshot import LeaseEntry, Report, Snapshot
 from ha_agent.broker.storage_lane import StorageLane
 from ha_agent.broker.watch import Board
@@ -108,13 +109,31 @@ class Parts:
             grace_seconds=config.engine.bad_health_grace_seconds,
             watch_engine=lambda: self._engine_watch.watch(True),
         )
-        self._network_probe = network_loop(config.network, clock, self._network_changed)
+        self._probes = HostProbes(
+            config,
+            clock,
+            update=self.board.update,
+            own_reads=self._own_reads,
+            vitals=vdsm.storage_vitals,
+        )
         self.access = access = Access(os.getuid(), gid)
+        self.rpc_tally = RpcTally()
+        self._push = PushParts(
+            config, self.board, self._monitor, self._definition.keeper, clock=clock
+        )
+        core, definition = self._core(access), self._definition_feature(access)
         self.features = (
-            self._core(access),
-            self._definition_feature(access),
+            core,
+            definition,
+            self._push.part(
+                history=self._definition.history,
+                on_socket={**core.handlers, **definition.handlers},
+                put=self._definition.api(access).put_pushed,
+            ),
             self._maintenance_feature(access),
+            self._probes.part(),
             self._events_feature(access),
+            self._metrics_feature(),
         )
 
     # Parts -------------------------------------------------------------------------------
@@ -192,10 +211,9 @@ class Parts:
             initialise_lease=lambda: self._lease_storage.initialise(
                 self._config.storage.io_deadline_seconds
             ),
+            refresh=self._push.requests.everywhere,
         )
         work = [self._monitor.run, self._monitor.run_writer, self._agent_watch.run]
-        if self._config.network.test != "none":
-            work.append(self._network_probe.run)
         lease_expiry_seconds = self._config.lease.lease_expiry_seconds
         return Part(
             "core",
@@ -237,6 +255,16 @@ class Parts:
             self._events.wake,
         )
 
+    def _metrics_feature(self) -> Part:
+        sources = Sources(
+            self.board.read,
+            lambda: [lane.figures() for lane in self._lanes.values()],
+            self._lease.renewals,
+            self.rpc_tally,
+            lambda: self._events.counts,
+        )
+        return metrics_part(self._config.metrics, sources, clock=self._clock)
+
     # What the parts tell -----------------------------------------------------------------
 
     def _live(self) -> dict[str, Any]:
@@ -253,10 +281,7 @@ class Parts:
         order = self.board.current.order
         if order is not None:
             live["order"] = self._maintenance.as_of_now(order)
-        # Of the last samples, so it changes after the last change of a sample, too.
-        tested = self._network_probe.latest
-        if tested is not None:
-            live["network"] = network_entry(tested, self._network_probe.samples)
+        live.update(self._probes.live())
         health = self._engine_watch.entry()
         if health is not None:
             live["health"] = health
@@ -273,8 +298,10 @@ class Parts:
     def _vdsm_connected(self) -> None:
         self._definition.connected()
 
-    def _network_changed(self, sample: NetworkSample) -> None:
-        self.board.update(network=network_entry(sample, self._network_probe.samples))
+    def _own_reads(self) -> OwnReads:
+        storage, latency = self._monitor.storage, self._lanes["status"].stats()["latency_seconds"]
+        last_seconds = None if latency is None else latency["last"]
+        return OwnReads(storage.read_at, storage.problem, last_seconds)
 
     def _reported(self, report: Report) -> None:
         self._events.add_reported(report.events)

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Optional, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from ha_agent.broker.incident import IncidentEntry
 from ha_agent.broker.push_entry import CertificateEntry, PushEntry
 from ha_agent.errors import BadInput
 from ha_agent.instant import Instant
@@ -74,6 +75,8 @@ class HostEntry:
     proven: str = ""
     refresh_asked: int = 0
     maintenance_note: str = ""
+    incidents: str = ""
+    """What it tells the others of incidents (incident_share.py)."""
 
 
 @dataclass(frozen=True)
@@ -158,11 +161,58 @@ class HealthEntry:
 
 @dataclass(frozen=True)
 class NetworkEntry:
-    """The network test: share of the last samples that were lost; None while untested."""
+    """The network test: share of the last samples that were lost; None while untested.
+
+    Of this and the entries below: `taken_at` is when the sample that the figure is of was begun,
+    `detail` what the newest one found, or why it found nothing, and `lately` the last ones in
+    words.
+    """
 
     share_lost: Optional[float] = None
     detail: str = ""
     taken_at: Optional[Instant] = None
+    lately: str = ""
+
+
+@dataclass(frozen=True)
+class BridgeEntry:
+    """The management bridge; None while it is not known, or not looked at."""
+
+    up: Optional[bool] = None
+    detail: str = ""
+    taken_at: Optional[Instant] = None
+    lately: str = ""
+
+
+@dataclass(frozen=True)
+class CpuEntry:
+    """Share of all CPUs, 0 to 1, that was busy without the engine VM: mean of the last samples."""
+
+    load: Optional[float] = None
+    detail: str = ""
+    taken_at: Optional[Instant] = None
+    lately: str = ""
+
+
+@dataclass(frozen=True)
+class MemoryEntry:
+    """Memory for the engine VM: what is available, and what the VM has already here."""
+
+    free_mib: Optional[int] = None
+    detail: str = ""
+    taken_at: Optional[Instant] = None
+    lately: str = ""
+
+
+@dataclass(frozen=True)
+class DomainEntry:
+    """The storage domain as broker and VDSM reach it; the broker's last call took so long."""
+
+    accessible: Optional[bool] = None
+    latency_seconds: Optional[float] = None
+    detail: str = ""
+    taken_at: Optional[Instant] = None
+    lately: str = ""
 
 
 @dataclass(frozen=True)
@@ -221,6 +271,24 @@ class EventEntry:
 
 
 @dataclass(frozen=True)
+class VmOrderEntry:
+    """An operator's order for this host's agent: `what` is start, stop or "force stop"."""
+
+    number: int
+    what: str
+    who: str = ""
+
+
+@dataclass(frozen=True)
+class VmProgressEntry:
+    """How far the agent is with that order: none, open, asked, done or refused, and why."""
+
+    number: int = 0
+    phase: str = "none"
+    detail: str = ""
+
+
+@dataclass(frozen=True)
 class Report:
     """What the agent tells of itself: goes into this host's status block and to operators."""
 
@@ -240,6 +308,7 @@ class Report:
     waits: tuple[WaitEntry, ...] = ()
     others: tuple[OtherEntry, ...] = ()
     events: tuple[EventEntry, ...] = ()
+    vm_order: VmProgressEntry = field(default_factory=VmProgressEntry)
     made_at: Optional[Instant] = None
 
 
@@ -256,13 +325,19 @@ class Snapshot:
     hosts: tuple[HostEntry, ...] = ()
     global_maintenance: Optional[bool] = None
     order: Optional[OrderEntry] = None
+    vm_order: Optional[VmOrderEntry] = None
     definition: DefinitionEntry = field(default_factory=DefinitionEntry)
     health: HealthEntry = field(default_factory=HealthEntry)
     network: NetworkEntry = field(default_factory=NetworkEntry)
+    bridge: BridgeEntry = field(default_factory=BridgeEntry)
+    cpu: CpuEntry = field(default_factory=CpuEntry)
+    memory: MemoryEntry = field(default_factory=MemoryEntry)
+    domain: DomainEntry = field(default_factory=DomainEntry)
     storage: StorageEntry = field(default_factory=StorageEntry)
     agent: Report = field(default_factory=Report)
     push: PushEntry = field(default_factory=PushEntry)
     certificates: tuple[CertificateEntry, ...] = ()
+    incidents: tuple[IncidentEntry, ...] = ()
 
 
 def to_wire(value: Any) -> Any:

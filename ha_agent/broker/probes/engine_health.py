@@ -25,8 +25,10 @@ from urllib.parse import urlsplit
 import h11
 
 from ha_agent.broker.probes import network_fault
+from ha_agent.broker.probes.names import Names
 from ha_agent.errors import BadInput, EnvironmentFault
 from ha_agent.instant import Instant
+from ha_agent.waiting import within
 
 HEALTHY_TEXT = b"DB Up"
 MAX_BODY_BYTES = 64 * 1024
@@ -94,6 +96,7 @@ async def probe(
     *,
     deadline_seconds: float,
     clock: Clock,
+    names: Names,
     ca_file: Optional[str] = None,
 ) -> HealthResult:
     """Ask for the health page once. Raises EnvironmentFault when this host can't ask.
@@ -104,7 +107,7 @@ async def probe(
     begun = clock.now()
     healthy = False
     try:
-        detail = await asyncio.wait_for(_look(target, ca_file), deadline_seconds)
+        detail = await within(deadline_seconds, _look(target, names, ca_file))
         healthy = True
     except asyncio.TimeoutError:
         detail = f"no complete answer within {deadline_seconds:g} s"
@@ -119,11 +122,11 @@ async def probe(
     return HealthResult(healthy, detail, clock.now() - begun)
 
 
-async def _look(target: HealthTarget, ca_file: Optional[str]) -> str:
+async def _look(target: HealthTarget, names: Names, ca_file: Optional[str]) -> str:
     tls = None
     if target.scheme == "https":
         tls = _tls_context(ca_file)
-    reader, writer = await asyncio.open_connection(target.host, target.port, ssl=tls)
+    reader, writer = await names.connect(target.host, target.port, tls)
     try:
         return await _ask(target, reader, writer)
     finally:

@@ -25,6 +25,10 @@ from ha_agent.instant import Instant
 _log = logging.getLogger(__name__)
 
 Value = TypeVar("Value")
+Value_co = TypeVar("Value_co", covariant=True)
+
+# For a probe that ends itself at its deadline: the loop's comes so much later.
+GRACE_SECONDS = 1.0
 
 
 class Clock(Protocol):
@@ -36,15 +40,15 @@ class Clock(Protocol):
 
 
 @dataclass(frozen=True)
-class Sample(Generic[Value]):
+class Sample(Generic[Value_co]):
     """What one run gave: `value`, or None and a sentence in `failure`."""
 
-    value: Optional[Value]
+    value: Optional[Value_co]
     failure: str
     taken_at: Instant
     """Read before the probe began: what it saw is at least that fresh."""
 
-    def says_the_same(self, other: Sample[Value]) -> bool:
+    def says_the_same(self, other: Sample[object]) -> bool:
         """Whether both gave the same, whenever they were taken."""
         return self.value == other.value and self.failure == other.failure
 

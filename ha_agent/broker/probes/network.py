@@ -6,7 +6,7 @@ samples (the predecessor stopped a healthy engine over one bad sample, facts 1.2
 their meaning are the predecessor's:
 
     none   nothing is tested
-    ping   one echo by the system's ping, which has the right to send it
+    ping   one ICMP echo is answered
     dns    any answer of a name server to "who serves the root zone?", over UDP
     tcp    a connection to address and port is accepted
 """
@@ -14,15 +14,15 @@ their meaning are the predecessor's:
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import math
 import os
 import struct
 from dataclasses import dataclass
 from typing import Optional
 
-from ha_agent.broker.probes import network_fault
-from ha_agent.errors import BadInput
+from ha_agent.broker.probes import network_fault, ping
+from ha_agent.broker.probes.names import Names
+from ha_agent.errors import BadInput, EnvironmentFault
+from ha_agent.waiting import within
 
 KINDS = ("none", "ping", "dns", "tcp")
 RESOLV_CONF = "/etc/resolv.conf"
@@ -35,7 +35,6 @@ _DNS_RECURSION_DESIRED = 0x0100
 _DNS_IS_ANSWER = 0x8000
 _DNS_ROOT_NS_IN = b"\x00" + struct.pack(">HH", 2, 1)  # the root's name, type NS, class IN
 _DNS_CODES = {0: "no error", 1: "format error", 2: "server failure", 3: "no such name"}
-_MAX_PING_OUTPUT_CHARACTERS = 200
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,6 @@ class NetworkTest:
             raise BadInput("needs a port", where=where)
         if self.port is not None and not 1 <= self.port <= 65535:
             raise BadInput(f"{self.port} is no port", where=where)
-        # It becomes an argument of ping.
         if self.address.startswith("-") or any(c <= " " for c in self.address):
             raise BadInput(f"{self.address!r} is no address", where=where)
 
@@ -73,58 +71,36 @@ class ProbeResult:
     detail: str
 
 
-async def probe(test: NetworkTest, deadline_seconds: float) -> ProbeResult:
+async def probe(test: NetworkTest, deadline_seconds: float, names: Names) -> ProbeResult:
     """Run the test once. Never raises but for cancellation."""
     if test.kind == "none":
         return ProbeResult(None, "no network test is configured")
+    runs = {"ping": _ping, "dns": _dns, "tcp": _tcp}
     try:
-        if test.kind == "ping":
-            # Bounds itself: it must end the program that it starts.
-            return await _ping(test.address, deadline_seconds)
-        run = _dns(test, deadline_seconds) if test.kind == "dns" else _tcp(test)
-        return await asyncio.wait_for(run, deadline_seconds)
+        return await within(deadline_seconds, runs[test.kind](test, deadline_seconds, names))
     except asyncio.TimeoutError:
         return ProbeResult(False, f"{test.kind}: no answer within {deadline_seconds:g} s")
+    except EnvironmentFault as fault:
+        # This host can't test: that says nothing of the network.
+        return ProbeResult(None, f"{test.kind}: {fault}")
     except (OSError, UnicodeError) as error:
         return ProbeResult(False, f"{test.kind}: {network_fault.describe(error)}")
 
 
-async def _tcp(test: NetworkTest) -> ProbeResult:
-    _, writer = await asyncio.open_connection(test.address, test.port)
+async def _tcp(test: NetworkTest, _deadline_seconds: float, names: Names) -> ProbeResult:
+    assert test.port is not None, "NetworkTest checks it"
+    writer = (await names.connect(test.address, test.port))[1]
     writer.transport.abort()
     return ProbeResult(True, f"tcp: {test.address} port {test.port} accepts connections")
 
 
-async def _ping(address: str, deadline_seconds: float) -> ProbeResult:
-    # -n: a slow name server must not fail a ping. -W takes whole seconds in older versions.
-    command = ("ping", "-n", "-c", "1", "-W", str(math.ceil(deadline_seconds)), address)
-    try:
-        process = await asyncio.create_subprocess_exec(
-            *command,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
-            env={**os.environ, "LC_ALL": "C"},
-        )
-    except OSError as error:
-        # Says nothing about the network.
-        return ProbeResult(None, f"ping can't be run: {error.strerror}")
-    try:
-        _, errors = await asyncio.wait_for(process.communicate(), deadline_seconds)
-    except asyncio.TimeoutError:
-        return ProbeResult(False, f"ping: no answer within {deadline_seconds:g} s")
-    finally:
-        if process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
-    if process.returncode == 0:
-        return ProbeResult(True, f"ping: {address} answers")
-    said = errors.decode("utf-8", "replace").strip()[:_MAX_PING_OUTPUT_CHARACTERS]
-    return ProbeResult(False, f"ping: {address} does not answer" + (f": {said!r}" if said else ""))
+async def _ping(test: NetworkTest, _deadline_seconds: float, names: Names) -> ProbeResult:
+    address = (await names.addresses(test.address, 0))[0]
+    await ping.echo(address)
+    return ProbeResult(True, f"ping: {test.address} answers")
 
 
-async def _dns(test: NetworkTest, deadline_seconds: float) -> ProbeResult:
+async def _dns(test: NetworkTest, deadline_seconds: float, names: Names) -> ProbeResult:
     address = test.address
     if not address:
         try:
@@ -137,10 +113,11 @@ async def _dns(test: NetworkTest, deadline_seconds: float) -> ProbeResult:
         address = found
     query_id = int.from_bytes(os.urandom(2), "big")
     query = _DNS_HEADER.pack(query_id, _DNS_RECURSION_DESIRED, 1, 0, 0, 0) + _DNS_ROOT_NS_IN
+    where = (await names.addresses(address, test.port or _DNS_PORT))[0]
     loop = asyncio.get_running_loop()
     answer: asyncio.Future[int] = loop.create_future()
     transport, _ = await loop.create_datagram_endpoint(
-        lambda: _DnsCaller(query_id, answer), remote_addr=(address, test.port or _DNS_PORT)
+        lambda: _DnsCaller(query_id, answer), remote_addr=(where.text, test.port or _DNS_PORT)
     )
     try:
         for _ in range(_DNS_SENDS):

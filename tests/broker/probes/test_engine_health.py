@@ -25,6 +25,7 @@ from ha_agent.broker.probes.engine_health import (
     parse_target,
     probe,
 )
+from ha_agent.broker.probes.names import Names
 from ha_agent.clock import SystemClock
 from ha_agent.errors import BadInput, EnvironmentFault
 
@@ -84,6 +85,7 @@ async def _probe(
         HealthTarget(scheme, host, port, _PATH),
         deadline_seconds=deadline_seconds,
         clock=SystemClock(),
+        names=Names(),
         ca_file=str(ca_file) if ca_file else None,
     )
 

@@ -1,25 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Network tests against real sockets, and a `ping` of our own first in PATH."""
+"""Network tests against real sockets. Pings are in test_ping.py."""
 
 from __future__ import annotations
 
 import asyncio
-import os
+import socket
 import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any, Callable, Optional
 
 import pytest
 
+from ha_agent.broker.probes.names import Names
 from ha_agent.broker.probes.network import NetworkTest, ProbeResult, first_nameserver, probe
-from ha_agent.clock import SystemClock
 from ha_agent.errors import BadInput
 
 
 async def test_none() -> None:
-    assert (await probe(NetworkTest("none"), 1.0)).ok is None
+    assert (await probe(NetworkTest("none"), 1.0, Names())).ok is None
 
 
 async def test_tcp() -> None:
@@ -29,65 +28,40 @@ async def test_tcp() -> None:
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     test = NetworkTest("tcp", "127.0.0.1", port)
-    assert await probe(test, 5.0) == ProbeResult(
+    assert await probe(test, 5.0, Names()) == ProbeResult(
         True, f"tcp: 127.0.0.1 port {port} accepts connections"
     )
     server.close()
     await server.wait_closed()
-    assert await probe(test, 5.0) == ProbeResult(False, "tcp: the connection was refused")
+    assert await probe(test, 5.0, Names()) == ProbeResult(False, "tcp: the connection was refused")
 
 
-def _install_ping(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
-    program = folder / "ping"
-    program.write_text(f"#!/bin/sh\n{script}\n")
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+async def test_a_port_that_takes_connections_and_hangs_is_reached() -> None:
+    """The kernel takes them: what is tested is the way to the host, not what runs there."""
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        test = NetworkTest("tcp", "127.0.0.1", deaf.getsockname()[1])
+        assert (await probe(test, 5.0, Names())).ok
 
 
-async def test_ping_answered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    _install_ping(tmp_path, monkeypatch, f'echo "$*" > {tmp_path}/arguments')
-    result = await probe(NetworkTest("ping", "192.0.2.1"), 1.5)
-    assert result == ProbeResult(True, "ping: 192.0.2.1 answers")
-    assert (tmp_path / "arguments").read_text() == "-n -c 1 -W 2 192.0.2.1\n"
+async def test_a_port_that_takes_no_more_connections_is_lost_after_the_deadline() -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
+        place = full.getsockname()
+        waiting = [socket.socket() for _ in range(4)]
+        try:
+            for one in waiting:
+                one.setblocking(False)
+                one.connect_ex(place)
+            result = await probe(NetworkTest("tcp", "127.0.0.1", place[1]), 0.2, Names())
+        finally:
+            for one in waiting:
+                one.close()
+    assert result == ProbeResult(False, "tcp: no answer within 0.2 s")
 
 
-async def test_ping_not_answered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    _install_ping(tmp_path, monkeypatch, "exit 1")
-    result = await probe(NetworkTest("ping", "192.0.2.1"), 5.0)
-    assert result == ProbeResult(False, "ping: 192.0.2.1 does not answer")
-    _install_ping(tmp_path, monkeypatch, "echo 'ping: gw: Name unknown' >&2; exit 2")
-    result = await probe(NetworkTest("ping", "gw"), 5.0)
-    assert result == ProbeResult(False, "ping: gw does not answer: 'ping: gw: Name unknown'")
-
-
-async def test_ping_that_hangs_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    _install_ping(tmp_path, monkeypatch, f"echo $$ > {tmp_path}/pid; exec sleep 60")
-    clock = SystemClock()
-    before = clock.now()
-    result = await probe(NetworkTest("ping", "192.0.2.1"), 0.3)
-    assert result == ProbeResult(False, "ping: no answer within 0.3 s")
-    assert clock.now() - before < 3
-    with pytest.raises(ProcessLookupError):
-        os.kill(int((tmp_path / "pid").read_text()), 0)
-
-
-async def test_cancelled_ping_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    _install_ping(tmp_path, monkeypatch, f"echo $$ > {tmp_path}/pid; exec sleep 60")
-    run = asyncio.ensure_future(probe(NetworkTest("ping", "192.0.2.1"), 60))
-    pid_file = tmp_path / "pid"
-    while not (pid_file.exists() and pid_file.read_text()):  # noqa: ASYNC110, another process
-        await asyncio.sleep(0.01)
-    run.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await run
-    with pytest.raises(ProcessLookupError):
-        os.kill(int(pid_file.read_text()), 0)
-
-
-async def test_no_ping_is_no_verdict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    result = await probe(NetworkTest("ping", "192.0.2.1"), 1.0)
-    assert result == ProbeResult(None, "ping can't be run: No such file or directory")
+async def test_a_name_that_has_no_address() -> None:
+    result = await probe(NetworkTest("tcp", "no.such.name.invalid", 80), 30.0, Names())
+    assert result.ok is False
+    assert result.detail.startswith("tcp: ")
 
 
 class _NameServer(asyncio.DatagramProtocol):
@@ -126,7 +100,7 @@ def _answer(query: bytes, code: int = 0, id_offset: int = 0) -> bytes:
 @pytest.mark.parametrize(("code", "says"), [(0, "no error"), (2, "server failure"), (5, "code 5")])
 async def test_dns(code: int, says: str) -> None:
     async with _name_server(lambda _, query: [_answer(query, code)]) as (server, test):
-        result = await probe(test, 5.0)
+        result = await probe(test, 5.0, Names())
     assert result == ProbeResult(True, f"dns: name server 127.0.0.1 answers ({says})")
     # RFC 1035: recursion desired, one question: the root, NS, IN.
     [query] = server.queries
@@ -135,8 +109,14 @@ async def test_dns(code: int, says: str) -> None:
 
 async def test_dns_survives_a_lost_datagram() -> None:
     async with _name_server(lambda n, q: [_answer(q)] if n == 3 else []) as (server, test):
-        assert (await probe(test, 0.6)).ok
+        assert (await probe(test, 0.6, Names())).ok
     assert len(server.queries) == 3
+
+
+async def test_a_name_server_that_never_answers_is_lost_after_the_deadline() -> None:
+    async with _name_server(lambda _number, _query: []) as (_, test):
+        result = await probe(test, 0.1, Names())
+    assert result == ProbeResult(False, "dns: no answer within 0.1 s")
 
 
 async def test_dns_takes_no_strangers_answer() -> None:
@@ -144,14 +124,14 @@ async def test_dns_takes_no_strangers_answer() -> None:
         return [b"", b"\x00" * 11, query, _answer(query, id_offset=1)]
 
     async with _name_server(strange) as (_, test):
-        result = await probe(test, 0.1)
+        result = await probe(test, 0.1, Names())
     assert result == ProbeResult(False, "dns: no answer within 0.1 s")
 
 
 async def test_dns_without_server() -> None:
     async with _name_server(lambda _, query: [_answer(query)]) as (_, test):
         pass
-    assert await probe(test, 5.0) == ProbeResult(False, "dns: the connection was refused")
+    assert await probe(test, 5.0, Names()) == ProbeResult(False, "dns: the connection was refused")
 
 
 def test_first_nameserver() -> None:
