@@ -26,6 +26,7 @@ from ha_agent.broker.lease_file import lease_initialise
 from ha_agent.broker.lease_storage import FileLeaseStorage
 from ha_agent.broker.monitor import MonitorTimes, StatusMonitor
 from ha_agent.broker.rpc_client import BrokerUnreachable, RpcClient
+from ha_agent.broker.push_refresh import RefreshRequests
 from ha_agent.broker.rpc_server import Handler, Peer, RpcRefusal, RpcServer
 from ha_agent.broker.snapshot import (
     HealthEntry,
@@ -161,6 +162,7 @@ class RealBroker:
             access=Access(os.getuid(), None),
             on_report=lambda _report: None,
             initialise_lease=self._initialise,
+            refresh=RefreshRequests(self.definition, monitor, self.board, clock=CLOCK).everywhere,
         )
 
     async def _initialise(self) -> tuple[bool, str]:

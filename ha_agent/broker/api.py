@@ -21,6 +21,7 @@ from ha_agent.broker.definition import DefinitionKeeper
 from ha_agent.broker.definition_starts import DefinitionStarts
 from ha_agent.broker.lease_cycle import LeaseKeeper, LeaseResult
 from ha_agent.broker.monitor import StatusMonitor
+from ha_agent.broker.push_refresh import Refreshed
 from ha_agent.broker.rpc_server import Handler, Peer, RpcRefusal
 from ha_agent.broker.snapshot import DefinitionEntry, Report, Snapshot, from_wire, to_wire
 from ha_agent.broker.verb import Argument, Field, Kind, Verb, Who
@@ -65,10 +66,11 @@ VERBS = (
     ),
     Verb(
         "refresh",
-        "Reads the engine VM's definition from the store now.",
+        "Has all hosts read the engine VM's definition from the store now.",
         who=Who.CHANGE,
         result=(
-            Field("problem", Kind.TEXT, "why it could not be read, empty for nothing"),
+            Field("problem", Kind.TEXT, "why this host could not read it, empty for nothing"),
+            Field("told", Kind.TEXT, "why other hosts don't know of it yet, empty for nothing"),
             Field("definition", Kind.MAP, "the definition in use", shape=DefinitionEntry),
         ),
         deadline="3 times [storage] ovf_deadline_seconds",
@@ -145,8 +147,10 @@ class Api:
         access: Access,
         on_report: Callable[[Report], None],
         initialise_lease: Callable[[], Awaitable[tuple[bool, str]]],
+        refresh: Callable[[str], Awaitable[Refreshed]],
     ) -> None:
-        """`initialise_lease` makes the lock file: whether it did, and what it holds now."""
+        """`initialise_lease` makes the lock file: whether it did, and what it holds now;
+        `refresh` has all hosts read the definition anew, for somebody."""
         self._board = board
         self._lease = lease
         self._monitor = monitor
@@ -155,6 +159,7 @@ class Api:
         self._access = access
         self._on_report = on_report
         self._initialise_lease = initialise_lease
+        self._refresh_everywhere = refresh
 
     def handlers(self) -> dict[str, Handler]:
         """Return the verbs."""
@@ -214,9 +219,10 @@ class Api:
             "notes": list(chosen.domain.notes),
         }
 
-    async def _refresh(self, _params: Mapping[str, Any], _peer: Peer) -> Any:
-        problem = await self._definition.refresh(read_again=True)
-        return {"problem": problem, "definition": to_wire(self._board.read().definition)}
+    async def _refresh(self, _params: Mapping[str, Any], peer: Peer) -> Any:
+        refreshed = await self._refresh_everywhere(peer.who)
+        definition = to_wire(self._board.read().definition)
+        return {"problem": refreshed.problem, "told": refreshed.told, "definition": definition}
 
     async def _initialise(self, _params: Mapping[str, Any], _peer: Peer) -> Any:
         try:

@@ -90,6 +90,11 @@ class DefinitionParts:
             on_change=self._changed,
         )
 
+    @property
+    def history(self) -> History:
+        """This host's accepted definitions."""
+        return self._history
+
     def connected(self) -> None:
         """VDSM is there, perhaps anew: look at the store, ask for the host's capacity."""
         self.keeper.poke()

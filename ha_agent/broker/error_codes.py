@@ -57,9 +57,11 @@ ERROR_CODES = {
     "no_such_version": "The history has no version of that number.",
     "no_whole_copy": "No copy of the OVF_STORE is whole; writing would destroy what may be left.",
     "not_spm": "Only the storage pool's manager may write there, and that is another host.",
+    "old_version": "The store has a newer definition already, or had this one and left it.",
     "one_copy": "There is only one OVF_STORE volume: a write that is cut off would leave none.",
     "overtaken": "Another host's order came in between; look, and ask again.",
     "pool_not_connected": "The storage pool is not connected on this host, which may not write.",
     "refused": "Not in the present state; the message says what stands against it.",
+    "too_large": "The document is longer than [push] max_document_kib.",
     "storage": "Shared storage did not answer, or not well.",
 }

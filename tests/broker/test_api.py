@@ -17,6 +17,7 @@ from ha_agent.broker.definition import DefinitionKeeper
 from ha_agent.broker.definition_starts import DefinitionStarts
 from ha_agent.broker.lease_cycle import LeaseKeeper, LeaseResult
 from ha_agent.broker.monitor import StatusMonitor
+from ha_agent.broker.push_refresh import Refreshed
 from ha_agent.broker.rpc_server import Peer, RpcRefusal
 from ha_agent.broker.snapshot import (
     DefinitionEntry,
@@ -84,9 +85,9 @@ class Parts:
         self.asked.append(("report", report.score))
         self.on_board = report
 
-    async def refresh(self, *, read_again: bool = False) -> str:
-        self.asked.append(("refresh", read_again))
-        return "the store can't be read"
+    async def refresh_everywhere(self, who: str) -> Refreshed:
+        self.asked.append(("refresh", who))
+        return Refreshed("the store can't be read", "no slot")
 
     async def initialise(self) -> tuple[bool, str]:
         return False, "held by host 2"
@@ -101,6 +102,7 @@ class Parts:
             access=Access(os.getuid(), 36),
             on_report=self.reported,
             initialise_lease=self.initialise,
+            refresh=self.refresh_everywhere,
         )
         return await api.handlers()[verb](params, peer)
 
@@ -131,7 +133,7 @@ async def test_everybody_whom_the_socket_lets_in_may_look(parts: Parts) -> None:
 async def test_members_of_the_group_may_change(parts: Parts) -> None:
     answer = await parts.call("refresh", MEMBER)
     assert answer["problem"] == "the store can't be read"
-    assert parts.asked == [("refresh", True)]
+    assert parts.asked == [("refresh", MEMBER.who)]
 
 
 async def test_the_lease_is_asked_and_the_answer_has_the_picture(parts: Parts) -> None:

@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One TLS connection of the engine's push, from its accepted socket on, as a server.
+
+asyncio's own TLS closes the socket when a handshake fails, without the alert that says why
+(CPython 3.9 to 3.13, asyncio/sslproto.py), so the engine's log would say "connection reset" for
+an expired certificate. Here OpenSSL reads and writes memory, and the alert is sent.
+
+What may be sent is what TlsStream offers: `handshake` once, then it is a rpc_peer.Reads and a
+rpc_peer.Writes, and `dispose` at the end. It knows no deadline: its callers do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import ssl
+
+_READ_BYTES = 64 * 1024
+# X509_V_ERR_CERT_NOT_YET_VALID and X509_V_ERR_CERT_HAS_EXPIRED of openssl/x509_vfy.h.
+_OUT_OF_DATE = (9, 10)
+# What OpenSSL calls a first record that is no TLS: a client that speaks in the clear. 3.2 and
+# later have the last name.
+_PLAIN = frozenset(
+    (
+        *("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "HTTPS_PROXY_REQUEST", "UNKNOWN_PROTOCOL"),
+        *("PACKET_LENGTH_TOO_LONG", "RECORD_LAYER_FAILURE"),
+    )
+)
+
+
+class TlsStream:
+    """A connected, non-blocking socket under TLS, in the role of the server."""
+
+    def __init__(self, sock: socket.socket, context: ssl.SSLContext) -> None:
+        self._sock = sock
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+        self._flushing = asyncio.Lock()
+        self._closing = False
+
+    async def handshake(self) -> None:
+        """Agree with the other end. Raises ssl.SSLError, after its alert was sent, or OSError.
+
+        `wait_closed` sees to it that the alert arrives.
+        """
+        while True:
+            try:
+                self._tls.do_handshake()
+            except ssl.SSLWantReadError:
+                await self._exchange()
+            except ssl.SSLError:
+                with contextlib.suppress(OSError):
+                    await self.drain()
+                raise
+            else:
+                await self.drain()
+                return
+
+    def peer_certificate(self) -> bytes:
+        """Return the certificate of the other end, DER; it was checked against the CA."""
+        return self._tls.getpeercert(binary_form=True) or b""
+
+    # Reads and Writes --------------------------------------------------------------------
+
+    @property
+    def transport(self) -> TlsStream:
+        """What `abort` is called on."""
+        return self
+
+    async def read(self, n: int = _READ_BYTES) -> bytes:
+        """Return what has come, at most `n` bytes; b"" at the end. Raises OSError."""
+        while not self._closing:
+            try:
+                return self._tls.read(n)
+            except ssl.SSLWantReadError:
+                await self._exchange()
+            except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
+                # Messages tell their own length, so a cut one is seen without a close_notify.
+                return b""
+        return b""
+
+    def write(self, data: bytes) -> None:
+        """Take `data` to be sent by the next `drain`."""
+        view = memoryview(data)
+        while view:
+            view = view[self._tls.write(view) :]
+
+    async def drain(self) -> None:
+        """Send all that was written. Raises OSError."""
+        async with self._flushing:
+            data = self._outgoing.read()
+            if data:
+                await asyncio.get_running_loop().sock_sendall(self._sock, data)
+
+    def is_closing(self) -> bool:
+        """Whether nothing can be sent any more."""
+        return self._closing
+
+    def close(self) -> None:
+        """Say goodbye; `wait_closed` sends it."""
+        # It asks for the other end's goodbye, which nobody needs.
+        with contextlib.suppress(ssl.SSLError):
+            self._tls.unwrap()
+        self._closing = True
+
+    async def wait_closed(self) -> None:
+        """Send the rest, and wait until the other end has closed, too. Raises OSError."""
+        await self.drain()
+        await self._linger()
+
+    def abort(self) -> None:
+        """End at once: whoever reads or writes here gets an end or an error."""
+        self._closing = True
+        with contextlib.suppress(OSError):
+            self._sock.shutdown(socket.SHUT_RDWR)
+
+    async def dispose(self) -> None:
+        """Give the descriptor back, after `abort` if need be."""
+        self.abort()
+        # Calls that were cancelled leave the loop's selector in its next turns; before that the
+        # descriptor's number must not be anybody else's.
+        async with self._flushing:
+            pass
+        for _ in range(3):
+            await asyncio.sleep(0)
+        self._sock.close()
+
+    async def _exchange(self) -> None:
+        """Send what OpenSSL has to say, and wait for more from the other end."""
+        await self.drain()
+        data = await asyncio.get_running_loop().sock_recv(self._sock, _READ_BYTES)
+        if data:
+            self._incoming.write(data)
+        else:
+            self._incoming.write_eof()
+
+    async def _linger(self) -> None:
+        """Read on until the other end closes: closing over unread bytes would reset the
+        connection, and our last words would be lost with it."""
+        loop = asyncio.get_running_loop()
+        self._sock.shutdown(socket.SHUT_WR)
+        while await loop.sock_recv(self._sock, _READ_BYTES):
+            pass
+
+
+def handshake_fault(error: OSError) -> tuple[str, str]:
+    """Return the counter (push_entry.PushCounters) and the words for a handshake that failed."""
+    reason = getattr(error, "reason", None) or ""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        told = error.verify_message or "it can't be verified"
+        if error.verify_code in _OUT_OF_DATE:
+            return "certificate_expired", f"its certificate, or the CA's, is out of date: {told}"
+        return "unknown_ca", f"its certificate does not hold against [push] ca_file: {told}"
+    if reason == "PEER_DID_NOT_RETURN_A_CERTIFICATE":
+        return "no_certificate", "it showed no certificate"
+    if reason in _PLAIN:
+        return "plain_text", "it does not speak TLS"
+    if isinstance(error, ssl.SSLEOFError):
+        return "bad_handshake", "it went away in its handshake"
+    words = reason.replace("_", " ").lower() or error.strerror or str(error)
+    return "bad_handshake", f"the handshake failed: {words}"
