@@ -156,6 +156,26 @@ def _parse_program(text: str) -> str:
     return str(_parse_path(text)) if "/" in text else _parse_name(text)
 
 
+def _parse_optional_url(text: str) -> str:
+    return _parse_url(text) if text else ""
+
+
+def _parse_mail_address(text: str) -> str:
+    local, _, domain = text.rpartition("@")
+    ok = re.fullmatch(r"[A-Za-z0-9._%+=-]{1,64}", local) and ".." not in local
+    if not ok or local.startswith(".") or local.endswith("."):
+        raise ValueError(text)
+    if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?", domain):
+        raise ValueError(text)
+    return text
+
+
+def _parse_optional_text(text: str) -> str:
+    if len(text) > 255:
+        raise ValueError(text)
+    return text
+
+
 def _parse_mode(text: str) -> int:
     if not re.fullmatch(r"0?[0-7]{3}", text):
         raise ValueError(text)
@@ -185,6 +205,13 @@ OPTIONAL_NAME = Kind(f"{NAME.expected}, or nothing", _parse_optional_name)
 ADDRESS = Kind("a host name or an IP address", _parse_address)
 OPTIONAL_ADDRESS = Kind(f"{ADDRESS.expected}, or nothing", _parse_optional_address)
 URL = Kind("an http or https URL with a host and without a password", _parse_url)
+OPTIONAL_URL = Kind(f"{URL.expected}, or nothing", _parse_optional_url)
+MAIL_ADDRESS = Kind("an e-mail address, such as admins@example.org", _parse_mail_address)
+OPTIONAL_MAIL_ADDRESS = Kind(
+    f"{MAIL_ADDRESS.expected}, or nothing",
+    lambda text: _parse_mail_address(text) if text else "",
+)
+OPTIONAL_TEXT = Kind("a text of at most 255 characters, or nothing", _parse_optional_text)
 MODE = Kind("file permissions in octal, such as 0660", _parse_mode, "{:04o}".format)
 NETWORKS = Kind(
     "'name: back end' pairs separated by ';', each name once", _parse_networks, _form_networks

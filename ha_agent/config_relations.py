@@ -28,6 +28,18 @@ def _file_domain_lock(backend: str, domain_type: str) -> bool:
 
 RELATIONS = (
     Relation(
+        ("notify.smtp_user", "notify.smtp_security", "notify.smtp_host"),
+        lambda user, security, host: (
+            not user or security != "none" or host in ("localhost", "127.0.0.1", "::1")
+        ),
+        "a password would go over the network in clear; set smtp_security to starttls or tls",
+    ),
+    Relation(
+        ("notify.webhook_url", "notify.webhook_secret_file"),
+        lambda url, secret_file: not secret_file or not url.startswith("http:"),
+        "what is signed with a secret should not go over the network in clear; use https",
+    ),
+    Relation(
         ("storage.max_hosts", "host.id"),
         lambda max_hosts, host_id: host_id <= max_hosts,
         "the host's id must not be above max_hosts, or nobody reads this host's status block",

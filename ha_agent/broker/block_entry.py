@@ -13,6 +13,7 @@ unknown, so that a block of any age and of the predecessor is read:
     proven            identity of the definition that the engine became healthy with there last
     refresh           when somebody on that host asked all hosts to read the definition anew
                       (push_refresh.py)
+    incidents         what is wrong there, and what it told whom of (incident_share.py)
     maintenance_note  who put it into local maintenance, since when, until when, why
 """
 
@@ -77,6 +78,7 @@ def _read(block: StatusBlock) -> tuple[HostEntry, Optional[Order]]:
         proven=_identity(lines, "proven"),
         refresh_asked=_count(lines, "refresh") or 0,
         maintenance_note=lines.get("maintenance_note", ""),
+        incidents=lines.get("incidents", ""),
     )
     line = lines.get(orders.KEY, "")
     return entry, orders.decode(line, host_id=block.host_id, host_name=block.host_name)

@@ -71,6 +71,7 @@ class OwnLines:
     proven: Callable[[], str] = lambda: ""
     refresh_asked: int = 0
     maintenance_note: str = ""
+    incidents: str = ""
 
     def lines(self) -> dict[str, str]:
         """Return the lines for people that are ours (block_entry.py)."""
@@ -93,6 +94,8 @@ class OwnLines:
             lines["refresh"] = str(self.refresh_asked)
         if self.maintenance_note:
             lines["maintenance_note"] = self.maintenance_note
+        if self.incidents:
+            lines["incidents"] = self.incidents
         return lines
 
 
@@ -199,7 +202,7 @@ class OwnBlock:
 _OURS = frozenset(
     (
         *("agent", "memory_mib", "cpu_threads", orders.KEY),
-        *("order_seen", "other_vms", "proven", "refresh", "maintenance_note"),
+        *("order_seen", "other_vms", "proven", "refresh", "maintenance_note", "incidents"),
     )
 )
 

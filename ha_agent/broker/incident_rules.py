@@ -1,0 +1,249 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is wrong in a picture of the broker's, as troubles (incident.py). Pure.
+
+`own_troubles` is what this host alone can see of itself; `cluster_troubles` what every host sees
+alike from the status blocks, and what is only asked where the picture of them is fresh: a host
+that can't read them knows nothing of the others, good or bad.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Optional
+
+from ha_agent.broker.incident import Trouble
+from ha_agent.broker.order import SHUTDOWN
+from ha_agent.broker.snapshot import HostEntry, Snapshot
+from ha_agent.broker.timeline import agent_is_silent, host_name
+from ha_agent.instant import Instant, WallTime
+from ha_agent.maintenance_text import duration_text
+
+_OLD_READ_SECONDS = 30.0
+_MANY_STARTS, _STARTS_SECONDS = 5, 600.0
+_CLOCK_STEP_SECONDS = 30.0
+_LATE_SECONDS = 600.0
+# A VM that a migration hands over is seen on no host for a moment at most.
+_FAULT_GAP_SECONDS = 20.0
+
+
+@dataclass(frozen=True)
+class Local:
+    """What of this host is not in the picture: when its broker or its agent was started, and how
+    far the calendar jumped since the last look."""
+
+    starts: tuple[Instant, ...] = ()
+    clock_step_seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class VmTrack:
+    """Where the engine VM was: `host_id` the last live host that had it, `gone_since` since when
+    none has. Kept from one look to the next."""
+
+    host_id: Optional[int] = None
+    host_name: str = ""
+    gone_since: Optional[Instant] = None
+
+
+def is_fresh(snapshot: Snapshot) -> bool:
+    """Tell whether this host knows how the others are."""
+    read_at = snapshot.storage.read_at
+    if read_at is None or snapshot.storage.problem:
+        return False
+    return snapshot.made_at - read_at <= _OLD_READ_SECONDS
+
+
+# This host -----------------------------------------------------------------------------------
+
+
+def own_troubles(snapshot: Snapshot, local: Local) -> list[Trouble]:
+    """Return what is wrong with this host as it sees itself."""
+    found = [
+        *_storage(snapshot),
+        *_lease(snapshot),
+        *_definition(snapshot),
+        *_agent(snapshot),
+        *_certificates(snapshot),
+    ]
+    many = [at for at in local.starts if snapshot.made_at - at <= _STARTS_SECONDS]
+    if len(many) >= _MANY_STARTS:
+        text = f"they were started {len(many)} times within {duration_text(_STARTS_SECONDS)}"
+        found.append(Trouble("restarts", text))
+    step = local.clock_step_seconds
+    if abs(step) >= _CLOCK_STEP_SECONDS:
+        way = "forward" if step > 0 else "back"
+        found.append(Trouble("clock", f"it jumped {duration_text(abs(step))} {way} at once"))
+    return found
+
+
+def _storage(snapshot: Snapshot) -> Iterable[Trouble]:
+    storage, now = snapshot.storage, snapshot.made_at
+    if storage.problem:
+        yield Trouble("storage", storage.problem)
+    elif storage.read_at is not None and now - storage.read_at > _OLD_READ_SECONDS:
+        yield Trouble("storage", "it does not answer, and says nothing of why")
+    if storage.workers_stuck:
+        noun = "process hangs" if storage.workers_stuck == 1 else "processes hang"
+        yield Trouble("storage-stuck", f"{storage.workers_stuck} storage {noun} in the kernel")
+
+
+def _lease(snapshot: Snapshot) -> Iterable[Trouble]:
+    lease = snapshot.lease
+    if lease.detail and (lease.ours or lease.state in ("unknown", "unreadable")):
+        yield Trouble("lease", lease.detail)
+
+
+def _definition(snapshot: Snapshot) -> Iterable[Trouble]:
+    definition = snapshot.definition
+    if not definition.available:
+        why = definition.problem or "it has not been read yet"
+        yield Trouble("definition", f"there is none to start the engine VM from: {why}")
+    elif definition.stale:
+        why = definition.problem or "the store can't be read"
+        yield Trouble("definition", f"the last good one is used: {why}")
+    if definition.pending is not None:
+        why = "; ".join((*definition.pending.sentences, definition.pending.advice))
+        yield Trouble("definition-held", why)
+    if definition.running_problem:
+        yield Trouble("definition-fallback", definition.running_problem)
+
+
+def _agent(snapshot: Snapshot) -> Iterable[Trouble]:
+    agent, now = snapshot.agent, snapshot.made_at
+    if agent.made_at is None:
+        yield Trouble("agent-silent", "it has not reported since the broker was started")
+    elif agent_is_silent(snapshot):
+        yield Trouble("agent-silent", f"it reported last {duration_text(now - agent.made_at)} ago")
+    elif agent.penalties and not agent.local_maintenance and not agent.stopped:
+        # The points change with every sample; what they are for does not.
+        yield Trouble("penalty", "; ".join(f"{p.name}: {p.cause}" for p in agent.penalties))
+
+
+def _certificates(snapshot: Snapshot) -> Iterable[Trouble]:
+    for one in snapshot.certificates:
+        if one.problem:
+            yield Trouble("certificate", f"{one.role}: {one.problem}", at_once=True)
+            return
+    ends = [one for one in snapshot.certificates if one.warning_days >= 0]
+    for one in sorted(ends, key=lambda one: one.not_after_unix_seconds)[:1]:
+        day = WallTime(one.not_after_unix_seconds).iso()
+        word = "ends" if one.warning_days else "ended"
+        yield Trouble("certificate", f"{one.role} ({one.path}): it {word} on {day}")
+
+
+# The cluster ---------------------------------------------------------------------------------
+
+
+def track_vm(track: VmTrack, snapshot: Snapshot) -> tuple[VmTrack, Optional[Trouble]]:
+    """Follow where the engine VM is; returns a move after a fault as a trouble, once."""
+    if not is_fresh(snapshot):
+        return track, None
+    up = [host for host in snapshot.hosts if _has_vm(host)]
+    if not up:
+        gone = track.gone_since if track.gone_since is not None else snapshot.made_at
+        return VmTrack(track.host_id, track.host_name, gone), None
+    if any(host.host_id == track.host_id for host in up):
+        return VmTrack(track.host_id, track.host_name), None
+    host, gone_since = up[0], track.gone_since
+    now_there = VmTrack(host.host_id, host.host_name)
+    before = next((h for h in snapshot.hosts if h.host_id == track.host_id), None)
+    dead = before is None or not before.alive
+    long_gone = gone_since is not None and snapshot.made_at - gone_since >= _FAULT_GAP_SECONDS
+    if track.host_id is None or not (dead or long_gone) or snapshot.global_maintenance:
+        return now_there, None
+    was, is_ = host_name(track.host_name, track.host_id), host_name(host.host_name, host.host_id)
+    text = f"it ran on {was} and runs on {is_} now"
+    hosts = (track.host_name or str(track.host_id), host.host_name or str(host.host_id))
+    return now_there, Trouble("engine-moved", text, hosts=hosts)
+
+
+def cluster_troubles(
+    snapshot: Snapshot, wall: WallTime, seen_alive: frozenset[int]
+) -> list[Trouble]:
+    """Return what is wrong with the cluster; for a fresh picture. `seen_alive` are the ids of
+    hosts that lived at some time: what was written by others months ago is no news."""
+    return [
+        *_engine(snapshot),
+        *_hosts(snapshot, seen_alive),
+        *_maintenance(snapshot, wall),
+    ]
+
+
+def _has_vm(host: HostEntry) -> bool:
+    return is_live(host) and host.engine_status.get("vm") == "up"
+
+
+def is_live(host: HostEntry) -> bool:
+    """Tell whether a host lives and says things that can be understood."""
+    return host.alive and not host.problem
+
+
+def _engine(snapshot: Snapshot) -> Iterable[Trouble]:
+    up = [host for host in snapshot.hosts if _has_vm(host)]
+    names = tuple(_name(host) for host in up)
+    second = snapshot.agent.second_vm_on
+    if len(up) > 1 or second:
+        said = " and ".join(dict.fromkeys((*names, *second)))
+        at_once = bool(second)
+        yield Trouble("two-vms", f"{said} say so", hosts=names, at_once=at_once)
+    if snapshot.global_maintenance is not False:
+        return
+    if not up:
+        live = [host for host in snapshot.hosts if is_live(host)]
+        reasons = [h.engine_status.get("reason", "") for h in live]
+        why = next((reason for reason in reasons if reason), "")
+        text = "no host that is heard of has it running" + (f"; the last word is: {why}" * bool(why))
+        yield Trouble("engine-down", text, key="engine")
+    elif all(host.engine_status.get("health") != "good" for host in up):
+        status = up[0].engine_status
+        why = status.get("reason") or status.get("detail") or "no reason is known"
+        text = f"its VM runs on {names[0]}, but its health page does not say that it is well: {why}"
+        yield Trouble("engine-unhealthy", text, key="engine", hosts=names)
+
+
+def _hosts(snapshot: Snapshot, seen_alive: frozenset[int]) -> Iterable[Trouble]:
+    shut_down = _shut_down(snapshot)
+    for host in snapshot.hosts:
+        name = (_name(host),)
+        if host.problem:
+            yield Trouble("bad-block", host.problem, f"bad-block:{host.host_id}", name)
+        elif not host.alive and not host.stopped and not host.maintenance and not shut_down:
+            if host.host_id not in seen_alive:
+                continue
+            had = "it had the engine VM" if host.engine_status.get("vm") == "up" else ""
+            text = had or "it did not have the engine VM"
+            yield Trouble("host-silent", text, f"host-silent:{host.host_id}", name)
+    members = [h for h in snapshot.hosts if not h.stopped or h.host_id in seen_alive]
+    able = [h for h in members if is_live(h) and not h.maintenance and not h.stopped and h.score]
+    if len(members) > 1 and len(able) == 1 and not snapshot.global_maintenance:
+        text = f"only {_name(able[0])} can run it now"
+        yield Trouble("no-spare-host", text, hosts=(_name(able[0]),))
+
+
+def _shut_down(snapshot: Snapshot) -> bool:
+    order = snapshot.order
+    return order is not None and order.in_force and order.what == SHUTDOWN
+
+
+def _maintenance(snapshot: Snapshot, wall: WallTime) -> Iterable[Trouble]:
+    order = snapshot.order
+    if snapshot.global_maintenance and not _shut_down(snapshot):
+        ordered = order if order is not None and order.in_force else None
+        who = f", set by {ordered.who}" if ordered is not None and ordered.who else ""
+        why = f" (“{ordered.reason}”)" if ordered is not None and ordered.reason else ""
+        until = ordered.until_unix_seconds if ordered is not None else None
+        late = until is not None and wall.unix_seconds - until > _LATE_SECONDS
+        past = "; its end has passed" if late else ""
+        text = f"global maintenance is on{who}{why}{past}"
+        yield Trouble("maintenance-forgotten", text, "maintenance:global", at_once=late)
+    for host in snapshot.hosts:
+        if host.maintenance and is_live(host):
+            note = f" ({host.maintenance_note})" if host.maintenance_note else ""
+            text = f"{_name(host)} is in local maintenance{note}"
+            key = f"maintenance:{host.host_id}"
+            yield Trouble("maintenance-forgotten", text, key, (_name(host),))
+
+
+def _name(host: HostEntry) -> str:
+    return host.host_name or f"host {host.host_id}"
