@@ -13,6 +13,8 @@ WORST = "worst"
 P99 = "p99"
 SECONDS = "seconds"
 BYTES = "bytes"
+SHARE = "share of one core"
+COUNT = "count"
 # With fewer runs than this the 99th percentile is the worst one, and is called that.
 _P99_FROM_RUNS = 100
 
@@ -31,13 +33,17 @@ HEADINGS = (
 
 @dataclass(frozen=True)
 class Bound:
-    """What issue 2 promises: `figure` (median, or worst of all runs) is at most the limit."""
+    """What is promised: `figure` (median, p99, or worst of all runs) is at most the limit.
+
+    `unit` is the row's; the limit is in it.
+    """
 
     figure: str
-    limit_seconds: float
+    limit: float
+    unit: str = SECONDS
 
     def __str__(self) -> str:
-        return f"{self.figure} ≤ {seconds_text(self.limit_seconds)}"
+        return f"{self.figure} ≤ {text_of(self.limit, self.unit)}"
 
 
 @dataclass(frozen=True)
@@ -54,7 +60,7 @@ class Less:
 class Row:
     """One claim: what was measured, and what in the same run it stands against.
 
-    Samples are seconds, or, where `unit` says so, bytes. `against_samples` are as many as there
+    Samples are seconds, or what `unit` says. `against_samples` are as many as there
     are samples, or any number: medians are compared. Without a bound the row is for information.
     """
 
@@ -92,8 +98,8 @@ class Row:
             return None
         if isinstance(self.bound, Less):
             return self.ratio * self.bound.times <= 1
-        figure = max(self.samples) if self.bound.figure == WORST else self.median
-        return figure <= self.bound.limit_seconds
+        figures = {WORST: max(self.samples), P99: percentile(self.samples, 99)}
+        return figures.get(self.bound.figure, self.median) <= self.bound.limit
 
     def to_json(self) -> dict[str, Any]:
         """Return the row with its figures and every sample, in its unit."""
@@ -133,6 +139,15 @@ def bytes_text(count: float) -> str:
     return f"{count:.0f} B"
 
 
+def text_of(value: float, unit: str) -> str:
+    """Return a figure in its unit."""
+    if unit == BYTES:
+        return bytes_text(value)
+    if unit == SHARE:
+        return f"{value * 100:.3g} %"
+    return f"{value:.5g}" if unit == COUNT else seconds_text(value)
+
+
 def table(rows: Iterable[Row]) -> str:
     """Return the rows as an aligned table with a head."""
     lines = [HEADINGS, *(_cells(row) for row in rows)]
@@ -146,15 +161,14 @@ def table(rows: Iterable[Row]) -> str:
 
 def _cells(row: Row) -> tuple[str, ...]:
     name, tail = row.tail
-    text = bytes_text if row.unit == BYTES else seconds_text
     kept = {None: "-", True: "yes", False: "NO"}[row.kept]
     return (
         row.what,
         str(len(row.samples)),
-        text(row.median),
-        f"{name} {text(tail)}",
+        text_of(row.median, row.unit),
+        f"{name} {text_of(tail, row.unit)}",
         row.against,
-        text(row.against_median),
+        text_of(row.against_median, row.unit),
         f"{row.ratio:.3g} x",
         str(row.bound) if row.bound else "-",
         kept,

@@ -63,7 +63,8 @@ class RpcRefusal(HaAgentError):
 class ServerLimits:
     """Bounds of one server. Memory is bounded by connections x (in flight + 1) x message."""
 
-    max_connections: int = 1000
+    # A thousand callers, and room for the daemons among them.
+    max_connections: int = 1100
     max_in_flight: int = 32
     max_message_bytes: int = rpc_codec.DEFAULT_MAX_MESSAGE_BYTES
     call_deadline_seconds: float = 10.0

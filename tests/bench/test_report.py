@@ -116,4 +116,4 @@ def test_json_has_figures_and_every_sample() -> None:
     assert value["against_samples"] == [0.5, 1.0, 1.5]
     assert (value["median"], value["worst"], value["ratio"]) == (1.5, 2.0, 1.5)
     assert value["kept"] is False
-    assert value["bound"] == {"figure": "worst", "limit_seconds": 1.5}
+    assert value["bound"] == {"figure": "worst", "limit": 1.5, "unit": "seconds"}
