@@ -24,9 +24,11 @@ from ha_agent import (
     cli_explain,
     cli_maintenance,
     cli_ovf,
+    cli_push,
     cli_shared_config,
     cli_simulate,
     cli_store,
+    cli_vm,
     config,
 )
 from ha_agent.broker import rpc_call
@@ -56,6 +58,8 @@ def _refresh(command: Command) -> int:
     )
     if definition.problem:
         return fail(command.arguments, "store", f"definition not refreshed: {definition.problem}")
+    if answer.get("told"):
+        print(f"ha-agent: note: {answer['told']}", file=sys.stderr)
     print(f"definition {definition.identity} of {definition.vm_name} is current")
     return DONE
 
@@ -115,9 +119,13 @@ def _parser(wants_json: bool) -> argparse.ArgumentParser:
     status.add_argument("--json", action="store_true", help="the predecessor's JSON object")
     cli_maintenance.add(verbs)
     cli_cluster.add(verbs)
-    verbs.asking("refresh", "read the engine VM's definition from the store now", _refresh)
+    cli_vm.add(verbs)
+    verbs.asking(
+        "refresh", "have all hosts read the engine VM's definition from the store now", _refresh
+    )
     cli_ovf.add(verbs)
     cli_store.add(verbs)
+    cli_push.add(verbs)
     cli_shared_config.add(verbs)
     cli_simulate.add(verbs)
     cli_explain.add(verbs, _policy_of)

@@ -25,8 +25,8 @@ from ha_agent.broker.lease_cycle import LeaseKeeper
 from ha_agent.broker.lease_file import lease_initialise
 from ha_agent.broker.lease_storage import FileLeaseStorage
 from ha_agent.broker.monitor import MonitorTimes, StatusMonitor
-from ha_agent.broker.rpc_client import BrokerUnreachable, RpcClient
 from ha_agent.broker.push_refresh import RefreshRequests
+from ha_agent.broker.rpc_client import BrokerUnreachable, RpcClient
 from ha_agent.broker.rpc_server import Handler, Peer, RpcRefusal, RpcServer
 from ha_agent.broker.snapshot import (
     HealthEntry,
