@@ -30,6 +30,9 @@ class Readiness:
         self._notifier: Optional[sdnotify.SystemdNotifier] = None
         if environ.get("NOTIFY_SOCKET"):
             self._notifier = sdnotify.SystemdNotifier()
+            if self._notifier.socket is not None:
+                # A systemd that reads no more, itself hanging somewhere, must not hold our loop.
+                self._notifier.socket.setblocking(False)
 
     def ready(self) -> None:
         """Tell that the start, or a reload, is over: systemd starts what is ordered after us."""

@@ -55,6 +55,12 @@ def test_a_vanished_systemd_is_no_error(systemd: socket.socket) -> None:
     readiness.ready()
 
 
+def test_a_systemd_that_reads_nothing_holds_nobody_up(systemd: socket.socket) -> None:
+    readiness = Readiness()
+    for _ in range(100000):  # many more than wait in a socket
+        readiness.watchdog()
+
+
 def test_without_notify_socket_nothing_happens() -> None:
     readiness = Readiness({})
     readiness.ready()
