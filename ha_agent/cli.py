@@ -23,6 +23,7 @@ from ha_agent import (
     cli_cluster,
     cli_explain,
     cli_maintenance,
+    cli_notify,
     cli_ovf,
     cli_push,
     cli_shared_config,
@@ -129,6 +130,7 @@ def _parser(wants_json: bool) -> argparse.ArgumentParser:
     cli_shared_config.add(verbs)
     cli_simulate.add(verbs)
     cli_explain.add(verbs, _policy_of)
+    cli_notify.add(verbs)
     can_do = verbs.asking(
         "can-do",
         "ask whether an action would hurt the hosted engine; exit code 1: it would",

@@ -219,7 +219,10 @@ def _for(now: Instant, since: Optional[Instant]) -> str:
 def _warnings(snapshot: Snapshot, today: Optional[WallTime]) -> list[str]:
     now, agent, storage = snapshot.made_at, snapshot.agent, snapshot.storage
     lease = snapshot.lease
-    warnings = []
+    warnings = [
+        f"incident ({one.severity}) since {WallTime(one.opened_unix_seconds).local()}: {one.title}"
+        for one in snapshot.incidents
+    ]
     if agent.made_at is not None and now - agent.made_at > AGENT_SILENT_SECONDS:
         since = _age(now, agent.made_at)
         warnings.append(f"this host's agent last reported {since}: does ha-agent run?")

@@ -46,13 +46,13 @@ KINDS: Mapping[str, Kind] = {
     "two-vms": Kind("critical", _MINUTE, 2 * _MINUTE),
     "host-silent": Kind("warning", _MINUTE, 2 * _MINUTE),
     "bad-block": Kind("warning", 2 * _MINUTE, 2 * _MINUTE),
-    "maintenance-forgotten": Kind("warning", 24 * _HOUR, 0.0),
+    "maintenance-forgotten": Kind("warning", 24 * _HOUR, _MINUTE),
     "no-spare-host": Kind("warning", 15 * _MINUTE, 5 * _MINUTE),
     "storage": Kind("critical", 30.0, 2 * _MINUTE, own=True),
     "storage-stuck": Kind("warning", 2 * _MINUTE, 2 * _MINUTE, own=True),
     "lease": Kind("critical", 30.0, 2 * _MINUTE, own=True),
     "definition": Kind("warning", 5 * _MINUTE, 5 * _MINUTE, own=True),
-    "definition-held": Kind("warning", 10 * _MINUTE, 0.0, own=True),
+    "definition-held": Kind("warning", 10 * _MINUTE, _MINUTE, own=True),
     "definition-fallback": Kind("warning", 0.0, _MINUTE, own=True),
     "certificate": Kind("warning", 0.0, _MINUTE, own=True),
     "penalty": Kind("warning", 30 * _MINUTE, 10 * _MINUTE, own=True),
@@ -117,7 +117,7 @@ class Delays:
                 self.lasting[name] = replace(one, gone_since=gone_since)
 
     def open(self) -> list[Trouble]:
-        """Return the troubles that are incidents."""
+        """Return the troubles that are incidents, those that went away lately included."""
         return [one.trouble for one in self.lasting.values() if one.open]
 
 

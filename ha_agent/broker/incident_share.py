@@ -93,8 +93,9 @@ def decode(text: str) -> Shared:
         if isinstance(row[1], str) and row[2] in (0, 1)
     ]
     can = value.get("can")
-    known = isinstance(can, int) and can in (1, 2)
-    return Shared(int(can) if known else 0, tuple(own[:_MAX_OWN]), tuple(told[-_MAX_TOLD:]))
+    return Shared(
+        2 if can == 2 else int(can == 1), tuple(own[:_MAX_OWN]), tuple(told[-_MAX_TOLD:])
+    )
 
 
 def _rows(value: Any, length: int) -> Iterable[Sequence[Any]]:
