@@ -342,6 +342,11 @@ _DERIVATIONS = (
         ("storage.domain_path", "engine.vm_uuid"),
         lambda domain_path, vm_uuid: domain_path / "ha_agent" / f"{vm_uuid}.lease",
     ),
+    _Derivation(
+        "sanlock.path",
+        ("storage.domain_path", "engine.vm_uuid"),
+        lambda domain_path, vm_uuid: domain_path / "ha_agent" / f"{vm_uuid}.sanlock",
+    ),
     _Derivation("vdsm-server.domain_paths", ("storage.domain_path",), lambda path: (path,)),
 )
 

@@ -9,8 +9,10 @@ applies the rows and knows the files and lines.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Callable, NamedTuple
 
+from ha_agent.broker.sanlock_times import IO_TIMEOUT_SECONDS, SanlockTimes
 from ha_agent.config_schema import BLOCK_DOMAIN_TYPES
 
 
@@ -24,6 +26,17 @@ class Relation(NamedTuple):
 
 def _file_domain_lock(backend: str, domain_type: str) -> bool:
     return backend != "lockfile" or domain_type not in BLOCK_DOMAIN_TYPES
+
+
+def _block_domain_path(backend: str, domain_type: str, path: Path, domain_path: Path) -> bool:
+    if backend != "sanlock" or domain_type not in BLOCK_DOMAIN_TYPES:
+        return True
+    return domain_path not in path.parents
+
+
+def _sanlock_times(backend: str, profile: str, watchdog_fire_seconds: int) -> bool:
+    times = SanlockTimes(IO_TIMEOUT_SECONDS[profile], watchdog_fire_seconds)
+    return backend != "sanlock" or not times.faults()
 
 
 RELATIONS = (
@@ -50,9 +63,21 @@ RELATIONS = (
         "domain_path must end in the domain's UUID, or a lock file elsewhere is taken for it",
     ),
     Relation(
-        ("lease.backend",),
-        lambda backend: backend != "sanlock",
-        "the sanlock back end comes with a later version; use lockfile, on a file domain",
+        ("lease.backend", "storage.domain_type", "sanlock.path", "storage.domain_path"),
+        _block_domain_path,
+        "a block domain has no room for a file: path must name a block device of its own, such as"
+        " an LV of 2 MiB, that all hosts see",
+    ),
+    Relation(
+        ("lease.backend", "sanlock.profile", "sanlock.watchdog_fire_seconds"),
+        _sanlock_times,
+        "the watchdog must leave the owner time to end its VM before others start it: at least"
+        " 2 * the profile's I/O timeout + 3 s",
+    ),
+    Relation(
+        ("lease.backend", "sanlock.lockspace"),
+        lambda backend, name: backend != "sanlock" or len(name) <= 48,
+        "sanlock's names have at most 48 characters",
     ),
     Relation(
         ("lease.backend", "storage.domain_type"),

@@ -26,6 +26,7 @@ from ha_agent.config_kinds import (
     INTERVAL,
     MAIL_ADDRESS,
     MODE,
+    NAME,
     NETWORKS,
     OPTIONAL_ADDRESS,
     OPTIONAL_MAIL_ADDRESS,
@@ -121,6 +122,18 @@ class LeaseConfig:
     def fence_after_seconds(self) -> float:
         """How long after the start of the last good renewal the owner ends its VM."""
         return self.lease_expiry_seconds - self.fence_margin_seconds
+
+
+@dataclass(frozen=True)
+class SanlockConfig:
+    """[sanlock]: the lease where [lease] backend is sanlock. Times: broker/sanlock_times.py."""
+
+    path: Path = field(
+        metadata=of(PATH, derived="<storage.domain_path>/ha_agent/<engine.vm_uuid>.sanlock")
+    )
+    lockspace: str = field(default="ha-agent", metadata=of(NAME))
+    profile: str = field(default="safe", metadata=of(choice("safe", "quick", "fast")))
+    watchdog_fire_seconds: int = field(default=60, metadata=of(whole(5, 60)))
 
 
 @dataclass(frozen=True)
@@ -328,6 +341,7 @@ class Config:
     engine: EngineConfig
     storage: StorageConfig
     lease: LeaseConfig
+    sanlock: SanlockConfig
     status: StatusConfig
     definition: DefinitionConfig
     vdsm: VdsmConfig
@@ -352,6 +366,7 @@ SECTIONS: Mapping[str, type] = {
     "engine": EngineConfig,
     "storage": StorageConfig,
     "lease": LeaseConfig,
+    "sanlock": SanlockConfig,
     "status": StatusConfig,
     "definition": DefinitionConfig,
     "vdsm": VdsmConfig,

@@ -90,6 +90,7 @@ BROAD_EXCEPT = (
     "ha_agent.broker.lease_cycle",
     "ha_agent.broker.probes.loop",
     "ha_agent.broker.rpc_server",
+    "ha_agent.broker.sanlock_keeper",
     "ha_agent.broker.storage_worker",
     "ha_agent.vdsm.deadline",
     "ha_agent.vdsm.handlers",

@@ -19,7 +19,8 @@ from typing import Any, Callable
 from ha_agent.broker.api_arguments import Access, bound
 from ha_agent.broker.definition import DefinitionKeeper
 from ha_agent.broker.definition_starts import DefinitionStarts
-from ha_agent.broker.lease_cycle import LeaseKeeper, LeaseResult
+from ha_agent.broker.lease_backend import Keeper
+from ha_agent.broker.lease_cycle import LeaseResult
 from ha_agent.broker.monitor import StatusMonitor
 from ha_agent.broker.push_refresh import Refreshed
 from ha_agent.broker.rpc_server import Handler, Peer, RpcRefusal
@@ -139,7 +140,7 @@ class Api:
     def __init__(
         self,
         board: Board,
-        lease: LeaseKeeper,
+        lease: Keeper,
         monitor: StatusMonitor,
         definition: DefinitionKeeper,
         starts: DefinitionStarts,

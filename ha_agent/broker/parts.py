@@ -18,15 +18,13 @@ from ha_agent.broker.api import MAX_WAIT_SECONDS, Api
 from ha_agent.broker.api_arguments import Access
 from ha_agent.broker.api_definition import STORE_DEADLINES_SECONDS
 from ha_agent.broker.api_events import EventsApi, Watch
+from ha_agent.broker.api_vm import VmApi
 from ha_agent.broker.block_store import BlockStore
 from ha_agent.broker.definition_parts import DefinitionParts
 from ha_agent.broker.engine_watch import EngineWatch
 from ha_agent.broker.event_log import EventLog
-from ha_agent.broker.fence_deadline import GuardFence
-from ha_agent.broker.identity import load_instance, read_boot_id
-from ha_agent.broker.lease import LeaseIdentity, LeaseTimes
-from ha_agent.broker.lease_cycle import LeaseKeeper
-from ha_agent.broker.lease_storage import FileLeaseStorage
+from ha_agent.broker.identity import read_boot_id
+from ha_agent.broker.lease_backend import Keeper, lease_backend
 from ha_agent.broker.maintenance_parts import MaintenanceParts
 from ha_agent.broker.metrics import Sources
 from ha_agent.broker.metrics_parts import metrics_part
@@ -35,8 +33,8 @@ from ha_agent.broker.part import Part
 from ha_agent.broker.probes.domain import OwnReads
 from ha_agent.broker.probes.from_config import health_loop
 from ha_agent.broker.probes.host_probes import HostProbes
-from ha_agent.broker.rpc_tally import RpcTally
 from ha_agent.broker.push_parts import PushParts
+from ha_agent.broker.rpc_tally import RpcTally
 from ha_agent.broker.snapshot import LeaseEntry, Report, Snapshot
 from ha_agent.broker.storage_lane import StorageLane
 from ha_agent.broker.watch import Board
@@ -133,6 +131,7 @@ class Parts:
             self._maintenance_feature(access),
             self._probes.part(),
             self._events_feature(access),
+            self._vm_feature(access),
             self._metrics_feature(),
         )
 
@@ -147,29 +146,20 @@ class Parts:
             on_replaced=lambda reason: log.warning("storage worker %s: %s", name, reason),
         )
 
-    def _lease_keeper(self) -> LeaseKeeper:
-        config, host = self._config.lease, self._config.host
-        boot_id = read_boot_id()
-        vm_uuid = self._config.engine.vm_uuid
-        instance = load_instance(host.run_dir, boot_id)
-        identity = LeaseIdentity(host.id, host.name, instance, vm_uuid)
-        times = LeaseTimes(
-            renew_interval_seconds=config.renew_interval_seconds,
-            lease_expiry_seconds=config.lease_expiry_seconds,
-            fence_margin_seconds=config.fence_margin_seconds,
-            takeover_step_seconds=config.takeover_step_seconds,
-            renew_deadline_seconds=config.renew_deadline_seconds,
-        )
-        self._lease_storage = FileLeaseStorage(self._lanes["lease"], str(config.path), identity)
-        self._fence = GuardFence(host.run_dir, vm_uuid, boot_id, str(config.qemu_marker or ""))
-        return LeaseKeeper(
-            self._lease_storage,
-            times,
-            identity,
+    def _lease_keeper(self) -> Keeper:
+        def host_name(host_id: int) -> str:
+            hosts = self.board.current.hosts
+            return next((host.host_name for host in hosts if host.host_id == host_id), "")
+
+        part = lease_backend(
+            self._config,
+            self._lanes["lease"],
             clock=self._clock,
-            fence=self._fence,
+            host_name=host_name,
             on_change=self._lease_changed,
         )
+        self._fence, self._initialise_lease = part.fence, part.initialise
+        return part.keeper
 
     def _status_monitor(self) -> StatusMonitor:
         config, storage = self._config, self._config.storage
@@ -208,9 +198,7 @@ class Parts:
             self._definition.starts,
             access=access,
             on_report=self._reported,
-            initialise_lease=lambda: self._lease_storage.initialise(
-                self._config.storage.io_deadline_seconds
-            ),
+            initialise_lease=self._initialise_lease,
             refresh=self._push.requests.everywhere,
         )
         work = [self._monitor.run, self._monitor.run_writer, self._agent_watch.run]
@@ -244,6 +232,17 @@ class Parts:
             self._maintenance.deadlines_seconds,
             self._maintenance.work(),
         )
+
+    def _vm_feature(self, access: Access) -> Part:
+        api = VmApi(
+            self.board,
+            access=access,
+            clock=self._clock,
+            report_max_age_seconds=_REPORT_INTERVALS
+            * self._config.status.publish_interval_seconds,
+            stop_timeout_seconds=self._config.engine.stop_timeout_seconds,
+        )
+        return Part("vm", api.handlers(), api.deadlines_seconds)
 
     def _events_feature(self, access: Access) -> Part:
         watch = Watch(self.board, self._events, self._fence.result)

@@ -42,7 +42,7 @@ from typing import Any, Callable, Optional
 
 import msgpack
 
-from ha_agent.broker import conf_volume_ops, directio, lease_file, volume_ops
+from ha_agent.broker import conf_volume_ops, directio, lease_file, sanlock_ops, volume_ops
 from ha_agent.broker.io_meter import IoMeter
 from ha_agent.errors import BadInput, HaAgentError
 
@@ -156,6 +156,7 @@ OPERATIONS: Mapping[str, Callable[..., Any]] = {
     "scan_slots": scan_slots,
     "write_slot": write_slot,
     **lease_file.OPERATIONS,
+    **sanlock_ops.OPERATIONS,
     **volume_ops.OPERATIONS,
     **conf_volume_ops.OPERATIONS,
 }

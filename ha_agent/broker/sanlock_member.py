@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""This host's membership of the lockspace: our host id, renewed by the daemon for as long as it is
+a member. It outlives the broker, and ends with the daemon or by an administrator's hand."""
+
+from __future__ import annotations
+
+import logging
+from typing import Optional
+
+from ha_agent.broker.lease_storage import Clock, HostIdHold
+from ha_agent.broker.sanlock_port import Look, Sanlock
+from ha_agent.errors import BadInput, EnvironmentFault
+from ha_agent.instant import Instant
+
+log = logging.getLogger(__name__)
+
+JOIN_SECONDS = 4.0
+_AGAIN_SECONDS = 5.0
+
+
+class Membership:
+    """Joins the lockspace and knows whether we are of it; `hold` says so."""
+
+    def __init__(self, sanlock: Sanlock, host_id: int, clock: Clock) -> None:
+        self._sanlock = sanlock
+        self._host_id = host_id
+        self._clock = clock
+        self._due: Optional[Instant] = None
+        self.hold = HostIdHold(False, "the lockspace is not joined yet")
+        self.problem = ""
+        """Why joining can't even begin, "" when it can."""
+
+    def saw(self, look: Look) -> None:
+        """Take in what a look says."""
+        if look.joined:
+            if not self.hold.held:
+                log.info("lockspace joined with host id %d", self._host_id)
+            self.hold, self.problem = HostIdHold(True), ""
+        elif self.hold.held:
+            self.hold = HostIdHold(False, "the lockspace was left; our host id is not ours now")
+            log.error("%s", self.hold.reason)
+
+    async def join(self) -> None:
+        """Begin to join, unless that was tried a moment ago; the looks tell when it is done.
+
+        The daemon takes some I/O timeouts for it; and if this host died with the id in use, until
+        the id has expired. If another host uses the id it fails, and is tried again.
+        """
+        now = self._clock.now()
+        if self._due is not None and now < self._due:
+            return
+        self._due = now + _AGAIN_SECONDS
+        try:
+            await self._sanlock.join(JOIN_SECONDS)
+        except (BadInput, EnvironmentFault) as fault:
+            if str(fault) != self.problem:
+                log.error("the lockspace can't be joined: %s", fault)
+            self.problem = str(fault)
+            self.hold = HostIdHold(False, self.problem)
+        else:
+            self.problem = ""
+            self.hold = HostIdHold(
+                False,
+                f"host id {self._host_id} is being joined to the lockspace of sanlock; that takes"
+                " longer, or fails, if another host uses it",
+            )
