@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The agent's process: build from configuration, loop, signals, stop.
 
-It touches no shared storage (the broker does) and waits for nothing without a deadline. Four
+It touches no shared storage (the broker does) and waits for nothing without a deadline. Three
 small tasks bring answers to the cycle, each waking the tick; the tick itself feeds systemd's
 watchdog, so a stuck loop is a dead agent to systemd, too.
 """
@@ -93,7 +93,6 @@ class Agent:
         self._hypervisor = VdsmHypervisor(
             Vdsm(self._vdsm_client),
             config.engine.vm_uuid,
-            bridge=config.network.bridge,
             shutdown_timeout_seconds=config.engine.stop_timeout_seconds,
         )
         rpc = RpcClient(
@@ -147,7 +146,6 @@ class Agent:
                 self._feed.follow_broker(),
                 self._follow_events(),
                 self._feed.follow_vm(),
-                self._feed.follow_facts(),
             )
         ]
         try:

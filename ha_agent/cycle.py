@@ -31,7 +31,7 @@ from ha_agent.fsm.due import changed, next_due
 from ha_agent.fsm.effect import Effect
 from ha_agent.fsm.machine import Decision, Fsm, Step
 from ha_agent.fsm.memory import Memory
-from ha_agent.fsm.observation import HostFacts, Observation, Outcome, VmCondition, VmView
+from ha_agent.fsm.observation import Observation, Outcome, VmCondition, VmView
 from ha_agent.fsm.policy import Policy
 from ha_agent.fsm.second_vm import second_vms
 from ha_agent.fsm.state import State
@@ -136,13 +136,6 @@ class Cycle:
             self._inputs = replaced(self._inputs, vm=vm)
             self._vm_at = now
             self._vm_unknown_since = None
-        self._heard()
-
-    def on_facts(self, facts: HostFacts) -> None:
-        """Take this host's measurements: a sample of now, if they don't say of when."""
-        if facts.taken_at is None:
-            facts = dataclasses.replace(facts, taken_at=self._clock.now())
-        self._inputs = dataclasses.replace(self._inputs, facts=facts)
         self._heard()
 
     def on_local_maintenance(self, enabled: bool) -> None:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Brings the cycle its answers: the broker's picture, looks at the VM, this host's figures.
+"""Brings the cycle its answers: the broker's picture, and looks at the VM.
 
-Three coroutines that never end, for a task each. Every call in them has its port's deadline, and
+Two coroutines that never end, for a task each. Every call in them has its port's deadline, and
 what fails is asked again after a moment: the cycle itself judges how old an answer may be. Agent
 and simulator run the same ones; they decide nothing.
 """
@@ -22,7 +22,6 @@ log = logging.getLogger(__name__)
 _SNAPSHOT_WAIT_SECONDS = 2.0
 # After an answer that failed: the broker or VDSM may be restarting.
 _RETRY_SECONDS = 0.5
-_FACTS_INTERVAL_SECONDS = 15.0
 # While VDSM says that the VM is here but has not settled, events alone would do; VDSM sends
 # none for some changes (facts/vdsm.md 1.4), so look more often.
 _RESTLESS_POLL_SECONDS = 1.0
@@ -83,14 +82,3 @@ class Feed:
             await self._look_again.wait(
                 self._poll_interval_seconds if settled else _RESTLESS_POLL_SECONDS
             )
-
-    async def follow_facts(self) -> None:
-        """Bring this host's figures from time to time."""
-        while True:
-            try:
-                self._cycle.on_facts(await self._hypervisor.facts())
-                pause_seconds = _FACTS_INTERVAL_SECONDS
-            except EnvironmentFault as fault:
-                log.debug("no host statistics: %s", fault)
-                pause_seconds = _RETRY_SECONDS
-            await self._clock.sleep(pause_seconds)

@@ -189,7 +189,6 @@ class Inputs:
     snapshot: Optional[Snapshot] = None
     hosts: HostsView = dataclasses.field(default_factory=HostsView)
     vm: Optional[VmView] = None
-    facts: HostFacts = dataclasses.field(default_factory=HostFacts)
     local_maintenance: bool = False
     stop_requested: bool = False
 
@@ -205,12 +204,10 @@ def observation(
             now=now,
             host_id=host_id,
             vm=vm,
-            facts=inputs.facts,
             local_maintenance=inputs.local_maintenance,
             stop_requested=inputs.stop_requested,
             outcomes=tuple(outcomes),
         )
-    facts, network = inputs.facts, snapshot.network
     hosts = hosts_view(host_id, snapshot.hosts, inputs.hosts)
     return Observation(
         now=now,
@@ -224,20 +221,29 @@ def observation(
             snapshot.health.detail,
             snapshot.health.taken_at,
         ),
-        facts=HostFacts(
-            network_share_lost=network.share_lost,
-            bridge_up=facts.bridge_up,
-            cpu_load=facts.cpu_load,
-            memory_free_mib=facts.memory_free_mib,
-            taken_at=facts.taken_at,
-            network_at=network.taken_at,
-        ),
+        facts=host_facts(snapshot),
         local_maintenance=inputs.local_maintenance,
         global_maintenance=snapshot.global_maintenance,
         shutdown=shutdown_view(snapshot),
         stop_requested=inputs.stop_requested,
         outcomes=tuple(outcomes),
         published_score=hosts.published_score,
+    )
+
+
+def host_facts(snapshot: Snapshot) -> HostFacts:
+    """Return what the broker measured of this host, each figure with the time of its sample."""
+    network, bridge = snapshot.network, snapshot.bridge
+    cpu, memory = snapshot.cpu, snapshot.memory
+    return HostFacts(
+        network_share_lost=network.share_lost,
+        bridge_up=bridge.up,
+        cpu_load=cpu.load,
+        memory_free_mib=memory.free_mib,
+        network_at=network.taken_at,
+        bridge_at=bridge.taken_at,
+        cpu_at=cpu.taken_at,
+        memory_at=memory.taken_at,
     )
 
 

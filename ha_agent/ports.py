@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ha_agent.broker.snapshot import Report, Snapshot
-from ha_agent.fsm.observation import HostFacts, VmView
+from ha_agent.fsm.observation import VmView
 from ha_agent.instant import Instant, WallTime
 
 
@@ -84,8 +84,4 @@ class Hypervisor(Protocol):
 
     async def destroy(self) -> None:
         """End the VM by force, or clear its Down record. No VM is success."""
-        ...
-
-    async def facts(self) -> HostFacts:
-        """Return CPU, memory and bridge measurements (not the network's)."""
         ...

@@ -3,32 +3,24 @@
 
 from __future__ import annotations
 
-import collections
 import logging
 
 from ha_agent import observe
 from ha_agent.errors import EnvironmentFault
-from ha_agent.fsm.observation import HostFacts, VmCondition, VmView
+from ha_agent.fsm.observation import VmCondition, VmView
 from ha_agent.vdsm.verbs import Vdsm
 
 log = logging.getLogger(__name__)
 
-# CPU load counts as its mean over this many samples, so that a burst costs no points.
-_CPU_SAMPLES = 20
-
 
 class VdsmHypervisor:
-    """The one VM on this host's VDSM. `bridge` is the management network whose link counts."""
+    """The one VM on this host's VDSM."""
 
-    def __init__(
-        self, vdsm: Vdsm, vm_uuid: str, *, bridge: str, shutdown_timeout_seconds: float
-    ) -> None:
+    def __init__(self, vdsm: Vdsm, vm_uuid: str, *, shutdown_timeout_seconds: float) -> None:
         self._vdsm = vdsm
         self._vm_uuid = vm_uuid
-        self._bridge = bridge
         self._shutdown_timeout_seconds = shutdown_timeout_seconds
         self._changes = 0
-        self._cpu_samples: collections.deque[float] = collections.deque(maxlen=_CPU_SAMPLES)
 
     async def look(self) -> VmView:
         """Return the VM as VM.getStats has it; UNKNOWN when VDSM does not tell."""
@@ -65,12 +57,3 @@ class VdsmHypervisor:
             await self._vdsm.destroy_vm(self._vm_uuid)
         finally:
             self._changes += 1
-
-    async def facts(self) -> HostFacts:
-        """Return CPU load (mean of the last samples), free memory, and the bridge's link."""
-        stats = await self._vdsm.host_stats()
-        if stats.cpu_idle_percent is not None:
-            self._cpu_samples.append(min(1.0, max(0.0, 1.0 - stats.cpu_idle_percent / 100.0)))
-        load = sum(self._cpu_samples) / len(self._cpu_samples) if self._cpu_samples else None
-        bridge_up = stats.networks_up.get(self._bridge) if stats.networks_up else None
-        return HostFacts(bridge_up=bridge_up, cpu_load=load, memory_free_mib=stats.memory_free_mib)

@@ -10,7 +10,7 @@ from typing import Callable, Optional
 
 from ha_agent.broker.snapshot import Report, Snapshot
 from ha_agent.errors import EnvironmentFault
-from ha_agent.fsm.observation import HostFacts, VmCondition, VmExit, VmView
+from ha_agent.fsm.observation import VmCondition, VmExit, VmView
 from ha_agent.instant import Instant, WallTime
 from ha_agent.ports import DomainDefinition, LeaseAnswer
 from ha_agent.vdsm.errors import VdsmCallFailed, VdsmCode, VdsmUnreachable
@@ -117,7 +117,7 @@ class FakeHypervisor:
         self.xml = xml
         if self.view is not ABSENT:
             raise VdsmCallFailed("VM.create", VdsmCode.VM_EXISTS, "Virtual machine already exists")
-        self.view = VmView(VmCondition.STARTING, detail="WaitForLaunch")
+        self.view = VmView(VmCondition.STARTING, detail="WaitForLaunch", launching=True)
         asyncio.get_running_loop().call_later(self.start_seconds, self._started)
 
     async def shutdown(self) -> None:
@@ -130,10 +130,6 @@ class FakeHypervisor:
         self._ask("destroy")
         self.end(VmExit.STOPPED)
         self.view = ABSENT
-
-    async def facts(self) -> HostFacts:
-        self._ask("facts")
-        return HostFacts(bridge_up=True, cpu_load=0.1, memory_free_mib=32768)
 
     def end(self, ended: VmExit) -> None:
         """The VM's process ends, as by a crash; VDSM keeps a Down record and says so."""

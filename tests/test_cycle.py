@@ -12,6 +12,7 @@ from typing import Any, Callable, Optional
 import pytest
 
 from ha_agent.broker.snapshot import (
+    BridgeEntry,
     DefinitionEntry,
     HealthEntry,
     HostEntry,
@@ -24,7 +25,6 @@ from ha_agent.errors import EnvironmentFault
 from ha_agent.fsm.effect import EffectKind
 from ha_agent.fsm.machine import Decision, Fsm, Step
 from ha_agent.fsm.observation import (
-    HostFacts,
     OutcomeCode,
     VmCondition,
     VmExit,
@@ -109,11 +109,17 @@ class World:
         await self.settle()
         return decision
 
-    async def measure(self, **facts: Any) -> Decision:
+    def bridge(self, up: bool) -> None:
+        """Take a new sample of the bridge, with all else as it was."""
+        entry = BridgeEntry(up, "", self.clock.now())
+        self.broker.picture = dataclasses.replace(self.broker.picture, bridge=entry)
+        self.cycle.on_snapshot(self.broker.picture)
+
+    async def measure(self, *, bridge_up: bool) -> Decision:
         """Take as many samples of this host as it takes to count."""
         for _ in range(3):
             self.clock.time = self.clock.time + 0.01
-            self.cycle.on_facts(HostFacts(**facts))
+            self.bridge(bridge_up)
             decision = await self.tick()
         return decision
 
@@ -157,7 +163,7 @@ class TestAnswers:
             lambda: world.cycle.on_vm(UP),
             lambda: world.cycle.on_policy(Policy()),
             lambda: world.cycle.on_local_maintenance(True),
-            lambda: world.cycle.on_facts(HostFacts(bridge_up=False)),
+            lambda: world.bridge(False),
             lambda: world.cycle.request_stop(),
         ]
         for tell in news:
@@ -176,7 +182,7 @@ class TestAnswers:
         for _ in range(5):
             world.clock.time = world.clock.time + 0.5
             world.see(lease=held)
-            world.cycle.on_facts(HostFacts(bridge_up=True))
+            world.bridge(True)
             world.cycle.on_local_maintenance(False)
             decision = await world.tick()
             assert (decision.row, decision.effect, decision.changed) == (None, None, False)

@@ -14,7 +14,7 @@ from ha_agent.broker.snapshot import Snapshot
 from ha_agent.cycle import Cycle
 from ha_agent.errors import BadInput, EnvironmentFault
 from ha_agent.feed import Feed
-from ha_agent.fsm.observation import HostFacts, VmCondition, VmView
+from ha_agent.fsm.observation import VmCondition, VmView
 from ha_agent.fsm.policy import Policy
 from ha_agent.instant import Instant
 from ha_agent.perform import Performer
@@ -31,9 +31,6 @@ class Heard(Cycle):
         super().__init__(1, Policy(), clock, broker, Performer(broker, hypervisor))
         self.pictures: list[Snapshot] = []
         self.vms: list[VmCondition] = []
-        self.facts: list[HostFacts] = []
-        self.facts_at: list[Instant] = []
-        self._now = clock.now
 
     def on_snapshot(self, snapshot: Snapshot) -> None:
         self.pictures.append(snapshot)
@@ -44,24 +41,6 @@ class Heard(Cycle):
     def last_vm_is(self, condition: VmCondition) -> bool:
         return self.vms[-1:] == [condition]
 
-    def on_facts(self, facts: HostFacts) -> None:
-        self.facts.append(facts)
-        self.facts_at.append(self._now())
-
-
-class Figures(FakeHypervisor):
-    """Gives its figures, or fails as told."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.fails = 0
-
-    async def facts(self) -> HostFacts:
-        if self.fails:
-            self.fails -= 1
-            raise EnvironmentFault("VDSM is restarting")
-        return await super().facts()
-
 
 class World:
     def __init__(self) -> None:
@@ -69,7 +48,7 @@ class World:
         self.broker = FakeBroker(
             Snapshot(7, 1, "h1", "11111111-2222-3333-4444-555555555555", Instant(1000.0))
         )
-        self.hypervisor = Figures()
+        self.hypervisor = FakeHypervisor()
         self.look_again = Signal()
         self.heard = Heard(self.clock, self.broker, self.hypervisor)
         self.feed = Feed(
@@ -128,12 +107,3 @@ async def test_a_look_comes_when_it_is_asked_for(
     world.look_again.set()
     await world.until(lambda: world.heard.vms[-1:] == [VmCondition.UNKNOWN])
     assert caplog.text.count(SILENT.detail) == 1
-
-
-async def test_figures_that_fail_are_asked_for_again(world: World) -> None:
-    world.hypervisor.fails = 3
-    begun = world.clock.now()
-    world.follow(world.feed.follow_facts())
-    await world.until(lambda: bool(world.heard.facts))
-    assert world.heard.facts_at[0] - begun == pytest.approx(1.5)
-    assert world.heard.facts[0].memory_free_mib == 32768

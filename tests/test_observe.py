@@ -8,10 +8,13 @@ import pytest
 
 from ha_agent import observe
 from ha_agent.broker.snapshot import (
+    BridgeEntry,
+    CpuEntry,
     DefinitionEntry,
     HealthEntry,
     HostEntry,
     LeaseEntry,
+    MemoryEntry,
     NetworkEntry,
     OrderEntry,
     Snapshot,
@@ -201,12 +204,11 @@ def test_what_is_ours_needs_no_broker() -> None:
     outcome = Outcome(3, OutcomeCode.OK)
     inputs = observe.Inputs(
         vm=VmView(C.UP),
-        facts=HostFacts(bridge_up=True),
         local_maintenance=True,
         stop_requested=True,
     )
     seen = observe.observation(NOW, 1, inputs, [outcome])
-    assert (seen.vm, seen.facts) == (inputs.vm, inputs.facts)
+    assert (seen.vm, seen.facts) == (inputs.vm, HostFacts())
     assert seen.local_maintenance
     assert seen.stop_requested
     assert seen.outcomes == (outcome,)
@@ -229,17 +231,21 @@ def test_what_the_broker_says() -> None:
             fallback="d0",
         ),
         health=HealthEntry("good", "fine", NOW - 1.0),
-        network=NetworkEntry(share_lost=0.25),
+        network=NetworkEntry(0.25, "", NOW - 4.0),
+        bridge=BridgeEntry(True, "", NOW - 5.0),
+        cpu=CpuEntry(0.5, "", NOW - 6.0),
+        memory=MemoryEntry(4711, "", NOW - 7.0),
         lease=LeaseEntry("free", epoch=7, available_since=NOW - 3.0),
     )
-    inputs = observe.Inputs(snapshot=snapshot, facts=HostFacts(cpu_load=0.5))
+    inputs = observe.Inputs(snapshot=snapshot)
     seen = observe.observation(NOW, 1, inputs, [])
     assert [peer.host_id for peer in seen.peers] == [2], "we are no peer of ours"
     assert seen.published_score == 3000
     assert seen.global_maintenance is True
     assert dataclasses.astuple(seen.definition) == (True, "d1", 4096, True, "torn", "d0")
     assert (seen.health.health, seen.health.taken_at) == (Health.GOOD, NOW - 1.0)
-    assert seen.facts == HostFacts(network_share_lost=0.25, cpu_load=0.5)
+    times = (NOW - 4.0, NOW - 5.0, NOW - 6.0, NOW - 7.0)
+    assert seen.facts == HostFacts(0.25, True, 0.5, 4711, *times)
     assert seen.lease == LeaseView(LeaseCondition.FREE, epoch=7, available_since=NOW - 3.0)
 
 

@@ -104,7 +104,7 @@ async def real_host(domain: Path, stack: contextlib.AsyncExitStack) -> OneHost:
             await asyncio.sleep(0.01)
 
     hypervisor = VdsmHypervisor(
-        Vdsm(client), VM, bridge="ovirtmgmt", shutdown_timeout_seconds=60.0
+        Vdsm(client), VM, shutdown_timeout_seconds=60.0
     )
     return OneHost(hypervisor, lambda: kill(host.pid()), silence)
 
@@ -125,11 +125,6 @@ class TestContract:
         await hypervisor.destroy()
         await hypervisor.shutdown()
         assert (await hypervisor.look()).condition is VmCondition.ABSENT
-        facts = await hypervisor.facts()
-        assert facts.memory_free_mib is not None
-        assert facts.memory_free_mib > 0
-        assert facts.bridge_up is not False
-        assert facts.network_share_lost is None
 
     async def test_a_vm_from_its_start_to_its_end(self, pair: list[OneHost]) -> None:
         host = pair[0]
@@ -184,7 +179,6 @@ class TestContract:
             host.hypervisor.create(make_xml()),
             host.hypervisor.shutdown(),
             host.hypervisor.destroy(),
-            host.hypervisor.facts(),
         )
         for call in calls:
             with pytest.raises(VdsmUnreachable):
@@ -232,7 +226,7 @@ def vdsm() -> PlayedVdsm:
 
 @pytest.fixture
 def hypervisor(vdsm: PlayedVdsm) -> VdsmHypervisor:
-    return VdsmHypervisor(Vdsm(vdsm), VM, bridge="ovirtmgmt", shutdown_timeout_seconds=0.4)
+    return VdsmHypervisor(Vdsm(vdsm), VM, shutdown_timeout_seconds=0.4)
 
 
 @pytest.mark.parametrize("change", ["create", "destroy"])
@@ -285,34 +279,3 @@ async def test_a_shutdown_begins_at_once_and_has_our_time_as_whole_seconds(
     await hypervisor.shutdown()
     assert vdsm.params["delay"] == 0
     assert vdsm.params["timeout"] == 1
-
-
-async def test_load_is_the_mean_of_the_last_samples(
-    vdsm: PlayedVdsm, hypervisor: VdsmHypervisor
-) -> None:
-    vdsm.answers["Host.getStats"] = {"cpuIdle": "100"}
-    assert (await hypervisor.facts()).cpu_load == pytest.approx(0.0)
-    vdsm.answers["Host.getStats"] = {"cpuIdle": "0"}
-    assert (await hypervisor.facts()).cpu_load == pytest.approx(0.5)
-    for _ in range(20):
-        facts = await hypervisor.facts()
-    assert facts.cpu_load == pytest.approx(1.0)
-
-
-@pytest.mark.parametrize(
-    ("network", "up"),
-    [
-        ({"ovirtmgmt": {"state": "up"}, "other": {"state": "down"}}, True),
-        ({"ovirtmgmt": {"state": "down"}, "other": {"state": "up"}}, False),
-        ({"other": {"state": "up"}}, None),
-        ({}, None),
-    ],
-)
-async def test_the_link_of_our_bridge_counts(
-    vdsm: PlayedVdsm, hypervisor: VdsmHypervisor, network: Any, up: Optional[bool]
-) -> None:
-    vdsm.answers["Host.getStats"] = {"network": network, "memFree": "1234"}
-    facts = await hypervisor.facts()
-    assert facts.bridge_up is up
-    assert facts.memory_free_mib == 1234
-    assert facts.cpu_load is None

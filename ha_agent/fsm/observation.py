@@ -143,16 +143,18 @@ class HealthView:
 class HostFacts:
     """This host's own measurements; None where nothing was measured, which costs no points.
 
-    `taken_at` and `network_at` (of the network's share) tell one sample from the next: without
-    them a value is no sample, and counts for nothing.
+    The time of each tells one sample from the next: without it a value is no sample, and counts
+    for nothing.
     """
 
     network_share_lost: Optional[float] = None  # of the last samples, 0..1
     bridge_up: Optional[bool] = None
     cpu_load: Optional[float] = None  # share of all CPUs, 0..1
     memory_free_mib: Optional[int] = None
-    taken_at: Optional[Instant] = None
     network_at: Optional[Instant] = None
+    bridge_at: Optional[Instant] = None
+    cpu_at: Optional[Instant] = None
+    memory_at: Optional[Instant] = None
 
 
 @dataclass(frozen=True)

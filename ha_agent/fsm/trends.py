@@ -78,13 +78,13 @@ def follow_trends(trends: Trends, observation: Observation, policy: Policy) -> T
         gauge = _Gauge(rules.network_enter, rules.network_leave, rules.step)
         network = _take(network, facts.network_share_lost, facts.network_at, gauge, rules)
         network = _judge(network, gauge, now, rules)
-    if _news(bridge, facts.bridge_up, facts.taken_at):
+    if _news(bridge, facts.bridge_up, facts.bridge_at):
         down = None if facts.bridge_up is None else float(not facts.bridge_up)
-        bridge = _take(bridge, down, facts.taken_at, _BRIDGE, rules)
+        bridge = _take(bridge, down, facts.bridge_at, _BRIDGE, rules)
         bridge = _judge(bridge, _BRIDGE, now, rules)
-    if _news(cpu_load, facts.cpu_load, facts.taken_at):
+    if _news(cpu_load, facts.cpu_load, facts.cpu_at):
         gauge = _Gauge(policy.weights.cpu_load_low, rules.cpu_load_leave, rules.step)
-        cpu_load = _take(cpu_load, facts.cpu_load, facts.taken_at, gauge, rules)
+        cpu_load = _take(cpu_load, facts.cpu_load, facts.cpu_at, gauge, rules)
         cpu_load = _judge(cpu_load, gauge, now, rules)
     memory = _memory(trends.memory, observation, rules)
     before = (trends.network, trends.bridge, trends.cpu_load, trends.memory)
@@ -105,7 +105,7 @@ def _memory(trend: Trend, observation: Observation, rules: Hysteresis) -> Trend:
     if observation.vm.condition not in _GONE:
         return trend if trend == _NOTHING else _NOTHING
     facts = observation.facts
-    if not _news(trend, facts.memory_free_mib, facts.taken_at):
+    if not _news(trend, facts.memory_free_mib, facts.memory_at):
         return trend
     needed_mib = observation.definition.memory_mib
     missing_mib = None
@@ -113,7 +113,7 @@ def _memory(trend: Trend, observation: Observation, rules: Hysteresis) -> Trend:
         missing_mib = float(needed_mib - facts.memory_free_mib)
     margin_mib = _MEMORY_MARGIN * needed_mib
     gauge = _Gauge(0.0, -margin_mib, margin_mib)
-    trend = _take(trend, missing_mib, facts.taken_at, gauge, rules)
+    trend = _take(trend, missing_mib, facts.memory_at, gauge, rules)
     return _judge(trend, gauge, observation.now, rules)
 
 

@@ -13,7 +13,7 @@ from ha_agent.fsm.state import State
 from ha_agent.perform import Performer
 from ha_agent.sim.broker import BrokerCalls
 from ha_agent.sim.loop import Process
-from ha_agent.sim.vdsm import BRIDGE, SimVdsmCalls
+from ha_agent.sim.vdsm import SimVdsmCalls
 from ha_agent.vdsm_port import VdsmHypervisor
 from ha_agent.waiting import Signal
 
@@ -40,9 +40,8 @@ class SimAgent:
         look_again = Signal()
         self.vdsm = SimVdsmCalls(host, process, look_again.set)
         hypervisor = VdsmHypervisor(
-            self.vdsm,  # type: ignore[arg-type]  # the five verbs that it calls
+            self.vdsm,  # type: ignore[arg-type]  # the four verbs that it calls
             host.world.vm_uuid,
-            bridge=BRIDGE,
             shutdown_timeout_seconds=spec.policy.stop_timeout_seconds,
         )
         broker = BrokerCalls(host, spec.times.lease_expiry_seconds)
@@ -67,7 +66,6 @@ class SimAgent:
             self._tick_until_stopped(),
             feed.follow_broker(),
             feed.follow_vm(),
-            feed.follow_facts(),
         ):
             process.spawn(work)
 

@@ -26,7 +26,6 @@ from ha_agent.broker.other_vms import other_vms
 from ha_agent.broker.snapshot import (
     HealthEntry,
     LeaseEntry,
-    NetworkEntry,
     Report,
     Snapshot,
 )
@@ -38,6 +37,7 @@ from ha_agent.sim.definition import SimDefinition
 from ha_agent.sim.guard import SimFence
 from ha_agent.sim.lane import SimLane
 from ha_agent.sim.loop import Process
+from ha_agent.sim.probes import SimProbes
 from ha_agent.sim.vdsm import SimVdsmCalls
 from ha_agent.values import replaced
 
@@ -53,8 +53,6 @@ _HOST_ALIVE_SECONDS = 30.0
 _IO_DEADLINE_SECONDS = 5.0
 _HEALTH_INTERVAL_SECONDS = 2.0
 _HEALTH_DEADLINE_SECONDS = 5.0
-_NETWORK_INTERVAL_SECONDS = 10.0
-_NETWORK_SAMPLES = 5
 _CALL_DEADLINE_SECONDS = 10.0
 _MAX_HOSTS = 2000
 # As broker/service.py has them.
@@ -146,8 +144,7 @@ class SimBroker:
             grace_seconds=_BAD_HEALTH_GRACE_SECONDS,
             watch_engine=lambda: self._watch_engine(True),
         )
-        self._network: Optional[NetworkEntry] = None
-        self._tests: list[bool] = []
+        self._probes = SimProbes(host, self._dice, self.board.update)
         self._health: Optional[HealthEntry] = None
         self._watching: Optional[asyncio.Task[None]] = None
         self.definition = SimDefinition(
@@ -162,7 +159,8 @@ class SimBroker:
             self.monitor.run(),
             self.monitor.run_writer(),
             self._agent_watch.run(),
-            self._test_network(),
+            self._probes.test_network(),
+            self._probes.measure(),
             self.definition.run(),
             self.maintenance.run(),
         ):
@@ -247,8 +245,7 @@ class SimBroker:
         if order is not None:
             left_seconds = self.maintenance.remaining_seconds()
             live["order"] = replaced(order, remaining_seconds=left_seconds)
-        if self._network is not None:
-            live["network"] = self._network
+        live.update(self._probes.live())
         if self._health is not None and self._watching is not None:
             live["health"] = self._health
         return live
@@ -274,20 +271,6 @@ class SimBroker:
             if before is None or (before.health, before.detail) != (entry.health, entry.detail):
                 self.board.update(health=entry)
             await clock.sleep(_HEALTH_INTERVAL_SECONDS - (clock.now() - begun))
-
-    async def _test_network(self) -> None:
-        clock = self.host.clock
-        while True:
-            begun = clock.now()
-            faults = self.host.faults
-            lost = "network-lost" in faults or self._dice.chance(faults.get("network-flaky", 0.0))
-            self._tests = [*self._tests, not lost][-_NETWORK_SAMPLES:]
-            share = self._tests.count(False) / len(self._tests)
-            before = self._network
-            self._network = NetworkEntry(share, "no answer" if lost else "", begun)
-            if before is None or before.share_lost != share:
-                self.board.update(network=self._network)
-            await clock.sleep(_NETWORK_INTERVAL_SECONDS)
 
 
 class BrokerCalls:

@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Any, Callable, Optional, TypeVar
 from ha_agent.errors import DeadlineExceeded
 from ha_agent.sim.guest import EngineVm
 from ha_agent.sim.loop import Process, SimLoop
-from ha_agent.vdsm.answers import HostStats
 from ha_agent.vdsm.errors import VdsmCallFailed, VdsmCode, VdsmConnectionLost, VdsmUnreachable
 from ha_agent.vdsm.verb_calls import MEMORY_DEADLINE_SECONDS
 from ha_agent.vdsm.vm_status import ExitReason, VmStats, VmStatus
@@ -35,9 +34,7 @@ RECOVERY_SECONDS = 10.5
 ANSWER_SECONDS = (0.002, 0.02)
 EVENT_SECONDS = 0.01
 _VM_DEADLINE_SECONDS = 30.0
-_HOST_STATS_DEADLINE_SECONDS = 10.0
 _DESTROY_SECONDS = 0.3
-BRIDGE = "ovirtmgmt"
 
 
 class SimVdsm:
@@ -181,19 +178,6 @@ class SimVdsmCalls:
             return others if own is None else [own, *others]
 
         return await self._ask("Host.getVMList", look, MEMORY_DEADLINE_SECONDS)
-
-    async def host_stats(self) -> HostStats:
-        def look(_vdsm: SimVdsm) -> HostStats:
-            faults = self._host.faults
-            return HostStats(
-                memory_free_mib=int(faults.get("memory-free", 32768.0)),
-                cpu_load=None,
-                cpu_idle_percent=100.0 * (1.0 - faults.get("cpu-load", 0.1)),
-                networks_up={BRIDGE: "bridge-down" not in faults},
-                vm_count=self._host.other_vms + len(self._host.vms),
-            )
-
-        return await self._ask("Host.getStats", look, _HOST_STATS_DEADLINE_SECONDS)
 
     async def _ask(
         self,

@@ -273,7 +273,7 @@ class TestChanged:
         VmCondition.UP,
         LeaseCondition.OURS,
         health=Health.GOOD,
-        facts=HostFacts(0.0, True, 0.1, 9000, NOW, NOW),
+        facts=HostFacts(0.0, True, 0.1, 9000, NOW, NOW, NOW, NOW),
         peers=(peer(2),),
     )
 
@@ -282,7 +282,9 @@ class TestChanged:
         memory, picture = Memory(running_since=NOW - 100.0), self.PLAIN
         for number in range(10):
             then = NOW + 15.0 * number
-            facts = dataclasses.replace(picture.facts, taken_at=then, network_at=then)
+            facts = dataclasses.replace(
+                picture.facts, network_at=then, bridge_at=then, cpu_at=then, memory_at=then
+            )
             picture = dataclasses.replace(picture, now=then, facts=facts)
             memory = FSM.step(State.ENGINE_UP, memory, picture, POLICY).memory
         return memory
@@ -293,7 +295,7 @@ class TestChanged:
 
     def test_newer_times_are_no_news(self) -> None:
         then = NOW + 500.0
-        facts = HostFacts(0.0, True, 0.1, 9000, then, then)
+        facts = HostFacts(0.0, True, 0.1, 9000, then, then, then, then)
         assert not self.news(facts=facts)
         assert not self.news(facts=dataclasses.replace(facts, cpu_load=0.2, memory_free_mib=8000))
 
@@ -312,8 +314,8 @@ class TestChanged:
             {"health": HealthView(Health.GOOD, "slow", taken_at=NOW)},
             {"health": HealthView(Health.GOOD, taken_at=NOW - 101.0)},
             {"facts": HostFacts(network_share_lost=0.4, network_at=NOW + 500.0)},
-            {"facts": HostFacts(bridge_up=False, taken_at=NOW + 500.0)},
-            {"facts": HostFacts(cpu_load=0.6, taken_at=NOW + 500.0)},
+            {"facts": HostFacts(bridge_up=False, bridge_at=NOW + 500.0)},
+            {"facts": HostFacts(cpu_load=0.6, cpu_at=NOW + 500.0)},
             {"outcomes": (Outcome(1, OutcomeCode.OK),)},
         ],
         ids=lambda parts: next(iter(parts)),

@@ -49,7 +49,8 @@ def measured(**facts: Any) -> Trends:
     trends = Trends()
     for number in range(3):
         now = NOW + 10.0 * number
-        picture = seen(now=now, facts=HostFacts(**facts, taken_at=now, network_at=now))
+        times: Any = dict.fromkeys(("network_at", "bridge_at", "cpu_at", "memory_at"), now)
+        picture = seen(now=now, facts=HostFacts(**facts, **times))
         trends = follow_trends(trends, picture, POLICY)
     return trends
 

@@ -18,6 +18,7 @@ from tests.fsm.pictures import NOW, seen
 RULES = Hysteresis()
 POLICY = Policy()
 STEP_SECONDS = 10.0
+TIMES = ("network_at", "bridge_at", "cpu_at", "memory_at")
 
 
 class Samples:
@@ -30,7 +31,7 @@ class Samples:
 
     def take(self, *, vm: VmCondition = VmCondition.ABSENT, **facts: Any) -> Trends:
         self.now = self.now + STEP_SECONDS
-        values = {"taken_at": self.now, "network_at": self.now, **facts}
+        values = {**dict.fromkeys(TIMES, self.now), **facts}
         picture = seen(vm, now=self.now, facts=HostFacts(**values))
         self.trends = follow_trends(self.trends, picture, self.policy)
         return self.trends
@@ -84,7 +85,7 @@ class TestEntering:
             assert samples.network(share).since is None
 
     def test_the_same_sample_counts_once(self) -> None:
-        facts = HostFacts(0.9, False, 0.9, 0, NOW, NOW)
+        facts = HostFacts(0.9, False, 0.9, 0, NOW, NOW, NOW, NOW)
         trends = Trends()
         for seconds in range(5):
             picture = seen(now=NOW + float(seconds), facts=facts)
@@ -102,11 +103,11 @@ class TestEntering:
     def test_a_value_without_a_time_is_no_sample(self) -> None:
         samples = Samples()
         for _ in range(5):
-            samples.take(network_share_lost=1.0, cpu_load=1.0, taken_at=None, network_at=None)
+            samples.take(network_share_lost=1.0, cpu_load=1.0, cpu_at=None, network_at=None)
         assert samples.trends == Trends()
         before = samples.take(network_share_lost=0.0, cpu_load=0.0)
         assert (
-            samples.take(network_share_lost=1.0, cpu_load=1.0, taken_at=None, network_at=None)
+            samples.take(network_share_lost=1.0, cpu_load=1.0, cpu_at=None, network_at=None)
             is before
         )
 
@@ -286,7 +287,7 @@ def test_a_definition_of_another_size_is_judged_anew() -> None:
     trends = samples.trends
     for number in range(1, 4):
         then = samples.now + 10.0 * number
-        facts = HostFacts(memory_free_mib=5000, taken_at=then)
+        facts = HostFacts(memory_free_mib=5000, memory_at=then)
         picture = seen(now=then, facts=facts, definition=small)
         trends = follow_trends(trends, picture, POLICY)
     assert trends.memory.since is not None

@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING, Optional
 
 from ha_agent.broker.lease import LeaseIdentity, LeaseTimes
 from ha_agent.broker.lease_cycle import LeaseKeeper
-from ha_agent.broker.snapshot import DefinitionEntry, HealthEntry, HostEntry, Report, Snapshot
+from ha_agent.broker.snapshot import (
+    CpuEntry,
+    DefinitionEntry,
+    HealthEntry,
+    HostEntry,
+    Report,
+    Snapshot,
+)
 from ha_agent.cycle import Cycle
 from ha_agent.errors import EnvironmentFault
 from ha_agent.fsm.effect import EffectKind
@@ -64,6 +71,7 @@ class SimBroker:
         self.face: Optional[Snapshot] = None
         self.blocks: dict[int, tuple[Report, float]] = {}
         """The status blocks as last read."""
+        self.cpu = CpuEntry()
 
     async def snapshot(self, since_version: int, wait_seconds: float) -> Snapshot:
         ends = self.host.cluster.now + wait_seconds
@@ -129,6 +137,7 @@ class SimBroker:
                 stale=lost,
             ),
             health=host.health(),
+            cpu=self.cpu,
         )
         if _face(picture) != self.face:
             self.face = _face(picture)

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from ha_agent.fsm.observation import HostFacts
+from ha_agent.broker.snapshot import CpuEntry
 from ha_agent.fsm.state import State
 from tests.scenarios.cluster import Cluster, story
 
@@ -34,7 +34,7 @@ async def test_a_better_host_does_not_grab_a_vm_that_migrates() -> None:
     await cluster.up_on(1)
     for _sample in range(3):
         for host_id in (1, 3):
-            cluster[host_id].cycle.on_facts(HostFacts(cpu_load=0.9))
+            cluster[host_id].broker.cpu = CpuEntry(0.9, "", cluster[host_id].clock.now())
         await cluster.pass_time(5.0)
     await cluster.pass_time(65.0)
     assert cluster.blocks[1][0].better_host == 2

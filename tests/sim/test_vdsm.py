@@ -4,7 +4,7 @@ from __future__ import annotations
 import pytest
 
 from ha_agent.errors import DeadlineExceeded
-from ha_agent.sim.vdsm import BRIDGE, RECOVERY_SECONDS, SimVdsmCalls
+from ha_agent.sim.vdsm import RECOVERY_SECONDS, SimVdsmCalls
 from ha_agent.vdsm.errors import VdsmCallFailed, VdsmCode, VdsmConnectionLost, VdsmUnreachable
 from ha_agent.vdsm.vm_status import ExitReason, VmStats, VmStatus
 from tests.sim.sim_story import Story, story
@@ -137,15 +137,3 @@ def test_stale_answers_show_what_was() -> None:
         assert client.stats().status is VmStatus.UP
         told.wait(31.0)
         assert client.stats().status is VmStatus.DOWN
-
-
-def test_the_host_s_condition_shows() -> None:
-    with story(seconds=1.0) as told:
-        client = Client(told)
-        for fault in ("cpu-load 0.75", "memory-free 512", "bridge-down"):
-            told.do(f"h1 {fault} for 60")
-        told.do("h1 other-vms 3")
-        stats = told.world.loop.run(client.calls.host_stats())
-        assert (stats.cpu_idle_percent, stats.memory_free_mib) == (25.0, 512)
-        assert stats.networks_up == {BRIDGE: False}
-        assert len(told.world.loop.run(client.calls.vm_list())) == 4
