@@ -367,6 +367,7 @@ class Cycle:
                 )
             ),
             others=tuple(OtherEntry(o.host_id, o.able, o.why) for o in others(observation)),
+            vm_order=observe.order_entry(decision.memory.vm_order),
         )
 
 

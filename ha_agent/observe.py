@@ -13,7 +13,7 @@ from operator import attrgetter
 from typing import Optional
 
 from ha_agent.broker.order import shutdown_waits
-from ha_agent.broker.snapshot import HostEntry, Snapshot
+from ha_agent.broker.snapshot import HostEntry, Snapshot, VmProgressEntry
 from ha_agent.fsm.observation import (
     DefinitionView,
     Health,
@@ -27,8 +27,11 @@ from ha_agent.fsm.observation import (
     ShutdownView,
     VmCondition,
     VmExit,
+    VmOrder,
+    VmOrderKind,
     VmView,
 )
+from ha_agent.fsm.vm_order import OrderProgress
 from ha_agent.instant import Instant
 from ha_agent.vdsm.vm_status import ExitReason, VmStats, VmStatus, lost_lease_race
 
@@ -56,6 +59,7 @@ _EXITS = {
     ExitReason.LIBVIRT_START_FAILED: VmExit.START_FAILED,
 }
 
+_ORDERS = {kind.value: kind for kind in VmOrderKind}
 _HEALTHS = {health.value: health for health in Health}
 
 
@@ -149,6 +153,18 @@ def shutdown_view(snapshot: Snapshot) -> Optional[ShutdownView]:
     return ShutdownView(ordered=True, ready=not waits, waiting_for="; ".join(waits))
 
 
+def vm_order_view(snapshot: Snapshot) -> Optional[VmOrder]:
+    """Return an operator's order for this host. One that we don't know is none."""
+    entry = snapshot.vm_order
+    kind = None if entry is None else _ORDERS.get(entry.what)
+    return None if entry is None or kind is None else VmOrder(entry.number, kind)
+
+
+def order_entry(progress: OrderProgress) -> VmProgressEntry:
+    """Return how far the order has come, in the broker's words."""
+    return VmProgressEntry(progress.number, progress.phase.value, progress.detail)
+
+
 def lease_view(snapshot: Snapshot, now: Instant) -> LeaseView:
     """Return the lease as of `now`: of a lease of ours past its fence nothing is known."""
     entry = snapshot.lease
@@ -225,6 +241,7 @@ def observation(
         local_maintenance=inputs.local_maintenance,
         global_maintenance=snapshot.global_maintenance,
         shutdown=shutdown_view(snapshot),
+        vm_order=vm_order_view(snapshot),
         stop_requested=inputs.stop_requested,
         outcomes=tuple(outcomes),
         published_score=hosts.published_score,

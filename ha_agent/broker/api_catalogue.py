@@ -11,6 +11,7 @@ from ha_agent.broker import (
     api_about,
     api_events,
     api_maintenance,
+    api_vm,
     verbs_definition,
 )
 from ha_agent.broker.verb import Verb
@@ -21,5 +22,6 @@ CATALOGUE: tuple[tuple[str, tuple[Verb, ...]], ...] = (
     ("The picture, the lease, the agent", api.VERBS),
     ("What happened, and why", api_events.VERBS),
     ("Maintenance", api_maintenance.VERBS),
+    ("The engine VM by hand", api_vm.VERBS),
     ("The engine VM's definition", verbs_definition.VERBS),
 )

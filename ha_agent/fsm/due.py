@@ -27,6 +27,7 @@ from ha_agent.fsm.policy import Policy
 from ha_agent.fsm.state import State
 from ha_agent.fsm.table import TABLE
 from ha_agent.fsm.trends import follow_trends, trend_dues
+from ha_agent.fsm.vm_order import order_due
 from ha_agent.instant import Instant, reached
 
 Flip = Callable[[Context], Optional[Instant]]
@@ -127,6 +128,7 @@ def next_due(
     found = [flip(context) for flip in _STATE_FLIPS[state]]
     found += [reached(at, policy.restart_window_seconds) for at in memory.failures]
     found += trend_dues(memory.trends, policy)
+    found.append(order_due(memory.vm_order, policy.stop_timeout_seconds))
     found += lead_dues(memory.lead, policy.hysteresis)
     return min((at for at in found if at is not None and at > now), default=None)
 

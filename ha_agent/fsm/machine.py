@@ -31,6 +31,7 @@ from ha_agent.fsm.score import Score, score
 from ha_agent.fsm.state import State
 from ha_agent.fsm.table import TABLE
 from ha_agent.fsm.trends import follow_trends
+from ha_agent.fsm.vm_order import Following, OrderProgress, follow_order
 
 # States that go on with a stop that was begun elsewhere; all others forget it.
 _STOPPING = frozenset(
@@ -173,7 +174,22 @@ def _absorb(memory: Memory, observation: Observation, policy: Policy) -> Memory:
         failures=failures,
     )
     memory = follow(memory, observation)
+    memory = memory.having(vm_order=_follow_order(memory, observation, policy))
     return memory.having(trends=follow_trends(memory.trends, observation, policy))
+
+
+def _follow_order(memory: Memory, observation: Observation, policy: Policy) -> OrderProgress:
+    if observation.vm_order is None and not memory.vm_order.is_open:
+        return memory.vm_order
+    following = Following(
+        memory.pending,
+        memory.settled_effect,
+        memory.settled,
+        memory.global_maintenance,
+        bool(memory.global_maintenance) and memory.shutdown.ordered,
+        policy.stop_timeout_seconds,
+    )
+    return follow_order(memory.vm_order, observation, following)
 
 
 def _lead(

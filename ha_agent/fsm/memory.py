@@ -11,6 +11,7 @@ from ha_agent.fsm.better_host import Lead
 from ha_agent.fsm.effect import Effect, EffectKind
 from ha_agent.fsm.observation import Outcome, ShutdownView
 from ha_agent.fsm.trends import Trends
+from ha_agent.fsm.vm_order import OrderProgress
 from ha_agent.instant import Instant
 
 
@@ -41,6 +42,7 @@ class Memory:
     `start_fault` why the last one did. `global_maintenance` and `shutdown` are what was last
     known of them. `failures` are the Instants of VM failures on this host within the restart
     window. `not_before` holds back the next start.
+    `vm_order` is an operator's last order, and how far it has come.
     `trends` are the last measurements and what they cost, `lead` another host's better score.
     `settled` is the outcome that this tick brought for `settled_effect`; it is there for one
     tick only.
@@ -69,6 +71,7 @@ class Memory:
     shutdown_asked: bool = False
     last_kind: Optional[EffectKind] = None
     last_at: Optional[Instant] = None
+    vm_order: OrderProgress = field(default_factory=OrderProgress)
     trends: Trends = field(default_factory=Trends)
     lead: Lead = field(default_factory=Lead)
 

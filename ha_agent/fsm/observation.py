@@ -169,6 +169,22 @@ class ShutdownView:
     waiting_for: str = ""
 
 
+class VmOrderKind(enum.Enum):
+    """What an operator may order under global maintenance."""
+
+    START = "start"
+    STOP = "stop"
+    FORCE_STOP = "force stop"
+
+
+@dataclass(frozen=True)
+class VmOrder:
+    """An operator's order for this host. `number` tells one from the next."""
+
+    number: int
+    kind: VmOrderKind
+
+
 class OutcomeCode(enum.Enum):
     """How an effect ended."""
 
@@ -208,6 +224,7 @@ class Observation:
     local_maintenance: bool = False
     global_maintenance: Optional[bool] = None  # None: not known now
     shutdown: Optional[ShutdownView] = None  # None: not known now
+    vm_order: Optional[VmOrder] = None
     stop_requested: bool = False
     outcomes: tuple[Outcome, ...] = ()
     published_score: Optional[int] = None  # ours, as the peers' brokers can read it now

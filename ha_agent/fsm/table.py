@@ -15,6 +15,7 @@ No row fires: nothing changes. The diagram in ARCHITECTURE.md is made from these
 from __future__ import annotations
 
 from ha_agent.fsm import guards as g
+from ha_agent.fsm import order_guards as o
 from ha_agent.fsm.effect import EffectKind
 from ha_agent.fsm.memory import StopReason
 from ha_agent.fsm.row import Row, after_you, because, failure, failures_forgiven, hold_back
@@ -137,6 +138,41 @@ _MAINTENANCE = (
     Row(
         (S.GLOBAL_MAINTENANCE,),
         None,
+        (o.start_ordered, g.vm_gone, g.lease_available),
+        "an operator has ordered the start here: the lease first",
+        effect=E.TAKE_LEASE,
+    ),
+    Row(
+        (S.GLOBAL_MAINTENANCE,),
+        None,
+        (o.start_ordered, g.lease_ours, g.vm_down),
+        "an operator has ordered the start here: clear what is left of the last run",
+        effect=E.DESTROY_VM,
+    ),
+    Row(
+        (S.GLOBAL_MAINTENANCE,),
+        None,
+        (o.start_ordered, g.lease_ours, g.vm_absent),
+        "an operator has ordered the start here",
+        effect=E.START_VM,
+    ),
+    Row(
+        (S.GLOBAL_MAINTENANCE,),
+        None,
+        (o.stop_ordered, g.vm_running),
+        "an operator has ordered the VM to be stopped",
+        effect=E.SHUTDOWN_VM,
+    ),
+    Row(
+        (S.GLOBAL_MAINTENANCE,),
+        None,
+        (o.force_stop_ordered, g.vm_running),
+        "an operator has ordered the VM to be ended at once",
+        effect=E.DESTROY_VM,
+    ),
+    Row(
+        (S.GLOBAL_MAINTENANCE,),
+        None,
         (g.vm_running, g.lease_available),
         "the VM was started here by hand, so the lease belongs here",
         effect=E.TAKE_LEASE,
@@ -144,7 +180,8 @@ _MAINTENANCE = (
     Row(
         (S.GLOBAL_MAINTENANCE,),
         None,
-        (g.vm_gone, g.lease_ours),
+        # Not during a start: VDSM may have been asked, and a release would disarm the fence.
+        (g.vm_gone, g.lease_ours, g.negate(o.start_under_way)),
         "the VM is not here any more, so the lease is free for the host that starts it",
         effect=E.RELEASE_LEASE,
     ),

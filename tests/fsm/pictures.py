@@ -26,11 +26,14 @@ from ha_agent.fsm.observation import (
     ShutdownView,
     VmCondition,
     VmExit,
+    VmOrder,
+    VmOrderKind,
     VmView,
 )
 from ha_agent.fsm.policy import Policy
 from ha_agent.fsm.state import State
 from ha_agent.fsm.trends import Trend, Trends
+from ha_agent.fsm.vm_order import OrderPhase, OrderProgress
 from ha_agent.instant import Instant
 
 NOW = Instant(1_000_000.0)
@@ -115,6 +118,12 @@ def failed(times: int, **fields: Any) -> Memory:
     return dataclasses.replace(Memory(failures=failures), **fields)
 
 
+def ordered(kind: VmOrderKind, phase: OrderPhase = OrderPhase.OPEN, **fields: Any) -> Memory:
+    """Return the memory of a host that carries order number 3 out, since a second."""
+    progress = OrderProgress(3, kind, phase, since=NOW - 1.0)
+    return dataclasses.replace(Memory(vm_order=progress), **fields)
+
+
 def context(
     picture: Observation, memory: Optional[Memory] = None, *, score: int = 3400
 ) -> Context:
@@ -178,6 +187,13 @@ leads = st.just(Lead()) | st.builds(
     st.floats(0.0, 100.0).map(lambda age_seconds: NOW - age_seconds),
     st.booleans(),
 )
+orders = st.builds(
+    OrderProgress,
+    st.integers(1, 4),
+    st.sampled_from(VmOrderKind),
+    st.sampled_from(OrderPhase),
+    since=instants,
+)
 outcomes = st.lists(
     st.builds(Outcome, st.integers(0, 5), st.sampled_from(OutcomeCode)), max_size=2
 ).map(tuple)
@@ -200,6 +216,7 @@ observations = st.builds(
     local_maintenance=st.booleans(),
     global_maintenance=st.sampled_from([None, False, True]),
     shutdown=st.none() | st.builds(ShutdownView, st.booleans(), st.booleans()),
+    vm_order=st.none() | st.builds(VmOrder, st.integers(1, 4), st.sampled_from(VmOrderKind)),
     stop_requested=st.sampled_from([False, False, False, True]),
     outcomes=outcomes,
 )
@@ -240,6 +257,7 @@ def states_with_memory(draw: st.DrawFn) -> tuple[State, Memory]:
         shutdown_asked=stopping and draw(st.booleans()),
         last_kind=kind,
         last_at=last_at,
+        vm_order=draw(orders),
         trends=draw(st.builds(Trends, trends, trends, trends, trends)),
         lead=draw(leads),
     )

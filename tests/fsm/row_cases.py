@@ -22,13 +22,16 @@ from ha_agent.fsm.observation import (
     ShutdownView,
     VmCondition,
     VmExit,
+    VmOrder,
+    VmOrderKind,
 )
 from ha_agent.fsm.row import Row
 from ha_agent.fsm.state import State
 from ha_agent.fsm.table import TABLE
-from tests.fsm.pictures import NOW, ended, failed, peer, seen, stopping
+from tests.fsm.pictures import NOW, ended, failed, ordered, peer, seen, stopping
 
 S, V, L, E, R = State, VmCondition, LeaseCondition, EffectKind, StopReason
+ORDER = VmOrderKind
 GOOD, BAD = Health.GOOD, Health.BAD
 ALL = tuple(state for state in S if state is not S.AGENT_STOPPED)
 RUNS = (S.ENGINE_STARTING, S.ENGINE_UP, S.ENGINE_UP_BAD_HEALTH)
@@ -198,6 +201,51 @@ _MAINTENANCE = (
     Case(
         (S.GLOBAL_MAINTENANCE,),
         None,
+        "an operator has ordered the start here: the lease first",
+        "start_ordered, vm_gone, lease_available",
+        seen(V.ABSENT, L.FREE, global_maintenance=True, vm_order=VmOrder(3, ORDER.START)),
+        ordered(ORDER.START),
+        effect=E.TAKE_LEASE,
+    ),
+    Case(
+        (S.GLOBAL_MAINTENANCE,),
+        None,
+        "an operator has ordered the start here: clear what is left of the last run",
+        "start_ordered, lease_ours, vm_down",
+        seen(V.DOWN, L.OURS, global_maintenance=True, vm_order=VmOrder(3, ORDER.START)),
+        ordered(ORDER.START),
+        effect=E.DESTROY_VM,
+    ),
+    Case(
+        (S.GLOBAL_MAINTENANCE,),
+        None,
+        "an operator has ordered the start here",
+        "start_ordered, lease_ours, vm_absent",
+        seen(V.ABSENT, L.OURS, global_maintenance=True, vm_order=VmOrder(3, ORDER.START)),
+        ordered(ORDER.START),
+        effect=E.START_VM,
+    ),
+    Case(
+        (S.GLOBAL_MAINTENANCE,),
+        None,
+        "an operator has ordered the VM to be stopped",
+        "stop_ordered, vm_running",
+        seen(V.UP, L.OURS, global_maintenance=True, vm_order=VmOrder(3, ORDER.STOP)),
+        ordered(ORDER.STOP),
+        effect=E.SHUTDOWN_VM,
+    ),
+    Case(
+        (S.GLOBAL_MAINTENANCE,),
+        None,
+        "an operator has ordered the VM to be ended at once",
+        "force_stop_ordered, vm_running",
+        seen(V.UP, L.OURS, global_maintenance=True, vm_order=VmOrder(3, ORDER.FORCE_STOP)),
+        ordered(ORDER.FORCE_STOP),
+        effect=E.DESTROY_VM,
+    ),
+    Case(
+        (S.GLOBAL_MAINTENANCE,),
+        None,
         "the VM was started here by hand, so the lease belongs here",
         "vm_running, lease_available",
         seen(V.UP, L.FREE, global_maintenance=True),
@@ -207,7 +255,7 @@ _MAINTENANCE = (
         (S.GLOBAL_MAINTENANCE,),
         None,
         "the VM is not here any more, so the lease is free for the host that starts it",
-        "vm_gone, lease_ours",
+        "vm_gone, lease_ours, not start_under_way",
         seen(V.ABSENT, L.OURS, global_maintenance=True),
         effect=E.RELEASE_LEASE,
     ),

@@ -19,7 +19,12 @@ def test_at_first_nothing_is_remembered() -> None:
     assert memory.failures == ()
     assert not memory.shutdown_asked
     for field in dataclasses.fields(memory):
-        assert not getattr(memory, field.name) or field.name in ("shutdown", "trends", "lead")
+        assert not getattr(memory, field.name) or field.name in (
+            "shutdown",
+            "trends",
+            "lead",
+            "vm_order",
+        )
     assert not memory.shutdown.ordered
 
 

@@ -23,6 +23,7 @@ from ha_agent.fsm.observation import (
     ShutdownView,
     VmCondition,
     VmExit,
+    VmOrderKind,
     VmView,
 )
 from ha_agent.fsm.policy import Policy
@@ -30,12 +31,14 @@ from ha_agent.fsm.row import Row
 from ha_agent.fsm.state import State
 from ha_agent.fsm.table import TABLE
 from ha_agent.fsm.trends import Trend, Trends
+from ha_agent.fsm.vm_order import OrderPhase
 from tests.fsm.pictures import (
     NOW,
     ended,
     failed,
     lease,
     observations,
+    ordered,
     peer,
     seen,
     states_with_memory,
@@ -243,6 +246,12 @@ WAYS: dict[str, tuple[Tweak, ...]] = {
         remember(failed_starts=1),
         remember(failing="d9"),
         see(definition=DefinitionView(available=True, identity="d1")),
+    ),
+    "start_ordered": (see(vm_order=None),),
+    "stop_ordered": (see(vm_order=None),),
+    "force_stop_ordered": (see(vm_order=None),),
+    "not_start_under_way": (
+        remember(vm_order=ordered(VmOrderKind.START, OrderPhase.ASKED).vm_order),
     ),
     "hung": (remember(bad_since=NOW - 119.9), health(Health.GOOD)),
     "starting_too_long": (remember(state_since=NOW - 599.9),),

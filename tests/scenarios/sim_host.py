@@ -20,6 +20,7 @@ from ha_agent.broker.snapshot import (
     HostEntry,
     Report,
     Snapshot,
+    VmOrderEntry,
 )
 from ha_agent.cycle import Cycle
 from ha_agent.errors import EnvironmentFault
@@ -130,6 +131,7 @@ class SimBroker:
             hosts=hosts,
             global_maintenance=cluster.global_maintenance,
             order=cluster.order,
+            vm_order=host.vm_order,
             definition=DefinitionEntry(
                 available=cluster.definition and host.definition,
                 identity=cluster.identity,
@@ -182,6 +184,7 @@ class SimHost:
         self.storage = SimPath()
         self.definition = True
         self.in_maintenance = False
+        self.vm_order: Optional[VmOrderEntry] = None
         self.look_again = asyncio.Event()
         self.wake = asyncio.Event()
         self.hypervisor = FakeHypervisor(cluster.vm_lease, on_event=self._vm_event)
@@ -306,6 +309,8 @@ class SimHost:
             return
         order = self.cluster.order
         if order is not None and order.in_force and order.what == "shutdown":
+            return
+        if self.vm_order is not None and self.vm_order.what in ("stop", "force stop"):
             return
         lease = self.keeper.view().state if self.keeper else "unknown"
         assert lease == "expired", f"{self.name} stops a healthy engine:\n{self.cluster.story()}"

@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`ha-agent vm start` and `ha-agent vm stop [--force]`: the engine VM by hand, on this host.
+
+Under global maintenance only, as `hosted-engine --vm-start`, `--vm-shutdown` and `--vm-poweroff`
+were meant to be used. Each answers when it is done, or with why it was not; nothing is started
+without the ownership lease.
+"""
+
+from __future__ import annotations
+
+from ha_agent.broker.rpc_call import DEFAULT_DEADLINE_SECONDS
+from ha_agent.cli_command import DONE, Command, Verbs
+from ha_agent.cli_ovf import printable
+
+# The agent's own time for an orderly stop is 120 s by default; and what goes with it (api_vm.py).
+_ORDER_SECONDS = 155.0
+
+
+def add(verbs: Verbs) -> None:
+    """Add `vm`."""
+    group = verbs.group("vm", "start or stop the engine VM by hand, under global maintenance")
+    seconds = _ORDER_SECONDS + DEFAULT_DEADLINE_SECONDS
+    group.asking("start", "start it on this host", _start, timeout_seconds=seconds)
+    stop = group.asking("stop", "shut it down on this host", _stop, timeout_seconds=seconds)
+    stop.add_argument("--force", action="store_true", help="end it at once, unsaved work is lost")
+
+
+def _start(command: Command) -> int:
+    return _tell(command.ask_map("vm.start"))
+
+
+def _stop(command: Command) -> int:
+    return _tell(command.ask_map("vm.stop", {"force": command.arguments.force}))
+
+
+def _tell(answer: dict[str, object]) -> int:
+    print(printable(str(answer.get("detail", ""))))
+    return DONE

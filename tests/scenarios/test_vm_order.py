@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`vm start` and `vm stop` under global maintenance: through the state machine and the lease."""
+
+from __future__ import annotations
+
+from ha_agent.broker.snapshot import VmOrderEntry
+from ha_agent.cycle import Cycle
+from ha_agent.fsm.memory import Memory
+from ha_agent.fsm.state import State
+from ha_agent.fsm.vm_order import OrderPhase, OrderProgress
+from tests.scenarios.cluster import Cluster, story
+
+ALL = (1, 2, 3)
+
+
+def order(cluster: Cluster, host_id: int, number: int, what: str) -> None:
+    cluster[host_id].vm_order = VmOrderEntry(number, what, "root")
+
+
+def progress(cluster: Cluster, host_id: int) -> OrderProgress:
+    cycle: Cycle = cluster[host_id].cycle
+    memory: Memory = cycle.memory
+    return memory.vm_order
+
+
+async def maintained(cluster: Cluster) -> None:
+    cluster.global_maintenance = True
+    for host_id in ALL:
+        await cluster.until(State.GLOBAL_MAINTENANCE, host_id, seconds=10.0)
+
+
+async def stopped(cluster: Cluster, host_id: int, what: str = "stop") -> None:
+    order(cluster, host_id, 1, what)
+    await cluster.pass_time(20.0)
+    assert progress(cluster, host_id).phase is OrderPhase.DONE, cluster.story()
+
+
+@story
+async def test_a_stop_and_a_start_elsewhere_go_through_the_lease() -> None:
+    cluster = Cluster()
+    await cluster.up_on(1)
+    await maintained(cluster)
+    await stopped(cluster, 1)
+    assert cluster[1].hypervisor.calls == ["create", "shutdown"]
+    assert not cluster.running
+    await cluster.pass_time(120.0)
+    assert not cluster.running  # nobody starts it again
+    order(cluster, 2, 7, "start")
+    began = cluster.now
+    await cluster.pass_time(20.0)
+    assert progress(cluster, 2).phase is OrderPhase.DONE, cluster.story()
+    assert cluster.running == [2]
+    assert [line for line in cluster.log_since(began) if "[" in line] == [
+        "h2 GlobalMaintenance [take lease]",
+        "h2 GlobalMaintenance [start VM]",
+    ]
+    cluster.global_maintenance = False
+    await cluster.until(State.ENGINE_UP, 2, seconds=60.0)
+    assert cluster[2].hypervisor.calls == ["create"]
+
+
+@story
+async def test_a_start_beside_a_vm_that_runs_is_refused() -> None:
+    """The lease is another host's: no start, and not even a try to take it."""
+    cluster = Cluster()
+    await cluster.up_on(1)
+    await maintained(cluster)
+    order(cluster, 2, 1, "start")
+    await cluster.pass_time(20.0)
+    told = progress(cluster, 2)
+    assert (told.phase, told.detail) == (OrderPhase.REFUSED, "host 1 (h1) holds the lease")
+    assert cluster[2].hypervisor.calls == []
+    assert cluster.running == [1]
+
+
+@story
+async def test_two_hosts_are_told_to_start_at_once() -> None:
+    cluster = Cluster()
+    await cluster.up_on(1)
+    await maintained(cluster)
+    await stopped(cluster, 1, "force stop")
+    assert cluster[1].hypervisor.calls == ["create", "destroy"]
+    for host_id in (2, 3):
+        order(cluster, host_id, 9, "start")
+    await cluster.pass_time(30.0)
+    phases = sorted(progress(cluster, host_id).phase.value for host_id in (2, 3))
+    assert phases == ["done", "refused"], cluster.story()
+    assert len(cluster.running) == 1
+
+
+@story
+async def test_a_stop_outside_of_maintenance_is_not_done() -> None:
+    cluster = Cluster()
+    await cluster.up_on(1)
+    order(cluster, 1, 1, "stop")
+    await cluster.pass_time(20.0)
+    assert progress(cluster, 1).phase is OrderPhase.REFUSED
+    assert cluster[1].hypervisor.calls == ["create"]
+
+
+@story
+async def test_a_lease_that_was_taken_for_a_start_that_fails_is_given_back() -> None:
+    cluster = Cluster()
+    await cluster.up_on(1)
+    await maintained(cluster)
+    await stopped(cluster, 1)
+    # Somebody who knows nothing of our lease has the VM.
+    cluster.vm_lease.holder = cluster[3].hypervisor
+    cluster.vm_lease_may_refuse = True
+    order(cluster, 2, 1, "start")
+    began = cluster.now
+    await cluster.pass_time(90.0)
+    assert progress(cluster, 2).phase is OrderPhase.REFUSED, cluster.story()
+    assert cluster[2].hypervisor.calls.count("create") == 1
+    assert cluster.seconds_of("h2 GlobalMaintenance [release lease]", after=began) is not None
+    assert not cluster.running
+
+
+@story
+async def test_an_order_is_done_once() -> None:
+    """It stays on the board for a while; a VM that ends later is not started for it again."""
+    cluster = Cluster()
+    await cluster.up_on(1)
+    await maintained(cluster)
+    await stopped(cluster, 1)
+    order(cluster, 1, 2, "start")
+    await cluster.pass_time(20.0)
+    assert cluster.running == [1]
+    order(cluster, 1, 3, "force stop")
+    await cluster.pass_time(20.0)
+    assert not cluster.running
+    await cluster.pass_time(60.0)
+    assert cluster[1].hypervisor.calls == ["create", "shutdown", "destroy", "create", "destroy"]
+
+
+@story
+async def test_a_guest_that_ignores_the_stop_is_left_alone_and_that_is_said() -> None:
+    cluster = Cluster()
+    await cluster.up_on(1)
+    cluster[1].hypervisor.shutdown_seconds = 3600.0
+    await maintained(cluster)
+    order(cluster, 1, 1, "stop")
+    await cluster.pass_time(130.0)
+    told = progress(cluster, 1)
+    assert told.phase is OrderPhase.REFUSED
+    assert "by force" in told.detail
+    assert cluster.running == [1]
