@@ -80,15 +80,17 @@ def measure(work: Path, guest_work: Path, say: Callable[[str], None], seconds: f
 def processes(host: Host) -> dict[str, int]:
     """Return agent, broker and the broker's helpers of a host, by what they are."""
     found = {name: host.daemons[name].pid for name in ("ha-agent", "ha-broker")}
-    roles = {"storage_worker": "worker", "storage_nursery": "nursery", "fence": "guard"}
+    roles = {"fence": "guard"}
     for pid in host.pids():
+        comm = Path(f"/proc/{pid}/comm").read_text().strip()
+        if comm.startswith("ha-io-"):
+            found[comm] = pid
+            continue
         text = command_line(pid)
         for word, role in roles.items():
             if f"ha_agent.broker.{word}" in text:
-                parts = text.split()
-                lane = parts[parts.index("--lane") + 1] if "--lane" in parts else ""
-                found[f"{role} {lane}".strip()] = pid
-    if not any(role.startswith("worker") for role in found):
+                found[role] = pid
+    if not any(role.startswith("ha-io-") for role in found):
         raise NotMeasured("no storage worker was found")
     return found
 
@@ -97,8 +99,11 @@ def cpu_seconds(pids: dict[str, int]) -> dict[str, float]:
     """Return the processor time of each, of its children that have ended included."""
     found = {}
     for role, pid in pids.items():
+        threads = Path(f"/proc/{pid}/task").glob("*/schedstat")
+        now = sum(int(thread.read_text().split()[0]) for thread in threads) / 1e9
+        # Of children that have ended: ticks are all there is.
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        found[role] = sum(int(field) for field in fields[11:15]) / _TICKS
+        found[role] = now + sum(int(field) for field in fields[13:15]) / _TICKS
     return found
 
 

@@ -38,9 +38,11 @@ def one_host(
     *,
     with_vm: bool,
     extra_config: str = "",
+    drop_in: str = "",
 ) -> Iterator[Host]:
     """Build and start a host; leave nothing running, and its logs in `work`.
 
+    `extra_config` is for sections that the demo does not write, `drop_in` for those that it does.
     Without the VM the cluster is in global maintenance from the beginning.
     """
     with (
@@ -58,6 +60,10 @@ def one_host(
                 file.write(block_codec.encode_global(GlobalBlock(True)))
         host = Host(1, Path(folder) / "host1", domain, free_port(), extra_config)
         host.write_config("auto")
+        if drop_in:
+            folder_of_drop_ins = Path(f"{host.config}.d")
+            folder_of_drop_ins.mkdir()
+            (folder_of_drop_ins / "bench.conf").write_text(drop_in)
         stack.callback(_keep_logs, host, work / "logs")
         stack.callback(host.stop)
         host.start()

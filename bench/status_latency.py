@@ -40,6 +40,7 @@ LIMIT_SECONDS = 0.005
 HUNG_BEFORE_SECONDS = 6.0
 STOP_INTERVAL_SECONDS = 0.01
 WORKER = "ha_agent.broker.storage_worker"
+NURSERY = "ha_agent.broker.storage_nursery"
 _READ_BYTES = 64 * 1024
 _DEADLINE_SECONDS = 10.0
 
@@ -73,6 +74,16 @@ class Caller:
     def close(self) -> None:
         """Close the connection."""
         self._sock.close()
+
+
+def children(pid: int) -> set[int]:
+    """Return the children of a process; none when it has ended."""
+    try:
+        return {
+            int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        }
+    except OSError:
+        return set()
 
 
 class StorageHang:
@@ -114,16 +125,14 @@ class StorageHang:
                 self._stopped.add(pid)
 
     def _workers(self) -> set[int]:
-        """The broker's children that are workers; by arguments, which a new one has at once.
+        """The broker's workers, its own children or its nursery's; a new one is seen at once.
 
         Only its children are looked at: this thread must not take the time that is measured.
         """
-        task = f"/proc/{self._broker_pid}/task/{self._broker_pid}/children"
-        try:
-            children = [int(pid) for pid in Path(task).read_text().split()]
-        except OSError:
-            return set()
-        return {pid for pid in children if pid in self._stopped or WORKER in command_line(pid)}
+        ours = children(self._broker_pid)
+        nurseries = {pid for pid in ours if NURSERY in command_line(pid)}
+        forked = {child for pid in nurseries for child in children(pid)}
+        return forked | {p for p in ours if p in self._stopped or WORKER in command_line(p)}
 
 
 def measure(cluster: Cluster) -> list[Row]:

@@ -3,7 +3,7 @@
 
 The clients are processes of their own on the same cores as the broker, so the rate is that of this
 machine, clients included. Storage is hung as in status_latency.py: SIGSTOP to the workers, over
-and over. Against: a bare echo server with the same framing and the same clients, which does nothing.
+and over. Against: a bare echo server with the same framing and the same clients.
 The host is in global maintenance, so that no guest takes processor time.
 
 Bounds: no call fails; the 99th percentile stays below the deadline of a client (10 s) by far, at

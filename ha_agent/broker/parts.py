@@ -37,6 +37,7 @@ from ha_agent.broker.push_parts import PushParts
 from ha_agent.broker.rpc_tally import RpcTally
 from ha_agent.broker.snapshot import LeaseEntry, Report, Snapshot
 from ha_agent.broker.storage_lane import StorageLane
+from ha_agent.broker.storage_nursery import Nursery
 from ha_agent.broker.watch import Board
 from ha_agent.clock import SystemClock
 from ha_agent.config_schema import Config
@@ -68,6 +69,7 @@ class Parts:
                 folder.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise EnvironmentFault(f"{folder}: {error.strerror}") from error
+        self._nursery = Nursery(str(run_dir))
         self._lanes = {name: self._lane(name) for name in ("lease", "status", "definition")}
         first = Snapshot(
             version=0,
@@ -144,6 +146,7 @@ class Parts:
             clock=self._clock,
             max_abandoned=self._config.storage.max_abandoned_workers,
             on_replaced=lambda reason: log.warning("storage worker %s: %s", name, reason),
+            launch=self._nursery.launch,
         )
 
     def _lease_keeper(self) -> Keeper:
@@ -311,6 +314,7 @@ class Parts:
 
     async def start(self) -> list[Coroutine[Any, Any, None]]:
         """Begin, and return what is to be run until `close`."""
+        await self._nursery.start()
         for lane in self._lanes.values():
             await lane.start()
         self._events.start()
@@ -334,3 +338,4 @@ class Parts:
             await feature.close()
         for lane in self._lanes.values():
             await lane.close()
+        self._nursery.close()

@@ -13,14 +13,17 @@ import re
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from cryptography import x509
-from cryptography.x509.oid import ExtensionOID, NameOID
+from typing import TYPE_CHECKING, Any
 
 from ha_agent.broker.push_entry import CertificateEntry, warning_days
 from ha_agent.errors import BadInput, EnvironmentFault
 from ha_agent.instant import WallTime
+
+if TYPE_CHECKING:
+    from cryptography import x509
+
+# The library is imported where it is used: it takes 8 MB, which a broker without certificates
+# (an embedded VDSM, no push) need not have.
 
 _MAX_FILE_BYTES = 1 << 20
 _MAX_SUBJECT = 200
@@ -52,6 +55,8 @@ def certificates_in(path: Path) -> list[x509.Certificate]:
             text = file.read(_MAX_FILE_BYTES + 1)
     except OSError as error:
         raise EnvironmentFault(error.strerror or str(error)) from error
+    from cryptography import x509
+
     found = _PEM.findall(text)
     if not found or len(text) > _MAX_FILE_BYTES:
         raise BadInput("no certificate in PEM form", where=str(path))
@@ -78,11 +83,16 @@ def file_entry(role: str, path: Path, wall: WallTime, *, is_ca: bool) -> Certifi
 
 def peer_entry(der: bytes, wall: WallTime) -> CertificateEntry:
     """Return what is to be known of the certificate that the engine showed."""
+    from cryptography import x509
+
     return _entry("engine", "", x509.load_der_x509_certificate(der), wall)
 
 
 def identity_in(der: bytes) -> PeerIdentity:
     """Return whom a certificate that OpenSSL has verified names. Raises BadInput."""
+    from cryptography import x509
+    from cryptography.x509.oid import NameOID
+
     try:
         certificate = x509.load_der_x509_certificate(der)
         names = {
@@ -157,6 +167,9 @@ def _subject(certificate: x509.Certificate) -> str:
 
 
 def _dns_names(certificate: x509.Certificate) -> list[str]:
+    from cryptography import x509
+    from cryptography.x509.oid import ExtensionOID
+
     try:
         extension = certificate.extensions.get_extension_for_oid(
             ExtensionOID.SUBJECT_ALTERNATIVE_NAME

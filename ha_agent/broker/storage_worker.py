@@ -247,7 +247,7 @@ def _write_all(fd: int, data: bytes) -> None:
         view = view[os.write(fd, view) :]
 
 
-def _bind_to_parent(lane: str) -> None:
+def bind_to_parent(lane: str) -> None:
     """Die with the broker, name the process for `ps` and `top`, leave signals to the parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -259,13 +259,9 @@ def _bind_to_parent(lane: str) -> None:
     libc.prctl(_PR_SET_NAME, ctypes.c_char_p(name), 0, 0, 0)
 
 
-def main() -> int:
-    """Run the worker process on stdin and stdout."""
-    parser = argparse.ArgumentParser(prog="storage_worker")
-    parser.add_argument("--lane", required=True, help="whose calls these are, for people")
-    parser.add_argument("--run-dir", required=True, help="the broker's run folder, for people")
-    arguments = parser.parse_args()
-    _bind_to_parent(arguments.lane)
+def run(lane: str) -> int:
+    """Be the worker of `lane` on stdin and stdout until they end; return the exit code."""
+    bind_to_parent(lane)
     # Frames get a descriptor of their own, so that a stray print can't get in between.
     answers_fd = os.dup(1)
     os.dup2(2, 1)
@@ -274,6 +270,15 @@ def main() -> int:
     except BrokenPipeError:
         return 0  # the broker has gone
     return 0
+
+
+def main() -> int:
+    """Run the worker process on stdin and stdout."""
+    parser = argparse.ArgumentParser(prog="storage_worker")
+    parser.add_argument("--lane", required=True, help="whose calls these are, for people")
+    parser.add_argument("--run-dir", required=True, help="the broker's run folder, for people")
+    arguments = parser.parse_args()
+    return run(arguments.lane)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from typing import Callable
 
 import pytest
 
+from bench.status_latency import NURSERY, children
 from demo.hosts import PROGRAMS, Host
 from demo.watcher import command_line
 from ha_agent.ovfstore.approval import identity_of
@@ -84,8 +85,8 @@ def stop_broker(host: Host) -> None:
 def kill_workers(host: Host) -> None:
     """SIGKILL to the storage workers alone: the broker notices, and goes on."""
     broker = host.daemons["ha-broker"].pid
-    children = Path(f"/proc/{broker}/task/{broker}/children").read_text().split()
-    workers = [int(pid) for pid in children if "storage_worker" in command_line(int(pid))]
+    nurseries = [pid for pid in children(broker) if NURSERY in command_line(pid)]
+    workers = [pid for nursery in nurseries for pid in children(nursery)]
     assert workers
     for pid in workers:
         os.kill(pid, signal.SIGKILL)
