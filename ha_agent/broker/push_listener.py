@@ -89,7 +89,7 @@ class PushListener:
         while True:
             self._files_changed.clear()
             if self._context is None:
-                self.reload()
+                self._load()
             listener = None
             if self._context is not None:
                 listener = await self._listen()
@@ -112,6 +112,10 @@ class PushListener:
 
     def reload(self) -> None:
         """Read the certificates anew; those that can't be used leave the old ones in use."""
+        self._load()
+        self._files_changed.set()
+
+    def _load(self) -> None:
         try:
             self._context = server_context(self._files)
         except EnvironmentFault as fault:
@@ -119,7 +123,6 @@ class PushListener:
             self._set_problem(f"{fault}{kept}")
         else:
             self._set_problem("")
-        self._files_changed.set()
 
     def count(self, name: str) -> None:
         """Count something that is in PushCounters."""

@@ -19,14 +19,12 @@ import ssl
 _READ_BYTES = 64 * 1024
 # X509_V_ERR_CERT_NOT_YET_VALID and X509_V_ERR_CERT_HAS_EXPIRED of openssl/x509_vfy.h.
 _OUT_OF_DATE = (9, 10)
-# What OpenSSL calls a first record that is no TLS: a client that speaks in the clear. 3.2 and
-# later have the last name.
-_PLAIN = frozenset(
-    (
-        *("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "HTTPS_PROXY_REQUEST", "UNKNOWN_PROTOCOL"),
-        *("PACKET_LENGTH_TOO_LONG", "RECORD_LAYER_FAILURE"),
-    )
-)
+# ContentType.handshake (RFC 8446, 5.1): what a TLS client's first byte is.
+_HANDSHAKE = b"\x16"
+
+
+class NotTls(ConnectionError):
+    """The other end speaks in the clear."""
 
 
 class TlsStream:
@@ -44,6 +42,10 @@ class TlsStream:
 
         `wait_closed` sees to it that the alert arrives.
         """
+        data = await self._receive()
+        # OpenSSL takes the first byte of a MessagePack request for SSL 2, and waits for more.
+        if data and not data.startswith(_HANDSHAKE):
+            raise NotTls
         while True:
             try:
                 self._tls.do_handshake()
@@ -129,11 +131,15 @@ class TlsStream:
     async def _exchange(self) -> None:
         """Send what OpenSSL has to say, and wait for more from the other end."""
         await self.drain()
+        await self._receive()
+
+    async def _receive(self) -> bytes:
         data = await asyncio.get_running_loop().sock_recv(self._sock, _READ_BYTES)
         if data:
             self._incoming.write(data)
         else:
             self._incoming.write_eof()
+        return data
 
     async def _linger(self) -> None:
         """Read on until the other end closes: closing over unread bytes would reset the
@@ -154,9 +160,9 @@ def handshake_fault(error: OSError) -> tuple[str, str]:
         return "unknown_ca", f"its certificate does not hold against [push] ca_file: {told}"
     if reason == "PEER_DID_NOT_RETURN_A_CERTIFICATE":
         return "no_certificate", "it showed no certificate"
-    if reason in _PLAIN:
+    if isinstance(error, NotTls):
         return "plain_text", "it does not speak TLS"
-    if isinstance(error, ssl.SSLEOFError):
+    if isinstance(error, (ssl.SSLEOFError, ConnectionResetError)):
         return "bad_handshake", "it went away in its handshake"
     words = reason.replace("_", " ").lower() or error.strerror or str(error)
     return "bad_handshake", f"the handshake failed: {words}"
