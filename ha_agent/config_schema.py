@@ -19,6 +19,7 @@ from typing import Any, Optional
 
 from ha_agent.broker.incident import KINDS as INCIDENT_KINDS
 from ha_agent.broker.incident import SEVERITIES
+from ha_agent.broker.sanlock_times import IO_TIMEOUT_SECONDS
 from ha_agent.config_kinds import (
     ADDRESS,
     BOOL,
@@ -134,6 +135,11 @@ class SanlockConfig:
     lockspace: str = field(default="ha-agent", metadata=of(NAME))
     profile: str = field(default="safe", metadata=of(choice("safe", "quick", "fast")))
     watchdog_fire_seconds: int = field(default=60, metadata=of(whole(5, 60)))
+
+    @property
+    def io_timeout_seconds(self) -> int:
+        """What the profile is in sanlock's own terms."""
+        return IO_TIMEOUT_SECONDS[self.profile]
 
 
 @dataclass(frozen=True)

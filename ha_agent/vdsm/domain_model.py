@@ -62,11 +62,14 @@ class Nic:
 
 @dataclass(frozen=True)
 class Lease:
-    """The VM lease. `path` may be the placeholder LEASE-PATH:<volume>:<domain>."""
+    """The VM lease. `path` may be the placeholder LEASE-PATH:<volume>:<domain>; its offset is
+    a placeholder as well then, and of a volume's own lease file it is 0.
+    """
 
     key: str
     lockspace: str
     path: str
+    offset: int = 0
 
 
 @dataclass(frozen=True)

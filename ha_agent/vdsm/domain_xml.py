@@ -34,6 +34,7 @@ MAX_DEVICES = 256
 
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _KIB_OF_UNIT = {"": 1, "k": 1, "kib": 1, "m": 1024, "mib": 1024, "g": 1024**2, "gib": 1024**2}
+_OFFSET = re.compile(r"[0-9]{1,18}")
 _WHERE = "domain XML"
 
 
@@ -248,10 +249,12 @@ def _lease(element: etree._Element) -> Lease:
     path = _attribute(element, "target", "path")
     if not path:
         raise BadInput("<lease> has no target path", where=_WHERE)
+    offset = _attribute(element, "target", "offset")
     return Lease(
         key=(element.findtext("key") or "").strip(),
         lockspace=(element.findtext("lockspace") or "").strip(),
         path=path,
+        offset=int(offset) if _OFFSET.fullmatch(offset) else 0,
     )
 
 

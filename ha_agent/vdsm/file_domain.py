@@ -2,7 +2,8 @@
 """A file storage domain's layout and its metadata, as VDSM has them on NFS and local directories.
 
     <domain>/dom_md/metadata                    KEY=VALUE lines about the domain
-    <domain>/dom_md/{ids,leases,inbox,outbox}   sanlock's and the SPM's; made empty here
+    <domain>/dom_md/{ids,leases,inbox,outbox}   sanlock's and the SPM's; made empty here, and
+                                                filled by vm_sanlock.py where leases are sanlock's
     <domain>/images/<image>/<volume>            the data
     <domain>/images/<image>/<volume>.meta       KEY=VALUE lines, one EOF line
     <domain>/images/<image>/<volume>.lease      the volume's lease; the VM lease locks it
@@ -27,7 +28,7 @@ import re
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Optional
+from typing import Callable, Optional
 
 from ha_agent.errors import BadInput, EnvironmentFault
 
@@ -242,11 +243,13 @@ def create_volume(
     created_at_seconds: int,
     source: Optional[Path] = None,
     type: str = "SPARSE",
+    make_lease: Callable[[Path], None] = lambda _volume: None,
 ) -> Path:
     """Make a raw volume with its metadata and lease file; return the volume's path.
 
     `type` is SPARSE or PREALLOCATED, which takes the space now. `source` is a file that is copied
-    into it, at most `size_bytes` long. The metadata comes last: a volume without is no volume yet.
+    into it, at most `size_bytes` long. `make_lease` gets the volume's path when its empty lease
+    file is there. The metadata comes last: a volume without is no volume yet.
     Raises BadInput, EnvironmentFault.
     """
     if not is_uuid(image) or not is_uuid(volume):
@@ -272,6 +275,7 @@ def create_volume(
                 os.posix_fallocate(file.fileno(), 0, size_bytes)
             os.fsync(file.fileno())
         path.with_name(f"{volume}.lease").touch(mode=_OWNER_ONLY)
+        make_lease(path)
     except OSError as error:
         raise EnvironmentFault(f"volume {path}: {error.strerror}") from error
     _write(path.with_name(f"{volume}.meta"), metadata)

@@ -14,6 +14,7 @@ import inspect
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Callable, Optional
 
 from ha_agent.errors import HaAgentError
@@ -96,12 +97,13 @@ class Handlers:
         monitors: Monitors,
         tasks: Tasks,
         wall: Callable[[], WallTime],
+        make_lease: Callable[[Path], None] = lambda _volume: None,
     ) -> None:
         self.is_recovering = True
         self._vms = vms
         self._host = host
         self._storage = storage
-        self._volumes = VolumeVerbs(storage, tasks)
+        self._volumes = VolumeVerbs(storage, tasks, make_lease)
         self._tasks = tasks
         self._monitors = monitors
         self._wall = wall
@@ -119,7 +121,7 @@ class Handlers:
             "Host.getAllVmStats": _Verb(lambda: [vm.stats() for vm in self._vms.all()]),
             "Host.dumpxmls": _Verb(self._xmls, "vmList?:list"),
             "Host.startMonitoringDomain": _Verb(self._start_monitor, "sdUUID:text hostID:number"),
-            "Host.stopMonitoringDomain": _Verb(self._monitors.stop, "sdUUID:text"),
+            "Host.stopMonitoringDomain": _Verb(self._monitors.leave, "sdUUID:text"),
             "Host.getStorageRepoStats": _Verb(self._monitors.stats, "domains?:list"),
             "Host.getConnectedStoragePools": _Verb(lambda: []),
             "Host.getStorageDomains": _Verb(self._storage.domains),
@@ -230,8 +232,8 @@ class Handlers:
             vm.record.uuid: vm.record.xml for vm in vms if not wanted or vm.record.uuid in wanted
         }
 
-    def _start_monitor(self, domain: str, _host_id: int) -> None:
-        self._monitors.start(domain)
+    def _start_monitor(self, domain: str, host_id: int) -> None:
+        self._monitors.start(domain, host_id)
 
     async def _create_volume(self, *arguments: Any) -> str:
         return await self._volumes.create(*arguments, wall=self._wall())

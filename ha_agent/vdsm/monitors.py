@@ -3,8 +3,9 @@
 
 The answer of Host.getStorageRepoStats comes from memory, whatever the storage does. As with VDSM
 a monitor is forgotten by a restart, and reports version -1 and actual false before its first
-read. VDSM's `acquired` says that sanlock's host id is held; here VM leases need no lockspace, so
-it says that the domain can be read.
+read. VDSM's `acquired` says that sanlock's host id is held: with VM leases by sanlock the monitor
+joins the domain's lockspace by the id that it was started with, keeps it joined, and tells the
+truth about that; where VM leases need no lockspace, it says that the domain can be read.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
+import math
 import mmap
 import os
 from dataclasses import dataclass
@@ -27,12 +29,21 @@ from ha_agent.vdsm.errors import VdsmCode
 log = logging.getLogger(__name__)
 
 READ_BYTES = 4096
+_JOINING_SECONDS = 1.0
 
 
 class Clock(Protocol):
     """The clock that reads are timed by."""
 
     def now(self) -> Instant: ...
+
+
+class Lockspaces(Protocol):
+    """What is needed of vm_sanlock.HostIds; called in threads."""
+
+    def keep(self, domain_path: Path, host_id: int) -> bool: ...
+
+    def leave(self, domain_path: Path, host_id: int) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -43,6 +54,7 @@ class _Read:
     began_at: Instant
     delay_seconds: float
     version: int
+    acquired: bool
 
 
 class Monitors:
@@ -56,7 +68,10 @@ class Monitors:
         *,
         interval_seconds: float = 10.0,
         deadline_seconds: float = 10.0,
+        lockspaces: Optional[Lockspaces] = None,
     ) -> None:
+        self._lockspaces = lockspaces
+        self._host_ids: dict[str, int] = {}
         self._paths = paths
         self._threads = threads
         self._clock = clock
@@ -64,17 +79,35 @@ class Monitors:
         self._deadline_seconds = deadline_seconds
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._reads: dict[str, _Read] = {}
+        self._troubles: dict[str, tuple[object, ...]] = {}
 
-    def start(self, domain: str) -> None:
+    def start(self, domain: str, host_id: int) -> None:
         """Begin to monitor; nothing happens when it is monitored already."""
         if domain not in self._tasks:
+            self._host_ids[domain] = host_id
             self._tasks[domain] = asyncio.create_task(self._monitor(domain))
 
+    async def leave(self, domain: str) -> None:
+        """End one monitor, and release the host id, unless a VM needs it. Raises EnvironmentFault,
+        DeadlineExceeded.
+        """
+        host_id = self._host_ids.get(domain)
+        await self.stop(domain)
+        lockspaces = self._lockspaces
+        if lockspaces is None or host_id is None:
+            return
+        await self._threads.run(
+            f"lockspace {domain}",
+            self._deadline_seconds,
+            lambda: lockspaces.leave(file_domain.find_domain(self._paths(), domain), host_id),
+        )
+
     async def stop(self, domain: Optional[str] = None) -> None:
-        """End one monitor, or all."""
+        """End one monitor, or all; host ids stay held."""
         for name in [domain] if domain else list(self._tasks):
             task = self._tasks.pop(name, None)
             self._reads.pop(name, None)
+            self._host_ids.pop(name, None)
             if task is not None:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
@@ -96,7 +129,7 @@ class Monitors:
             "delay": f"{read.delay_seconds:.9f}" if read else "0",
             "valid": read is None or is_good,
             "version": read.version if read else -1,
-            "acquired": is_good,
+            "acquired": read is not None and read.acquired,
             "actual": read is not None,
         }
 
@@ -106,7 +139,9 @@ class Monitors:
             self._reads[domain] = read = await self._read(domain)
             if before is None or before.code != read.code:
                 log.info("storage domain %s: monitor code %d", domain, read.code)
-            await asyncio.sleep(self._interval_seconds)
+            # A host that joins is looked at more often: others wait for it.
+            pause_seconds = _JOINING_SECONDS if read.code == 0 and not read.acquired else math.inf
+            await asyncio.sleep(min(pause_seconds, self._interval_seconds))
 
     async def _read(self, domain: str) -> _Read:
         began_at = self._clock.now()
@@ -122,7 +157,24 @@ class Monitors:
         except (HaAgentError, OSError) as error:
             log.info("storage domain %s: %s", domain, error)
             code = int(VdsmCode.DOMAIN_ACCESS_ERROR)
-        return _Read(code, began_at, self._clock.now() - began_at, version)
+        delay_seconds = self._clock.now() - began_at
+        acquired = code == 0 if self._lockspaces is None else await self._keep(domain)
+        return _Read(code, began_at, delay_seconds, version, acquired)
+
+    async def _keep(self, domain: str) -> bool:
+        lockspaces, host_id = self._lockspaces, self._host_ids[domain]
+        assert lockspaces is not None
+        try:
+            return await self._threads.run(
+                f"lockspace {domain}",
+                self._deadline_seconds,
+                lambda: lockspaces.keep(file_domain.find_domain(self._paths(), domain), host_id),
+            )
+        except HaAgentError as error:
+            if error.args != self._troubles.get(domain):
+                log.warning("host id %d of storage domain %s: %s", host_id, domain, error)
+            self._troubles[domain] = error.args
+            return False
 
 
 def _read_domain(paths: tuple[Path, ...], domain: str) -> int:

@@ -21,6 +21,7 @@ import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Callable, Optional
 
 from qemu.qmp import EventListener, QMPClient, QMPError, Runstate
@@ -62,9 +63,16 @@ def listen_for_qmp(vm_dir: Path) -> socket.socket:
 
 
 def spawn(
-    arguments: Sequence[str], vm_dir: Path, qmp_listener: socket.socket, leases: Sequence[int]
+    arguments: Sequence[str],
+    vm_dir: Path,
+    qmp_listener: socket.socket,
+    leases: Sequence[int],
+    variables: Mapping[str, str] = MappingProxyType({}),
 ) -> int:
-    """Start QEMU and return its pid. The caller closes its own copies. Raises OSError."""
+    """Start QEMU, or what becomes it, and return its pid; `variables` join its environment.
+
+    The caller closes its own copies. Raises OSError.
+    """
     passed = [
         fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, _SAFE_FD)
         for descriptor in (qmp_listener.fileno(), *leases)
@@ -83,7 +91,7 @@ def spawn(
         return os.posix_spawn(
             arguments[0],
             list(arguments),
-            {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"},
+            {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", **variables},
             file_actions=actions,
             setsid=True,
             setsigmask=(),

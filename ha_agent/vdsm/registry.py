@@ -44,7 +44,6 @@ class VmRecord:
     exit_code: Optional[int] = None
     exit_reason: Optional[int] = None
     exit_message: str = ""
-    lease_paths: tuple[str, ...] = ()
     is_lease_held: bool = False
     is_shutdown_asked: bool = False
     started_at_seconds: float = 0.0
@@ -113,7 +112,6 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
     "exit_code": (int, type(None)),
     "exit_reason": (int, type(None)),
     "exit_message": (str,),
-    "lease_paths": (list,),
     "is_lease_held": (bool,),
     "is_shutdown_asked": (bool,),
     "started_at_seconds": (float, int),
@@ -125,7 +123,6 @@ def _record(value: dict[str, Any], path: Path) -> VmRecord:
         if not isinstance(value.get(name), types):
             raise BadInput(f"{name} is missing or of a wrong type", where=str(path))
     known = {name: value[name] for name in _TYPES}
-    known["lease_paths"] = tuple(str(lease) for lease in value["lease_paths"])
     return VmRecord(**known)
 
 

@@ -41,6 +41,8 @@ from ha_agent.vdsm.stomp_server import EVENTS, StompServer
 from ha_agent.vdsm.storage_verbs import StorageVerbs
 from ha_agent.vdsm.tasks import Tasks
 from ha_agent.vdsm.vm import vdsm_clock_ms
+from ha_agent.vdsm.vm_lease import LockFileLeases, VmLeases
+from ha_agent.vdsm.vm_sanlock import HostIds, SanlockLeases
 from ha_agent.vdsm.vm_start import VmHost
 from ha_agent.vdsm.vms import Vms
 
@@ -63,7 +65,8 @@ class ServerSettings:
     """What the embedded VDSM is told.
 
     `domain_paths` are storage domains or directories that hold them; `networks` maps a network's
-    name to QEMU's -netdev value without id; `accelerator` is auto, kvm or tcg. Port 0 takes any.
+    name to QEMU's -netdev value without id; `accelerator` is auto, kvm or tcg; `vm_lease` is
+    lockfile or sanlock. Port 0 takes any.
     """
 
     run_dir: Path
@@ -75,6 +78,8 @@ class ServerSettings:
     networks: Mapping[str, str] = field(default_factory=dict)
     storage_deadline_seconds: float = 10.0
     monitor_interval_seconds: float = 10.0
+    vm_lease: str = "lockfile"
+    sanlock_io_timeout_seconds: int = 10
 
 
 class EmbeddedVdsm:
@@ -111,12 +116,14 @@ class EmbeddedVdsm:
         log.info("accelerator %s: %s", accelerator, reason)
         threads = StorageThreads()
         storage = StorageVerbs(settings.domain_paths, threads, settings.storage_deadline_seconds)
+        leases, lockspaces = _leases(settings, threads)
         host = VmHost(
             run_dir=settings.run_dir,
             qemu=qemu,
             accelerator=accelerator,
             networks=settings.networks,
             domain_paths=storage.paths,
+            leases=leases,
             storage_deadline_seconds=settings.storage_deadline_seconds,
             threads=threads,
         )
@@ -127,9 +134,16 @@ class EmbeddedVdsm:
             self._clock,
             interval_seconds=settings.monitor_interval_seconds,
             deadline_seconds=settings.storage_deadline_seconds,
+            lockspaces=lockspaces,
         )
         self._handlers = Handlers(
-            self._vms, host, storage, self._monitors, self._tasks, self._clock.wall
+            self._vms,
+            host,
+            storage,
+            self._monitors,
+            self._tasks,
+            self._clock.wall,
+            *([lockspaces.initialise_volume] if lockspaces else []),
         )
         await self._vms.recover()
         self._handlers.is_recovering = False
@@ -197,6 +211,16 @@ class EmbeddedVdsm:
         return jsonrpc.Response(message_id, result)
 
 
+def _leases(
+    settings: ServerSettings, threads: StorageThreads
+) -> tuple[VmLeases, Optional[HostIds]]:
+    """Return the kind of the VMs' leases, and the lockspaces that it needs."""
+    if settings.vm_lease != "sanlock":
+        return LockFileLeases(threads, settings.storage_deadline_seconds), None
+    io_timeout_seconds = settings.sanlock_io_timeout_seconds
+    return SanlockLeases(threads, io_timeout_seconds), HostIds(io_timeout_seconds)
+
+
 def settings_from(config: configuration.Config) -> ServerSettings:
     """Return the settings that a configuration file says."""
     section = config.vdsm_server
@@ -209,6 +233,8 @@ def settings_from(config: configuration.Config) -> ServerSettings:
         accelerator=section.accelerator,
         networks=section.networks,
         storage_deadline_seconds=config.storage.io_deadline_seconds,
+        vm_lease=section.vm_lease,
+        sanlock_io_timeout_seconds=config.sanlock.io_timeout_seconds,
     )
 
 

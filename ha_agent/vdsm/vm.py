@@ -20,20 +20,20 @@ import asyncio
 import contextlib
 import dataclasses
 import logging
-import os
 from collections.abc import Coroutine, Mapping
 from typing import Any, Callable, Optional, Protocol
 
 from ha_agent.errors import EnvironmentFault, HaAgentError
 from ha_agent.instant import Instant
-from ha_agent.vdsm import registry, vm_lease
+from ha_agent.vdsm import registry
 from ha_agent.vdsm.domain_model import Domain
 from ha_agent.vdsm.errors import VdsmCode
 from ha_agent.vdsm.qemu import QemuExit, QemuProcess, listen_for_qmp, spawn
 from ha_agent.vdsm.refusal import Refusal, general, no_such_vm
 from ha_agent.vdsm.registry import VmRecord
 from ha_agent.vdsm.vm_end import EXIT_MESSAGES, judge_end, log_tail
-from ha_agent.vdsm.vm_start import VmHost, command_for, find_leases, take_leases
+from ha_agent.vdsm.vm_lease import LeasedStart, LeaseRefused
+from ha_agent.vdsm.vm_start import VmHost, command_for, find_leases
 from ha_agent.vdsm.vm_status import ExitReason, VmStatus
 
 log = logging.getLogger(__name__)
@@ -152,35 +152,38 @@ class Vm:
         self._start = asyncio.create_task(self._run_start())
 
     async def _run_start(self) -> None:
-        leases: list[int] = []
+        start: Optional[LeasedStart] = None
         try:
             command = await command_for(self._host, self.domain, self._vm_dir)
             self.notes = command.notes
             for note in command.notes:
                 log.info("VM %s: %s", self.record.uuid, note)
-            paths = await find_leases(self._host, self.domain)
+            leases = await find_leases(self._host, self.domain)
             # As under libvirt, a VM that starts paused takes its lease with VM.cont.
             is_paused = self.domain.launch_paused
-            if not is_paused:
-                leases = await take_leases(self._host, paths)
-            self._save(lease_paths=paths, is_lease_held=not is_paused)
-            self._spawn(command.arguments, leases)
+            start = await self._host.leases.prepare(leases, command.arguments, is_paused=is_paused)
+            self._save(is_lease_held=not is_paused)
+            self._spawn(start)
+            # QEMU has its own copies; from here on the leases end with it.
+            start.let_go()
+            await start.settled()
             await self._connect()
         except (HaAgentError, OSError) as error:
-            await self._abandon_start(str(error))
+            await self._abandon_start(error)
             return
         finally:
-            # QEMU has its own copies; from here on the leases end with it.
-            for descriptor in leases:
-                os.close(descriptor)
+            if start is not None:
+                start.close()
         self._save(status=VmStatus.UP.value)
         self._set_phase(VmStatus.POWERING_UP, _POWERING_UP_SECONDS)
         self._emit_status(self.status)
 
-    def _spawn(self, arguments: tuple[str, ...], leases: list[int]) -> None:
+    def _spawn(self, start: LeasedStart) -> None:
         listener = listen_for_qmp(self._vm_dir)
         try:
-            pid = spawn(arguments, self._vm_dir, listener, leases)
+            pid = spawn(
+                start.arguments, self._vm_dir, listener, start.descriptors, start.variables
+            )
             self.watch(pid)
         finally:
             listener.close()
@@ -216,13 +219,14 @@ class Vm:
             # It still runs and holds its lease: it is Up, and VM.destroy can kill it.
             log.warning("VM %s: %s", self.record.uuid, error)
 
-    async def _abandon_start(self, why: str) -> None:
-        process = self._process
+    async def _abandon_start(self, error: Exception) -> None:
+        process, why = self._process, str(error)
         if process is not None:
             process.kill()
             await process.wait(_KILL_SECONDS)
-            # QEMU's own words say more than that its QMP socket closed.
-            why = log_tail(self._vm_dir) or why
+            if not isinstance(error, LeaseRefused):
+                # QEMU's own words say more than that its QMP socket closed.
+                why = log_tail(self._vm_dir) or why
         if self.raw_status != VmStatus.DOWN:
             self.set_down(1, ExitReason.GENERIC_ERROR, why)
 
@@ -298,16 +302,11 @@ class Vm:
             self._emit_status(self.status)
 
     async def _hand_over_leases(self, process: QemuProcess) -> None:
-        leases: list[int] = []
         try:
-            leases = await take_leases(self._host, self.record.lease_paths)
-            for number, descriptor in enumerate(leases):
-                await process.hold(descriptor, f"lease{number}")
-        except (vm_lease.LeaseRefused, EnvironmentFault) as error:
+            leases = await find_leases(self._host, self.domain)
+            await self._host.leases.hand_over(leases, process)
+        except HaAgentError as error:
             raise general(error) from error
-        finally:
-            for descriptor in leases:
-                os.close(descriptor)
         self._save(is_lease_held=True)
 
     async def shutdown(self, timeout_seconds: Optional[float], force: bool, reboot: bool) -> None:

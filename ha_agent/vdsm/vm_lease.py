@@ -16,17 +16,118 @@ The calls can hang with the storage: callers run them off the loop (deadline.py)
 
 from __future__ import annotations
 
+import functools
 import os
+from collections.abc import Awaitable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Callable, Protocol
 
 from ha_agent import ofd_lock
 from ha_agent.errors import EnvironmentFault
+from ha_agent.vdsm.deadline import StorageThreads
+from ha_agent.vdsm.domain_model import Lease
+from ha_agent.vdsm.qemu import QemuProcess
 
 _LOCKED_BYTES = 1
 
 
 class LeaseRefused(EnvironmentFault):
     """The lease could not be taken. The text is what VDSM puts into exitMessage for it."""
+
+
+async def _settled() -> None:
+    pass
+
+
+def _nothing() -> None:
+    pass
+
+
+@dataclass(frozen=True)
+class LeasedStart:
+    """How to start a QEMU that has its leases.
+
+    `arguments` are what to run, `descriptors` what it inherits, `variables` what joins its
+    environment. After the spawn: `let_go` of our copies, and wait until it `settled`, which
+    raises LeaseRefused or DeadlineExceeded. `close` in the end, in any case.
+    """
+
+    arguments: tuple[str, ...]
+    descriptors: list[int] = field(default_factory=list)
+    variables: Mapping[str, str] = field(default_factory=dict)
+    settled: Callable[[], Awaitable[None]] = _settled
+    closing: Callable[[], None] = _nothing
+
+    def let_go(self) -> None:
+        """Close our copies of what QEMU inherits."""
+        while self.descriptors:
+            os.close(self.descriptors.pop())
+
+    def close(self) -> None:
+        """Let go of everything; once."""
+        self.let_go()
+        self.closing()
+
+
+class VmLeases(Protocol):
+    """The kind of leases that a host's VMs have. All raises: LeaseRefused, EnvironmentFault,
+    DeadlineExceeded; then none of the leases is held.
+    """
+
+    async def prepare(
+        self, leases: Sequence[Lease], arguments: Sequence[str], *, is_paused: bool
+    ) -> LeasedStart:
+        """Return how to start this QEMU; one that starts paused holds no lease yet."""
+        ...
+
+    async def hand_over(self, leases: Sequence[Lease], process: QemuProcess) -> None:
+        """Have a QEMU that was started paused hold its leases from now on."""
+        ...
+
+
+class LockFileLeases:
+    """Leases that are locks on files; implements VmLeases."""
+
+    def __init__(self, threads: StorageThreads, deadline_seconds: float) -> None:
+        self._threads = threads
+        self._deadline_seconds = deadline_seconds
+
+    async def prepare(
+        self, leases: Sequence[Lease], arguments: Sequence[str], *, is_paused: bool
+    ) -> LeasedStart:
+        """Take the locks."""
+        held = [] if is_paused else await self._take(leases)
+        return LeasedStart(tuple(arguments), held)
+
+    async def hand_over(self, leases: Sequence[Lease], process: QemuProcess) -> None:
+        """Take the locks and give QEMU the descriptors."""
+        held = await self._take(leases)
+        try:
+            for number, descriptor in enumerate(held):
+                await process.hold(descriptor, f"lease{number}")
+        finally:
+            for descriptor in held:
+                os.close(descriptor)
+
+    async def _take(self, leases: Sequence[Lease]) -> list[int]:
+        """Take all locks or none, and return the descriptors that hold them."""
+        held: list[int] = []
+        try:
+            for lease in leases:
+                held.append(
+                    await self._threads.run(
+                        f"VM lease {lease.path}",
+                        self._deadline_seconds,
+                        functools.partial(take, Path(lease.path)),
+                        discard=os.close,
+                    )
+                )
+        except BaseException:
+            for descriptor in held:
+                os.close(descriptor)
+            raise
+        return held
 
 
 def take(path: Path) -> int:

@@ -9,18 +9,19 @@ from __future__ import annotations
 import functools
 import os
 import shutil
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Callable
 
 from ha_agent.errors import BadInput, EnvironmentFault
-from ha_agent.vdsm import file_domain, vm_lease
+from ha_agent.vdsm import file_domain
 from ha_agent.vdsm.deadline import StorageThreads
 from ha_agent.vdsm.domain_model import Disk, Domain, Lease
 from ha_agent.vdsm.placement import Command, Placement, QemuBinary
 from ha_agent.vdsm.qemu import QMP_FD
 from ha_agent.vdsm.qemu_args import build_command
+from ha_agent.vdsm.vm_lease import VmLeases
 
 _LEASE_PLACEHOLDER = "LEASE-PATH:"
 # Where distributions put OVMF when the definition's own path, RHEL's, is not here.
@@ -45,6 +46,7 @@ class VmHost:
     accelerator: str
     networks: Mapping[str, str]
     domain_paths: Callable[[], tuple[Path, ...]]
+    leases: VmLeases
     storage_deadline_seconds: float = 10.0
     threads: StorageThreads = field(default_factory=StorageThreads)
 
@@ -80,8 +82,8 @@ async def command_for(host: VmHost, domain: Domain, vm_dir: Path) -> Command:
     return build_command(domain, host.qemu, placement)
 
 
-async def find_leases(host: VmHost, domain: Domain) -> tuple[str, ...]:
-    """Return the files that are the VM's leases, placeholders filled in.
+async def find_leases(host: VmHost, domain: Domain) -> tuple[Lease, ...]:
+    """Return the VM's leases, placeholders filled in.
 
     Raises BadInput, EnvironmentFault, DeadlineExceeded.
     """
@@ -94,31 +96,8 @@ async def find_leases(host: VmHost, domain: Domain) -> tuple[str, ...]:
                 host.storage_deadline_seconds,
                 functools.partial(_volume_lease, lease, domain, host.domain_paths()),
             )
-        found.append(path)
+        found.append(replace(lease, path=path))
     return tuple(found)
-
-
-async def take_leases(host: VmHost, paths: Sequence[str]) -> list[int]:
-    """Take all leases or none, and return the descriptors that hold them.
-
-    Raises vm_lease.LeaseRefused, DeadlineExceeded, EnvironmentFault.
-    """
-    held: list[int] = []
-    try:
-        for path in paths:
-            held.append(
-                await host.threads.run(
-                    f"VM lease {path}",
-                    host.storage_deadline_seconds,
-                    functools.partial(vm_lease.take, Path(path)),
-                    discard=os.close,
-                )
-            )
-    except BaseException:
-        for descriptor in held:
-            os.close(descriptor)
-        raise
-    return held
 
 
 def _look_at_disk(disk: Disk, domain_paths: tuple[Path, ...]) -> tuple[str, bool]:

@@ -110,6 +110,11 @@ _LOCK_FAILURES: tuple[tuple[re.Pattern[str], LockFailure, str], ...] = (
         "strerror(3), by the embedded VDSM and by libvirt: a fault of this host or its mount",
     ),
     (
+        re.compile(r"Failed to (open socket to|register with) sanlock daemon"),
+        LockFailure.OUT_OF_REACH,
+        "libvirt lock_driver_sanlock.c, and the embedded VDSM: the daemon is down on this host",
+    ),
+    (
         re.compile(r"Failed to acquire lock: (Lease is held by another host|.*error -243)"),
         LockFailure.HELD_BY_OTHER_HOST,
         "sanlock client.c, SANLK_ACQUIRE_IDLIVE -243; the number came with older libvirt",

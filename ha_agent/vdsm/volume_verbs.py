@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, Callable, Optional
 
 from ha_agent.instant import WallTime
 from ha_agent.vdsm import file_domain
@@ -30,8 +30,12 @@ _ALLOCATIONS = {1: "PREALLOCATED", 2: "SPARSE"}
 class VolumeVerbs:
     """Writes on the domains that `storage` finds."""
 
-    def __init__(self, storage: StorageVerbs, tasks: Tasks) -> None:
+    def __init__(
+        self, storage: StorageVerbs, tasks: Tasks, make_lease: Callable[[Path], None]
+    ) -> None:
+        """`make_lease` makes the lease of a volume that is being created, beside its file."""
         self._storage = storage
+        self._make_lease = make_lease
         self._tasks = tasks
         # VDSM holds the image's lock meanwhile; a write here is short enough for one lock.
         self._writing = asyncio.Lock()
@@ -96,6 +100,7 @@ class VolumeVerbs:
                 disk_type,
                 created_at_seconds=int(wall.unix_seconds),
                 type=kind or "",
+                make_lease=self._make_lease,
             )
 
         return self._tasks.begin(f"volume {volume}", self._storage.run("Volume.create", make))

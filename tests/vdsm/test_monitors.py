@@ -42,14 +42,14 @@ async def until(monitors: Monitors, holds: Callable[[Any], bool]) -> Any:
 
 async def test_before_the_first_read(monitors: Monitors) -> None:
     assert monitors.stats() == {}
-    monitors.start(DOMAIN)
+    monitors.start(DOMAIN, 1)
     vitals = monitors.stats()[DOMAIN]
     assert (vitals["version"], vitals["actual"], vitals["acquired"]) == (-1, False, False)
     assert monitors.stats(["other"]) == {}
 
 
 async def test_a_domain_comes_and_goes(monitors: Monitors, tmp_path: Path) -> None:
-    monitors.start(DOMAIN)
+    monitors.start(DOMAIN, 1)
     assert (await until(monitors, lambda vitals: vitals["actual"]))["code"] == 358
     path = make_domain(tmp_path)
     good = await until(monitors, lambda vitals: vitals["code"] == 0)
@@ -80,7 +80,7 @@ async def test_storage_that_hangs_is_told_and_blocks_nothing(tmp_path: Path) -> 
         lambda: (tmp_path,), threads, SystemClock(), interval_seconds=0.02, deadline_seconds=0.1
     )
     try:
-        monitors.start(DOMAIN)
+        monitors.start(DOMAIN, 1)
         bad = await until(monitors, lambda vitals: vitals["actual"])
         assert (bad["code"], bad["valid"]) == (379, False)
         assert float(bad["delay"]) >= 0.1

@@ -23,7 +23,6 @@ RECORD = VmRecord(
     status="Up",
     pid=7,
     start_ticks=9,
-    lease_paths=("/a",),
     is_lease_held=True,
     started_at_seconds=1.5,
 )
