@@ -13,12 +13,15 @@ This module knows no library and no wire: metrics_text.py makes text of what `co
 
 from __future__ import annotations
 
+import dataclasses
 import platform
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Callable, Optional
 
 import ha_agent
+from ha_agent.broker.incident import KINDS as INCIDENT_KINDS
 from ha_agent.broker.lane_tally import LaneFigures
 from ha_agent.broker.metrics_catalogue import CATALOGUE, Metric
 from ha_agent.broker.renewal_tally import RenewalTally
@@ -31,37 +34,14 @@ HEALTHS = ("bad", "good", "unknown")
 
 
 @dataclass(frozen=True)
-class Probe:
-    """What a probe found last: fine or not, and when."""
-
-    fine: bool
-    taken_at: Instant
-
-
-def _none() -> dict[str, float]:
-    return {}
-
-
-def _no_probes() -> dict[str, Probe]:
-    return {}
-
-
-@dataclass(frozen=True)
 class Sources:
-    """Where the figures come from. All are called in the broker's loop, and must not wait.
-
-    `certificates`: name -> when it expires, seconds since 1970. `incidents`: kind -> how many are
-    open. `probes`: name -> its last finding. A feature that is off has none.
-    """
+    """Where the figures come from. All are called in the broker's loop, and must not wait."""
 
     picture: Callable[[], Snapshot]
     lanes: Callable[[], Iterable[LaneFigures]]
     renewals: RenewalTally
     socket: RpcTally
     events: Callable[[], Mapping[str, int]]
-    certificates: Callable[[], Mapping[str, float]] = field(default=_none)
-    incidents: Callable[[], Mapping[str, float]] = field(default=_none)
-    probes: Callable[[], Mapping[str, Probe]] = field(default=_no_probes)
 
 
 @dataclass(frozen=True)
@@ -101,13 +81,49 @@ def _samples(sources: Sources) -> Iterator[_Sample]:
     yield from _socket(sources.socket)
     for kind, count in sources.events().items():
         yield "ha_agent_events_total", (kind,), count
-    for kind, open_now in sources.incidents().items():
-        yield "ha_agent_incidents_open", (kind,), open_now
-    for name, expires in sources.certificates().items():
-        yield "ha_agent_certificate_expiry_timestamp_seconds", (name,), expires
-    for name, probe in sources.probes().items():
-        yield "ha_agent_probe_success", (name,), probe.fine
-        yield "ha_agent_probe_age_seconds", (name,), _age(picture.made_at, probe.taken_at)
+    yield from _probes(picture)
+    yield from _incidents(picture)
+    yield from _push(picture)
+
+
+def _probes(picture: Snapshot) -> Iterator[_Sample]:
+    lost, health = picture.network.share_lost, picture.health
+    judged = (
+        ("engine", None if health.taken_at is None else health.health == "good", health.taken_at),
+        ("network", None if lost is None else lost == 0, picture.network.taken_at),
+        ("bridge", picture.bridge.up, picture.bridge.taken_at),
+        ("domain", picture.domain.accessible, picture.domain.taken_at),
+    )
+    for name, fine, taken_at in judged:
+        yield "ha_agent_probe_success", (name,), fine
+        yield "ha_agent_probe_age_seconds", (name,), _age(picture.made_at, taken_at)
+    yield "ha_agent_network_lost_ratio", (), lost
+    yield "ha_agent_cpu_load_ratio", (), picture.cpu.load
+    free_mib = picture.memory.free_mib
+    yield "ha_agent_memory_free_bytes", (), None if free_mib is None else free_mib * 1024**2
+    yield "ha_agent_domain_latency_seconds", (), picture.domain.latency_seconds
+
+
+def _incidents(picture: Snapshot) -> Iterator[_Sample]:
+    open_now = Counter(i.kind for i in picture.incidents if i.closed_unix_seconds is None)
+    for kind in INCIDENT_KINDS:
+        yield "ha_agent_incidents_open", (kind,), open_now[kind]
+
+
+def _push(picture: Snapshot) -> Iterator[_Sample]:
+    # Of certificates of one role that which ends first counts.
+    ends: dict[str, float] = {}
+    for entry in picture.certificates:
+        if not entry.problem:
+            end = entry.not_after_unix_seconds
+            ends[entry.role] = min(end, ends.get(entry.role, end))
+    for role, end in ends.items():
+        yield "ha_agent_certificate_expiry_timestamp_seconds", (role,), end
+    if picture.push.state != "off":
+        yield "ha_agent_push_listening", (), picture.push.state == "listening"
+        for counter in dataclasses.fields(picture.push.counters):
+            count = getattr(picture.push.counters, counter.name)
+            yield "ha_agent_push_total", (counter.name,), count
 
 
 def _engine(picture: Snapshot) -> Iterator[_Sample]:
@@ -124,7 +140,6 @@ def _engine(picture: Snapshot) -> Iterator[_Sample]:
             yield "ha_agent_score_penalty_points", (penalty.name,), penalty.points
     yield "ha_agent_maintenance", ("local",), agent.local_maintenance
     yield "ha_agent_maintenance", ("global",), picture.global_maintenance
-    yield "ha_agent_network_lost_ratio", (), picture.network.share_lost
 
 
 def _lease(picture: Snapshot, renewals: RenewalTally) -> Iterator[_Sample]:

@@ -48,11 +48,6 @@ CATALOGUE: tuple[Metric, ...] = (
     Metric("ha_agent_score_penalty_points", GAUGE, "What is taken off the score.", ("penalty",)),
     Metric("ha_agent_maintenance", GAUGE, "Whether maintenance is on.", ("scope",)),
     Metric(
-        "ha_agent_network_lost_ratio",
-        GAUGE,
-        "Share of the last network tests that failed, 0 to 1.",
-    ),
-    Metric(
         "ha_agent_lease_state",
         GAUGE,
         "The ownership lease as this host sees it: 1 for the state it is in.",
@@ -147,17 +142,35 @@ CATALOGUE: tuple[Metric, ...] = (
         ("verb", "result"),
     ),
     Metric("ha_agent_events_total", COUNTER, "Events of the timeline since the start.", ("kind",)),
+    Metric(
+        "ha_agent_probe_success",
+        GAUGE,
+        "Whether the newest finding of a probe is good: engine, network, bridge or domain.",
+        ("probe",),
+    ),
+    Metric("ha_agent_probe_age_seconds", GAUGE, "Time since that sample was taken.", ("probe",)),
+    Metric(
+        "ha_agent_network_lost_ratio",
+        GAUGE,
+        "Share of the last network tests that failed, 0 to 1.",
+    ),
+    Metric("ha_agent_cpu_load_ratio", GAUGE, "CPU load without the engine VM's own, 0 to 1."),
+    Metric("ha_agent_memory_free_bytes", GAUGE, "Memory that the engine VM could have here."),
+    Metric("ha_agent_domain_latency_seconds", GAUGE, "How long the storage domain's answer took."),
     Metric("ha_agent_incidents_open", GAUGE, "Incidents that are open.", ("kind",)),
     Metric(
         "ha_agent_certificate_expiry_timestamp_seconds",
         GAUGE,
-        "When a certificate of the push endpoint expires, in seconds since 1970.",
+        "When a certificate expires, in seconds since 1970: of push, VDSM, their CAs, the engine.",
         ("certificate",),
     ),
+    Metric("ha_agent_push_listening", GAUGE, "Whether the engine's push can be taken."),
     Metric(
-        "ha_agent_probe_success", GAUGE, "Whether the probe's last sample was good.", ("probe",)
+        "ha_agent_push_total",
+        COUNTER,
+        "What the push listener met: connections accepted or refused, calls, puts, refreshes.",
+        ("what",),
     ),
-    Metric("ha_agent_probe_age_seconds", GAUGE, "Time since that sample was taken.", ("probe",)),
 )
 
 _INTRODUCTION = """\

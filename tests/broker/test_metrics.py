@@ -4,16 +4,22 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
+from ha_agent.broker.incident import KINDS, IncidentEntry
 from ha_agent.broker.lane_tally import LaneFigures, LaneTally
-from ha_agent.broker.metrics import Probe, Sources, collect
+from ha_agent.broker.metrics import Sources, collect
 from ha_agent.broker.metrics_catalogue import CATALOGUE
+from ha_agent.broker.push_entry import CertificateEntry, PushEntry
 from ha_agent.broker.renewal_tally import RenewalTally
 from ha_agent.broker.rpc_tally import RpcTally
 from ha_agent.broker.snapshot import (
+    BridgeEntry,
+    CpuEntry,
     DefinitionEntry,
+    DomainEntry,
     HealthEntry,
     HostEntry,
     LeaseEntry,
+    MemoryEntry,
     NetworkEntry,
     PenaltyEntry,
     PendingEntry,
@@ -24,6 +30,7 @@ from ha_agent.broker.snapshot import (
 from ha_agent.instant import Instant
 
 NOW = Instant(1000.0)
+INCIDENT = next(iter(KINDS))
 FIRST = Snapshot(version=0, host_id=1, host_name="alpha", vm_uuid="vm", made_at=NOW)
 FULL = dataclasses.replace(
     FIRST,
@@ -48,7 +55,21 @@ FULL = dataclasses.replace(
         pending=PendingEntry("0123456789ab"),
     ),
     health=HealthEntry("good", taken_at=NOW),
-    network=NetworkEntry(0.2),
+    network=NetworkEntry(0.2, taken_at=NOW - 5.0),
+    bridge=BridgeEntry(True, taken_at=NOW),
+    cpu=CpuEntry(0.25),
+    memory=MemoryEntry(2048),
+    domain=DomainEntry(True, 0.01, taken_at=NOW),
+    push=PushEntry(state="listening"),
+    certificates=(
+        CertificateEntry("vdsm", not_after_unix_seconds=3e9),
+        CertificateEntry("vdsm", not_after_unix_seconds=2e9),
+        CertificateEntry("push", problem="no such file"),
+    ),
+    incidents=(
+        IncidentEntry("1", INCIDENT, "critical", "it is bad"),
+        IncidentEntry("2", INCIDENT, "critical", "it was bad", closed_unix_seconds=5.0),
+    ),
     storage=StorageEntry(read_at=NOW - 2.0, written_at=NOW - 4.0),
     agent=Report(
         state="EngineUp",
@@ -72,9 +93,6 @@ def full_sources() -> Sources:
         RenewalTally(ok=9, failed=1, spent_seconds=0.9, last_seconds=0.1),
         socket,
         lambda: {"lease": 2},
-        certificates=lambda: {"server": 1.9e9},
-        incidents=lambda: {"storage": 1.0},
-        probes=lambda: {"network": Probe(True, NOW - 5.0)},
     )
 
 
@@ -105,6 +123,10 @@ def test_figures_are_those_of_the_picture() -> None:
     assert found["ha_agent_score_penalty_points"] == {("network",): 320.0}
     assert found["ha_agent_storage_errors_total"] == {("status", "EIO"): 1.0}
     assert found["ha_agent_storage_workers_stuck"] == {("status",): 2.0}
+    assert found["ha_agent_incidents_open"][INCIDENT,] == 1.0
+    assert found["ha_agent_certificate_expiry_timestamp_seconds"] == {("vdsm",): 2e9}
+    assert found["ha_agent_probe_success"]["network",] == 0.0
+    assert found["ha_agent_probe_age_seconds"]["network",] == 5.0
     assert found["ha_agent_storage_busy_seconds"] == {("status",): 3.0}
     assert found["ha_agent_socket_calls_total"] == {("status", "ok"): 4.0}
     assert found["ha_agent_maintenance"] == {("local",): 0.0, ("global",): 0.0}
