@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Optional
 
+from ha_agent.broker.push_entry import expiry_text
 from ha_agent.broker.snapshot import DefinitionEntry, HostEntry, Snapshot
 from ha_agent.instant import Instant, WallTime
 from ha_agent.maintenance_text import (
@@ -18,6 +19,7 @@ from ha_agent.maintenance_text import (
     global_lines,
     local_lines,
 )
+from ha_agent.probe_text import probe_lines
 
 
 def predecessor_json(snapshot: Snapshot) -> dict[str, Any]:
@@ -196,6 +198,9 @@ def _here(snapshot: Snapshot) -> str:
     if health.health != "unknown" or health.detail:
         taken = _age(now, health.taken_at)
         lines.append(f"  engine's health page: {health.health}, {taken}: {health.detail}")
+    for probe in probe_lines(snapshot):
+        taken = "" if probe.age_seconds is None else f", {duration_text(probe.age_seconds)} ago"
+        lines.append(f"  {probe.name}{taken}: {probe.text}")
     definition = snapshot.definition
     if definition.available:
         accepted = WallTime(definition.accepted_at_unix_seconds).iso()
@@ -209,6 +214,17 @@ def _here(snapshot: Snapshot) -> str:
                 f"    it will apply at the next start; the VM runs with {definition.running}"
             )
         lines += [f"    note: {note}" for note in definition.notes]
+    push = snapshot.push
+    if push.state != "off":
+        last = f", last from {push.last_peer}" if push.last_peer else ""
+        lines.append(f"  the engine's push: {push.state} at {push.address}{last}")
+    ends = [
+        f"{one.role} until {WallTime(one.not_after_unix_seconds).iso()[:10]}"
+        for one in snapshot.certificates
+        if not one.problem
+    ]
+    if ends:
+        lines.append(f"  certificates: {', '.join(ends)}")
     return "\n".join(lines)
 
 
@@ -242,6 +258,11 @@ def _warnings(snapshot: Snapshot, today: Optional[WallTime]) -> list[str]:
         noun = "process hangs" if stuck == 1 else "processes hang"
         warnings.append(f"{stuck} storage {noun} in the kernel: storage does not answer")
     warnings += _definition_warnings(snapshot.definition, today)
+    if snapshot.push.problem:
+        warnings.append(f"the engine's push: {snapshot.push.problem}")
+    for one in snapshot.certificates:
+        text = expiry_text(one, WallTime(one.not_after_unix_seconds).iso())
+        warnings += [text] if text else []
     warnings += [
         f"host id {host.host_id}: its status block can't be used: {host.problem}"
         for host in snapshot.hosts

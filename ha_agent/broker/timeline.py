@@ -24,6 +24,7 @@ from ha_agent.instant import WallTime
 # The agent reports every few seconds, whatever happens.
 AGENT_SILENT_SECONDS = 20.0
 _NAMED_HOSTS = 10
+_PUSHED_BY = "pushed by "  # how api_definition.py notes who put it
 _UNREADABLE = ("unknown", "unreadable")
 
 
@@ -223,7 +224,9 @@ def _definition(old: DefinitionEntry, new: DefinitionEntry) -> Iterable[EventEnt
     if new.available and new.identity != old.identity:
         number = f" (version {new.version} on this host)" if new.version else ""
         if new.how == "pushed":
-            text = f"The engine sent the definition {new.identity} of its VM{number}."
+            told = new.source.startswith(_PUSHED_BY)
+            who = f" ({new.source[len(_PUSHED_BY) :]})" if told else ""
+            text = f"The engine{who} sent the definition {new.identity} of its VM{number}."
             yield _event("push", text, identity=new.identity)
         elif old.identity:
             text = f"The definition of the engine VM is {new.identity} now{number}; {_came(new)}."
