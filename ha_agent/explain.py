@@ -11,7 +11,8 @@ then the first thing that is said, with its age. explain_text.py makes the text 
      "troubles": ["…"],                     what has to be known before anything else
      "engine": ["…"],                       where the engine is, since when, who holds the lease
      "here": {"state": "EngineDown", "since_seconds": 3.5, "reason": "…", "score": 3400,
-              "penalties": [{"name": "…", "points": 1000, "cause": "…"}], "known": true},
+              "penalties": [{"name": "…", "points": 1000, "cause": "…"}], "known": true,
+              "probes": [{"name": "…", "text": "…", "age_seconds": 3.5}]},      nil: no figure
      "hosts": [{"host_id": 1, "host_name": "alpha", "here": false, "able": true, "score": 3400,
                 "state": "EngineUp", "why": "…"}],         who would take over first stands first
      "hands_off": false,                    global maintenance: none of them does anything now
@@ -28,6 +29,7 @@ from ha_agent.broker.snapshot import EventEntry, HostEntry, OrderEntry, Snapshot
 from ha_agent.broker.timeline import agent_is_silent, host_name
 from ha_agent.instant import Instant, WallTime
 from ha_agent.maintenance_text import duration_text, shutdown_progress
+from ha_agent.probe_text import probe_lines
 
 LAST_EVENTS = 12
 _OLD_READ_SECONDS = 30.0
@@ -307,6 +309,10 @@ def _here(snapshot: Snapshot) -> dict[str, Any]:
         "score": agent.score,
         "penalties": [
             {"name": p.name, "points": p.points, "cause": p.cause} for p in agent.penalties
+        ],
+        "probes": [
+            {"name": probe.name, "text": probe.text, "age_seconds": probe.age_seconds}
+            for probe in probe_lines(snapshot)
         ],
     }
 

@@ -49,6 +49,7 @@ def explain_text(document: dict[str, Any]) -> str:
             _filled(" ".join(document["engine"])),
             _here(document),
             _score(document["here"]),
+            _probes(document["here"]["probes"]),
             _hosts(document["hosts"], document["hands_off"]),
             _events(document["events"]),
         ]
@@ -119,6 +120,19 @@ def _score(here: dict[str, Any]) -> str:
     for penalty in here["penalties"]:
         text = f"{penalty['points']:>{width}}  {penalty['name']}: {penalty['cause']}"
         lines.append(textwrap.indent(_filled(text, " " * (width + 2)), "  "))
+    return "\n".join(lines)
+
+
+def _probes(probes: Sequence[dict[str, Any]]) -> str:
+    if not probes:
+        return ""
+    lines = ["What this host's broker has measured:"]
+    for probe in probes:
+        age = probe["age_seconds"]
+        taken = "" if age is None else f", {duration_text(float(age))} ago"
+        lines.append(
+            textwrap.indent(_filled(f"{probe['name']}{taken}: {probe['text']}", "  "), "  ")
+        )
     return "\n".join(lines)
 
 

@@ -12,6 +12,7 @@ from ha_agent.broker.snapshot import (
     EventEntry,
     HostEntry,
     LeaseEntry,
+    NetworkEntry,
     OrderEntry,
     OtherEntry,
     PenaltyEntry,
@@ -63,6 +64,9 @@ PLAIN = Snapshot(
     global_maintenance=False,
     definition=DefinitionEntry(available=True, identity="d1", vm_name="HostedEngine"),
     storage=StorageEntry(read_at=NOW - 1.0),
+    network=NetworkEntry(
+        0.4, "ping: no answer within 5 s", NOW - 3.0, "2 of the last 5 pings to 10.0.0.1 lost"
+    ),
     agent=Report(
         state="EngineDown",
         state_since=NOW - 100.0,
@@ -104,6 +108,14 @@ def test_all_is_well_and_this_host_stands_by() -> None:
         "reason": "first look done",
         "score": 2400,
         "penalties": [{"name": "stale definition", "points": 1000, "cause": "EIO"}],
+        "probes": [
+            {
+                "name": "network",
+                "text": "2 of the last 5 pings to 10.0.0.1 lost; the last one: ping: no answer "
+                "within 5 s",
+                "age_seconds": 3.0,
+            }
+        ],
     }
     assert made["waits"] == [
         {"what": "nothing: alpha holds the lease", "seconds_left": None},

@@ -38,6 +38,10 @@ It is waiting for a pause; that ends in 7.0 s at the latest.
 Its score is 2400. Points were taken off:
   1000  stale definition: EIO
 
+What this host's broker has measured:
+  network, 3.0 s ago: 2 of the last 5 pings to 10.0.0.1 lost; the last one: ping: no answer within
+    5 s
+
 These hosts can run the engine VM, the best one first:
   alpha (id 1): its score is 3400
   beta (id 2), this host: its score is 2400

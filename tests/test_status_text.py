@@ -9,10 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ha_agent.broker.snapshot import (
+    BridgeEntry,
     DefinitionEntry,
     HealthEntry,
     HostEntry,
     LeaseEntry,
+    NetworkEntry,
     OrderEntry,
     PenaltyEntry,
     PendingEntry,
@@ -262,6 +264,20 @@ def test_the_engines_page_as_this_host_sees_it() -> None:
     health = HealthEntry("bad", "no complete answer within 5 s", NOW - 1)
     text = status_text(replace(PICTURE, health=health))
     assert "  engine's health page: bad, 1.0 s ago: no complete answer within 5 s" in text
+
+
+def test_what_the_broker_measured_of_this_host() -> None:
+    picture = replace(
+        PICTURE,
+        network=NetworkEntry(0.4, "no answer", NOW - 3, "2 of the last 5 pings to 10.0.0.1 lost"),
+        bridge=BridgeEntry(detail="no bridge is looked at"),
+    )
+    lines = status_text(picture).splitlines()
+    assert (
+        "  network, 3.0 s ago: 2 of the last 5 pings to 10.0.0.1 lost; the last one: no answer"
+        in lines
+    )
+    assert "  management bridge: no bridge is looked at" in lines
 
 
 def test_before_anything_is_known() -> None:

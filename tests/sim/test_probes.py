@@ -6,12 +6,14 @@ from tests.sim.sim_story import story
 
 def test_the_host_s_condition_shows_in_the_next_samples() -> None:
     with story(seconds=20.0) as told:
-        before = told.world.hosts[1].broker.board.read()
+        broker = told.world.hosts[1].broker
+        assert broker is not None
+        before = broker.board.read()
         assert (before.bridge.up, before.cpu.load, before.memory.free_mib) == (True, 0.1, 32768)
         for fault in ("cpu-load 1", "memory-free 512", "bridge-down"):
             told.do(f"h1 {fault} for 60")
         told.wait(15.0)
-        seen = told.world.hosts[1].broker.board.read()
+        seen = broker.board.read()
         assert (seen.bridge.up, seen.memory.free_mib) == (False, 512)
         # The mean of three samples, of which one was of a busy host.
         assert seen.cpu.load is not None

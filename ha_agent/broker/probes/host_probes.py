@@ -16,8 +16,8 @@ board; the figures are read with the picture (`live`).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
-from typing import Any, Callable, Optional, Protocol
+from collections.abc import Awaitable, Sequence
+from typing import Any, Callable, Optional
 
 from ha_agent.broker.part import Part
 from ha_agent.broker.probes import bridge, domain, load, memory, network
@@ -37,11 +37,8 @@ from ha_agent.errors import EnvironmentFault
 from ha_agent.vdsm.answers import DomainVitals
 from ha_agent.waiting import within
 
-
-class Vitals(Protocol):
-    """What is needed of Vdsm."""
-
-    def __call__(self, domain_ids: list[str]) -> Awaitable[dict[str, DomainVitals]]: ...
+Vitals = Callable[[Sequence[str]], Awaitable[dict[str, DomainVitals]]]
+"""Vdsm.storage_vitals: of these domains, by id."""
 
 
 class HostProbes:

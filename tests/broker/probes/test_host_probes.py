@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import AsyncIterator, Awaitable
+import threading
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Callable, Optional
 
+import psutil
 import pytest
 
 from ha_agent import config as configuration
@@ -18,7 +20,7 @@ from ha_agent.broker.probes.domain import OwnReads
 from ha_agent.broker.probes.host_probes import HostProbes
 from ha_agent.clock import SystemClock
 from ha_agent.config_schema import Config
-from ha_agent.errors import EnvironmentFault
+from ha_agent.errors import BadInput, EnvironmentFault
 from ha_agent.vdsm.answers import DomainVitals
 from tests.small_config import write_config
 
@@ -43,16 +45,16 @@ def quick(folder: Path, **network: Any) -> Config:
     )
 
 
-async def vitals_good(domain_ids: list[str]) -> dict[str, DomainVitals]:
+async def vitals_good(domain_ids: Sequence[str]) -> dict[str, DomainVitals]:
     return {uuid: DomainVitals(0, True, True, True, 0.001, 1.0, 5) for uuid in domain_ids}
 
 
-async def vitals_never(_domain_ids: list[str]) -> dict[str, DomainVitals]:
+async def vitals_never(_domain_ids: Sequence[str]) -> dict[str, DomainVitals]:
     await asyncio.Event().wait()
     raise AssertionError
 
 
-async def vitals_fail(_domain_ids: list[str]) -> dict[str, DomainVitals]:
+async def vitals_fail(_domain_ids: Sequence[str]) -> dict[str, DomainVitals]:
     raise EnvironmentFault("VDSM can't be reached")
 
 
@@ -60,7 +62,7 @@ class World:
     def __init__(
         self,
         config: Config,
-        vitals: Callable[[list[str]], Awaitable[dict[str, DomainVitals]]] = vitals_good,
+        vitals: host_probes.Vitals = vitals_good,
     ) -> None:
         self.updates: list[dict[str, Any]] = []
         self.probes = HostProbes(
@@ -75,7 +77,7 @@ class World:
         return self.probes.live()[name]
 
     async def until(self, holds: Callable[[], object]) -> None:
-        while not holds():
+        while not holds():  # noqa: ASYNC110, other threads, too
             await asyncio.sleep(0.01)
 
 
@@ -134,10 +136,6 @@ async def test_a_probe_that_raises_or_hangs_leaves_the_others_alone(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """psutil gives what the kernel gives, odd things included."""
-    import threading
-
-    import psutil
-
     end, asked = threading.Event(), threading.Event()
 
     def odd() -> Optional[object]:
@@ -165,5 +163,5 @@ async def test_a_probe_that_raises_or_hangs_leaves_the_others_alone(
 
 
 def test_a_host_without_the_right_address_is_refused_before_anything_runs(folder: Path) -> None:
-    with pytest.raises(host_probes.network.BadInput, match="needs an address"):
+    with pytest.raises(BadInput, match="needs an address"):
         World(quick(folder, test="ping", address=""))

@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the broker's probes of this host found, as lines for people. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Optional
+
+from ha_agent.broker.snapshot import Snapshot
+
+
+@dataclass(frozen=True)
+class ProbeLine:
+    """One probe: its last samples, then what the newest found. `age_seconds` is the figure's,
+    None where there is none."""
+
+    name: str
+    text: str
+    age_seconds: Optional[float]
+
+
+def probe_lines(snapshot: Snapshot) -> list[ProbeLine]:
+    """Return a line for each probe of which something can be said."""
+    found = []
+    for name, entry in (
+        ("network", snapshot.network),
+        ("management bridge", snapshot.bridge),
+        ("CPU load", snapshot.cpu),
+        ("memory", snapshot.memory),
+        ("storage domain", snapshot.domain),
+    ):
+        newest = entry.detail
+        if entry.lately:
+            newest = f"{entry.lately}; the last one: {newest}" if newest else entry.lately
+        if newest:
+            taken_at = entry.taken_at
+            age_seconds = None if taken_at is None else snapshot.made_at - taken_at
+            found.append(ProbeLine(name, newest, age_seconds))
+    return found
