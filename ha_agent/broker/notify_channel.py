@@ -51,14 +51,14 @@ class ProcessChannel:
         worker: str = "ha_agent.broker.notify_worker",
     ) -> None:
         self.name = name
-        self._settings = settings
+        self.settings = settings
         self._worker = worker
 
     async def deliver(self, notice: Notice) -> Outcome:
         """Try once, within the channel's deadline. Raises nothing but a cancellation."""
         job = {
             "channel": self.name,
-            "settings": to_wire(self._settings),
+            "settings": to_wire(self.settings),
             "notice": to_wire(notice),
         }
         try:
@@ -72,7 +72,7 @@ class ProcessChannel:
             )
         except OSError as error:
             return Outcome(False, f"no process can be started: {error.strerror}")
-        seconds = self._settings.deadline_seconds
+        seconds = self.settings.deadline_seconds
         try:
             out, _ = await within(seconds, process.communicate(json.dumps(job).encode("ascii")))
         except asyncio.TimeoutError:

@@ -198,7 +198,8 @@ def post(settings: WebhookSettings, sent: Notice) -> str:
         raise DeliveryFailed(f"{where}: its certificate: {error.verify_message}") from error
     except (OSError, http.client.HTTPException, ValueError) as error:
         # An error may quote the target, which may be a secret.
-        said = one_line(str(error), _MAX_SAID).replace(target, "…") if len(target) > 1 else ""
+        said = one_line(str(error), _MAX_SAID)
+        said = said.replace(target, "…") if len(target) > 1 else said
         raise DeliveryFailed(f"{where}: {said or type(error).__name__}") from error
     finally:
         connection.close()

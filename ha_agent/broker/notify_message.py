@@ -27,6 +27,8 @@ from ha_agent.errors import BadInput
 from ha_agent.instant import WallTime
 
 MAX_TEXT_CHARACTERS = 60_000
+# An id that is longer than a line would be encoded, and then names no thread any more.
+_POLICY = email.policy.SMTP.clone(max_line_length=900)
 _RULE = "\n\n" + "-" * 72 + "\n\n"
 
 
@@ -77,7 +79,7 @@ def notice(
 
 def mail(sent: Notice, *, mail_from: str, mail_to: Sequence[str]) -> EmailMessage:
     """Return the e-mail. Raises BadInput when an address can't be used."""
-    message = EmailMessage(policy=email.policy.SMTP)
+    message = EmailMessage(policy=_POLICY)
     body = sent.body
     try:
         message["From"] = _address(mail_from, "oVirt hosted engine")
@@ -110,7 +112,8 @@ def _thread(incident_id: str, vm_uuid: str) -> str:
 
 
 def _safe(text: str) -> str:
-    return "".join(c if c.isascii() and (c.isalnum() or c in ".-_") else "_" for c in text)[:100]
+    safe = "".join(c if c.isascii() and (c.isalnum() or c in ".-_") else "_" for c in text)
+    return safe[:100] or "_"
 
 
 def _values(item: Item) -> dict[str, Any]:
