@@ -109,13 +109,7 @@ class Parts:
             grace_seconds=config.engine.bad_health_grace_seconds,
             watch_engine=lambda: self._engine_watch.watch(True),
         )
-        self._probes = HostProbes(
-            config,
-            clock,
-            update=self.board.update,
-            own_reads=self._own_reads,
-            vitals=vdsm.storage_vitals,
-        )
+        self._probes = self._host_probes(vdsm)
         self.access = access = Access(os.getuid(), gid)
         self.rpc_tally = RpcTally()
         self._push = PushParts(
@@ -188,6 +182,15 @@ class Parts:
             times=times,
             may_write=lambda: self._lease.host_id.held,
             capacity=lambda: self._definition.capacity.current,
+        )
+
+    def _host_probes(self, vdsm: Vdsm) -> HostProbes:
+        return HostProbes(
+            self._config,
+            self._clock,
+            update=self.board.update,
+            own_reads=self._own_reads,
+            vitals=vdsm.storage_vitals,
         )
 
     # Features ----------------------------------------------------------------------------
