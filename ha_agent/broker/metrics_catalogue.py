@@ -152,7 +152,7 @@ CATALOGUE: tuple[Metric, ...] = (
     Metric(
         "ha_agent_network_lost_ratio",
         GAUGE,
-        "Share of the last network tests that failed, 0 to 1.",
+        "Share of the last network tests that failed.",
     ),
     Metric("ha_agent_cpu_load_ratio", GAUGE, "CPU load without the engine VM's own, 0 to 1."),
     Metric("ha_agent_memory_free_bytes", GAUGE, "Memory that the engine VM could have here."),

@@ -9,19 +9,15 @@ missing or wrong one is a BadInput that names it.
 
 from __future__ import annotations
 
-import dataclasses
-import functools
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Optional, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Optional
 
 from ha_agent.broker.incident import IncidentEntry
 from ha_agent.broker.push_entry import CertificateEntry, PushEntry
-from ha_agent.errors import BadInput
+from ha_agent.broker.value_codec import from_wire as from_wire
+from ha_agent.broker.value_codec import to_wire as to_wire
 from ha_agent.instant import Instant
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -338,63 +334,3 @@ class Snapshot:
     push: PushEntry = field(default_factory=PushEntry)
     certificates: tuple[CertificateEntry, ...] = ()
     incidents: tuple[IncidentEntry, ...] = ()
-
-
-def to_wire(value: Any) -> Any:
-    """Return a dataclass as maps, lists and plain values."""
-    if isinstance(value, Instant):
-        return value.boottime_seconds
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: to_wire(getattr(value, f.name)) for f in dataclasses.fields(value)}
-    if isinstance(value, Mapping):
-        return {str(key): to_wire(item) for key, item in value.items()}
-    if isinstance(value, (tuple, list)):
-        return [to_wire(item) for item in value]
-    return value
-
-
-def from_wire(kind: type[T], data: Any, *, where: str) -> T:
-    """Return the dataclass `kind` read from what `to_wire` made; BadInput names what is wrong."""
-    if not isinstance(data, Mapping):
-        raise BadInput(f"expected a map, got {type(data).__name__}", where=where)
-    hints: dict[str, Any] = _hints(kind)  # type: ignore[arg-type]
-    values: dict[str, Any] = {}
-    for f in dataclasses.fields(kind):  # type: ignore[arg-type]
-        if f.name in data:
-            values[f.name] = _read(hints[f.name], data[f.name], f"{where}.{f.name}")
-        elif f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING:
-            raise BadInput("is missing", where=f"{where}.{f.name}")
-    return kind(**values)
-
-
-@functools.cache
-def _hints(kind: type[Any]) -> dict[str, Any]:
-    return get_type_hints(kind)
-
-
-def _read(hint: Any, value: Any, where: str) -> Any:
-    if get_origin(hint) is Union:
-        if value is None:
-            return None
-        hint = next(kind for kind in get_args(hint) if kind is not type(None))
-    origin = get_origin(hint)
-    if hint is Instant or hint is float:
-        # A time that is not finite would never be too old: no comparison with it holds.
-        number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if not number or not math.isfinite(value):
-            raise BadInput(f"expected a number, got {value!r:.60}", where=where)
-        return Instant(float(value)) if hint is Instant else float(value)
-    if origin is tuple:
-        if not isinstance(value, (list, tuple)):
-            raise BadInput(f"expected a list, got {type(value).__name__}", where=where)
-        item = get_args(hint)[0]
-        return tuple(_read(item, part, f"{where}[{i}]") for i, part in enumerate(value))
-    if origin is not None:
-        if not isinstance(value, Mapping):
-            raise BadInput(f"expected a map, got {type(value).__name__}", where=where)
-        return {str(key): str(part) for key, part in value.items()}
-    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
-        return from_wire(hint, value, where=where)
-    if isinstance(value, bool) is not (hint is bool) or not isinstance(value, hint):
-        raise BadInput(f"expected {hint.__name__}, got {value!r:.60}", where=where)
-    return value
