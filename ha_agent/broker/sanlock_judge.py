@@ -22,6 +22,10 @@ from ha_agent.broker.sanlock_port import HostSight, Look
 from ha_agent.broker.sanlock_times import SanlockTimes
 from ha_agent.instant import Instant
 
+LOOK_SECONDS = 1.0
+QUICK_SECONDS = 0.2
+"""Between two looks when the lease is about to expire, or was lost a moment ago."""
+
 
 @dataclass(frozen=True)
 class SanlockJudgement:
@@ -36,6 +40,24 @@ class SanlockJudgement:
     since: Optional[Instant] = None
     expires_at: Optional[Instant] = None
     flag: str = ""
+
+    def refusal(self, expected_epoch: int) -> str:
+        """Say why the lease can't be taken with this epoch in mind, "" when it can be tried."""
+        if self.leader is None or self.state not in ("free", "expired"):
+            return f"lease is {self.state}, not free or expired"
+        if self.leader.epoch != expected_epoch:
+            return f"epoch is {self.leader.epoch}, not {expected_epoch}"
+        return ""
+
+
+def pause_seconds(judged: SanlockJudgement, now: Instant, free_look_seconds: float) -> float:
+    """Return how long to wait before the next look at a lease that is not ours."""
+    if judged.state == "free":
+        # As in lease_cycle.py: the next in rank must see that the one before it took it.
+        return free_look_seconds
+    # The daemon counts whole seconds from a moment up to a look before ours.
+    soon = judged.expires_at is not None and judged.expires_at - now < 2 * LOOK_SECONDS
+    return QUICK_SECONDS if soon else LOOK_SECONDS
 
 
 class OwnerWatch:

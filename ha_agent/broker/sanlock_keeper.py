@@ -41,7 +41,13 @@ from ha_agent.broker.lease_cycle import LeaseResult
 from ha_agent.broker.lease_storage import Clock, HostIdHold
 from ha_agent.broker.renewal_tally import RenewalTally
 from ha_agent.broker.sanlock_hold import Holder
-from ha_agent.broker.sanlock_judge import OwnerWatch, OwnRenewals
+from ha_agent.broker.sanlock_judge import (
+    LOOK_SECONDS,
+    QUICK_SECONDS,
+    OwnerWatch,
+    OwnRenewals,
+    pause_seconds,
+)
 from ha_agent.broker.sanlock_member import Membership
 from ha_agent.broker.sanlock_port import Look, Sanlock
 from ha_agent.broker.sanlock_times import SanlockTimes
@@ -56,10 +62,6 @@ from ha_agent.errors import BadInput, EnvironmentFault
 from ha_agent.instant import Instant
 
 log = logging.getLogger(__name__)
-
-LOOK_SECONDS = 1.0
-QUICK_SECONDS = 0.2
-"""Between two looks when the lease is about to expire, or was refused a moment ago."""
 
 MEND_SECONDS = 2.0
 _CALL_SECONDS = 4.0
@@ -162,16 +164,11 @@ class SanlockKeeper:
         async with self._busy:
             if self._live() is not None:
                 return LeaseResult(True, "already ours")
-            judged = self._watch.judge()
-            if judged.leader is None or judged.state not in ("free", "expired"):
-                return LeaseResult(False, f"lease is {judged.state}, not free or expired")
-            if judged.leader.epoch != expected_epoch:
-                return LeaseResult(False, f"epoch is {judged.leader.epoch}, not {expected_epoch}")
-            if not self._member.hold.held:
-                return LeaseResult(False, self._member.hold.reason)
-            if self._deadline() is None:
-                return LeaseResult(False, "no renewal of our own host id was seen yet")
-            error = await self._take(expected_epoch)
+            judged, hold = self._watch.judge(), self._member.hold
+            error = judged.refusal(expected_epoch) or ("" if hold.held else hold.reason)
+            if not error and self._deadline() is None:
+                error = "no renewal of our own host id was seen yet"
+            error = error or await self._take(expected_epoch)
             self._tell()
             if error or self._owned is None:
                 return LeaseResult(False, error)
@@ -229,7 +226,9 @@ class SanlockKeeper:
         if owned is not None and self._clock.now() >= owned.fence_at:
             self._lose(owned, f"no renewal was seen in time: {self._error or 'daemon is silent'}")
             self._arm(owned.fence_at, owned.epoch, final=True)
-            owned = None
+        elif owned is not None and self._is_ended():
+            self._lose(owned, "sanlock has told its holder that the lockspace is lost")
+        owned = self._owned
         look = await self._look(read=owned is None)
         if look is None:
             return
@@ -332,6 +331,15 @@ class SanlockKeeper:
         self._owned = OwnedEpoch(epoch, fence_at)
         return ""
 
+    def _is_ended(self) -> bool:
+        """Whether the holder has set the deadline for good: nobody else does while we own."""
+        try:
+            armed = self._fence.armed()
+        except EnvironmentFault as fault:
+            self._error = str(fault)
+            return False
+        return armed is not None and armed.final
+
     def _adopt(self, epoch: int) -> None:
         try:
             armed = self._fence.armed()
@@ -388,15 +396,9 @@ class SanlockKeeper:
     def _pause_seconds(self) -> float:
         now = self._clock.now()
         if self._owned is not None:
-            pause_seconds = QUICK_SECONDS if self._mend_until is not None else LOOK_SECONDS
-            return max(min(pause_seconds, self._owned.fence_at - now), 0.0)
-        judged = self._watch.judge()
-        if judged.state == "free":
-            # As in lease_cycle.py: the next in rank must see that the one before it took it.
-            return self._free_look_seconds
-        # The daemon counts whole seconds from a moment up to a look before ours.
-        soon = judged.expires_at is not None and judged.expires_at - now < 2 * LOOK_SECONDS
-        return QUICK_SECONDS if soon else LOOK_SECONDS
+            usual_seconds = QUICK_SECONDS if self._mend_until is not None else LOOK_SECONDS
+            return max(min(usual_seconds, self._owned.fence_at - now), 0.0)
+        return pause_seconds(self._watch.judge(), now, self._free_look_seconds)
 
     def _tell(self) -> None:
         view = self.view()
