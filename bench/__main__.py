@@ -13,14 +13,18 @@ import platform
 import signal
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any, Callable, Optional
 
 from bench import (
+    heartbeat,
     host_death,
+    idle,
     maintenance,
     ovf_translate,
     status_latency,
+    status_load,
     store_put,
     store_read,
     vm_crash,
@@ -45,8 +49,22 @@ ALONE: dict[str, MeasureAlone] = {
     "store-put": store_put.measure,
     "ovf-translate": ovf_translate.measure,
 }
-NAMES = (*CLAIMS, *ALONE)
+# One host, no cluster; the guest's work folder, and how long, and how many clients, may be said.
+LOADS = ("status-load", "heartbeat", "idle")
+NAMES = (*CLAIMS, *ALONE, *LOADS)
+IDLE_SECONDS = 60.0
 KEPT, BROKEN, NOT_MEASURED = 0, 1, 2
+
+
+@dataclass(frozen=True)
+class Given:
+    """What the command line says."""
+
+    work: Path
+    guest_work: Path
+    seconds: Optional[float] = None
+    clients: int = status_load.CLIENTS
+
 
 NOTES = """\
 Ratios are median to median, within this run. host death: three hosts, default lease times.
@@ -59,7 +77,10 @@ wants N times as fast. Ours is a function in this process, and for one VM also a
 storage worker, there and back, as the broker makes it; the other side is the processes that VDSM
 and the predecessor start. "direct" is past the page cache, on
 both sides alike. dd and tar read the whole archive; ours is read from its end to the member, so
-that what is in front is not verified. "only read" is what the storage takes for those bytes."""
+that what is in front is not verified. "only read" is what the storage takes for those bytes.
+Load: clients and broker share these cores. Heartbeat: all that the status worker reads and writes.
+Idle: agent, broker, its workers and guard, with an engine VM that runs; "alone" counts files that
+strangers map, too, as if they did not."""
 
 
 def machine() -> dict[str, Any]:
@@ -73,8 +94,19 @@ def machine() -> dict[str, Any]:
     }
 
 
-def run(names: list[str], work: Path, guest_work: Path) -> int:
+def measure_load(name: str, given: Given, say: Callable[[str], None]) -> list[Row]:
+    """Measure one of LOADS."""
+    if name == "heartbeat":
+        return heartbeat.measure(given.work, given.guest_work, say)
+    if name == "idle":
+        return idle.measure(given.work, given.guest_work, say, given.seconds or IDLE_SECONDS)
+    seconds = given.seconds or status_load.SECONDS
+    return status_load.measure(given.work, given.guest_work, say, given.clients, seconds)
+
+
+def run(names: list[str], given: Given) -> int:
     """Measure the named claims, print the table, keep results.json. Returns the exit code."""
+    work, guest_work = given.work, given.guest_work
     begun = time.monotonic()
 
     def say(text: str) -> None:
@@ -87,6 +119,9 @@ def run(names: list[str], work: Path, guest_work: Path) -> int:
         try:
             if name in ALONE:
                 rows += ALONE[name](work, say)
+                continue
+            if name in LOADS:
+                rows += measure_load(name, given, say)
                 continue
             measure, extra_config = CLAIMS[name]
             say(f"{name}: three hosts are started")
@@ -115,6 +150,12 @@ def main() -> int:
     parser.add_argument(
         "--guest-work", type=Path, default=Path("demo-work"), help="where the guest's parts are"
     )
+    parser.add_argument(
+        "--seconds", type=float, help="how long status-load (30) and idle (60) are watched"
+    )
+    parser.add_argument(
+        "--clients", type=int, default=status_load.CLIENTS, help="clients of status-load"
+    )
     arguments = parser.parse_args()
     unknown = [name for name in arguments.claims if name not in NAMES]
     if unknown:
@@ -123,7 +164,8 @@ def main() -> int:
     work = arguments.work.resolve()
     work.mkdir(parents=True, exist_ok=True)
     try:
-        return run(arguments.claims or list(NAMES), work, arguments.guest_work.resolve())
+        given = Given(work, arguments.guest_work.resolve(), arguments.seconds, arguments.clients)
+        return run(arguments.claims or list(NAMES), given)
     except KeyboardInterrupt:
         print("bench: interrupted", flush=True)
         return NOT_MEASURED

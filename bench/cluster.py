@@ -154,7 +154,11 @@ class Cluster:
                 alive = {h.host_id for h in snapshot.hosts if h.alive and h.score > 0}
                 if not alive.issuperset(others) or snapshot.lease.host_id != owner:
                     return None
-            return True
+            # The owner has to know it, too: it reads their blocks at a time of its own, and lets
+            # the VM go at once only when it sees who could take it.
+            own = self.snapshot(owner)
+            able = () if own is None else (o.host_id for o in own.agent.others if o.able)
+            return set(able).issuperset(others) or None
 
         self.wait(ready, START_LIMIT_SECONDS, f"hosts {others} are not ready to take over")
 
