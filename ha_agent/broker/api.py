@@ -3,7 +3,7 @@
 
 For the agent:      snapshot, publish, lease.take, lease.release, lease.abandon,
                     definition.domain
-For operators:      status, refresh, lease.initialise, version
+For operators:      status, watch, refresh, lease.initialise, version
 About definitions:  api_definition.py; about maintenance: api_maintenance.py
 Every verb takes one map. Verbs that change something are for root and the configured group;
 the socket's mode keeps others out altogether by default.
@@ -23,13 +23,16 @@ from ha_agent.broker.lease_backend import Keeper
 from ha_agent.broker.lease_cycle import LeaseResult
 from ha_agent.broker.monitor import StatusMonitor
 from ha_agent.broker.push_refresh import Refreshed
-from ha_agent.broker.rpc_server import Handler, Peer, RpcRefusal
+from ha_agent.broker.rpc_answer import Handler, Late, RpcRefusal, Stream
+from ha_agent.broker.rpc_peer import Peer
 from ha_agent.broker.snapshot import DefinitionEntry, Report, Snapshot, from_wire, to_wire
 from ha_agent.broker.verb import Argument, Field, Kind, Verb, Who
 from ha_agent.broker.watch import Board
 from ha_agent.errors import BadInput, EnvironmentFault
 
 MAX_WAIT_SECONDS = 60.0
+# Sent for a watch: {"snapshot": the picture, as status answers it}.
+CHANGED = "changed"
 _WAITING = (
     Argument("since_version", Kind.WHOLE, "the version that you have seen", default=-1),
     Argument(
@@ -64,6 +67,13 @@ VERBS = (
         arguments=_WAITING,
         result=Snapshot,
         deadline_seconds=MAX_WAIT_SECONDS + 5.0,
+    ),
+    Verb(
+        "watch",
+        "Has every change of the picture sent to this connection until it ends, the newest where "
+        "the caller is slower than the changes, and at least one a minute.",
+        arguments=(_WAITING[0],),
+        streams=CHANGED,
     ),
     Verb(
         "refresh",
@@ -167,6 +177,7 @@ class Api:
         handlers: dict[str, Handler] = {
             "snapshot": self._snapshot,
             "status": self._snapshot,
+            "watch": self._watch,
             "publish": self._publish,
             "lease.take": self._take,
             "lease.release": self._release,
@@ -179,7 +190,26 @@ class Api:
 
     async def _snapshot(self, params: Mapping[str, Any], _peer: Peer) -> Any:
         wait_seconds = params["wait_seconds"]
-        return to_wire(await self._board.newer_than(params["since_version"], wait_seconds))
+        await self._board.newer_than(params["since_version"], wait_seconds)
+        return Late(lambda: to_wire(self._board.read()))
+
+    async def _watch(self, params: Mapping[str, Any], _peer: Peer) -> Any:
+        seen = params["since_version"]
+
+        async def news() -> Callable[[], Mapping[str, Any]]:
+            nonlocal seen
+            # Looked at anew now and then: at the broker's end the board wakes everybody.
+            await self._board.newer_than(seen, MAX_WAIT_SECONDS)
+
+            def picture() -> Mapping[str, Any]:
+                nonlocal seen
+                snapshot = self._board.read()
+                seen = snapshot.version
+                return {"snapshot": to_wire(snapshot)}
+
+            return picture
+
+        return Stream(True, CHANGED, news)
 
     async def _publish(self, params: Mapping[str, Any], _peer: Peer) -> Any:
         try:

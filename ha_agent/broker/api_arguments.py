@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Any, Optional
 
 from ha_agent.broker import rpc_codec
-from ha_agent.broker.rpc_server import Handler, Peer, RpcRefusal
+from ha_agent.broker.rpc_answer import Handler, Late, RpcRefusal, Stream
+from ha_agent.broker.rpc_peer import Peer
 from ha_agent.broker.verb import BadCall, Verb, Who
 from ha_agent.errors import InvariantBroken
 
@@ -63,7 +64,9 @@ def _bound(verb: Verb, handler: Handler, access: Access) -> Handler:
         except BadCall as fault:
             raise RpcRefusal(rpc_codec.CODE_BAD_ARGUMENT, str(fault)) from fault
         result = await handler(arguments, peer)
-        fault_in_result = verb.fault_in_result(result)
+        plain = result.first if isinstance(result, Stream) else result
+        # What is made later is made from the dataclass that is declared.
+        fault_in_result = "" if isinstance(plain, Late) else verb.fault_in_result(plain)
         if fault_in_result:
             raise InvariantBroken(f"the answer of {verb.name} {fault_in_result}")
         return result

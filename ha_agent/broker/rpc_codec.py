@@ -190,6 +190,11 @@ class RpcDecoder:
         """Whether bytes of an unfinished message are waiting; at end of stream that is a cut."""
         return bool(self._buffer)
 
+    @property
+    def buffered_bytes(self) -> int:
+        """How much of an unfinished message is held."""
+        return len(self._buffer)
+
     def _start_message(self) -> None:
         self._position = 0  # of the next header; may lie behind what has come so far
         self._open = [1]  # elements still to come in each open array or map, outermost first

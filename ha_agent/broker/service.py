@@ -92,6 +92,7 @@ class Broker:
         server = RpcServer(
             handlers,
             deadlines_seconds=deadlines_seconds,
+            trusted=self._parts.access.may_change,
             limits=ServerLimits(call_deadline_seconds=self._config.broker.call_deadline_seconds),
             tally=self._parts.rpc_tally,
         )

@@ -18,6 +18,7 @@ from ha_agent.broker.definition_starts import DefinitionStarts
 from ha_agent.broker.lease_cycle import LeaseKeeper, LeaseResult
 from ha_agent.broker.monitor import StatusMonitor
 from ha_agent.broker.push_refresh import Refreshed
+from ha_agent.broker.rpc_answer import Late, Stream
 from ha_agent.broker.rpc_server import Peer, RpcRefusal
 from ha_agent.broker.snapshot import (
     DefinitionEntry,
@@ -104,7 +105,8 @@ class Parts:
             initialise_lease=self.initialise,
             refresh=self.refresh_everywhere,
         )
-        return await api.handlers()[verb](params, peer)
+        answer = await api.handlers()[verb](params, peer)
+        return answer.make() if isinstance(answer, Late) else answer
 
 
 @pytest.fixture
@@ -175,6 +177,24 @@ async def test_a_wait_for_news_ends_with_them(parts: Parts) -> None:
     assert not call.done()
     parts.board.update(global_maintenance=True)
     assert (await asyncio.wait_for(call, 5))["version"] == 1
+
+
+async def test_a_watch_begins_with_the_picture_and_goes_on_with_the_newest(parts: Parts) -> None:
+    stream = await parts.call("watch", STRANGER)
+    assert isinstance(stream, Stream)
+    assert (stream.first, stream.name) == (True, "changed")
+    make = await stream.next()
+    assert make is not None
+    parts.board.update(global_maintenance=True)  # comes before it can be sent
+    assert make()["snapshot"]["global_maintenance"] is True
+    waiting = asyncio.ensure_future(stream.next())
+    await asyncio.sleep(0.01)
+    assert not waiting.done()  # what was sent is no news
+    parts.board.update(global_maintenance=False)
+    parts.board.update(global_maintenance=None)
+    make = await asyncio.wait_for(waiting, 5)
+    assert make is not None
+    assert make()["snapshot"]["version"] == 3
 
 
 async def test_a_definition_is_given_with_its_remarks(parts: Parts) -> None:
