@@ -19,6 +19,10 @@ from ha_agent.errors import EnvironmentFault
 Value = TypeVar("Value")
 
 
+class StillBusy(EnvironmentFault):
+    """An earlier call has not ended."""
+
+
 class Aside:
     """Runs one blocking call at a time. `name` is for people, and the thread's."""
 
@@ -29,10 +33,10 @@ class Aside:
     async def call(self, work: Callable[[], Value]) -> Value:
         """Return what `work` returns, or raise what it raises; a cancelled one runs on unheard.
 
-        Raises EnvironmentFault while an earlier call has not ended.
+        Raises StillBusy while an earlier call has not ended, EnvironmentFault without a thread.
         """
         if not self._busy.acquire(blocking=False):
-            raise EnvironmentFault(f"an earlier {self._name} has not ended yet")
+            raise StillBusy(f"an earlier {self._name} has not ended yet")
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Value] = loop.create_future()
 

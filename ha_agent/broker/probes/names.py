@@ -9,7 +9,7 @@ import ssl
 from dataclasses import dataclass
 from typing import Any, Optional
 
-from ha_agent.broker.probes.aside import Aside
+from ha_agent.broker.probes.aside import Aside, StillBusy
 
 
 @dataclass(frozen=True)
@@ -30,13 +30,20 @@ class Names:
     async def addresses(self, host: str, port: int) -> list[Address]:
         """Return the host's addresses, in the system's order; never none.
 
-        Raises socket.gaierror, UnicodeError for what no name can be, and EnvironmentFault while
-        an earlier look-up hangs. No deadline of its own.
+        Raises socket.gaierror, also while an earlier look-up hangs, UnicodeError for what no name
+        can be, EnvironmentFault where none can be begun. No deadline of its own.
         """
         try:
             return _look_up(host, port, socket.AI_NUMERICHOST)
         except socket.gaierror:
+            pass
+        try:
             return await self._aside.call(lambda: _look_up(host, port, 0))
+        except StillBusy:
+            # As bad as one that ends without an address: the host can't be reached by its name.
+            raise socket.gaierror(
+                socket.EAI_AGAIN, "an earlier look-up has not ended yet"
+            ) from None
 
     async def connect(
         self, host: str, port: int, tls: Optional[ssl.SSLContext] = None

@@ -2,10 +2,13 @@
 from __future__ import annotations
 
 import socket
+import threading
+from typing import Any
 
 import pytest
 
 from ha_agent.broker.probes.names import Names
+from ha_agent.broker.probes.network import NetworkTest, ProbeResult, probe
 
 
 @pytest.mark.parametrize(
@@ -31,6 +34,36 @@ async def test_a_name_is_looked_up() -> None:
 async def test_what_is_no_name() -> None:
     with pytest.raises(UnicodeError):
         await Names().addresses("x" * 64 + ".example", 80)
+
+
+async def test_a_name_server_that_never_answers_holds_up_one_thread_and_nothing_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    end, ask = threading.Event(), socket.getaddrinfo
+
+    def hang(host: str, *args: Any, flags: int = 0, **named: Any) -> Any:
+        if not flags & socket.AI_NUMERICHOST:
+            end.wait(30)
+        return ask(host, *args, **{"flags": flags, **named})
+
+    monkeypatch.setattr(socket, "getaddrinfo", hang)
+    names = Names()
+    try:
+        test = NetworkTest("tcp", "localhost", 9)
+        first = await probe(test, 0.05, names)
+        assert first == ProbeResult(False, "tcp: no answer within 0.05 s")
+        for _ in range(10):
+            again = await probe(test, 5.0, names)
+            assert again.ok is False
+            assert "an earlier look-up has not ended yet" in again.detail
+        hanging = [one for one in threading.enumerate() if one.name == "name look-up"]
+        assert len(hanging) == 1
+        [address] = await names.addresses("192.0.2.7", 80)  # needs no name server
+        assert address.text == "192.0.2.7"
+    finally:
+        end.set()
+    for thread in hanging:
+        thread.join()
 
 
 async def test_the_next_address_is_tried() -> None:
