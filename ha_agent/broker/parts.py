@@ -37,7 +37,7 @@ from ha_agent.broker.push_parts import PushParts
 from ha_agent.broker.rpc_tally import RpcTally
 from ha_agent.broker.snapshot import LeaseEntry, Report, Snapshot
 from ha_agent.broker.storage_lane import StorageLane
-from ha_agent.broker.storage_nursery import Nursery
+from ha_agent.broker.storage_launch import Nursery
 from ha_agent.broker.watch import Board
 from ha_agent.clock import SystemClock
 from ha_agent.config_schema import Config

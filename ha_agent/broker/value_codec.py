@@ -54,19 +54,30 @@ def from_wire(kind: type[T], data: Any, *, where: str) -> T:
     """Return the dataclass `kind` read from what `to_wire` made; BadInput names what is wrong."""
     if not isinstance(data, Mapping):
         raise BadInput(f"expected a map, got {type(data).__name__}", where=where)
-    hints: dict[str, Any] = _hints(kind)  # type: ignore[arg-type]
     values: dict[str, Any] = {}
-    for f in dataclasses.fields(kind):  # type: ignore[arg-type]
-        if f.name in data:
-            values[f.name] = _read(hints[f.name], data[f.name], f"{where}.{f.name}")
-        elif f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING:
-            raise BadInput("is missing", where=f"{where}.{f.name}")
+    for name, hint, required in _fields(kind):  # type: ignore[arg-type]  # a type can be hashed
+        if name in data:
+            value = data[name]
+            # Most are these, and an agent takes a picture each second or two.
+            plain = type(value) is hint and hint in _AS_THEY_ARE
+            values[name] = value if plain else _read(hint, value, f"{where}.{name}")
+        elif required:
+            raise BadInput("is missing", where=f"{where}.{name}")
     return kind(**values)
 
 
+_AS_THEY_ARE = frozenset((str, int, bool))
+
+
 @functools.cache
-def _hints(kind: type[Any]) -> dict[str, Any]:
-    return get_type_hints(kind)
+def _fields(kind: type[Any]) -> tuple[tuple[str, Any, bool], ...]:
+    """Name and type of each field, and whether it has to be there."""
+    hints = get_type_hints(kind)
+    missing = dataclasses.MISSING
+    return tuple(
+        (f.name, hints[f.name], f.default is missing and f.default_factory is missing)
+        for f in dataclasses.fields(kind)
+    )
 
 
 def _read(hint: Any, value: Any, where: str) -> Any:

@@ -1,114 +1,56 @@
 # SPDX-License-Identifier: Apache-2.0
+# What its workers do, and what the broker makes of them, is in test_storage_launch.py.
 from __future__ import annotations
 
-import contextlib
 import os
-import signal
+import socket
+import subprocess
 import sys
-from collections.abc import AsyncIterator
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
 
-from ha_agent.broker.storage_lane import StorageFault, StorageLane
-from ha_agent.broker.storage_nursery import Nursery
-from ha_agent.clock import SystemClock
+from ha_agent.broker.storage_nursery import MESSAGE_BYTES, PID, READY
 
 DEADLINE_SECONDS = 20.0
 
 
 @pytest.fixture
-async def nursery(tmp_path: Path) -> AsyncIterator[Nursery]:
-    nursery = Nursery(str(tmp_path))
-    await nursery.start()
-    yield nursery
-    nursery.close()
-
-
-def lane_of(nursery: Nursery, name: str = "test") -> StorageLane:
-    return StorageLane(name, "/run/test", clock=SystemClock(), launch=nursery.launch)
-
-
-async def pid_of(lane: StorageLane) -> int:
-    answer = await lane.call("ping", DEADLINE_SECONDS)
-    return int(answer["pid"])
-
-
-def parent_of(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-
-
-async def test_workers_of_all_lanes_are_forked_from_one(nursery: Nursery) -> None:
-    lanes = [lane_of(nursery, name) for name in ("one", "two")]
+def control() -> Iterator[socket.socket]:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours.settimeout(DEADLINE_SECONDS)
+    command = [sys.executable, "-m", "ha_agent.broker.storage_nursery", "--run-dir", "/run/test"]
+    with theirs:
+        process = subprocess.Popen(command, stdin=theirs.fileno())
     try:
-        pids = [await pid_of(lane) for lane in lanes]
-        assert len({parent_of(pid) for pid in pids}) == 1
-        assert parent_of(parent_of(pids[0])) == os.getpid()
-        names = [Path(f"/proc/{pid}/comm").read_text() for pid in pids]
-        assert names == ["ha-io-one\n", "ha-io-two\n"]
+        yield ours
+        ours.close()
+        assert process.wait(DEADLINE_SECONDS) == 0  # at the end of its socket
     finally:
-        for lane in lanes:
-            await lane.close()
+        ours.close()
+        process.kill()
+        process.wait()
 
 
-async def test_a_worker_does_real_work(nursery: Nursery, tmp_path: Path) -> None:
-    volume = tmp_path / "volume"
-    volume.write_bytes(bytes(8192))
-    lane = lane_of(nursery)
-    try:
-        answer = await lane.call("read_slots", DEADLINE_SECONDS, path=str(volume), slots=[1])
-        assert answer["slots"] == [{"slot": 1, "data": bytes(4096)}]
-    finally:
-        await lane.close()
+def test_says_when_it_is_ready_and_ends_with_its_socket(control: socket.socket) -> None:
+    assert control.recv(MESSAGE_BYTES) == READY
 
 
-async def test_a_worker_that_ends_is_noticed_and_replaced(nursery: Nursery) -> None:
-    lane = lane_of(nursery)
-    try:
-        first = await pid_of(lane)
-        os.kill(first, signal.SIGKILL)
-        # It may be gone before the call, and then is replaced at once, or in it.
-        with contextlib.suppress(StorageFault):
-            await pid_of(lane)
-        second = await pid_of(lane)
-        assert second != first
-        assert lane.stats()["replaced"] == 1
-        assert lane.stats()["abandoned_alive"] == 0
-    finally:
-        await lane.close()
+def test_a_worker_comes_with_a_handle_and_ends_with_its_stdin(control: socket.socket) -> None:
+    assert control.recv(MESSAGE_BYTES) == READY
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        socket.send_fds(control, [b"a-lane"], [theirs.fileno()])
+        message, pidfds, _flags, _address = socket.recv_fds(control, MESSAGE_BYTES, 1)
+        assert len(message) == PID.size
+        theirs.close()
+        os.close(pidfds[0])
+        ours.settimeout(DEADLINE_SECONDS)
+        ours.shutdown(socket.SHUT_WR)
+        assert ours.recv(1) == b""
 
 
-async def test_a_stopped_worker_is_ended_at_its_deadline_and_counted_until_it_is_gone(
-    nursery: Nursery, tmp_path: Path
-) -> None:
-    worker, connection = nursery.launch(sys.executable, "stopped", str(tmp_path))
-    with connection:
-        os.kill(worker.pid, signal.SIGSTOP)
-        assert worker.poll() is None
-        worker.kill()
-        while worker.poll() is None:
-            pass
-        worker.kill()  # of a worker that has ended: nothing
-        assert worker.poll() is not None
-
-
-async def test_without_the_nursery_workers_are_started_one_by_one(nursery: Nursery) -> None:
-    first = lane_of(nursery)
-    second = lane_of(nursery)
-    try:
-        os.kill(parent_of(await pid_of(first)), signal.SIGKILL)
-        assert parent_of(await pid_of(second)) == os.getpid()
-    finally:
-        await first.close()
-        await second.close()
-
-
-async def test_a_nursery_that_can_not_be_started_is_done_without(tmp_path: Path) -> None:
-    nursery = Nursery(str(tmp_path), python=str(tmp_path / "no-python"))
-    await nursery.start()
-    lane = lane_of(nursery)
-    try:
-        assert parent_of(await pid_of(lane)) == os.getpid()
-    finally:
-        await lane.close()
-        nursery.close()
+def test_imports_nothing_heavy() -> None:
+    code = "import sys, ha_agent.broker.storage_nursery; print('asyncio' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
