@@ -31,7 +31,9 @@ async def echo(params: Mapping[str, Any], peer: Peer) -> Any:
 class PushWorld:
     """A listener, its certificates, and what it has said of itself."""
 
-    def __init__(self, folder: Path, **config: Any) -> None:
+    def __init__(
+        self, folder: Path, handlers: Optional[dict[str, Handler]] = None, **config: Any
+    ) -> None:
         self.pki = Pki(folder)
         self.own = self.pki.pair("localhost", "127.0.0.1", file="host")
         self.engine = self.pki.pair(ENGINE, file="engine")
@@ -46,9 +48,8 @@ class PushWorld:
                 **config,
             }
         )
-        handlers: dict[str, Handler] = {"echo": echo}
         self.server = RpcServer(
-            handlers,
+            handlers or {"echo": echo},
             limits=ServerLimits(max_message_bytes=MAX_MESSAGE_BYTES),
             on_bad_stream=lambda _error: self.listener.count("bad_message"),
         )
