@@ -69,7 +69,7 @@ def _tests(test: NetworkTest, count: int) -> str:
         return f"ping{plural} to {test.address}"
     if test.kind == "tcp":
         return f"connection{plural} to {test.address} port {test.port}"
-    whom = test.address or "the name server"
+    whom = test.address or "the name servers"
     return f"question{plural} to {whom}"
 
 

@@ -14,8 +14,10 @@ their meaning are the predecessor's:
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Optional
 
@@ -27,6 +29,7 @@ from ha_agent.waiting import within
 KINDS = ("none", "ping", "dns", "tcp")
 RESOLV_CONF = "/etc/resolv.conf"
 _MAX_RESOLV_CONF_CHARACTERS = 64 * 1024
+_MAX_NAMESERVERS = 3  # MAXNS of <resolv.h>
 _DNS_PORT = 53
 # One lost datagram under load is no lost network (BZ 1984356).
 _DNS_SENDS = 3
@@ -41,7 +44,7 @@ _DNS_CODES = {0: "no error", 1: "format error", 2: "server failure", 3: "no such
 class NetworkTest:
     """Which test. `address` is needed by ping and tcp, `port` by tcp.
 
-    For dns both may be given; else the first name server of /etc/resolv.conf, port 53, is asked.
+    For dns both may be given; else those of /etc/resolv.conf are asked, port 53, all at once.
     Raises BadInput for what can't be tested.
     """
 
@@ -101,65 +104,104 @@ async def _ping(test: NetworkTest, _deadline_seconds: float, names: Names) -> Pr
 
 
 async def _dns(test: NetworkTest, deadline_seconds: float, names: Names) -> ProbeResult:
-    address = test.address
-    if not address:
+    servers = [test.address]
+    if not test.address:
         try:
             with open(RESOLV_CONF, encoding="utf-8", errors="replace") as file:
-                found = first_nameserver(file.read(_MAX_RESOLV_CONF_CHARACTERS))
+                servers = nameservers(file.read(_MAX_RESOLV_CONF_CHARACTERS))
         except OSError as error:
             return ProbeResult(False, f"dns: {RESOLV_CONF} can't be read: {error.strerror}")
-        if found is None:
+        if not servers:
             return ProbeResult(False, f"dns: {RESOLV_CONF} names no name server")
-        address = found
-    query_id = int.from_bytes(os.urandom(2), "big")
-    query = _DNS_HEADER.pack(query_id, _DNS_RECURSION_DESIRED, 1, 0, 0, 0) + _DNS_ROOT_NS_IN
-    where = (await names.addresses(address, test.port or _DNS_PORT))[0]
+    return await ask(servers, test.port or _DNS_PORT, deadline_seconds, names)
+
+
+async def ask(
+    servers: Sequence[str], port: int, deadline_seconds: float, names: Names
+) -> ProbeResult:
+    """Ask all name servers, and return which one answered first.
+
+    Raises asyncio.TimeoutError, and OSError where all of them can't be asked.
+    """
+    question = _DnsQuestion(len(servers))
     loop = asyncio.get_running_loop()
-    answer: asyncio.Future[int] = loop.create_future()
-    transport, _ = await loop.create_datagram_endpoint(
-        lambda: _DnsCaller(query_id, answer), remote_addr=(where.text, test.port or _DNS_PORT)
-    )
+    transports = []
     try:
+        for server in servers:
+            where = (await names.addresses(server, port))[0]
+            transport, _ = await loop.create_datagram_endpoint(
+                functools.partial(_DnsCaller, question, server),
+                remote_addr=(where.text, port),
+            )
+            transports.append(transport)
         for _ in range(_DNS_SENDS):
-            transport.sendto(query)
-            await asyncio.wait({answer}, timeout=deadline_seconds / _DNS_SENDS)
-            if answer.done():
+            for transport in transports:
+                transport.sendto(question.query)
+            await asyncio.wait({question.answer}, timeout=deadline_seconds / _DNS_SENDS)
+            if question.answer.done():
                 break
         else:
             raise asyncio.TimeoutError
-        code = answer.result()
+        server, code = question.answer.result()
     finally:
-        transport.close()
-        answer.cancel()
+        for transport in transports:
+            transport.close()
+        question.answer.cancel()
     # Any answer came over the network, and that is what is tested.
     return ProbeResult(
-        True, f"dns: name server {address} answers ({_DNS_CODES.get(code, f'code {code}')})"
+        True, f"dns: name server {server} answers ({_DNS_CODES.get(code, f'code {code}')})"
     )
 
 
-class _DnsCaller(asyncio.DatagramProtocol):
-    """Waits for the answer to one query; puts its response code into `answer`."""
+class _DnsQuestion:
+    """One query to some servers; `answer` is the first to answer, and its response code.
 
-    def __init__(self, query_id: int, answer: asyncio.Future[int]) -> None:
-        self._query_id = query_id
-        self._answer = answer
+    One server that refuses fails it only where there is no other.
+    """
 
-    def datagram_received(self, data: bytes, _address: object) -> None:
-        if self._answer.done() or len(data) < _DNS_HEADER.size:
+    def __init__(self, servers: int) -> None:
+        self._left = servers
+        self._id = int.from_bytes(os.urandom(2), "big")
+        header = _DNS_HEADER.pack(self._id, _DNS_RECURSION_DESIRED, 1, 0, 0, 0)
+        self.query = header + _DNS_ROOT_NS_IN
+        loop = asyncio.get_running_loop()
+        self.answer: asyncio.Future[tuple[str, int]] = loop.create_future()
+
+    def hear(self, server: str, data: bytes) -> None:
+        if self.answer.done() or len(data) < _DNS_HEADER.size:
             return
         answer_id, flags = struct.unpack_from(">HH", data)
-        if answer_id == self._query_id and flags & _DNS_IS_ANSWER:
-            self._answer.set_result(flags & 0x000F)
+        if answer_id == self._id and flags & _DNS_IS_ANSWER:
+            self.answer.set_result((server, flags & 0x000F))
+
+    def fail(self, error: Exception) -> None:
+        self._left -= 1
+        if not self._left and not self.answer.done():
+            self.answer.set_exception(error)
+
+
+class _DnsCaller(asyncio.DatagramProtocol):
+    """Asks one server."""
+
+    def __init__(self, question: _DnsQuestion, server: str) -> None:
+        self._question = question
+        self._server = server
+        self._failed = False
+
+    def datagram_received(self, data: bytes, _address: object) -> None:
+        self._question.hear(self._server, data)
 
     def error_received(self, error: Exception) -> None:
-        if not self._answer.done():
-            self._answer.set_exception(error)
+        if not self._failed:
+            self._failed = True
+            self._question.fail(error)
 
 
-def first_nameserver(text: str) -> Optional[str]:
-    """Return the first name server in the text of a resolv.conf(5), or None."""
+def nameservers(text: str) -> list[str]:
+    """Return the name servers in the text of a resolv.conf(5); it has three at most."""
+    found = []
     for line in text.splitlines():
         words = line.split()
         if len(words) >= 2 and words[0] == "nameserver":
-            return words[1]
-    return None
+            found.append(words[1])
+    return found[:_MAX_NAMESERVERS]

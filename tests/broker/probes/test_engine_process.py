@@ -33,6 +33,9 @@ def qemu(
         shutil.copy(Path(sys.executable).resolve(), program)
     begun = subprocess.Popen([str(program), *_SLEEP, *arguments], stdin=subprocess.DEVNULL)
     try:
+        # Popen returns while the kernel still puts the new name and arguments in their place.
+        while not psutil.Process(begun.pid).cmdline()[-1:] == [*_SLEEP, *arguments][-1:]:
+            pass
         yield begun
     finally:
         begun.kill()

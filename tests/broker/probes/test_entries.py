@@ -73,7 +73,7 @@ class TestNetwork:
             (
                 NetworkTest("dns"),
                 (True, True),
-                "none of the last 2 questions to the name server lost",
+                "none of the last 2 questions to the name servers lost",
             ),
         ],
     )

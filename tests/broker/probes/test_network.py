@@ -13,7 +13,7 @@ from typing import Any, Callable, Optional
 import pytest
 
 from ha_agent.broker.probes.names import Names
-from ha_agent.broker.probes.network import NetworkTest, ProbeResult, first_nameserver, probe
+from ha_agent.broker.probes.network import NetworkTest, ProbeResult, ask, nameservers, probe
 from ha_agent.errors import BadInput
 
 
@@ -134,10 +134,30 @@ async def test_dns_without_server() -> None:
     assert await probe(test, 5.0, Names()) == ProbeResult(False, "dns: the connection was refused")
 
 
-def test_first_nameserver() -> None:
+def test_nameservers() -> None:
     text = "# nameserver 192.0.2.9\nsearch example.com\nnameserver\n nameserver\t192.0.2.1 # x\n"
-    assert first_nameserver(text + "nameserver 192.0.2.2\n") == "192.0.2.1"
-    assert first_nameserver("options edns0\n") is None
+    assert nameservers(text) == ["192.0.2.1"]
+    assert nameservers("".join(f"nameserver 192.0.2.{n}\n" for n in range(5))) == [
+        "192.0.2.0",
+        "192.0.2.1",
+        "192.0.2.2",
+    ]
+    assert nameservers("options edns0\n") == []
+
+
+async def test_one_of_several_name_servers_is_enough() -> None:
+    """The first refuses, and the second never answers: a program would get its address still."""
+    servers = ["127.0.0.2", "127.0.0.3", "127.0.0.1"]
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        async with _name_server(lambda _, query: [_answer(query)]) as (_, test):
+            port = test.port or 0
+            silent.bind(("127.0.0.3", port))
+            result = await ask(servers, port, 5.0, Names())
+        assert result == ProbeResult(True, "dns: name server 127.0.0.1 answers (no error)")
+        with pytest.raises(asyncio.TimeoutError):
+            await ask(servers, port, 0.2, Names())
+    with pytest.raises(ConnectionRefusedError):
+        await ask(servers, port, 5.0, Names())
 
 
 @pytest.mark.parametrize(
