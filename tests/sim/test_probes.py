@@ -20,3 +20,13 @@ def test_the_host_s_condition_shows_in_the_next_samples() -> None:
         assert 0.3 < seen.cpu.load < 0.5
         assert seen.cpu.taken_at == seen.bridge.taken_at == seen.memory.taken_at
         assert seen.version > before.version, "a bridge that goes down wakes who waits"
+
+
+def test_a_vdsm_that_is_silent_hides_no_trouble_of_its_host() -> None:
+    with story(seconds=20.0) as told:
+        agent = told.world.hosts[2].agent
+        assert agent is not None
+        for fault in ("vdsm-silent", "bridge-down"):
+            told.do(f"h2 {fault} for 120")
+        told.wait(60.0)
+        assert agent.cycle.memory.trends.bridge.since is not None

@@ -34,7 +34,7 @@ def qemu(
     begun = subprocess.Popen([str(program), *_SLEEP, *arguments], stdin=subprocess.DEVNULL)
     try:
         # Popen returns while the kernel still puts the new name and arguments in their place.
-        while not psutil.Process(begun.pid).cmdline()[-1:] == [*_SLEEP, *arguments][-1:]:
+        while psutil.Process(begun.pid).cmdline()[-1:] != [*_SLEEP, *arguments][-1:]:
             pass
         yield begun
     finally:
