@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ha_agent.broker.incident import IncidentEntry
 from ha_agent.broker.snapshot import (
     BridgeEntry,
     DefinitionEntry,
@@ -167,6 +168,14 @@ def test_who_set_maintenance_stands_at_the_top() -> None:
         "  nobody starts or stops the engine VM",
         "Local maintenance of host2: by root: disks",
     ]
+
+
+def test_open_incidents_have_a_line_each() -> None:
+    down = IncidentEntry("1-7", "engine-down", "critical", "The engine VM is down")
+    text = status_text(replace(PICTURE, incidents=(down,)))
+    lines = [line for line in text.splitlines() if "incident (critical) since" in line]
+    assert len(lines) == 1
+    assert lines[0].endswith(": The engine VM is down")
 
 
 def test_a_stopped_agent_is_told() -> None:

@@ -36,6 +36,8 @@ class Kind(NamedTuple):
 
 
 _MINUTE, _HOUR = 60.0, 3600.0
+# Some details are measured, and change all the time; nobody is to be woken for that, nor a disk.
+_DETAIL_SECONDS = 60.0
 
 # A fail-over takes about half a minute and an engine some minutes to boot, so what is expected
 # is over before it is an incident. For each kind conf/notifications/ has a file with its words.
@@ -82,12 +84,14 @@ class Trouble:
 
 @dataclass(frozen=True)
 class Lasting:
-    """A trouble with its times. `gone_since` None: it is there now. `open`: it is an incident."""
+    """A trouble with its times. `gone_since` None: it is there now. `open`: it is an incident.
+    `said_at` is when its detail was taken."""
 
     trouble: Trouble
     since: Instant
     gone_since: Optional[Instant] = None
     open: bool = False
+    said_at: Optional[Instant] = None
 
 
 @dataclass
@@ -100,13 +104,7 @@ class Delays:
         """Take what is wrong now."""
         seen = {one.name: one for one in troubles}
         for name, trouble in seen.items():
-            old = self.lasting.get(name)
-            since = now if old is None else old.since
-            kind = KINDS[trouble.kind]
-            is_open = (old is not None and old.open) or trouble.at_once
-            self.lasting[name] = Lasting(
-                trouble, since, open=is_open or now - since >= kind.enter_seconds
-            )
+            self.lasting[name] = _seen(self.lasting.get(name), trouble, now)
         for name, one in list(self.lasting.items()):
             if name in seen:
                 continue
@@ -119,6 +117,22 @@ class Delays:
     def open(self) -> list[Trouble]:
         """Return the troubles that are incidents, those that went away lately included."""
         return [one.trouble for one in self.lasting.values() if one.open]
+
+
+def _seen(old: Optional[Lasting], trouble: Trouble, now: Instant) -> Lasting:
+    since = now if old is None else old.since
+    was_open = old is not None and old.open
+    long_enough = trouble.at_once or now - since >= KINDS[trouble.kind].enter_seconds
+    said_at = old.said_at if old is not None else None
+    if (
+        old is not None
+        and said_at is not None
+        and (old.trouble.kind, old.trouble.hosts) == (trouble.kind, trouble.hosts)
+        and was_open is (was_open or long_enough)
+        and now - said_at < _DETAIL_SECONDS
+    ):
+        trouble, now = old.trouble, said_at
+    return Lasting(trouble, since, open=was_open or long_enough, said_at=now)
 
 
 @dataclass(frozen=True)

@@ -88,7 +88,7 @@ class Book:
     dropped: int = 0
     incidents: dict[str, Incident] = field(default_factory=dict)
 
-    def open(self) -> list[Incident]:
+    def still_open(self) -> list[Incident]:
         """Return those that are not over, oldest first."""
         return [one for one in self.incidents.values() if one.closed_unix_seconds is None]
 
@@ -96,7 +96,7 @@ class Book:
         """Open, change and close incidents so that they say what `troubles` say."""
         now = wall.unix_seconds
         active = {one.name: one for one in troubles}
-        for incident in self.open():
+        for incident in self.still_open():
             trouble = active.pop(incident.key, None)
             if trouble is None:
                 closed = max(now, incident.opened_unix_seconds)
@@ -118,7 +118,7 @@ class Book:
             if same is not None and same.closed_unix_seconds is not None:
                 self.incidents[incident_id] = same.with_told(ELSEWHERE, same.step)
             return
-        ours = next((one for one in self.open() if one.key == key), None)
+        ours = next((one for one in self.still_open() if one.key == key), None)
         if ours is None or (ours.told_by and ours.told_by < told_by):
             return
         if ours.id == incident_id and ours.told_by == told_by:
@@ -159,7 +159,7 @@ class Book:
         closed.sort(key=lambda one: one.closed_unix_seconds or 0.0)
         many = max(0, len(closed) - MAX_CLOSED)
         old = [o for o in closed[many:] if now - (o.closed_unix_seconds or 0.0) > KEPT_SECONDS]
-        for one in (*closed[:many], *old, *self.open()[MAX_OPEN:]):
+        for one in (*closed[:many], *old, *self.still_open()[MAX_OPEN:]):
             self.dropped += not one.told
             del self.incidents[one.id]
 

@@ -99,7 +99,7 @@ class IncidentKeeper:
             self._look_at_cluster(snapshot, wall)
         for host_id, (host, shared) in sorted(others.items()):
             self._take_told(host_id, host, shared, now, wall)
-        known = [one.key for one in self.book.open()]
+        known = [one.key for one in self.book.still_open()]
         troubles = share.merged(self._own.open(), self._name, others, known)
         self.book.look([*troubles, *self._cluster.open()], wall)
         # Again: what was opened just now may have been told by another before.
@@ -130,7 +130,7 @@ class IncidentKeeper:
     def entries(self, *, closed: bool = False) -> tuple[IncidentEntry, ...]:
         """Return the open incidents for people, the worst first; with `closed` the recent ones,
         too, the newest first."""
-        found = [self._entry(one) for one in self.book.open()]
+        found = [self._entry(one) for one in self.book.still_open()]
         found.sort(key=lambda one: -SEVERITIES.index(one.severity))
         if closed:
             over = [o for o in self.book.incidents.values() if o.closed_unix_seconds is not None]
@@ -179,7 +179,7 @@ class IncidentKeeper:
             if host.changed_at is None:
                 return
             last -= now - host.changed_at
-        began = {one.key: one.opened_unix_seconds for one in self.book.open()}
+        began = {one.key: one.opened_unix_seconds for one in self.book.still_open()}
         for key, incident_id, closed in shared.told:
             if began.get(key, 0.0) <= last:
                 self.book.adopt(key, incident_id, host_id, closed=closed)

@@ -20,12 +20,11 @@ from ha_agent.broker.incident_keeper import SETTLING_SECONDS, IncidentKeeper, Wa
 from ha_agent.broker.incident_text import Texts
 from ha_agent.broker.notify_channel import channels
 from ha_agent.broker.notify_message import notice
-from ha_agent.broker.notify_sender import Limits, Sender
+from ha_agent.broker.notify_sender import Clock, Limits, Sender
 from ha_agent.broker.part import Part
 from ha_agent.broker.rpc_server import Handler, Peer
 from ha_agent.broker.snapshot import Snapshot, to_wire
 from ha_agent.broker.verb import Field, Kind, Verb, Who
-from ha_agent.clock import SystemClock
 from ha_agent.config_schema import Config
 from ha_agent.instant import Instant
 
@@ -72,7 +71,7 @@ class Incidents:
         board: BoardPort,
         events: EventLog,
         *,
-        clock: SystemClock,
+        clock: Clock,
         boot_id: str,
         set_line: Callable[[str], None],
         environ: Mapping[str, str],

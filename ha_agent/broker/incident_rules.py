@@ -113,11 +113,11 @@ def _definition(snapshot: Snapshot) -> Iterable[Trouble]:
 
 
 def _agent(snapshot: Snapshot) -> Iterable[Trouble]:
-    agent, now = snapshot.agent, snapshot.made_at
+    agent = snapshot.agent
     if agent.made_at is None:
         yield Trouble("agent-silent", "it has not reported since the broker was started")
     elif agent_is_silent(snapshot):
-        yield Trouble("agent-silent", f"it reported last {duration_text(now - agent.made_at)} ago")
+        yield Trouble("agent-silent", "it reported once, and then no more")
     elif agent.penalties and not agent.local_maintenance and not agent.stopped:
         # The points change with every sample; what they are for does not.
         yield Trouble("penalty", "; ".join(f"{p.name}: {p.cause}" for p in agent.penalties))

@@ -42,12 +42,14 @@ def test_what_our_hosts_tell_each_other() -> None:
         "proven=0123456789ab\n"
         'order={"number": 7, "what": "shutdown", "at": 5}\n'
         "maintenance_note=since noon by root: new disks\n"
+        'incidents={"can":2}\n'
     )
     assert not entry.predecessor
     assert (entry.memory_mib, entry.cpu_threads) == (16384, 8)
     assert (entry.order_seen, entry.other_vms) == (7, 0)
     assert entry.proven == "0123456789ab"
     assert entry.maintenance_note == "since noon by root: new disks"
+    assert entry.incidents == '{"can":2}'
     assert order == Order(7, "shutdown", host_id=2, host_name="h2", at_unix_seconds=5.0)
 
 

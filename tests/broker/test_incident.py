@@ -36,7 +36,7 @@ def test_what_comes_and_goes_for_long_becomes_one() -> None:
 def test_some_are_one_at_once_and_stay_it_as_they_change() -> None:
     delays = Delays()
     delays.look([Trouble("maintenance-forgotten", "on", at_once=True)], Instant(0.0))
-    delays.look([Trouble("maintenance-forgotten", "on, still")], Instant(1.0))
+    delays.look([Trouble("maintenance-forgotten", "on, still")], Instant(61.0))
     assert [one.detail for one in delays.open()] == ["on, still"]
 
 
@@ -54,3 +54,12 @@ def test_the_kinds_are_sound() -> None:
     for kind in KINDS.values():
         assert kind.severity in SEVERITIES
         assert kind.leave_seconds >= 60
+
+
+def test_a_detail_that_changes_all_the_time_is_taken_now_and_then() -> None:
+    delays, said = Delays(), []
+    for second in range(0, 151, 10):
+        delays.look([Trouble("storage", f"load {second}")], Instant(float(second)))
+        said += [one.detail for one in delays.open()]
+    # When it becomes an incident, and each minute from then on.
+    assert list(dict.fromkeys(said)) == ["load 30", "load 90", "load 150"]

@@ -36,14 +36,14 @@ def test_an_incident_has_an_id_that_is_not_given_out_again() -> None:
 def test_each_step_is_to_be_told_once_on_each_channel() -> None:
     book = Book(1)
     look(book, 0, down())
-    (one,) = book.open()
+    (one,) = book.still_open()
     assert one.is_to_tell("mail")
     book.told(one.id, "mail", one.step)
-    (one,) = book.open()
+    (one,) = book.still_open()
     assert not one.is_to_tell("mail")
     assert one.is_to_tell("hook")
     look(book, 10, down("another detail"))
-    assert not book.open()[0].is_to_tell("mail")
+    assert not book.still_open()[0].is_to_tell("mail")
     look(book, 20)
     (one,) = book.incidents.values()
     assert one.closed_unix_seconds == AT + 20
@@ -54,16 +54,16 @@ def test_a_change_is_told_and_not_too_often() -> None:
     book = Book(1)
     look(book, 0, down())
     look(book, CHANGE_SECONDS - 1, down(kind="engine-unhealthy"))
-    assert book.open()[0].kind == "engine-down"
+    assert book.still_open()[0].kind == "engine-down"
     look(book, CHANGE_SECONDS, down(kind="engine-unhealthy"))
-    (one,) = book.open()
+    (one,) = book.still_open()
     assert (one.kind, one.revision) == ("engine-unhealthy", 2)
 
 
 def test_that_a_moment_is_over_is_no_news() -> None:
     book = Book(1)
     look(book, 0, Trouble("engine-moved", "there"))
-    (one,) = book.open()
+    (one,) = book.still_open()
     book.told(one.id, "mail", one.step)
     look(book, 600)
     (one,) = book.incidents.values()
@@ -75,7 +75,7 @@ def test_what_another_told_is_not_told_and_has_its_id() -> None:
     book = Book(2)
     look(book, 0, down())
     book.adopt("engine", "1-1699999999", 1, closed=False)
-    (one,) = book.open()
+    (one,) = book.still_open()
     assert (one.id, one.told_by) == ("1-1699999999", 1)
     assert not one.is_to_tell("mail")
     look(book, 60)
@@ -89,19 +89,19 @@ def test_of_two_that_told_the_lower_id_goes_on() -> None:
     first, second = Book(1), Book(2)
     for book in (first, second):
         look(book, 0, down())
-        book.told(book.open()[0].id, "mail", book.open()[0].step)
-    theirs, ours = second.open()[0].id, first.open()[0].id
+        book.told(book.still_open()[0].id, "mail", book.still_open()[0].step)
+    theirs, ours = second.still_open()[0].id, first.still_open()[0].id
     first.adopt("engine", theirs, 2, closed=False)
     second.adopt("engine", ours, 1, closed=False)
-    assert [book.open()[0].id for book in (first, second)] == [ours, ours]
-    assert [book.open()[0].told_by for book in (first, second)] == [1, 1]
+    assert [book.still_open()[0].id for book in (first, second)] == [ours, ours]
+    assert [book.still_open()[0].told_by for book in (first, second)] == [1, 1]
 
 
 def test_the_book_has_an_end() -> None:
     book = Book(1)
     many = [Trouble("host-silent", "", key=f"host-silent:{n}") for n in range(MAX_OPEN + 20)]
     look(book, 0, *many)
-    assert len(book.open()) == MAX_OPEN
+    assert len(book.still_open()) == MAX_OPEN
     assert book.dropped == 20
     look(book, 10)
     assert len(book.incidents) == MAX_CLOSED

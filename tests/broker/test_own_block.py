@@ -133,10 +133,12 @@ async def test_what_the_host_has(world: World) -> None:
     world.own.extra.capacity = lambda: HostCapabilities(16384, None, frozenset(), "", frozenset())
     world.own.extra.other_vms = 0
     world.own.extra.maintenance_note = "by root: x"
+    world.own.extra.incidents = '{"can":2}'
     await world.publish()
     lines = world.lines()
     assert (lines["memory_mib"], lines["other_vms"]) == ("16384", "0")
     assert lines["maintenance_note"] == "by root: x"
+    assert lines["incidents"] == '{"can":2}'
     assert "cpu_threads" not in lines
 
 
