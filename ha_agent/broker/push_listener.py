@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The TLS listener of the engine's push: who is let in, and what is counted of the others.
 
-    accept      more than [push] max_connections, or too many of one address: closed at once
+    accept      at most 50 a second; more than [push] max_connections, or too many of one
+                address, are closed at once
     handshake   within its deadline, TLS 1.2 or later, a certificate of the CA; else closed with
                 TLS's alert
     subject     one of [push] allowed_subjects is the certificate's common name or a DNS name of
@@ -41,6 +42,9 @@ log = logging.getLogger(__name__)
 
 _RETRY_SECONDS = 5.0
 _ACCEPT_RETRY_SECONDS = 0.5
+# A handshake costs this process, which renews the lease, one to three milliseconds. So a flood
+# has at most a tenth of a processor; who is not accepted yet waits in the kernel's queue.
+_ACCEPT_PAUSE_SECONDS = 0.02
 _GOODBYE_SECONDS = 2.0
 # A peer that lost its power says nothing: after about a minute its connection is over.
 _KEEPALIVE = (
@@ -54,6 +58,8 @@ class Clock(Protocol):
     """What is needed of ports.Clock."""
 
     def wall(self) -> WallTime: ...
+
+    async def sleep(self, duration_seconds: float) -> None: ...
 
 
 class PushListener:
@@ -172,7 +178,7 @@ class PushListener:
                 sock, address = await loop.sock_accept(listener)
             except OSError as error:
                 log.warning("the engine's push: can't accept: %s", error)
-                await asyncio.sleep(_ACCEPT_RETRY_SECONDS)
+                await self._clock.sleep(_ACCEPT_RETRY_SECONDS)
                 continue
             sock.setblocking(False)
             origin = origin_of(address[0])
@@ -186,6 +192,7 @@ class PushListener:
                 self._open[task] = origin
                 task.add_done_callback(self._ended)
                 self._tell()
+            await self._clock.sleep(_ACCEPT_PAUSE_SECONDS)
 
     def _drop(self, sock: socket.socket, origin: str, why: str) -> None:
         sock.close()

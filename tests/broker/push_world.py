@@ -15,6 +15,7 @@ from ha_agent.broker.push_listener import PushListener
 from ha_agent.broker.rpc_server import Handler, Peer, RpcServer, ServerLimits
 from ha_agent.clock import SystemClock
 from ha_agent.config_schema import PushConfig
+from ha_agent.instant import WallTime
 from ha_agent.push_client import Deadlines, Target, call_host, client_context
 from tests.push_certs import ENGINE, Pair, Pki
 
@@ -26,6 +27,21 @@ MAX_MESSAGE_BYTES = 100_000
 async def echo(params: Mapping[str, Any], peer: Peer) -> Any:
     """Answer with what came, and who sent it."""
     return {"who": peer.who, "params": dict(params)}
+
+
+class PacedClock:
+    """The real calendar; who sleeps waits until `go` is set, which it is at first."""
+
+    def __init__(self) -> None:
+        self.go = asyncio.Event()
+        self.go.set()
+
+    def wall(self) -> WallTime:
+        return CLOCK.wall()
+
+    async def sleep(self, duration_seconds: float) -> None:
+        await asyncio.sleep(0)
+        await self.go.wait()
 
 
 class PushWorld:
@@ -53,10 +69,11 @@ class PushWorld:
             limits=ServerLimits(max_message_bytes=MAX_MESSAGE_BYTES),
             on_bad_stream=lambda _error: self.listener.count("bad_message"),
         )
+        self.clock = PacedClock()
         self.said: list[PushEntry] = []
         self.seen: list[bytes] = []
         self.listener = PushListener(
-            self.config, self.server, clock=CLOCK, on_change=self.said.append
+            self.config, self.server, clock=self.clock, on_change=self.said.append
         )
         self.listener.on_peer = self.seen.append
         self._running: Optional[asyncio.Task[None]] = None

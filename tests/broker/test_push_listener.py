@@ -184,6 +184,19 @@ async def test_all_together_have_theirs(tmp_path: Path) -> None:
         await world.stop()
 
 
+async def test_a_flood_is_accepted_one_by_one_and_the_loop_goes_on(world: PushWorld) -> None:
+    world.clock.go.clear()
+    flood = [world.plain_socket() for _ in range(3)]
+    await world.until(lambda: world.listener.entry().connections == 1)
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert world.listener.entry().connections == 1
+    world.clock.go.set()
+    await world.until(lambda: world.listener.entry().connections == 3)
+    for sock in flood:
+        sock.close()
+
+
 async def test_what_is_too_long_is_refused_before_it_is_here(world: PushWorld) -> None:
     why = await refused(world, text="x" * (MAX_MESSAGE_BYTES + 1))
     assert "bad_message" in why
