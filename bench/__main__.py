@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Callable, Optional
 
 from bench import (
+    failover,
     heartbeat,
     host_death,
     idle,
@@ -50,7 +51,7 @@ ALONE: dict[str, MeasureAlone] = {
     "ovf-translate": ovf_translate.measure,
 }
 # One host, no cluster; the guest's work folder, and how long, and how many clients, may be said.
-LOADS = ("status-load", "heartbeat", "idle")
+LOADS = ("status-load", "heartbeat", "idle", "failover")
 NAMES = (*CLAIMS, *ALONE, *LOADS)
 IDLE_SECONDS = 60.0
 KEPT, BROKEN, NOT_MEASURED = 0, 1, 2
@@ -100,6 +101,8 @@ def measure_load(name: str, given: Given, say: Callable[[str], None]) -> list[Ro
         return heartbeat.measure(given.work, given.guest_work, say)
     if name == "idle":
         return idle.measure(given.work, given.guest_work, say, given.seconds or IDLE_SECONDS)
+    if name == "failover":
+        return failover.measure(given.work, given.guest_work, say)
     seconds = given.seconds or status_load.SECONDS
     return status_load.measure(given.work, given.guest_work, say, given.clients, seconds)
 

@@ -41,11 +41,16 @@ class NotMeasured(Exception):
 
 @contextlib.contextmanager
 def running_cluster(
-    work: Path, guest_work: Path, say: Callable[[str], None], extra_config: str = ""
+    work: Path,
+    guest_work: Path,
+    say: Callable[[str], None],
+    extra_config: str = "",
+    prepare: Optional[Callable[[Cluster], None]] = None,
 ) -> Iterator[Cluster]:
     """Build and start three hosts; leave nothing running, and their logs in `work`.
 
-    `guest_work` keeps the guest's parts between runs, `extra_config` goes to all hosts.
+    `guest_work` keeps the guest's parts between runs, `extra_config` goes to all hosts;
+    `prepare` is called before any daemon starts.
     """
     # UNIX socket paths are at most 107 bytes long, and a checkout may lie deep.
     with (
@@ -62,6 +67,8 @@ def running_cluster(
         for part in (cluster.lease_watch, cluster.witness, *parts):
             part.start()
             stack.callback(part.stop)
+        if prepare is not None:
+            prepare(cluster)
         for host in cluster.hosts.values():
             stack.callback(host.stop)
             host.start()

@@ -7,8 +7,8 @@ has counted for these processes, those that ended within the time included. Memo
 
     PSS        of /proc/PID/smaps_rollup, summed: a page that n processes map counts 1/n in each
     alone      the same as if no other process of the machine had these files mapped: what is
-               shared with strangers counts whole. That one the bound is for: other Pythons on
-               this machine must not make ours look smaller than it is.
+               shared with strangers counts whole; for other Pythons on this machine make
+               ours look smaller than it would be without them
 """
 
 from __future__ import annotations
@@ -67,10 +67,10 @@ def measure(work: Path, guest_work: Path, say: Callable[[str], None], seconds: f
                 SHARE,
             ),
             Row(
-                "idle host, memory alone",
-                tuple(alone),
-                "the same as PSS",
+                "idle host, memory (PSS)",
                 tuple(pss),
+                "as if alone on the machine",
+                tuple(alone),
                 Bound(WORST, LIMIT_BYTES, BYTES),
                 BYTES,
             ),

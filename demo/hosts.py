@@ -41,6 +41,8 @@ class Host:
     engine_port: int
     extra_config: str = ""
     daemons: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    environment: dict[str, str] = field(default_factory=dict)
+    """What the daemons are given besides ours."""
 
     @property
     def name(self) -> str:
@@ -100,6 +102,7 @@ networks = {NETWORK}: {forward}
                     stdout=log,
                     stderr=log,
                     start_new_session=True,
+                    env={**os.environ, **self.environment},
                 )
 
     def pids(self) -> list[int]:

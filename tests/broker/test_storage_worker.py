@@ -9,6 +9,7 @@ import socket
 import struct
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,6 +17,7 @@ import msgpack
 import pytest
 
 from ha_agent.broker import storage_worker
+from ha_agent.broker.io_meter import IoMeter
 from ha_agent.errors import BadInput
 
 COMMAND = [sys.executable, "-m", "ha_agent.broker.storage_worker"]
@@ -156,6 +158,29 @@ def send(process: subprocess.Popen[bytes], data: bytes) -> None:
     assert process.stdin is not None
     process.stdin.write(data)
     process.stdin.flush()
+
+
+def test_neighbouring_slots_are_read_at_once_and_come_in_the_order_asked(
+    tmp_path: pathlib.Path,
+) -> None:
+    path = tmp_path / "volume"
+    path.write_bytes(b"".join(bytes([n]) * 4096 for n in range(10)))
+    meter = IoMeter()
+    before = meter.read()
+    entries = storage_worker.read_slots(str(path), [0, 1, 2, 7, 5, 6])["slots"]
+    spent = meter.since(before)
+    meter.close()
+    assert [entry["slot"] for entry in entries] == [0, 1, 2, 7, 5, 6]
+    assert all(entry["data"] == bytes([entry["slot"]]) * 4096 for entry in entries)
+    if spent is not None and threading.active_count() == 1:
+        assert spent[0] == 3
+
+
+def test_a_run_that_ends_past_the_file_is_those_slots_error_alone(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "volume"
+    path.write_bytes(bytes(2 * 4096))
+    entries = storage_worker.read_slots(str(path), [0, 1, 2, 3])["slots"]
+    assert ["error" in entry for entry in entries] == [False, False, True, True]
 
 
 def receive(process: subprocess.Popen[bytes]) -> Any:
