@@ -57,7 +57,7 @@ def notice(
         f"Sent by ha-agent on {sender}. More: `ha-agent incidents` and `ha-agent explain` on any "
         "host of the hosted engine.",
     )
-    text = _RULE.join(blocks) + _RULE + "\n".join(foot) + "\n"
+    text = _RULE.join((*blocks, "\n".join(foot))) + "\n"
     title = subject(items) if items else "[hosted engine] this is a test"
     body = {
         "version": 1,

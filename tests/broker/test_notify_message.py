@@ -93,3 +93,9 @@ def test_no_text_makes_a_header(detail: str, host: str, id_: str) -> None:
 def test_an_address_that_is_none() -> None:
     with pytest.raises(BadInput, match="no mail"):
         mail(made(incident()), mail_from="a@b\r\nBcc: c", mail_to=["b@example.org"])
+
+
+def test_a_test_says_first_that_it_is_one() -> None:
+    one = notice((), sender="alpha", vm_uuid=VM, wall=WALL, notes=("A test.",), test=True)
+    assert one.body["text"].startswith("A test.\n")
+    assert one.body["subject"] == "[hosted engine] this is a test"
