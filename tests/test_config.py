@@ -57,7 +57,7 @@ def test_defaults_and_what_is_derived(tmp_path: Path) -> None:
     )
     assert config.lease.fence_after_seconds == 11
     assert config.broker.socket == Path("/run/ha-agent/broker.socket")
-    assert config.broker.socket_mode == 0o660
+    assert config.broker.socket_mode == 0o666
     assert config.vdsm_server.domain_paths == (Path(f"/rhev/{DOMAIN}"),)
     assert config.vdsm_server.networks == {"ovirtmgmt": "bridge,br=ovirtmgmt"}
     assert config.restart.backoff_seconds == (0.0, 1.0, 5.0, 15.0)
@@ -221,7 +221,7 @@ def test_show_prints_every_key_with_its_origin(tmp_path: Path) -> None:
     text = show(load_text(tmp_path, MINIMAL))
     lines = [re.sub(" +", " ", line) for line in text.splitlines()]
     assert f"id = 7 # {tmp_path}/c.conf:3" in lines
-    assert "socket_mode = 0660 # default" in lines
+    assert "socket_mode = 0666 # default" in lines
     assert "backoff_seconds = 0, 1, 5, 15 # default" in lines
     assert "health_ca_file = # default" in lines
     keys = sum(len(dataclasses.fields(section)) for section in SECTIONS.values())

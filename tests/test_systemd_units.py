@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from ha_agent.broker import unix_listener
+from ha_agent.broker.rpc_limits import ServerLimits
 from ha_agent.config import DEFAULT_PATH
 from ha_agent.config_schema import BrokerConfig, DefinitionConfig, HostConfig, LeaseConfig
 
@@ -134,3 +136,10 @@ def test_services_start_the_programs_that_are_installed() -> None:
     programs = {f"/usr/bin/{line.split('=')[0].strip()}" for line in lines if line}
     started = {read(unit)["Service"]["ExecStart"][0].split()[0] for unit in SERVICES}
     assert started == programs
+
+
+def test_the_broker_may_have_a_descriptor_for_each_caller() -> None:
+    service = read(ROOT / "systemd" / "ha-broker.service")["Service"]
+    assert int(service["LimitNOFILE"][0]) >= 4 * ServerLimits().max_connections
+    backlog = read(ROOT / "systemd" / "ha-broker.socket")["Socket"]["Backlog"]
+    assert int(backlog[0]) == unix_listener.BACKLOG

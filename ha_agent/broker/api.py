@@ -24,6 +24,7 @@ from ha_agent.broker.lease_cycle import LeaseResult
 from ha_agent.broker.monitor import StatusMonitor
 from ha_agent.broker.push_refresh import Refreshed
 from ha_agent.broker.rpc_answer import Handler, Late, RpcRefusal, Stream
+from ha_agent.broker.rpc_follow import CHANGED
 from ha_agent.broker.rpc_peer import Peer
 from ha_agent.broker.snapshot import DefinitionEntry, Report, Snapshot, from_wire, to_wire
 from ha_agent.broker.verb import Argument, Field, Kind, Verb, Who
@@ -31,8 +32,6 @@ from ha_agent.broker.watch import Board
 from ha_agent.errors import BadInput, EnvironmentFault
 
 MAX_WAIT_SECONDS = 60.0
-# Sent for a watch: {"snapshot": the picture, as status answers it}.
-CHANGED = "changed"
 _WAITING = (
     Argument("since_version", Kind.WHOLE, "the version that you have seen", default=-1),
     Argument(

@@ -83,7 +83,7 @@ def call_once(
     decoder = RpcDecoder(max_message_bytes)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
         try:
-            _connect(sock, path, remaining_seconds())
+            connect(sock, path, remaining_seconds())
             sock.settimeout(remaining_seconds())
             # A server that turned us away has closed already, but said why; that is still there.
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
@@ -105,7 +105,8 @@ def call_once(
             raise BrokerUnreachable(path, f"its answer can't be read: {error}") from error
 
 
-def _connect(sock: socket.socket, path: str, timeout_seconds: float) -> None:
+def connect(sock: socket.socket, path: str, timeout_seconds: float) -> None:
+    """Connect, blocking, within the time. Raises OSError, with EAGAIN when time is up."""
     # With settimeout() Python makes the socket non-blocking, and connect() to a UNIX socket whose
     # queue is full then fails at once with EAGAIN instead of waiting. SO_SNDTIMEO (unix(7),
     # socket(7)) bounds a blocking connect() in the kernel; it fails with EAGAIN when time is up.
