@@ -7,7 +7,6 @@ need to know of has an attribute of its own.
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import os
 from collections.abc import Coroutine
@@ -18,6 +17,7 @@ from ha_agent.broker.api import MAX_WAIT_SECONDS, Api
 from ha_agent.broker.api_arguments import Access
 from ha_agent.broker.api_definition import STORE_DEADLINES_SECONDS
 from ha_agent.broker.api_events import EventsApi, Watch
+from ha_agent.broker.api_lockspace import lockspace_part
 from ha_agent.broker.api_vm import VmApi
 from ha_agent.broker.block_store import BlockStore
 from ha_agent.broker.definition_parts import DefinitionParts
@@ -42,6 +42,7 @@ from ha_agent.broker.watch import Board
 from ha_agent.clock import SystemClock
 from ha_agent.config_schema import Config
 from ha_agent.errors import EnvironmentFault
+from ha_agent.values import replaced
 from ha_agent.vdsm.from_config import vdsm_client
 from ha_agent.vdsm.verbs import Vdsm
 
@@ -128,6 +129,13 @@ class Parts:
             self._probes.part(),
             self._events_feature(access),
             self._vm_feature(access),
+            lockspace_part(
+                config,
+                self._lanes["status"],
+                clock=clock,
+                picture=self.board.read,
+                access=access,
+            ),
             self._metrics_feature(),
         )
 
@@ -273,14 +281,14 @@ class Parts:
     # What the parts tell -----------------------------------------------------------------
 
     def _live(self) -> dict[str, Any]:
-        stats = [lane.stats() for lane in self._lanes.values()]
+        lanes = [lane.figures() for lane in self._lanes.values()]
         storage, hold = self._monitor.storage, self._lease.host_id
         # Without our host id we write nothing, and who looks should see why.
-        storage = dataclasses.replace(
+        storage = replaced(
             storage,
             problem=storage.problem or ("" if hold.held else hold.reason),
-            workers_replaced=sum(lane["replaced"] for lane in stats),
-            workers_stuck=sum(lane["abandoned_alive"] for lane in stats),
+            workers_replaced=sum(lane.replaced for lane in lanes),
+            workers_stuck=sum(lane.stuck for lane in lanes),
         )
         live: dict[str, Any] = {"lease": self._lease.view(), "storage": storage}
         order = self.board.current.order
