@@ -25,6 +25,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Callable, NamedTuple, Optional
 
+from ha_agent.broker.sanlock_times import IO_TIMEOUT_SECONDS, SanlockTimes
 from ha_agent.config_kinds import ADDRESS
 from ha_agent.config_relations import RELATIONS
 from ha_agent.config_schema import SECTIONS, Config
@@ -159,8 +160,16 @@ def show(config: Config) -> str:
     for name, pairs in sections.items():
         width = min(44, max(len(text) for text, _ in pairs))
         lines = [f"{text:<{width}}   # {origin}" for text, origin in pairs]
+        if name == "sanlock":
+            lines.append(f"# a dead host's lease is free after {_host_dead_seconds(config)} s")
         blocks.append("\n".join([f"[{name}]", *lines]))
     return "\n\n".join(blocks) + "\n"
+
+
+def _host_dead_seconds(config: Config) -> int:
+    section = config.sanlock
+    times = SanlockTimes(IO_TIMEOUT_SECONDS[section.profile], section.watchdog_fire_seconds)
+    return times.host_dead_seconds
 
 
 def _reading_order(files: Sequence[Path]) -> Callable[[Fault], tuple[int, int]]:

@@ -7,8 +7,8 @@
         alpha.client("add_lockspace", "-s", f"ls:1:{path}:0", "-o", "2")
 
 A daemon is found by SANLOCK_RUN_DIR: `environment` has it for a process that should talk to it.
-The binding reads that variable when it connects, so processes of several hosts go side by side,
-each with its own. No watchdog, no real-time priority, no privileges are used.
+The binding reads that variable at a process's first call and never again, so a test leaves the
+calls to processes of its own. No watchdog, no real-time priority, no privileges are used.
 """
 
 from __future__ import annotations

@@ -37,7 +37,15 @@ def load_with(folder: Path, text: str) -> Config:
 @pytest.mark.parametrize(
     ("text", "fault"),
     [
-        ("[lease]\nbackend = sanlock", "comes with a later version"),
+        ("[lease]\nbackend = sanlock\n[storage]\ndomain_type = fc", "no room for a file"),
+        (
+            "[lease]\nbackend = sanlock\n[sanlock]\nwatchdog_fire_seconds = 22",
+            "must leave the owner time to end its VM",
+        ),
+        (
+            f"[lease]\nbackend = sanlock\n[sanlock]\nlockspace = {'x' * 49}",
+            "at most 48 characters",
+        ),
         ("[lease]\nrenew_interval_seconds = 4", "3 * renew_interval must be less than"),
         ("[lease]\nrenew_deadline_seconds = 8", "renew_interval + renew_deadline must be less"),
         ("[lease]\nfence_margin_seconds = 6", "3 * renew_interval must be less than"),
@@ -48,6 +56,7 @@ def load_with(folder: Path, text: str) -> Config:
         ("[score]\nnetwork_leave = 0.36", "network_leave must not be above network_enter"),
         ("[score]\nsamples_needed = 2", "more than half of samples_kept"),
         ("[score]\nsamples_kept = 2", "more than half of samples_kept"),
+        ("[push]\nlisten_address = ::", "name who may push"),
         ("[network]\ntest = ping", "needs an address"),
         ("[network]\ntest = tcp\naddress = 10.0.0.1", "needs a port"),
         ("[storage]\nmax_hosts = 6", "must not be above max_hosts"),
@@ -74,6 +83,9 @@ def test_broken_relation(tmp_path: Path, text: str, fault: str) -> None:
         "[status]\npublish_interval_seconds = 9.9",
         "[storage]\nmax_hosts = 7",
         "[network]\ntest = dns",
+        "[lease]\nbackend = sanlock\n[sanlock]\nwatchdog_fire_seconds = 23",
+        "[lease]\nbackend = sanlock\n[storage]\ndomain_type = fc\n[sanlock]\npath = /dev/a/b",
+        f"[sanlock]\nlockspace = {'x' * 49}",
     ],
 )
 def test_relation_that_just_holds(tmp_path: Path, text: str) -> None:

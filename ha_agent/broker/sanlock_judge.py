@@ -49,15 +49,14 @@ class SanlockJudgement:
             return f"epoch is {self.leader.epoch}, not {expected_epoch}"
         return ""
 
-
-def pause_seconds(judged: SanlockJudgement, now: Instant, free_look_seconds: float) -> float:
-    """Return how long to wait before the next look at a lease that is not ours."""
-    if judged.state == "free":
-        # As in lease_cycle.py: the next in rank must see that the one before it took it.
-        return free_look_seconds
-    # The daemon counts whole seconds from a moment up to a look before ours.
-    soon = judged.expires_at is not None and judged.expires_at - now < 2 * LOOK_SECONDS
-    return QUICK_SECONDS if soon else LOOK_SECONDS
+    def pause_seconds(self, now: Instant, free_look_seconds: float) -> float:
+        """Return how long to wait before the next look at a lease that is not ours."""
+        if self.state == "free":
+            # As in lease_cycle.py: the next in rank must see that the one before it took it.
+            return free_look_seconds
+        # The daemon counts whole seconds from a moment up to a look before ours.
+        soon = self.expires_at is not None and self.expires_at - now < 2 * LOOK_SECONDS
+        return QUICK_SECONDS if soon else LOOK_SECONDS
 
 
 class OwnerWatch:

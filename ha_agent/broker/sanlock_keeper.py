@@ -26,7 +26,6 @@ Its duties, as the lock file's keeper has them:
 6. An orderly stop of the broker disarms the deadline, unless renewals fail, and leaves holder and
    lease: the VM stays ours. The next start finds the holder and adopts the lease.
 7. While it owns, it never joins the lockspace anew: a new membership would set the lease free.
-
 Any doubt about the daemon (no answer, no renewal seen) changes nothing until the deadline.
 """
 
@@ -36,22 +35,17 @@ import asyncio
 import logging
 from typing import Callable, Optional
 
-from ha_agent.broker.fence_deadline import Fence
+from ha_agent.broker.fence_deadline import Fence, FenceDeadline
 from ha_agent.broker.lease_cycle import LeaseResult
 from ha_agent.broker.lease_storage import Clock, HostIdHold
 from ha_agent.broker.renewal_tally import RenewalTally
 from ha_agent.broker.sanlock_hold import Holder
-from ha_agent.broker.sanlock_judge import (
-    LOOK_SECONDS,
-    QUICK_SECONDS,
-    OwnerWatch,
-    OwnRenewals,
-    pause_seconds,
-)
-from ha_agent.broker.sanlock_member import Membership
+from ha_agent.broker.sanlock_judge import LOOK_SECONDS, QUICK_SECONDS, OwnerWatch, OwnRenewals
+from ha_agent.broker.sanlock_member import Membership, WatchdogCheck
 from ha_agent.broker.sanlock_port import Look, Sanlock
 from ha_agent.broker.sanlock_times import SanlockTimes
 from ha_agent.broker.sanlock_view import (
+    HostName,
     OwnedEpoch,
     io_timeout_mismatch,
     owned_entry,
@@ -80,11 +74,10 @@ class SanlockKeeper:
         clock: Clock,
         fence: Fence,
         takeover_step_seconds: float = 1.0,
-        host_name: Callable[[int], str] = lambda _host_id: "",
+        host_name: HostName = lambda _host_id: "",
         on_change: Optional[Callable[[LeaseEntry], None]] = None,
     ) -> None:
-        """`host_name` tells the name of a host id, "" for one that is not known (sanlock does not
-        say). `on_change(view)`: owner, state or epoch changed; it must not block.
+        """`on_change(view)`: owner, state or epoch changed; it must not block.
 
         Raises ValueError when the times are not safe.
         """
@@ -100,6 +93,7 @@ class SanlockKeeper:
         self._host_name = host_name
         self._on_change = on_change
         self._watch = OwnerWatch(times)
+        self._watchdog = WatchdogCheck(sanlock, times)
         self._renewals = OwnRenewals()
         self.renewals = RenewalTally()
         self._member = Membership(sanlock, host_id, clock)
@@ -128,9 +122,9 @@ class SanlockKeeper:
             await asyncio.wait({self._task})
             self._task = None
         owned, self._owned = self._owned, None
-        # A deadline of a sight that is older than two renewals: they fail.
-        late_seconds = self._times.fence_after_seconds - 2 * self._times.renew_interval_seconds
-        if owned is not None and self._clock.now() < owned.fence_at - late_seconds:
+        # A sight that is older than two renewals: they fail.
+        fail_seconds = self._times.fence_after_seconds - 2 * self._times.renew_interval_seconds
+        if owned is not None and self._clock.now() < owned.fence_at - fail_seconds:
             self._fence.disarm()
 
     @property
@@ -159,13 +153,14 @@ class SanlockKeeper:
         """Take the lease if it is free or expired and still has `expected_epoch`.
 
         When it returns ok, the fence is armed. When it fails for storage's sake it may be ours
-        later; `view` says so if it is. `why` goes to the log; sanlock has no place for it.
+        later, as `view` says then. `why` goes to the log; sanlock has no place for it.
         """
         async with self._busy:
             if self._live() is not None:
                 return LeaseResult(True, "already ours")
             judged, hold = self._watch.judge(), self._member.hold
             error = judged.refusal(expected_epoch) or ("" if hold.held else hold.reason)
+            error = error or self._watchdog.refusal
             if not error and self._deadline() is None:
                 error = "no renewal of our own host id was seen yet"
             error = error or await self._take(expected_epoch)
@@ -179,8 +174,7 @@ class SanlockKeeper:
     async def release(self, note: str) -> LeaseResult:
         """Give the lease up; to be called only when the engine VM is confirmed gone here.
 
-        `ours` ends at once; when the daemon fails, the release is tried again in the background,
-        and the fence stays armed.
+        `ours` ends at once; if the daemon fails, it is tried again, and the fence stays armed.
         """
         async with self._busy:
             held = self._owned.epoch if self._owned is not None else self._held
@@ -203,8 +197,7 @@ class SanlockKeeper:
             owned = self._live()
             if owned is None:
                 return LeaseResult(False, "the lease is not ours now")
-            self._lose(owned, f"abandoned: {why}")
-            self._arm(owned.fence_at, owned.epoch, final=True)
+            self._end(owned, owned.fence_at, f"abandoned: {why}")
             self._tell()
             return LeaseResult(True, f"abandoned epoch {owned.epoch}")
 
@@ -224,10 +217,10 @@ class SanlockKeeper:
     async def _step(self) -> None:
         owned = self._owned
         if owned is not None and self._clock.now() >= owned.fence_at:
-            self._lose(owned, f"no renewal was seen in time: {self._error or 'daemon is silent'}")
-            self._arm(owned.fence_at, owned.epoch, final=True)
+            why = f"no renewal was seen in time: {self._error or 'daemon is silent'}"
+            self._end(owned, owned.fence_at, why)
         elif owned is not None and self._is_ended():
-            self._lose(owned, "sanlock has told its holder that the lockspace is lost")
+            self._end(owned, self._clock.now(), "sanlock has told its holder to end")
         owned = self._owned
         look = await self._look(read=owned is None)
         if look is None:
@@ -235,6 +228,7 @@ class SanlockKeeper:
         if owned is not None:
             await self._keep(owned, look)
             return
+        self._error = self._error or await self._watchdog.problem()
         if look.joined is False:
             await self._member.join()
             self._error = self._member.problem or self._error
@@ -255,13 +249,11 @@ class SanlockKeeper:
         deadline_seconds = min(_CALL_SECONDS, self._times.io_timeout_seconds)
         try:
             look = await self._sanlock.look(pid, read, deadline_seconds)
-        except BadInput as fault:
-            self._watch.forget()
+        except (BadInput, EnvironmentFault) as fault:
             self._error = str(fault)
-            return None
-        except EnvironmentFault as fault:
-            self._error = str(fault)
-            if self._owned is not None:
+            if isinstance(fault, BadInput):
+                self._watch.forget()
+            elif self._owned is not None:
                 self.renewals.ended(self._clock.now() - sent, False)
             return None
         self._last_success, self._error = sent, io_timeout_mismatch(look, self._times)
@@ -296,11 +288,9 @@ class SanlockKeeper:
         if not error:
             self._mend_until = None
             return
-        self._error = error
-        if self._clock.now() >= self._mend_until:
-            self._mend_until = None
-            self._lose(owned, f"its holder ended: {error}")
-            self._arm(self._clock.now(), owned.epoch, final=True)
+        self._error, now = error, self._clock.now()
+        if now >= self._mend_until:
+            self._end(owned, now, f"its holder ended: {error}")
 
     async def _take(self, epoch: int) -> str:
         """Acquire for a holder; return "" when the lease is ours, else why not."""
@@ -333,19 +323,18 @@ class SanlockKeeper:
 
     def _is_ended(self) -> bool:
         """Whether the holder has set the deadline for good: nobody else does while we own."""
-        try:
-            armed = self._fence.armed()
-        except EnvironmentFault as fault:
-            self._error = str(fault)
-            return False
+        armed = self._armed()
         return armed is not None and armed.final
 
-    def _adopt(self, epoch: int) -> None:
+    def _armed(self) -> Optional[FenceDeadline]:
         try:
-            armed = self._fence.armed()
+            return self._fence.armed()
         except EnvironmentFault as fault:
             self._error = str(fault)
-            return
+            return None
+
+    def _adopt(self, epoch: int) -> None:
+        armed = self._armed()
         over = armed is not None and (armed.final or self._clock.now() >= armed.fence_at)
         if armed is not None and armed.epoch == epoch and over:
             self._given_up_epoch = epoch
@@ -353,13 +342,12 @@ class SanlockKeeper:
             log.info("lease adopted: epoch %d was ours before", epoch)
 
     async def _release(self) -> str:
-        pid = self._holder.pid
-        if pid:
-            try:
-                await self._sanlock.release(pid, _CALL_SECONDS)
-            except EnvironmentFault as fault:
-                self._error = str(fault)
-                return self._error
+        try:
+            if self._holder.pid:
+                await self._sanlock.release(self._holder.pid, _CALL_SECONDS)
+        except EnvironmentFault as fault:
+            self._error = str(fault)
+            return self._error
         self._held = None
         self._released()
         await self._look(read=True)
@@ -380,8 +368,11 @@ class SanlockKeeper:
         self._owned = None
         self._given_up_epoch = max(self._given_up_epoch, epoch)
 
-    def _lose(self, owned: OwnedEpoch, reason: str) -> None:
+    def _end(self, owned: OwnedEpoch, fence_at: Instant, reason: str) -> None:
+        """This epoch is over for good: by then the VM is ended, if there is one."""
+        self._mend_until = None
         self._give_up(owned.epoch)
+        self._arm(fence_at, owned.epoch, final=True)
         self._error = f"lease lost: {reason}"
         log.warning("lease lost: epoch %d: %s", owned.epoch, reason)
 
@@ -398,7 +389,7 @@ class SanlockKeeper:
         if self._owned is not None:
             usual_seconds = QUICK_SECONDS if self._mend_until is not None else LOOK_SECONDS
             return max(min(usual_seconds, self._owned.fence_at - now), 0.0)
-        return pause_seconds(self._watch.judge(), now, self._free_look_seconds)
+        return self._watch.judge().pause_seconds(now, self._free_look_seconds)
 
     def _tell(self) -> None:
         view = self.view()

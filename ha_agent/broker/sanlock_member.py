@@ -4,11 +4,13 @@ a member. It outlives the broker, and ends with the daemon or by an administrato
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from typing import Optional
 
 from ha_agent.broker.lease_storage import Clock, HostIdHold
 from ha_agent.broker.sanlock_port import Look, Sanlock
+from ha_agent.broker.sanlock_times import WATCHDOG_FIRE_SECONDS, SanlockTimes
 from ha_agent.errors import BadInput, EnvironmentFault
 from ha_agent.instant import Instant
 
@@ -64,3 +66,39 @@ class Membership:
                 f"host id {self._host_id} is being joined to the lockspace of sanlock; that takes"
                 " longer, or fails, if another host uses it",
             )
+
+
+class WatchdogCheck:
+    """Whether the daemon counts with the watchdog's time that is configured; asked until it says.
+
+    A daemon that does not tell is older than 4.0, where that time is 60 s and can't be set. One
+    that differs is a problem to show; one with which our times are not safe, a refusal.
+    """
+
+    def __init__(self, sanlock: Sanlock, times: SanlockTimes) -> None:
+        self._sanlock = sanlock
+        self._times = times
+        self._problem: Optional[str] = None
+        self.refusal = ""
+        """Why the lease must not be taken with this daemon, "" when it may."""
+
+    async def problem(self) -> str:
+        """Return what is wrong, "" for nothing; also while the daemon does not answer."""
+        if self._problem is not None:
+            return self._problem
+        try:
+            told = await self._sanlock.watchdog_fire_seconds(JOIN_SECONDS)
+        except EnvironmentFault:
+            return ""
+        actual_seconds = WATCHDOG_FIRE_SECONDS if told is None else told
+        wanted_seconds = self._times.watchdog_fire_seconds
+        self._problem = ""
+        if actual_seconds != wanted_seconds:
+            self._problem = (
+                f"[sanlock] watchdog_fire_seconds is {wanted_seconds}, but this host's daemon"
+                f" counts with {actual_seconds} (watchdog_fire_timeout in sanlock.conf, the same"
+                " on all hosts)"
+            )
+            actual = dataclasses.replace(self._times, watchdog_fire_seconds=actual_seconds)
+            self.refusal = "; ".join(actual.faults())
+        return self._problem

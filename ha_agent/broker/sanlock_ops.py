@@ -64,8 +64,7 @@ def sanlock_look(
     "leader": bytes or None}. Raises OSError where storage fails, EnvironmentFault.
     """
     sanlock = binding()
-    with _faults(sanlock):
-        joined = sanlock.inq_lockspace(lockspace.encode(), host_id, path)
+    joined = _joined(sanlock, lockspace, host_id, path)
     hosts = _hosts(sanlock, lockspace) if joined else []
     held = _held(sanlock, lockspace, resource, holder_pid) if holder_pid else None
     leader = None
@@ -123,8 +122,10 @@ def sanlock_acquire(
 def sanlock_release(lockspace: str, path: str, resource: str, holder_pid: int) -> None:
     """Release the resource; a holder that has none, or is gone, has released it."""
     sanlock = binding()
+    if _held(sanlock, lockspace, resource, holder_pid) is None:
+        return  # the daemon would say "not permitted", as for anything that it does not like
     disks = [(path, sanlock_place.RESOURCE_OFFSET)]
-    with _faults(sanlock, {errno.ENOENT, errno.ESRCH}):
+    with _faults(sanlock, {errno.ESRCH}):
         sanlock.release(lockspace.encode(), resource.encode(), disks, pid=holder_pid)
 
 
@@ -211,6 +212,21 @@ def _fault(error: Any) -> EnvironmentFault:
     return EnvironmentFault(f"sanlock: {error.args[1]}: {words} (error {number})")
 
 
+def _joined(sanlock: ModuleType, lockspace: str, host_id: int, path: str) -> Optional[bool]:
+    # Not inq_lockspace: to it, a daemon that is not there is a lockspace that is not joined.
+    with _faults(sanlock):
+        lockspaces = sanlock.get_lockspaces()
+    for one in lockspaces:
+        if one["lockspace"] == lockspace.encode():
+            if one["host_id"] != host_id or one["path"] != path:
+                raise EnvironmentFault(
+                    f"this host's daemon has the lockspace {lockspace} already, with host id"
+                    f" {one['host_id']} in {one['path']}; every host needs a daemon of its own"
+                )
+            return None if one["flags"] else True
+    return False
+
+
 def _hosts(sanlock: ModuleType, lockspace: str) -> list[dict[str, Any]]:
     names = {
         sanlock.HOST_FREE: "FREE",
@@ -249,6 +265,12 @@ def _make_file(path: str, size_bytes: int) -> bool:
     finally:
         os.close(fd)
     return True
+
+
+def sector_bytes_of(path: str) -> int:
+    """Return the smallest sector that the storage of `path` takes. Raises OSError."""
+    with directio.open_file(path) as file:
+        return _sector_bytes(file)
 
 
 def _sector_bytes(file: directio.DirectFile) -> int:

@@ -52,6 +52,7 @@ class FakeDaemon:
         self.area = area
         self.host_id = host_id
         self.name = name
+        self.watchdog_fire_seconds = TIMES.watchdog_fire_seconds
         self.hung = False
         """Storage does not answer this host."""
         self.joined: Optional[bool] = False
@@ -216,7 +217,7 @@ class FakeSanlock:
             daemon.holders[holder_pid] = holder
 
     async def watchdog_fire_seconds(self, deadline_seconds: float) -> Optional[int]:
-        return None
+        return self.daemon.watchdog_fire_seconds
 
     def _answering(self) -> FakeDaemon:
         if not self.daemon.up:

@@ -320,3 +320,16 @@ def test_unsafe_times_are_refused() -> None:
             )
 
     run_virtual(scenario())
+
+
+def test_nothing_is_taken_with_a_daemon_whose_watchdog_makes_the_times_unsafe() -> None:
+    async def scenario() -> None:
+        alpha = SanlockHost(Area(), 1)
+        alpha.daemon.watchdog_fire_seconds = 5
+        await alpha.until("free")
+        await until_renewed(alpha)
+        assert "daemon counts with 5" in alpha.keeper.view().detail
+        result = await alpha.keeper.acquire(0)
+        assert (result.ok, "must be at least 7" in result.reason) == (False, True)
+
+    run_virtual(scenario())
