@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ha_agent.broker.incident import IncidentEntry
+from ha_agent.broker.push_entry import CertificateEntry, PushEntry
 from ha_agent.broker.snapshot import (
     BridgeEntry,
     DefinitionEntry,
@@ -103,6 +104,21 @@ def test_a_sound_cluster() -> None:
         "  score 3400, no penalty",
         "  definition be763bb45689, 192 MiB, from volume v, accepted 1970-01-01T00:00:00Z",
     ]
+
+
+def test_the_push_and_the_certificates_are_told_and_their_ends_warned_of() -> None:
+    ends = CertificateEntry("vdsm", "/pki/c.pem", "CN=h1", 0.0, 86400.0, warning_days=7)
+    picture = replace(
+        PICTURE,
+        push=PushEntry("waiting", "[::]:54324", "can't listen: in use", last_peer="CN=e"),
+        certificates=(ends, CertificateEntry("push CA", "/pki/ca.pem", problem="No such file")),
+    )
+    lines = status_text(picture).splitlines()
+    assert "  the engine's push: waiting at [::]:54324, last from CN=e" in lines
+    assert "  certificates: vdsm until 1970-01-02" in lines
+    assert "! the engine's push: can't listen: in use" in lines
+    assert any(line.startswith("! The vdsm certificate in /pki/c.pem (CN=h1)") for line in lines)
+    assert "! The push CA certificate in /pki/ca.pem can't be read: No such file" in lines
 
 
 def with_host2(**fields: object) -> Snapshot:

@@ -135,6 +135,8 @@ CASES: list[tuple[dict[str, Any], dict[str, Any], str, str]] = [
      " it was read from the store."),
     ({}, {"definition": replace(READ, identity="d2", version=4, how="pushed")}, "push",
      "The engine sent the definition d2 of its VM (version 4 on this host)."),
+    ({}, {"definition": replace(READ, identity="d2", how="pushed", source="pushed by CN=e")},
+     "push", "The engine (CN=e) sent the definition d2 of its VM (version 3 on this host)."),
     ({}, {"definition": replace(READ, pending=PENDING)}, "definition",
      "The guard holds the definition d2 back: it has no disk; fix it."),
     ({"definition": replace(READ, pending=PENDING)},
