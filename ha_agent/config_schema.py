@@ -201,7 +201,7 @@ class BrokerConfig:
 
     socket: Path = field(metadata=of(PATH, derived="<host.run_dir>/broker.socket"))
     socket_group: str = field(default="", metadata=of(OPTIONAL_NAME))
-    socket_mode: int = field(default=0o660, metadata=of(MODE))
+    socket_mode: int = field(default=0o666, metadata=of(MODE))
     call_deadline_seconds: float = field(default=10.0, metadata=of(DEADLINE))
 
 
