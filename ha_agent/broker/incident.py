@@ -99,10 +99,13 @@ class Delays:
     """Turns troubles into those that count, with the kinds' delays."""
 
     lasting: dict[str, Lasting] = field(default_factory=dict)
+    over: dict[str, Instant] = field(default_factory=dict)
+    """Those that the last look ended, with when they were seen gone."""
 
     def look(self, troubles: Iterable[Trouble], now: Instant) -> None:
         """Take what is wrong now."""
         seen = {one.name: one for one in troubles}
+        self.over = {}
         for name, trouble in seen.items():
             self.lasting[name] = _seen(self.lasting.get(name), trouble, now)
         for name, one in list(self.lasting.items()):
@@ -111,6 +114,7 @@ class Delays:
             gone_since = one.gone_since if one.gone_since is not None else now
             if now - gone_since >= KINDS[one.trouble.kind].leave_seconds:
                 del self.lasting[name]
+                self.over[name] = gone_since
             else:
                 self.lasting[name] = replace(one, gone_since=gone_since)
 

@@ -10,7 +10,7 @@ message, and the "queue" is as short as the list of incidents.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Optional
 
@@ -24,6 +24,7 @@ CHANGE_SECONDS = 300.0
 # They say that something happened: that they end is of interest to nobody.
 MOMENTS = ("engine-moved", "clock", "restarts")
 ELSEWHERE = "*"
+_NONE: Mapping[str, float] = {}
 
 
 @dataclass(frozen=True)
@@ -92,19 +93,29 @@ class Book:
         """Return those that are not over, oldest first."""
         return [one for one in self.incidents.values() if one.closed_unix_seconds is None]
 
-    def look(self, troubles: Iterable[Trouble], wall: WallTime) -> None:
-        """Open, change and close incidents so that they say what `troubles` say."""
+    def look(
+        self,
+        troubles: Iterable[Trouble],
+        wall: WallTime,
+        *,
+        began: Mapping[str, float] = _NONE,
+        ended: Mapping[str, float] = _NONE,
+    ) -> None:
+        """Open, change and close incidents so that they say what `troubles` say. `began` and
+        `ended`: when those of these names did, in seconds of the calendar; else it is now."""
         now = wall.unix_seconds
         active = {one.name: one for one in troubles}
         for incident in self.still_open():
             trouble = active.pop(incident.key, None)
             if trouble is None:
-                closed = max(now, incident.opened_unix_seconds)
+                closed = max(ended.get(incident.key, now), incident.opened_unix_seconds)
                 self.incidents[incident.id] = replace(incident, closed_unix_seconds=closed)
             else:
                 self.incidents[incident.id] = _changed(incident, trouble, now)
-        for trouble in active.values():
-            self._add(trouble, now)
+        # What is more waits for a place: it is still wrong at the next look.
+        room = max(0, MAX_OPEN - len(self.still_open()))
+        for trouble in list(active.values())[:room]:
+            self._add(trouble, now, began.get(trouble.name, now))
         self._forget(now)
 
     def adopt(self, key: str, incident_id: str, told_by: int, *, closed: bool) -> None:
@@ -140,7 +151,7 @@ class Book:
     def _all(self) -> list[Incident]:
         return list(self.incidents.values())
 
-    def _add(self, trouble: Trouble, now: float) -> None:
+    def _add(self, trouble: Trouble, now: float, began: float) -> None:
         # Of the calendar, so that a number is not given out again when the file was lost.
         self.number = max(self.number + 1, int(now))
         incident_id = f"{self.host_id}-{self.number}"
@@ -150,7 +161,7 @@ class Book:
             trouble.kind,
             trouble.detail,
             trouble.hosts,
-            opened_unix_seconds=now,
+            opened_unix_seconds=began,
             changed_unix_seconds=now,
         )
 
@@ -159,7 +170,7 @@ class Book:
         closed.sort(key=lambda one: one.closed_unix_seconds or 0.0)
         many = max(0, len(closed) - MAX_CLOSED)
         old = [o for o in closed[many:] if now - (o.closed_unix_seconds or 0.0) > KEPT_SECONDS]
-        for one in (*closed[:many], *old, *self.still_open()[MAX_OPEN:]):
+        for one in (*closed[:many], *old):
             self.dropped += not one.told
             del self.incidents[one.id]
 

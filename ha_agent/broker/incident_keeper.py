@@ -101,7 +101,8 @@ class IncidentKeeper:
             self._take_told(host_id, host, shared, now, wall)
         known = [one.key for one in self.book.still_open()]
         troubles = share.merged(self._own.open(), self._name, others, known)
-        self.book.look([*troubles, *self._cluster.open()], wall)
+        began, ended = self._times(now, wall)
+        self.book.look([*troubles, *self._cluster.open()], wall, began=began, ended=ended)
         # Again: what was opened just now may have been told by another before.
         for host_id, (host, shared) in sorted(others.items()):
             self._take_told(host_id, host, shared, now, wall)
@@ -169,6 +170,18 @@ class IncidentKeeper:
         if moved is not None:
             troubles.append(moved)
         self._cluster.look(troubles, snapshot.made_at)
+
+    def _times(self, now: Instant, wall: WallTime) -> tuple[dict[str, float], dict[str, float]]:
+        """When troubles began and ended, before the delays, as this host saw it."""
+        began, ended = {}, {}
+        for delays in (self._own, self._cluster):
+            for name, one in delays.lasting.items():
+                began[name] = wall.unix_seconds - (now - one.since)
+            for name, at in delays.over.items():
+                ended[name] = wall.unix_seconds - (now - at)
+            # It counts for the look that ended it; the cluster's is not always looked at.
+            delays.over = {}
+        return began, ended
 
     def _take_told(
         self, host_id: int, host: HostEntry, shared: Shared, now: Instant, wall: WallTime

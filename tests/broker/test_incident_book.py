@@ -101,10 +101,20 @@ def test_the_book_has_an_end() -> None:
     book = Book(1)
     many = [Trouble("host-silent", "", key=f"host-silent:{n}") for n in range(MAX_OPEN + 20)]
     look(book, 0, *many)
+    look(book, 1, *many)
     assert len(book.still_open()) == MAX_OPEN
-    assert book.dropped == 20
+    assert book.dropped == 0
     look(book, 10)
     assert len(book.incidents) == MAX_CLOSED
-    assert book.dropped == 20 + MAX_OPEN - MAX_CLOSED
+    assert book.dropped == MAX_OPEN - MAX_CLOSED
+    assert many[MAX_OPEN - 1].key in {one.key for one in book.incidents.values()}
     look(book, 10 + KEPT_SECONDS + 1)
     assert book.incidents == {}
+
+
+def test_an_incident_has_the_times_of_its_trouble() -> None:
+    book = Book(1)
+    book.look([down()], WallTime(AT), began={"engine": AT - 120})
+    book.look([], WallTime(AT + 300), ended={"engine": AT + 180})
+    (one,) = book.incidents.values()
+    assert (one.opened_unix_seconds, one.closed_unix_seconds) == (AT - 120, AT + 180)
