@@ -232,3 +232,19 @@ async def test_what_is_muted_or_not_bad_enough_is_listed_and_not_told() -> None:
     await world.run(600)
     assert world.box.mails == []
     assert [one.kind for one in world.hosts[1].keeper.entries()] == ["engine-down"]
+
+
+async def test_the_last_word_of_a_dead_host_mutes_nothing_new() -> None:
+    world = World(2)
+    await world.run(SETTLED)
+    fall(world)
+    await world.run(200)
+    world.hosts[1].runs = False
+    world.hosts[2].status = UP
+    await world.run(600)
+    before = len(world.box.mails)
+    assert '"engine"' in world.hosts[1].line
+    world.hosts[2].status = DOWN
+    await world.run(300)
+    late = [one for _, mail in world.box.mails[before:] for one in mail.body["incidents"]]
+    assert ("engine-down", "opened") in [(one["kind"], one["state"]) for one in late]
