@@ -87,7 +87,11 @@ ROOTS = ("ha_agent.agent", "ha_agent.cli", "ha_agent.broker.service", "ha_agent.
 # `ha-agent run` is the agent's way in.
 ROOT_IMPORTS = (("ha_agent.cli", "ha_agent.agent"),)
 # Libraries that one module has to itself.
-ONE_HOME = {"pyinotify": "ha_agent.file_watch", "transitions": "ha_agent.fsm.machine"}
+ONE_HOME = {
+    "prometheus_client": "ha_agent.broker.metrics_text",
+    "pyinotify": "ha_agent.file_watch",
+    "transitions": "ha_agent.fsm.machine",
+}
 
 # Rule 7: process loops, RPC dispatch, and a thread's body that hands all it meets to its caller.
 BROAD_EXCEPT = (
