@@ -44,7 +44,7 @@ class FakeBroker:
             self._silent.append(sock)
             return
         answer = self.answers[method]
-        error, result = answer(params[0]) if callable(answer) else answer
+        error, result = answer(params[0] if params else {}) if callable(answer) else answer
         with sock:
             sock.sendall(msgpack.packb([1, number, error, result]))
 

@@ -10,6 +10,7 @@ from ha_agent.broker import (
     api,
     api_about,
     api_events,
+    api_lockspace,
     api_maintenance,
     api_vm,
     verbs_definition,
@@ -23,5 +24,6 @@ CATALOGUE: tuple[tuple[str, tuple[Verb, ...]], ...] = (
     ("What happened, and why", api_events.VERBS),
     ("Maintenance", api_maintenance.VERBS),
     ("The engine VM by hand", api_vm.VERBS),
+    ("Hosts and lockspaces", api_lockspace.VERBS),
     ("The engine VM's definition", verbs_definition.VERBS),
 )

@@ -129,13 +129,7 @@ class Parts:
             self._probes.part(),
             self._events_feature(access),
             self._vm_feature(access),
-            lockspace_part(
-                config,
-                self._lanes["status"],
-                clock=clock,
-                picture=self.board.read,
-                access=access,
-            ),
+            self._lockspace_feature(access),
             self._metrics_feature(),
         )
 
@@ -257,6 +251,15 @@ class Parts:
             stop_timeout_seconds=self._config.engine.stop_timeout_seconds,
         )
         return Part("vm", api.handlers(), api.deadlines_seconds)
+
+    def _lockspace_feature(self, access: Access) -> Part:
+        return lockspace_part(
+            self._config,
+            self._lanes["status"],
+            clock=self._clock,
+            picture=self.board.read,
+            access=access,
+        )
 
     def _events_feature(self, access: Access) -> Part:
         watch = Watch(self.board, self._events, self._fence.result)

@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the storage worker does for check and repair; the rest is in test_lockspaces.py."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ha_agent.broker import lease_file, lockspace_ops
+from ha_agent.broker.lockspace_codec import LOCKSPACE_BYTES
+
+
+def test_no_more_is_read_than_the_lockspace(tmp_path: Path) -> None:
+    path = tmp_path / "place"
+    path.write_bytes(b"a" * (LOCKSPACE_BYTES + 512))
+    assert len(lockspace_ops.lockspace_read(str(path), 4096)) == 4096
+    assert len(lockspace_ops.lockspace_read(str(path), 9 * LOCKSPACE_BYTES)) == LOCKSPACE_BYTES
+
+
+def test_held_host_ids_are_seen_and_not_taken(tmp_path: Path) -> None:
+    path = str(tmp_path / "lease")
+    lease_file.lease_initialise(path)
+    assert lockspace_ops.host_ids_locked(path, [1, 2]) == []
+    assert lease_file.lease_hold_host_id(path, 2, "beta", "x")["held"]
+    assert lockspace_ops.host_ids_locked(path, [1, 2, 3]) == [2]
+
+
+def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        lockspace_ops.host_ids_locked(str(tmp_path / "none"), [1])
