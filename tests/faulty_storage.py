@@ -24,6 +24,7 @@ import argparse
 import contextlib
 import dataclasses
 import errno
+import fcntl
 import fnmatch
 import itertools
 import json
@@ -130,6 +131,7 @@ def _mirror(root: str, faults: Faults) -> Any:
     import mfusepy
 
     paths: dict[int, str] = {}  # by descriptor of ours, or by number of an open folder
+    owners: dict[int, int] = {}  # of the locks of each descriptor
     folder_numbers = itertools.count(1 << 32)
 
     class Mirror(mfusepy.Operations):  # type: ignore[misc]  # it ships no types
@@ -144,12 +146,12 @@ def _mirror(root: str, faults: Faults) -> Any:
             faults.meet(operation, path)
             return root + path
 
-        def getattr(self, path: str, fh: Optional[int] = None) -> dict[str, Any]:
-            if fh is None:
+        def getattr(self, path: Optional[str], fi: Any = None) -> dict[str, Any]:
+            if path is not None:
                 status = os.lstat(self._real("stat", path))
             else:
-                faults.meet("stat", paths[fh])
-                status = os.fstat(fh)
+                faults.meet("stat", paths[fi.fh])
+                status = os.fstat(fi.fh)
             names = ("mode", "nlink", "uid", "gid", "size", "ino", "blocks", "blksize")
             found = {f"st_{name}": getattr(status, f"st_{name}") for name in names}
             times = ("atime", "mtime", "ctime")
@@ -176,53 +178,70 @@ def _mirror(root: str, faults: Faults) -> Any:
             names = ("bsize", "frsize", "blocks", "bfree", "bavail", "files", "ffree", "namemax")
             return {f"f_{name}": getattr(found, f"f_{name}") for name in names}
 
-        def open(self, path: str, flags: int) -> int:
-            fd = os.open(self._real("open", path), flags & ~_NOT_OURS)
-            paths[fd] = path
-            return fd
+        def open(self, path: str, fi: Any) -> int:
+            fi.fh = os.open(self._real("open", path), fi.flags & ~_NOT_OURS)
+            paths[fi.fh] = path
+            return 0
 
-        def create(self, path: str, mode: int, flags: int = os.O_RDWR) -> int:
-            flags = (flags & ~_NOT_OURS) | os.O_CREAT
-            fd = os.open(self._real("create", path), flags, mode)
-            paths[fd] = path
-            return fd
+        def create(self, path: str, mode: int, fi: Any) -> int:
+            flags = (fi.flags & ~_NOT_OURS) | os.O_CREAT
+            fi.fh = os.open(self._real("create", path), flags, mode)
+            paths[fi.fh] = path
+            return 0
 
-        def read(self, _path: Optional[str], size: int, offset: int, fh: int) -> bytes:
-            faults.meet("read", paths[fh])
-            return os.pread(fh, size, offset)
+        def read(self, _path: Optional[str], size: int, offset: int, fi: Any) -> bytes:
+            faults.meet("read", paths[fi.fh])
+            return os.pread(fi.fh, size, offset)
 
-        def write(self, _path: Optional[str], data: bytes, offset: int, fh: int) -> int:
-            faults.meet("write", paths[fh], lambda count: os.pwrite(fh, data[:count], offset))
-            return os.pwrite(fh, data, offset)
+        def write(self, _path: Optional[str], data: bytes, offset: int, fi: Any) -> int:
+            fd = fi.fh
+            faults.meet("write", paths[fd], lambda count: os.pwrite(fd, data[:count], offset))
+            return os.pwrite(fd, data, offset)
 
-        def lock(self, _path: Optional[str], fh: int, cmd: int, lock: Any) -> int:
-            faults.meet("lock", paths[fh])
-            return _lock(fh, cmd, lock.contents)
+        def lock(self, _path: Optional[str], fi: Any, cmd: int, lock: Any) -> int:
+            fd, flock = fi.fh, lock.contents
+            if not paths[fd].endswith(".lease"):
+                # QEMU's own locks of its image: a second guard, which would hide a missing first.
+                flock.l_type = fcntl.F_UNLCK if cmd == fcntl.F_GETLK else flock.l_type
+                return 0
+            # At the close of any copy of a descriptor libfuse gives back the locks of that
+            # process, as POSIX wants it; these here belong to the open file and outlive it.
+            if flock.l_type == fcntl.F_UNLCK and owners.get(fd) != fi.lock_owner:
+                return 0
+            faults.meet("lock", paths[fd])
+            if cmd != fcntl.F_GETLK:
+                owners[fd] = fi.lock_owner
+            return _lock(fd, cmd, flock)
 
-        def fsync(self, _path: Optional[str], _datasync: int, fh: int) -> int:
-            faults.meet("fsync", paths[fh])
+        def fsync(self, _path: Optional[str], _datasync: int, fi: Any) -> int:
+            faults.meet("fsync", paths[fi.fh])
             return 0
 
         def fsyncdir(self, _path: Optional[str], _datasync: int, fh: int) -> int:
             faults.meet("fsync", paths[fh])
             return 0
 
-        def release(self, _path: Optional[str], fh: int) -> int:
-            paths.pop(fh, None)
-            os.close(fh)
+        def release(self, _path: Optional[str], fi: Any) -> int:
+            del paths[fi.fh]
+            owners.pop(fi.fh, None)
+            os.close(fi.fh)
             return 0
 
-        def truncate(self, path: str, length: int, _fh: Optional[int] = None) -> int:
-            os.truncate(self._real("truncate", path), length)
+        def truncate(self, path: Optional[str], length: int, fi: Any = None) -> int:
+            if path is not None:
+                os.truncate(self._real("truncate", path), length)
+            else:
+                faults.meet("truncate", paths[fi.fh])
+                os.ftruncate(fi.fh, length)
             return 0
 
         def fallocate(
-            self, _path: Optional[str], mode: int, offset: int, length: int, fh: int
+            self, _path: Optional[str], mode: int, offset: int, length: int, fi: Any
         ) -> int:
-            faults.meet("truncate", paths[fh])
+            faults.meet("truncate", paths[fi.fh])
             if mode:
                 raise OSError(errno.EOPNOTSUPP, "no such mode")
-            os.posix_fallocate(fh, offset, length)
+            os.posix_fallocate(fi.fh, offset, length)
             return 0
 
         def unlink(self, path: str) -> int:
@@ -272,8 +291,6 @@ def _mirror(root: str, faults: Faults) -> Any:
 
 def _lock(fd: int, cmd: int, lock: Any) -> int:
     """Do a lock call of the kernel on the folder's file; owners are open files, as with OFD."""
-    import fcntl
-
     length = lock.l_len if 0 <= lock.l_start + lock.l_len < 2**63 - 1 else 0
     if cmd == fcntl.F_GETLK:
         if not ofd_lock.is_locked(fd, lock.l_start, length):
@@ -318,7 +335,13 @@ def main() -> None:
     threading.Thread(target=_serve_control, args=control, daemon=True).start()
     # Whole writes of up to 1 MiB in one call; nothing is remembered, since others change it, too.
     options = {"attr_timeout": 0, "entry_timeout": 0, "negative_timeout": 0, "max_threads": 64}
-    mfusepy.FUSE(mirror, arguments.mount, foreground=True, **options)
+
+    class Fuse(mfusepy.FUSE):  # type: ignore[misc]  # it ships no types
+        def truncate_fuse_3(self, path: Any, length: int, file: Any) -> int:
+            # mfusepy leaves the open file out, which is all there is for ftruncate(2).
+            return int(self.ftruncate(path, length, file))
+
+    Fuse(mirror, arguments.mount, foreground=True, raw_fi=True, **options)
 
 
 class FaultyStorage:

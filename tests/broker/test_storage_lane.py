@@ -258,6 +258,34 @@ class TestWorkersThatCannotBeKilled:
         assert await pid_of(lane) not in hung
         assert lane.stats()["abandoned_alive"] == 1
 
+    async def test_a_write_waits_for_an_earlier_one_that_may_still_land(
+        self, lane: StorageLane, tmp_path: pathlib.Path
+    ) -> None:
+        path = tmp_path / "volume"
+        path.write_bytes(bytes(8192))
+
+        async def write(slot: int, deadline_seconds: float) -> None:
+            data = b"x" * 4096
+            await lane.call("write_slot", deadline_seconds, path=str(path), slot=slot, data=data)
+
+        hung = await hang(lane)
+        with pytest.raises(DeadlineExceeded):
+            await write(1, SHORT_SECONDS)
+        for _ in range(3):
+            with pytest.raises(StorageFault, match="an earlier write there hangs") as caught:
+                await write(1, LONG_SECONDS)
+            assert caught.value.errno_name == "stuck"
+        # What it does not write goes on, and no worker more is lost.
+        await write(0, LONG_SECONDS)
+        assert await lane.call("read_slots", LONG_SECONDS, path=str(path), slots=[0, 1])
+        assert lane.stats()["abandoned_alive"] == 1
+
+        os.kill(hung, signal.SIGKILL)
+        os.waitid(os.P_PID, hung, os.WEXITED | os.WNOWAIT)
+        await write(1, LONG_SECONDS)
+        assert path.read_bytes() == b"x" * 8192
+        assert lane.stats()["abandoned_alive"] == 0
+
     async def test_calls_that_wait_are_refused_too(self, lane: StorageLane) -> None:
         await hang(lane)
         with pytest.raises(DeadlineExceeded):
