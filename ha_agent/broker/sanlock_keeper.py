@@ -89,6 +89,8 @@ class SanlockKeeper:
         self._holder = holder
         self._clock = clock
         self._fence = fence
+        # An acquire is a few reads and writes; the agent's call has to end before 15 s.
+        self._acquire_seconds = min(8.0, 2.0 * times.io_timeout_seconds)
         self._free_look_seconds = min(LOOK_SECONDS, 0.4 * takeover_step_seconds)
         self._host_name = host_name
         self._on_change = on_change
@@ -120,8 +122,7 @@ class SanlockKeeper:
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait({self._task})
-            self._task = None
-        owned, self._owned = self._owned, None
+        self._task, owned, self._owned = None, self._owned, None
         # A sight that is older than two renewals: they fail.
         fail_seconds = self._times.fence_after_seconds - 2 * self._times.renew_interval_seconds
         if owned is not None and self._clock.now() < owned.fence_at - fail_seconds:
@@ -245,7 +246,7 @@ class SanlockKeeper:
         """Look, and take in what is seen; None when it failed. An owner does not read storage."""
         sent = self._clock.now()
         pid = self._holder.pid
-        # A look of an owner that hangs must leave time for another before the deadline.
+        # One that hangs must leave an owner time for another before the deadline.
         deadline_seconds = min(_CALL_SECONDS, self._times.io_timeout_seconds)
         try:
             look = await self._sanlock.look(pid, read, deadline_seconds)
@@ -296,7 +297,7 @@ class SanlockKeeper:
         """Acquire for a holder; return "" when the lease is ours, else why not."""
         try:
             pid = await self._holder.ensure(_CALL_SECONDS)
-            refused = await self._sanlock.acquire(pid, epoch, _CALL_SECONDS)
+            refused = await self._sanlock.acquire(pid, epoch, self._acquire_seconds)
         except (BadInput, EnvironmentFault) as fault:
             self._error = str(fault)
             return self._error
