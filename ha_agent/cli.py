@@ -16,12 +16,15 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Optional
+from typing import TYPE_CHECKING, NoReturn, Optional
 
 from ha_agent import (
     __version__,
+    cli_about,
     cli_cluster,
     cli_explain,
+    cli_host,
+    cli_lockspace,
     cli_maintenance,
     cli_notify,
     cli_ovf,
@@ -32,7 +35,7 @@ from ha_agent import (
     cli_vm,
     config,
 )
-from ha_agent.broker import rpc_call
+from ha_agent.broker import rpc_call, rpc_follow
 from ha_agent.broker.snapshot import DefinitionEntry, Snapshot, from_wire
 from ha_agent.cli_command import DONE, FAILED, USAGE, Command, Parser, Verbs, fail
 from ha_agent.clock import SystemClock
@@ -44,12 +47,28 @@ if TYPE_CHECKING:
 
 
 def _status(command: Command) -> int:
-    snapshot = from_wire(Snapshot, command.ask("status"), where="broker.status")
+    if command.arguments.watch:
+        return _watch(command)
+    _print_status(command, from_wire(Snapshot, command.ask("status"), where="broker.status"))
+    return DONE
+
+
+def _watch(command: Command) -> NoReturn:
+    socket, seconds = str(command.settings.broker.socket), command.arguments.timeout
+    pictures = rpc_follow.follow(socket, clock=SystemClock(), deadline_seconds=seconds)
+    while True:  # until the broker ends or the operator does
+        picture = next(pictures)
+        _print_status(command, from_wire(Snapshot, picture, where="broker.changed.snapshot"))
+        if not command.arguments.json:
+            sys.stdout.write("\n")
+        sys.stdout.flush()
+
+
+def _print_status(command: Command, snapshot: Snapshot) -> None:
     if command.arguments.json:
         print(json.dumps(predecessor_json(snapshot)))
     else:
         sys.stdout.write(status_text(snapshot, SystemClock().wall()))
-    return DONE
 
 
 def _refresh(command: Command) -> int:
@@ -91,11 +110,6 @@ def _lease_init(command: Command) -> int:
     return DONE
 
 
-def _config_show(command: Command) -> int:
-    sys.stdout.write(config.show(command.settings))
-    return DONE
-
-
 def _run(command: Command) -> int:
     # Imported here: the daemon's libraries would cost every other command half a second.
     from ha_agent import agent, log
@@ -118,9 +132,14 @@ def _parser(wants_json: bool) -> argparse.ArgumentParser:
     verbs = Verbs(parser, wants_json)
     status = verbs.asking("status", "where the engine VM is, and how every host does", _status)
     status.add_argument("--json", action="store_true", help="the predecessor's JSON object")
+    status.add_argument(
+        "--watch", action="store_true", help="again after each change, until interrupted"
+    )
     cli_maintenance.add(verbs)
     cli_cluster.add(verbs)
     cli_vm.add(verbs)
+    cli_host.add(verbs)
+    cli_lockspace.add(verbs)
     verbs.asking(
         "refresh", "have all hosts read the engine VM's definition from the store now", _refresh
     )
@@ -149,8 +168,7 @@ def _parser(wants_json: bool) -> argparse.ArgumentParser:
     can_do.add_argument("--json", action="store_true", help="the answer as JSON")
     lease = verbs.asking("lease", "make the cluster's lock file, once", _lease_init)
     lease.add_argument("what", choices=("init",), help="refused where one is in use")
-    settings = verbs.add("config", "the configuration in use", _config_show)
-    settings.add_argument("what", choices=("show",), help="print every value with its origin")
+    cli_about.add(verbs)
     verbs.add("run", "run the agent in the foreground; systemd does this", _run)
     return parser
 

@@ -135,7 +135,10 @@ class Verbs:
         return parser
 
 
-def add_timeout(parser: argparse.ArgumentParser, default_seconds: float) -> None:
+def add_timeout(
+    parser: argparse.ArgumentParser,
+    default_seconds: float = rpc_call.DEFAULT_DEADLINE_SECONDS,
+) -> None:
     """Add --timeout, which bounds the whole question."""
     parser.add_argument(
         "--timeout",

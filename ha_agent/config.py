@@ -42,6 +42,7 @@ __all__ = [
     "load",
     "show",
     "shown",
+    "text_of",
 ]
 
 DEFAULT_PATH = Path("/etc/ha-agent/ha-agent.conf")
@@ -152,16 +153,22 @@ def shown(config: Config) -> list[Shown]:
 
 def show(config: Config) -> str:
     """Return the configuration as text, each value with its origin, for people."""
+    lease_free = f"# a dead host's lease is free after {_host_dead_seconds(config)} s"
+    return text_of(shown(config), {"sanlock": lease_free})
+
+
+def text_of(values: Iterable[Shown], remarks: Optional[Mapping[str, str]] = None) -> str:
+    """Return values as text, each with its origin, for people; `remarks` end their sections."""
     sections: dict[str, list[tuple[str, str]]] = {}
-    for value in shown(config):
+    for value in values:
         pair = (f"{value.key} = {value.text}", value.origin)
         sections.setdefault(value.section, []).append(pair)
     blocks = []
     for name, pairs in sections.items():
         width = min(44, max(len(text) for text, _ in pairs))
         lines = [f"{text:<{width}}   # {origin}" for text, origin in pairs]
-        if name == "sanlock":
-            lines.append(f"# a dead host's lease is free after {_host_dead_seconds(config)} s")
+        if remarks and name in remarks:
+            lines.append(remarks[name])
         blocks.append("\n".join([f"[{name}]", *lines]))
     return "\n\n".join(blocks) + "\n"
 

@@ -43,7 +43,7 @@ VERBS = (
         who=Who.CHANGE,
         result=(
             Field("files", Kind.LIST, "the files that were read, in order"),
-            Field("values", Kind.LIST, "each value: section, key, value, origin"),
+            Field("values", Kind.LIST, "each value: section, key, text, origin"),
         ),
     ),
 )
@@ -84,7 +84,7 @@ class AboutApi:
 
     async def _config(self, _params: Mapping[str, Any], _peer: Peer) -> Any:
         values = [
-            {"section": v.section, "key": v.key, "value": v.text, "origin": v.origin}
+            {"section": v.section, "key": v.key, "text": v.text, "origin": v.origin}
             for v in config.shown(self._settings)
         ]
         return {"files": [str(file) for file in self._settings.files], "values": values}

@@ -48,7 +48,7 @@ async def test_everybody_may_ask_what_there_is(settings: Config) -> None:
 
 async def test_the_configuration_is_for_those_who_may_change_it(settings: Config) -> None:
     answer = await _ask(settings, "config", Peer(1, 99, 36))
-    values = {(v["section"], v["key"]): (v["value"], v["origin"]) for v in answer["values"]}
+    values = {(v["section"], v["key"]): (v["text"], v["origin"]) for v in answer["values"]}
     assert values["host", "name"] == ("alpha", f"{settings.files[0]}:3")
     assert values["broker", "call_deadline_seconds"][1] == "default"
     assert answer["files"] == [str(file) for file in settings.files]

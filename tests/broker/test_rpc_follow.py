@@ -14,8 +14,11 @@ import pytest
 from ha_agent.broker.rpc_call import BrokerUnreachable, RpcCallFailed
 from ha_agent.broker.rpc_codec import Notification, Response, RpcError, encode
 from ha_agent.broker.rpc_follow import follow
+from ha_agent.broker.snapshot import Snapshot, to_wire
 from ha_agent.clock import SystemClock
 from ha_agent.errors import BadInput, DeadlineExceeded
+from ha_agent.instant import Instant
+from tests.fake_broker import ha_agent
 
 CLOCK = SystemClock()
 OK = encode(Response(0, result=True))
@@ -87,3 +90,15 @@ def test_what_can_not_be_read(tmp_path: Path, data: bytes) -> None:
 def test_nobody_there(tmp_path: Path) -> None:
     with pytest.raises(BrokerUnreachable, match="no such socket"):
         list(follow(str(tmp_path / "s"), clock=CLOCK))
+
+
+def test_the_command_line_follows(folder: Path) -> None:
+    picture = to_wire(Snapshot(7, 1, "alpha", "vm", Instant(1.0)))
+    data = OK + encode(Notification("changed", {"snapshot": picture})) * 2
+    with server(folder / "run" / "broker.socket", data):
+        done = ha_agent(folder, "status", "--watch", "--json")
+    assert done.returncode == 1  # it ended with the broker
+    assert "ended" in done.stderr
+    lines = done.stdout.splitlines()
+    assert len(lines) == 3  # two pictures, and the error
+    assert lines[0] == lines[1]

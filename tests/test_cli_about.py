@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`ha-agent version` and `config show` as processes, against a played broker."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ha_agent import __version__
+from tests.fake_broker import FakeBroker, ha_agent
+
+
+def test_version_tells_of_both(folder: Path, broker: FakeBroker) -> None:
+    broker.answers["version"] = (
+        None,
+        {
+            "version": "9.8",
+            "api_version": 3,
+            "verbs": ["config", "status"],
+            "features": ["core"],
+            "connections": 2,
+        },
+    )
+    done = ha_agent(folder, "version")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == [
+        f"ha-agent {__version__}",
+        "broker 9.8, verbs of version 3",
+        "features: core",
+        "verbs: config, status",
+        "connections: 2",
+    ]
+
+
+def test_the_configuration_of_the_broker_that_runs(folder: Path, broker: FakeBroker) -> None:
+    value = {"section": "host", "key": "name", "text": "beta", "origin": "/etc/x:3"}
+    broker.answers["config"] = (None, {"files": [], "values": [value]})
+    done = ha_agent(folder, "config", "show", "--running")
+    assert (done.returncode, done.stdout) == (0, "[host]\nname = beta   # /etc/x:3\n")
+    broker.answers["config"] = (None, {"files": [], "values": [{"a": 1}]})
+    done = ha_agent(folder, "config", "show", "--running")
+    assert (done.returncode, "broker.config.values" in done.stderr) == (1, True)
+
+
+def test_the_configuration_of_the_files_needs_no_broker(folder: Path, broker: FakeBroker) -> None:
+    done = ha_agent(folder, "config", "show")
+    assert done.returncode == 0
+    assert "[host]" in done.stdout
+    assert broker.asked == []
