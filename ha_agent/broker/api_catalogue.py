@@ -13,6 +13,7 @@ from ha_agent.broker import (
     api_lockspace,
     api_maintenance,
     api_vm,
+    incident_part,
     verbs_definition,
 )
 from ha_agent.broker.verb import Verb
@@ -22,6 +23,7 @@ CATALOGUE: tuple[tuple[str, tuple[Verb, ...]], ...] = (
     ("The broker", api_about.VERBS),
     ("The picture, the lease, the agent", api.VERBS),
     ("What happened, and why", api_events.VERBS),
+    ("Incidents and notifications", incident_part.VERBS),
     ("Maintenance", api_maintenance.VERBS),
     ("The engine VM by hand", api_vm.VERBS),
     ("Hosts and lockspaces", api_lockspace.VERBS),

@@ -24,6 +24,7 @@ from ha_agent.broker.definition_parts import DefinitionParts
 from ha_agent.broker.engine_watch import EngineWatch
 from ha_agent.broker.event_log import EventLog
 from ha_agent.broker.identity import read_boot_id
+from ha_agent.broker.incident_part import Incidents
 from ha_agent.broker.lease_backend import Keeper, lease_backend
 from ha_agent.broker.maintenance_parts import MaintenanceParts
 from ha_agent.broker.metrics import Sources
@@ -131,6 +132,7 @@ class Parts:
             self._vm_feature(access),
             self._lockspace_feature(access),
             self._metrics_feature(),
+            self._incidents_feature(access),
         )
 
     # Parts -------------------------------------------------------------------------------
@@ -270,6 +272,20 @@ class Parts:
             (watch.run,),
             self._events.wake,
         )
+
+    def _incidents_feature(self, access: Access) -> Part:
+        def set_line(text: str) -> None:
+            self._monitor.own.extra.incidents = text
+
+        return Incidents(
+            self._config,
+            self.board,
+            self._events,
+            clock=self._clock,
+            boot_id=read_boot_id(),
+            set_line=set_line,
+            environ=os.environ,
+        ).part(access)
 
     def _metrics_feature(self) -> Part:
         sources = Sources(
