@@ -25,7 +25,7 @@ Its duties, as the lock file's keeper has them:
    goes up by one and stays ours), within MEND_SECONDS; otherwise the deadline is now.
 6. An orderly stop of the broker disarms the deadline, unless renewals fail, and leaves holder and
    lease: the VM stays ours. The next start finds the holder and adopts the lease.
-7. While it owns, it never joins the lockspace anew: a new membership would set the lease free.
+7. While a deadline is armed, it never joins the lockspace anew: that would set the lease free.
 Any doubt about the daemon (no answer, no renewal seen) changes nothing until the deadline.
 """
 
@@ -98,7 +98,7 @@ class SanlockKeeper:
         self._watchdog = WatchdogCheck(sanlock, times)
         self._renewals = OwnRenewals()
         self.renewals = RenewalTally()
-        self._member = Membership(sanlock, host_id, clock)
+        self._member = Membership(sanlock, host_id, clock, fence)
         self._owned: Optional[OwnedEpoch] = None
         self._held: Optional[int] = None
         self._given_up_epoch = 0
@@ -161,9 +161,7 @@ class SanlockKeeper:
                 return LeaseResult(True, "already ours")
             judged, hold = self._watch.judge(), self._member.hold
             error = judged.refusal(expected_epoch) or ("" if hold.held else hold.reason)
-            error = error or self._watchdog.refusal
-            if not error and self._deadline() is None:
-                error = "no renewal of our own host id was seen yet"
+            error = error or self._watchdog.refusal or self._staleness()
             error = error or await self._take(expected_epoch)
             self._tell()
             if error or self._owned is None:
@@ -208,8 +206,7 @@ class SanlockKeeper:
                 async with self._busy:
                     await self._step()
                 self._tell()
-            except Exception:
-                # The guard ends the VM in time without us; a dead keeper would end it for good.
+            except Exception:  # without us the guard would end the VM, for good
                 log.exception("lease keeper: step failed")
                 self._error = "lease keeper failed; see the log"
                 await self._clock.sleep(LOOK_SECONDS)
@@ -280,17 +277,15 @@ class SanlockKeeper:
 
     async def _mend(self, owned: OwnedEpoch) -> None:
         """The holder has not got the lease any more: have it again, or end the VM now."""
-        now = self._clock.now()
         if self._mend_until is None:
-            self._mend_until = now + MEND_SECONDS
+            self._mend_until = self._clock.now() + MEND_SECONDS
             log.error("lease epoch %d has lost its holder; it is taken again", owned.epoch)
         self._holder.end()
         error = await self._take(owned.epoch)
+        self._error, now = error, self._clock.now()
         if not error:
             self._mend_until = None
-            return
-        self._error, now = error, self._clock.now()
-        if now >= self._mend_until:
+        elif now >= self._mend_until:
             self._end(owned, now, f"its holder ended: {error}")
 
     async def _take(self, epoch: int) -> str:
@@ -299,8 +294,7 @@ class SanlockKeeper:
             pid = await self._holder.ensure(_CALL_SECONDS)
             refused = await self._sanlock.acquire(pid, epoch, self._acquire_seconds)
         except (BadInput, EnvironmentFault) as fault:
-            self._error = str(fault)
-            return self._error
+            refused = self._error = str(fault)
         if refused:
             return refused
         look = await self._look(read=True)
@@ -309,10 +303,10 @@ class SanlockKeeper:
         return self._own(look.held)
 
     def _own(self, epoch: int) -> str:
-        """The holder has the lease: arm the fence, then it is ours. Returns why it is not."""
+        """Its holder has it: arm the fence, then it is ours. Returns why it is not."""
         fence_at = self._deadline()
         if fence_at is None or self._clock.now() >= fence_at:
-            return "no renewal of our own host id was seen in time"
+            return self._staleness()
         if not self._arm(fence_at, epoch):
             # Nothing was started under it: better another host's than one without a fence.
             self._give_up(epoch)
@@ -357,6 +351,12 @@ class SanlockKeeper:
     def _released(self) -> None:
         self._releasing = ""
         self._fence.disarm()
+
+    def _staleness(self) -> str:
+        fence_at = self._deadline()
+        if fence_at is not None and self._clock.now() < fence_at:
+            return ""
+        return "no renewal of our own host id was seen in time; it is waited for"
 
     def _deadline(self) -> Optional[Instant]:
         sight = self._renewals.sight

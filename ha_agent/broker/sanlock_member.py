@@ -8,6 +8,7 @@ import dataclasses
 import logging
 from typing import Optional
 
+from ha_agent.broker.fence_deadline import Fence
 from ha_agent.broker.lease_storage import Clock, HostIdHold
 from ha_agent.broker.sanlock_port import Look, Sanlock
 from ha_agent.broker.sanlock_times import WATCHDOG_FIRE_SECONDS, SanlockTimes
@@ -23,8 +24,9 @@ _AGAIN_SECONDS = 5.0
 class Membership:
     """Joins the lockspace and knows whether we are of it; `hold` says so."""
 
-    def __init__(self, sanlock: Sanlock, host_id: int, clock: Clock) -> None:
+    def __init__(self, sanlock: Sanlock, host_id: int, clock: Clock, fence: Fence) -> None:
         self._sanlock = sanlock
+        self._fence = fence
         self._host_id = host_id
         self._clock = clock
         self._due: Optional[Instant] = None
@@ -47,12 +49,20 @@ class Membership:
 
         The daemon takes some I/O timeouts for it; and if this host died with the id in use, until
         the id has expired. If another host uses the id it fails, and is tried again.
+
+        Never while a fence deadline is in force: a new membership sets free what this host still
+        holds by the old one, and the VM may not have ended yet.
         """
         now = self._clock.now()
         if self._due is not None and now < self._due:
             return
         self._due = now + _AGAIN_SECONDS
         try:
+            if self._fence.armed() is not None:
+                raise EnvironmentFault(
+                    "sanlock has left the lockspace; it is joined again when the engine VM's"
+                    " deadline is over here"
+                )
             await self._sanlock.join(JOIN_SECONDS)
         except (BadInput, EnvironmentFault) as fault:
             if str(fault) != self.problem:

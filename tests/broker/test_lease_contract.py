@@ -76,7 +76,7 @@ async def take(host: Host) -> None:
         result = await host.keeper.acquire(host.keeper.view().epoch, "contract")
         if result.ok:
             return
-        assert "seen yet" in result.reason, result
+        assert "waited for" in result.reason, result
         assert asyncio.get_running_loop().time() < ends_at
         await asyncio.sleep(0.2)
 

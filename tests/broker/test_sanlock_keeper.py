@@ -333,3 +333,34 @@ def test_nothing_is_taken_with_a_daemon_whose_watchdog_makes_the_times_unsafe() 
         assert (result.ok, "must be at least 7" in result.reason) == (False, True)
 
     run_virtual(scenario())
+
+
+def test_nothing_is_taken_while_our_own_renewals_are_not_seen() -> None:
+    async def scenario() -> None:
+        alpha = SanlockHost(Area(), 1)
+        await alpha.until("free")
+        assert "waited for" in (await alpha.keeper.acquire(0)).reason
+        await until_renewed(alpha)
+        assert alpha.daemon._task is not None
+        alpha.daemon._task.cancel()  # it answers, and renews no more
+        await asyncio.sleep(20)
+        assert "waited for" in (await alpha.keeper.acquire(0)).reason
+        assert not alpha.daemon.area.leader.held
+
+    run_virtual(scenario())
+
+
+def test_a_daemon_that_was_restarted_is_not_joined_before_the_vm_has_ended() -> None:
+    async def scenario() -> None:
+        alpha, beta = await two_hosts()
+        alpha.daemon.die()
+        alpha.daemon.up = True  # a new one, which knows of nothing
+        while alpha.daemon.joined is False:
+            assert beta.keeper.view().state == "held"
+            vm_ran = alpha.vm_running
+            await asyncio.sleep(0.1)
+        assert not vm_ran
+        assert not alpha.keeper.view().ours
+        await beta.until("expired")
+
+    run_virtual(scenario())

@@ -10,7 +10,8 @@ from ha_agent.broker.sanlock_member import Membership, WatchdogCheck
 from ha_agent.broker.sanlock_port import Look
 from ha_agent.broker.sanlock_times import SanlockTimes
 from ha_agent.errors import BadInput, EnvironmentFault
-from tests.broker.lease_world import HostClock, run_virtual
+from ha_agent.instant import Instant
+from tests.broker.lease_world import FakeFence, HostClock, run_virtual
 from tests.broker.sanlock_world import Area, FakeDaemon, FakeSanlock
 
 
@@ -29,7 +30,9 @@ class Counting(FakeSanlock):
 
 def test_joined_and_left() -> None:
     async def scenario() -> None:
-        member = Membership(FakeSanlock(FakeDaemon(Area(), 1, "alpha")), 1, HostClock())
+        member = Membership(
+            FakeSanlock(FakeDaemon(Area(), 1, "alpha")), 1, HostClock(), FakeFence()
+        )
         assert not member.hold.held
         await member.join()
         assert "host id 1 is being joined" in member.hold.reason
@@ -48,7 +51,7 @@ def test_why_it_cant_be_joined_is_told_and_it_is_tried_again_later(fault: Except
     async def scenario() -> None:
         sanlock, clock = Counting(), HostClock()
         sanlock.fault = fault
-        member = Membership(sanlock, 1, clock)
+        member = Membership(sanlock, 1, clock, FakeFence())
         await member.join()
         assert member.problem == member.hold.reason == str(fault)
         await member.join()
@@ -92,5 +95,21 @@ def test_the_watchdogs_time_is_checked(
         assert bool(problem) == bool(found)
         assert refusal in check.refusal
         assert bool(refusal) == bool(check.refusal)
+
+    run_virtual(scenario())
+
+
+def test_it_is_not_joined_while_a_deadline_is_in_force() -> None:
+    async def scenario() -> None:
+        sanlock, clock, fence = Counting(), HostClock(), FakeFence()
+        member = Membership(sanlock, 1, clock, fence)
+        fence.arm(Instant(1.0), 7, final=True)
+        await member.join()
+        assert sanlock.asked == 0
+        assert "when the engine VM's deadline is over" in member.hold.reason
+        fence.disarm()
+        await clock.sleep(5.0)
+        await member.join()
+        assert sanlock.asked == 1
 
     run_virtual(scenario())
