@@ -21,6 +21,7 @@ from ha_agent.broker.api_lockspace import lockspace_part
 from ha_agent.broker.api_vm import VmApi
 from ha_agent.broker.block_store import BlockStore
 from ha_agent.broker.definition_parts import DefinitionParts
+from ha_agent.broker.domain_monitor import domain_monitor_part
 from ha_agent.broker.engine_watch import EngineWatch
 from ha_agent.broker.event_log import EventLog
 from ha_agent.broker.identity import read_boot_id
@@ -117,23 +118,7 @@ class Parts:
         self._push = PushParts(
             config, self.board, self._monitor, self._definition.keeper, clock=clock
         )
-        core, definition = self._core(access), self._definition_feature(access)
-        self.features = (
-            core,
-            definition,
-            self._push.part(
-                history=self._definition.history,
-                on_socket={**core.handlers, **definition.handlers},
-                put=self._definition.api(access).put_pushed,
-            ),
-            self._maintenance_feature(access),
-            self._probes.part(),
-            self._events_feature(access),
-            self._vm_feature(access),
-            self._lockspace_feature(access),
-            self._metrics_feature(),
-            self._incidents_feature(access),
-        )
+        self.features = self._features(access)
 
     # Parts -------------------------------------------------------------------------------
 
@@ -198,6 +183,31 @@ class Parts:
         )
 
     # Features ----------------------------------------------------------------------------
+
+    def _features(self, access: Access) -> tuple[Part, ...]:
+        core, definition = self._core(access), self._definition_feature(access)
+        return (
+            core,
+            definition,
+            self._push.part(
+                history=self._definition.history,
+                on_socket={**core.handlers, **definition.handlers},
+                put=self._definition.api(access).put_pushed,
+            ),
+            self._maintenance_feature(access),
+            self._probes.part(),
+            self._events_feature(access),
+            self._vm_feature(access),
+            self._lockspace_feature(access),
+            domain_monitor_part(
+                Vdsm(self._vdsm_client),
+                self._config.storage.domain_uuid,
+                self._config.host.id,
+                self._clock,
+            ),
+            self._metrics_feature(),
+            self._incidents_feature(access),
+        )
 
     def _core(self, access: Access) -> Part:
         api = Api(
