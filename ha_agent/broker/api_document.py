@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The verbs' part of docs/api.md, made from their declarations. Pure.
+"""The verbs' part of docs/api.md, made from their declarations. It does no I/O.
 
 `scripts/make_api_doc.py docs/api.md` writes it between the two marks; a test fails when the
 document is not what the declarations say. What stands outside of the marks is written by people.
