@@ -219,8 +219,8 @@ class RealHost:
 
     async def die(self) -> None:
         """The daemon dies and comes back as after a reboot: its leases are over at once then."""
+        self.daemon.kill()  # first: it would release what an ended holder had
         await self.end()
-        self.daemon.kill()
         self.daemon.start()
         place = f"{LOCKSPACE}:{self.host_id}:{self.path}:0"
         await asyncio.to_thread(self.daemon.client, "add_lockspace", "-s", place, "-o", "2")
