@@ -25,7 +25,6 @@ import contextlib
 import dataclasses
 import errno
 import fcntl
-import fnmatch
 import itertools
 import json
 import os
@@ -33,7 +32,6 @@ import socket
 import subprocess
 import sys
 import threading
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Callable, Optional
@@ -42,6 +40,7 @@ import pytest
 
 from ha_agent import ofd_lock
 from ha_agent.clock import SystemClock
+from tests.storage_faults import Fault, Faults
 
 CLOCK = SystemClock()
 LIMIT_SECONDS = 20.0
@@ -49,244 +48,166 @@ ROOT = Path(__file__).parents[1]
 _NOT_OURS = os.O_DIRECT | os.O_SYNC | os.O_DSYNC
 
 
-@dataclasses.dataclass
-class Fault:
-    """What happens to calls of these operations on these paths (fnmatch, from the mount's root).
+class Mirror:
+    """The operations of a mount that mirrors the folder `root`, as mfusepy calls them."""
 
-    In this order: `first_bytes` of a write are written; it waits for `delay_seconds`; it hangs;
-    it fails with `errno`; else it is done, the rest of the write included. `times` counts down.
-    """
+    use_ns = True
 
-    operations: tuple[str, ...]
-    path: str = "*"
-    first_bytes: int = 0
-    delay_seconds: float = 0.0
-    hang: bool = False
-    errno: int = 0
-    times: Optional[int] = None
+    def __init__(self, root: str, faults: Faults) -> None:
+        self.root = root
+        self.faults = faults
+        self.paths: dict[int, str] = {}  # by descriptor of ours, or by number of an open folder
+        self.owners: dict[int, int] = {}  # of the locks of each descriptor
+        self.folder_numbers = itertools.count(1 << 32)
 
+    def init_with_config(self, _conn: Any, config: Any) -> None:
+        config.use_ino = 1
+        config.hard_remove = 1
+        config.nullpath_ok = 1
 
-class Faults:
-    """The faults in force, and who hangs in them."""
+    def _real(self, operation: str, path: str) -> str:
+        self.faults.meet(operation, path)
+        return self.root + path
 
-    def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self._faults: list[Fault] = []
-        self._hanging: dict[int, tuple[str, str]] = {}
-        self._released: dict[int, int] = {}
-        self._last = 0
-        self._calls: Counter[str] = Counter()
+    def getattr(self, path: Optional[str], fi: Any = None) -> dict[str, Any]:
+        if path is not None:
+            status = os.lstat(self._real("stat", path))
+        else:
+            self.faults.meet("stat", self.paths[fi.fh])
+            status = os.fstat(fi.fh)
+        names = ("mode", "nlink", "uid", "gid", "size", "ino", "blocks", "blksize")
+        found = {f"st_{name}": getattr(status, f"st_{name}") for name in names}
+        times = ("atime", "mtime", "ctime")
+        found.update({f"st_{name}": getattr(status, f"st_{name}_ns") for name in times})
+        return found
 
-    def set(self, faults: list[Fault]) -> None:
-        with self._changed:
-            self._faults = faults
+    def opendir(self, path: str) -> int:
+        number = next(self.folder_numbers)
+        self.paths[number] = path
+        return number
 
-    def release(self, number: int) -> None:
-        with self._changed:
-            self._released.update(dict.fromkeys(self._hanging, number))
-            self._changed.notify_all()
+    def readdir(self, _path: Optional[str], fh: int) -> list[tuple[str, dict[str, int], int]]:
+        # Without an inode number the C library takes an entry for a deleted one.
+        entries = list(os.scandir(self._real("list", self.paths[fh])))
+        found = [(entry.name, {"st_ino": entry.inode()}, 0) for entry in entries]
+        return [(".", {"st_ino": 1}, 0), ("..", {"st_ino": 1}, 0), *found]
 
-    def report(self) -> dict[str, Any]:
-        with self._changed:
-            return {"hanging": list(self._hanging.values()), "calls": dict(self._calls)}
+    def releasedir(self, _path: Optional[str], fh: int) -> int:
+        del self.paths[fh]
+        return 0
 
-    def meet(
-        self, operation: str, path: str, first: Callable[[int], object] = lambda count: None
-    ) -> None:
-        """Let happen what is to happen before `operation` on `path` is done. Raises OSError."""
-        with self._changed:
-            self._calls[operation] += 1
-            fault = self._find(operation, path)
-        if fault is None:
-            return
-        if fault.first_bytes:
-            first(fault.first_bytes)
-        if fault.delay_seconds:
-            CLOCK.block(fault.delay_seconds)
-        number = self._hang(operation, path) if fault.hang else 0
-        if number or fault.errno:
-            raise OSError(number or fault.errno, "as commanded", path)
+    def statfs(self, path: str) -> dict[str, int]:
+        found = os.statvfs(self._real("stat", path))
+        names = ("bsize", "frsize", "blocks", "bfree", "bavail", "files", "ffree", "namemax")
+        return {f"f_{name}": getattr(found, f"f_{name}") for name in names}
 
-    def _find(self, operation: str, path: str) -> Optional[Fault]:
-        for fault in self._faults:
-            matches = operation in fault.operations and fnmatch.fnmatch(path, fault.path)
-            if matches and fault.times != 0:
-                if fault.times is not None:
-                    fault.times -= 1
-                return fault
-        return None
+    def open(self, path: str, fi: Any) -> int:
+        fi.fh = os.open(self._real("open", path), fi.flags & ~_NOT_OURS)
+        self.paths[fi.fh] = path
+        return 0
 
-    def _hang(self, operation: str, path: str) -> int:
-        with self._changed:
-            self._last += 1
-            mine = self._last
-            self._hanging[mine] = (operation, path)
-            self._changed.wait_for(lambda: mine in self._released)
-            del self._hanging[mine]
-            return self._released.pop(mine)
+    def create(self, path: str, mode: int, fi: Any) -> int:
+        flags = (fi.flags & ~_NOT_OURS) | os.O_CREAT
+        fi.fh = os.open(self._real("create", path), flags, mode)
+        self.paths[fi.fh] = path
+        return 0
 
+    def read(self, _path: Optional[str], size: int, offset: int, fi: Any) -> bytes:
+        self.faults.meet("read", self.paths[fi.fh])
+        return os.pread(fi.fh, size, offset)
 
-def _mirror(root: str, faults: Faults) -> Any:
-    """Return the operations of a mount that mirrors `root`."""
-    import mfusepy
+    def write(self, _path: Optional[str], data: bytes, offset: int, fi: Any) -> int:
+        fd = fi.fh
+        self.faults.meet(
+            "write", self.paths[fd], lambda count: os.pwrite(fd, data[:count], offset)
+        )
+        return os.pwrite(fd, data, offset)
 
-    paths: dict[int, str] = {}  # by descriptor of ours, or by number of an open folder
-    owners: dict[int, int] = {}  # of the locks of each descriptor
-    folder_numbers = itertools.count(1 << 32)
-
-    class Mirror(mfusepy.Operations):  # type: ignore[misc]  # it ships no types
-        use_ns = True
-
-        def init_with_config(self, _conn: Any, config: Any) -> None:
-            config.use_ino = 1
-            config.hard_remove = 1
-            config.nullpath_ok = 1
-
-        def _real(self, operation: str, path: str) -> str:
-            faults.meet(operation, path)
-            return root + path
-
-        def getattr(self, path: Optional[str], fi: Any = None) -> dict[str, Any]:
-            if path is not None:
-                status = os.lstat(self._real("stat", path))
-            else:
-                faults.meet("stat", paths[fi.fh])
-                status = os.fstat(fi.fh)
-            names = ("mode", "nlink", "uid", "gid", "size", "ino", "blocks", "blksize")
-            found = {f"st_{name}": getattr(status, f"st_{name}") for name in names}
-            times = ("atime", "mtime", "ctime")
-            found.update({f"st_{name}": getattr(status, f"st_{name}_ns") for name in times})
-            return found
-
-        def opendir(self, path: str) -> int:
-            number = next(folder_numbers)
-            paths[number] = path
-            return number
-
-        def readdir(self, _path: Optional[str], fh: int) -> list[tuple[str, dict[str, int], int]]:
-            # Without an inode number the C library takes an entry for a deleted one.
-            entries = list(os.scandir(self._real("list", paths[fh])))
-            found = [(entry.name, {"st_ino": entry.inode()}, 0) for entry in entries]
-            return [(".", {"st_ino": 1}, 0), ("..", {"st_ino": 1}, 0), *found]
-
-        def releasedir(self, _path: Optional[str], fh: int) -> int:
-            del paths[fh]
+    def lock(self, _path: Optional[str], fi: Any, cmd: int, lock: Any) -> int:
+        fd, flock = fi.fh, lock.contents
+        if not self.paths[fd].endswith(".lease"):
+            # QEMU's own locks of its image: a second guard, which would hide a missing first.
+            flock.l_type = fcntl.F_UNLCK if cmd == fcntl.F_GETLK else flock.l_type
             return 0
-
-        def statfs(self, path: str) -> dict[str, int]:
-            found = os.statvfs(self._real("stat", path))
-            names = ("bsize", "frsize", "blocks", "bfree", "bavail", "files", "ffree", "namemax")
-            return {f"f_{name}": getattr(found, f"f_{name}") for name in names}
-
-        def open(self, path: str, fi: Any) -> int:
-            fi.fh = os.open(self._real("open", path), fi.flags & ~_NOT_OURS)
-            paths[fi.fh] = path
+        # At the close of any copy of a descriptor libfuse gives back the locks of that
+        # process, as POSIX wants it; these here belong to the open file and outlive it.
+        if flock.l_type == fcntl.F_UNLCK and self.owners.get(fd) != fi.lock_owner:
             return 0
+        self.faults.meet("lock", self.paths[fd])
+        if cmd != fcntl.F_GETLK:
+            self.owners[fd] = fi.lock_owner
+        return _lock(fd, cmd, flock)
 
-        def create(self, path: str, mode: int, fi: Any) -> int:
-            flags = (fi.flags & ~_NOT_OURS) | os.O_CREAT
-            fi.fh = os.open(self._real("create", path), flags, mode)
-            paths[fi.fh] = path
-            return 0
+    def fsync(self, _path: Optional[str], _datasync: int, fi: Any) -> int:
+        self.faults.meet("fsync", self.paths[fi.fh])
+        return 0
 
-        def read(self, _path: Optional[str], size: int, offset: int, fi: Any) -> bytes:
-            faults.meet("read", paths[fi.fh])
-            return os.pread(fi.fh, size, offset)
+    def fsyncdir(self, _path: Optional[str], _datasync: int, fh: int) -> int:
+        self.faults.meet("fsync", self.paths[fh])
+        return 0
 
-        def write(self, _path: Optional[str], data: bytes, offset: int, fi: Any) -> int:
-            fd = fi.fh
-            faults.meet("write", paths[fd], lambda count: os.pwrite(fd, data[:count], offset))
-            return os.pwrite(fd, data, offset)
+    def release(self, _path: Optional[str], fi: Any) -> int:
+        del self.paths[fi.fh]
+        self.owners.pop(fi.fh, None)
+        os.close(fi.fh)
+        return 0
 
-        def lock(self, _path: Optional[str], fi: Any, cmd: int, lock: Any) -> int:
-            fd, flock = fi.fh, lock.contents
-            if not paths[fd].endswith(".lease"):
-                # QEMU's own locks of its image: a second guard, which would hide a missing first.
-                flock.l_type = fcntl.F_UNLCK if cmd == fcntl.F_GETLK else flock.l_type
-                return 0
-            # At the close of any copy of a descriptor libfuse gives back the locks of that
-            # process, as POSIX wants it; these here belong to the open file and outlive it.
-            if flock.l_type == fcntl.F_UNLCK and owners.get(fd) != fi.lock_owner:
-                return 0
-            faults.meet("lock", paths[fd])
-            if cmd != fcntl.F_GETLK:
-                owners[fd] = fi.lock_owner
-            return _lock(fd, cmd, flock)
+    def truncate(self, path: Optional[str], length: int, fi: Any = None) -> int:
+        if path is not None:
+            os.truncate(self._real("truncate", path), length)
+        else:
+            self.faults.meet("truncate", self.paths[fi.fh])
+            os.ftruncate(fi.fh, length)
+        return 0
 
-        def fsync(self, _path: Optional[str], _datasync: int, fi: Any) -> int:
-            faults.meet("fsync", paths[fi.fh])
-            return 0
+    def fallocate(self, _path: Optional[str], mode: int, offset: int, length: int, fi: Any) -> int:
+        self.faults.meet("truncate", self.paths[fi.fh])
+        if mode:
+            raise OSError(errno.EOPNOTSUPP, "no such mode")
+        os.posix_fallocate(fi.fh, offset, length)
+        return 0
 
-        def fsyncdir(self, _path: Optional[str], _datasync: int, fh: int) -> int:
-            faults.meet("fsync", paths[fh])
-            return 0
+    def unlink(self, path: str) -> int:
+        os.unlink(self._real("unlink", path))
+        return 0
 
-        def release(self, _path: Optional[str], fi: Any) -> int:
-            del paths[fi.fh]
-            owners.pop(fi.fh, None)
-            os.close(fi.fh)
-            return 0
+    def mkdir(self, path: str, mode: int) -> int:
+        os.mkdir(self._real("mkdir", path), mode)
+        return 0
 
-        def truncate(self, path: Optional[str], length: int, fi: Any = None) -> int:
-            if path is not None:
-                os.truncate(self._real("truncate", path), length)
-            else:
-                faults.meet("truncate", paths[fi.fh])
-                os.ftruncate(fi.fh, length)
-            return 0
+    def rmdir(self, path: str) -> int:
+        os.rmdir(self._real("rmdir", path))
+        return 0
 
-        def fallocate(
-            self, _path: Optional[str], mode: int, offset: int, length: int, fi: Any
-        ) -> int:
-            faults.meet("truncate", paths[fi.fh])
-            if mode:
-                raise OSError(errno.EOPNOTSUPP, "no such mode")
-            os.posix_fallocate(fi.fh, offset, length)
-            return 0
+    def rename(self, old: str, new: str) -> int:
+        os.rename(self._real("rename", old), self.root + new)
+        return 0
 
-        def unlink(self, path: str) -> int:
-            os.unlink(self._real("unlink", path))
-            return 0
+    def link(self, target: str, source: str) -> int:
+        os.link(self.root + source, self._real("link", target))
+        return 0
 
-        def mkdir(self, path: str, mode: int) -> int:
-            os.mkdir(self._real("mkdir", path), mode)
-            return 0
+    def chmod(self, path: str, mode: int) -> int:
+        os.chmod(self._real("chmod", path), mode & 0o7777)
+        return 0
 
-        def rmdir(self, path: str) -> int:
-            os.rmdir(self._real("rmdir", path))
-            return 0
+    def chown(self, path: str, uid: int, gid: int) -> int:
+        wanted = [-1 if number == 0xFFFFFFFF else number for number in (uid, gid)]
+        os.chown(self._real("chmod", path), *wanted)
+        return 0
 
-        def rename(self, old: str, new: str) -> int:
-            os.rename(self._real("rename", old), root + new)
-            return 0
+    def utimens(self, path: str, times: Optional[tuple[int, int]] = None) -> int:
+        real = self._real("chmod", path)
+        if times is None:
+            os.utime(real)
+        else:
+            os.utime(real, ns=times)
+        return 0
 
-        def link(self, target: str, source: str) -> int:
-            os.link(root + source, self._real("link", target))
-            return 0
-
-        def chmod(self, path: str, mode: int) -> int:
-            os.chmod(self._real("chmod", path), mode & 0o7777)
-            return 0
-
-        def chown(self, path: str, uid: int, gid: int) -> int:
-            wanted = [-1 if number == 0xFFFFFFFF else number for number in (uid, gid)]
-            os.chown(self._real("chmod", path), *wanted)
-            return 0
-
-        def utimens(self, path: str, times: Optional[tuple[int, int]] = None) -> int:
-            real = self._real("chmod", path)
-            if times is None:
-                os.utime(real)
-            else:
-                os.utime(real, ns=times)
-            return 0
-
-    def drop_locks() -> None:
-        for fd in [number for number in paths if number < 1 << 32]:
+    def drop_locks(self) -> None:
+        for fd in [number for number in self.paths if number < 1 << 32]:
             with contextlib.suppress(OSError):
                 ofd_lock.unlock(fd, 0, 0)
-
-    return Mirror(), drop_locks
 
 
 def _lock(fd: int, cmd: int, lock: Any) -> int:
@@ -330,8 +251,9 @@ def main() -> None:
         parser.add_argument(name)
     arguments = parser.parse_args()
     faults = Faults()
-    mirror, drop_locks = _mirror(arguments.folder, faults)
-    control = (arguments.control, faults, drop_locks)
+    operations = type("Operations", (Mirror, mfusepy.Operations), {})
+    mirror = operations(arguments.folder, faults)
+    control = (arguments.control, faults, mirror.drop_locks)
     threading.Thread(target=_serve_control, args=control, daemon=True).start()
     # Whole writes of up to 1 MiB in one call; nothing is remembered, since others change it, too.
     options = {"attr_timeout": 0, "entry_timeout": 0, "negative_timeout": 0, "max_threads": 64}

@@ -12,7 +12,7 @@ import pytest
 from tests.e2e.faulty import FaultyCluster, FaultyHost, faulty_cluster
 from tests.e2e.lone import IN_USE, done, edited, eventually, failed, in_use, read_ovf, says
 from tests.e2e.test_store_kill import putting, stop_broker
-from tests.faulty_storage import Fault
+from tests.storage_faults import Fault
 
 pytestmark = [pytest.mark.e2e, pytest.mark.root, pytest.mark.timeout(300)]
 

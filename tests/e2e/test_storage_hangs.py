@@ -17,7 +17,7 @@ import pytest
 from demo.hosts import Host
 from tests.e2e.faulty import MAX_STUCK, FaultyCluster, FaultyHost, faulty_cluster
 from tests.e2e.lone import CLOCK, eventually, says
-from tests.faulty_storage import Fault
+from tests.storage_faults import Fault
 
 pytestmark = [pytest.mark.e2e, pytest.mark.root, pytest.mark.timeout(300)]
 
