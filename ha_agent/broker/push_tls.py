@@ -17,6 +17,7 @@ import socket
 import ssl
 
 _READ_BYTES = 64 * 1024
+_LINGER_PAUSE_SECONDS = 0.002
 # X509_V_ERR_CERT_NOT_YET_VALID and X509_V_ERR_CERT_HAS_EXPIRED of openssl/x509_vfy.h.
 _OUT_OF_DATE = (9, 10)
 # ContentType.handshake (RFC 8446, 5.1): what a TLS client's first byte is.
@@ -139,6 +140,9 @@ class TlsStream:
             self._incoming.write(data)
         else:
             self._incoming.write_eof()
+        # sock_recv doesn't wait while there is something: who sends without a pause would have
+        # the loop to itself, and the lease is renewed by the same loop.
+        await asyncio.sleep(0)
         return data
 
     async def _linger(self) -> None:
@@ -146,8 +150,11 @@ class TlsStream:
         connection, and our last words would be lost with it."""
         loop = asyncio.get_running_loop()
         self._sock.shutdown(socket.SHUT_WR)
-        while await loop.sock_recv(self._sock, _READ_BYTES):
-            pass
+        while True:
+            if not await loop.sock_recv(self._sock, _READ_BYTES):
+                return
+            # Who was refused may have a lot to say; it costs us next to nothing at this pace.
+            await asyncio.sleep(_LINGER_PAUSE_SECONDS)
 
 
 def handshake_fault(error: OSError) -> tuple[str, str]:

@@ -5,11 +5,14 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import fcntl
 import socket
 import ssl
-from collections.abc import AsyncIterator
+import sys
+import termios
+from collections.abc import AsyncIterator, Coroutine
 from pathlib import Path
-from typing import Optional
+from typing import Any, Optional
 
 import pytest
 
@@ -27,9 +30,10 @@ class Ends:
     def __init__(self, folder: Path) -> None:
         pki = Pki(folder)
         own, self.engine = pki.pair("localhost"), pki.pair(ENGINE)
-        ours, self._theirs = socket.socketpair()
-        ours.setblocking(False)
-        self.stream = TlsStream(ours, server_context(TlsFiles(own.key, own.cert, pki.ca)))
+        self.ours, self._theirs = socket.socketpair()
+        self.ours.setblocking(False)
+        self._theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+        self.stream = TlsStream(self.ours, server_context(TlsFiles(own.key, own.cert, pki.ca)))
         self._context = client_context(self.engine.cert, self.engine.key, pki.ca)
         self.reader: asyncio.StreamReader
         self.writer: Optional[asyncio.StreamWriter] = None
@@ -43,6 +47,9 @@ class Ends:
         )
         _, (self.reader, self.writer) = await both
         return self.writer
+
+    def fill(self, data: bytes) -> None:
+        self._theirs.sendall(data)
 
     async def close(self) -> None:
         await self.stream.dispose()
@@ -126,6 +133,33 @@ async def test_a_call_that_was_cancelled_leaves_nothing_in_the_loop(ends: Ends) 
         await asyncio.sleep(0.01)
         theirs.send(b"hello")
         assert await waiting == b"hello"
+
+
+async def left_after_two_turns(ends: Ends, work: Coroutine[Any, Any, object]) -> int:
+    """Begin `work` with more to read than it takes at once; return what is left soon after."""
+    began = asyncio.ensure_future(work)
+    for _ in range(2):
+        await asyncio.sleep(0)
+    left = int.from_bytes(fcntl.ioctl(ends.ours, termios.FIONREAD, bytes(4)), sys.byteorder)
+    began.cancel()
+    await asyncio.wait({began})
+    return left
+
+
+async def test_who_sends_without_a_pause_leaves_turns_to_others(ends: Ends) -> None:
+    ends.fill(b"\x16" + bytes(199_999))
+    assert await left_after_two_turns(ends, ends.stream.wait_closed()) > 0
+
+
+async def test_a_tls_peer_that_sends_without_a_pause_does_so_too(ends: Ends) -> None:
+    writer = await ends.meet()
+    writer.write(bytes(150_000))
+
+    async def read_all() -> None:
+        while await ends.stream.read():
+            pass
+
+    assert await left_after_two_turns(ends, read_all()) > 0
 
 
 def certificate_error(code: int, message: str) -> ssl.SSLCertVerificationError:
