@@ -25,7 +25,13 @@ VERB = Verb(
         Argument("object", Kind.TEXTS, "what to", default={}),
     ),
 )
-DEFAULTS: dict[str, Any] = {"force": False, "for_seconds": None, "scope": "local", "reason": "", "object": {}}
+DEFAULTS: dict[str, Any] = {
+    "force": False,
+    "for_seconds": None,
+    "scope": "local",
+    "reason": "",
+    "object": {},
+}
 
 
 def test_defaults_are_filled_in_and_nil_is_not_given() -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The launcher's words, and what it does where sanlock is not; the rest is in test_vm_sanlock.py."""
+"""The launcher's words, and what it does without sanlock; the rest is in test_vm_sanlock.py."""
 
 from __future__ import annotations
 
