@@ -23,6 +23,7 @@ from ha_agent.background_writer import BackgroundWriter
 from ha_agent.broker.incident import KINDS, Lasting
 from ha_agent.broker.incident_book import Incident
 from ha_agent.broker.incident_rules import VmTrack
+from ha_agent.broker.incident_share import INCIDENT_ID
 from ha_agent.broker.snapshot import from_wire, to_wire
 from ha_agent.errors import BadInput
 from ha_agent.instant import Instant
@@ -32,6 +33,8 @@ log = logging.getLogger(__name__)
 FILE_NAME = "incidents.json"
 _MAX_BYTES = 1 << 20
 _MAX_STARTS = 20
+# The year 5138: the calendar of Python ends at 9999.
+_MAX_SECONDS = 1e11
 
 
 @dataclass(frozen=True)
@@ -105,7 +108,11 @@ class IncidentFile:
             self._writer.put(data)
 
     def _write(self, data: bytes) -> None:
-        replace_file(self._path, data + b"\n", mode=0o600)
+        try:
+            replace_file(self._path, data + b"\n", mode=0o600)
+        except OSError:
+            self._last = b""  # the same is written again at the next look
+            raise
 
 
 def _restarted(lasting: Iterable[Lasting], now: Instant) -> Iterable[Lasting]:
@@ -118,3 +125,7 @@ def _check(kept: Kept, where: str) -> None:
     unknown = sorted(set(kinds) - KINDS.keys())
     if unknown:
         raise BadInput(f"of another version: kinds {', '.join(unknown)}", where=where)
+    for one in kept.incidents:
+        times = (one.opened_unix_seconds, one.changed_unix_seconds, one.closed_unix_seconds or 0.0)
+        if not INCIDENT_ID.fullmatch(one.id) or not all(0 <= at <= _MAX_SECONDS for at in times):
+            raise BadInput("the id or the times of an incident can't be right", where=where)

@@ -114,11 +114,13 @@ def _definition(snapshot: Snapshot) -> Iterable[Trouble]:
 
 def _agent(snapshot: Snapshot) -> Iterable[Trouble]:
     agent = snapshot.agent
+    if agent.stopped:
+        return  # on purpose, and the others see it
     if agent.made_at is None:
         yield Trouble("agent-silent", "it has not reported since the broker was started")
     elif agent_is_silent(snapshot):
         yield Trouble("agent-silent", "it reported once, and then no more")
-    elif agent.penalties and not agent.local_maintenance and not agent.stopped:
+    elif agent.penalties and not agent.local_maintenance:
         # The points change with every sample; what they are for does not.
         yield Trouble("penalty", "; ".join(f"{p.name}: {p.cause}" for p in agent.penalties))
 
@@ -143,14 +145,17 @@ def track_vm(track: VmTrack, snapshot: Snapshot) -> tuple[VmTrack, Optional[Trou
     if not is_fresh(snapshot):
         return track, None
     up = [host for host in snapshot.hosts if _has_vm(host)]
+    before = next((h for h in snapshot.hosts if h.host_id == track.host_id), None)
     if not up:
+        cleared = before is not None and is_live(before) and before.maintenance
+        if snapshot.global_maintenance or cleared:
+            return VmTrack(), None  # a person took it away; where it comes up is no news
         gone = track.gone_since if track.gone_since is not None else snapshot.made_at
         return VmTrack(track.host_id, track.host_name, gone), None
     if any(host.host_id == track.host_id for host in up):
         return VmTrack(track.host_id, track.host_name), None
     host, gone_since = up[0], track.gone_since
     now_there = VmTrack(host.host_id, host.host_name)
-    before = next((h for h in snapshot.hosts if h.host_id == track.host_id), None)
     dead = before is None or not before.alive
     long_gone = gone_since is not None and snapshot.made_at - gone_since >= _FAULT_GAP_SECONDS
     if track.host_id is None or not (dead or long_gone) or snapshot.global_maintenance:

@@ -40,7 +40,7 @@ MAX_LINE_BYTES = 900
 """All lines for people share 3584 bytes."""
 TOLD_SECONDS = 3600.0
 """The end of an incident stays in the line for so long."""
-_ID = re.compile(r"[0-9]{1,4}-[0-9]{1,16}")
+INCIDENT_ID = re.compile(r"[0-9]{1,4}-[0-9]{1,16}")
 _MAX_DETAIL, _MAX_OWN, _MAX_TOLD = 90, 8, 12
 
 
@@ -92,7 +92,7 @@ def decode(text: str) -> Shared:
     told = [
         (row[0], row[1], row[2] == 1)
         for row in _rows(value.get("told"), 3)
-        if isinstance(row[1], str) and _ID.fullmatch(row[1]) and row[2] in (0, 1)
+        if isinstance(row[1], str) and INCIDENT_ID.fullmatch(row[1]) and row[2] in (0, 1)
     ]
     can = value.get("can")
     return Shared(

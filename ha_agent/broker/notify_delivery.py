@@ -12,12 +12,15 @@ import hashlib
 import hmac
 import http.client
 import json
+import os
 import smtplib
 import ssl
 import subprocess
 import tempfile
+import threading
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 from urllib.parse import urlsplit
 
 from ha_agent import __version__
@@ -27,6 +30,7 @@ from ha_agent.errors import BadInput, EnvironmentFault
 
 _MAX_SECRET_BYTES = 4096
 _MAX_SAID = 300
+_LAST_WORDS_SECONDS = 2.0
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -231,15 +235,23 @@ def run_hook(settings: HookSettings, sent: Notice) -> str:
             )
         except OSError as error:
             raise DeliveryFailed(f"{settings.path}: {error.strerror}") from error
-    with process:
-        assert process.stderr is not None
-        said = b""
-        while True:
-            chunk = process.stderr.read1(65536)  # type: ignore[attr-defined]
-            if not chunk:
-                break
-            said = (said + chunk)[:_MAX_SAID]
-    text = f": {_said(said)}" if said else ""
+    assert process.stderr is not None
+    said = bytearray()
+    # Aside, because its end says nothing: a daemon that the program leaves behind keeps it open.
+    reader = threading.Thread(target=_read_beginning, args=(process.stderr, said), daemon=True)
+    reader.start()
+    process.wait()
+    reader.join(_LAST_WORDS_SECONDS)
+    text = f": {_said(bytes(said))}" if said else ""
     if process.returncode:
         raise DeliveryFailed(f"{settings.path} ended with {process.returncode}{text}")
     return f"{settings.path} ended with 0{text}"
+
+
+def _read_beginning(stream: IO[bytes], said: bytearray) -> None:
+    while True:
+        chunk = os.read(stream.fileno(), 65536)
+        if not chunk:
+            stream.close()
+            return
+        said += chunk[: _MAX_SAID - len(said)]

@@ -63,6 +63,42 @@ def test_a_file_that_cant_be_used_is_left(
     assert str(tmp_path / FILE_NAME) in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("opened_unix_seconds", 1e300),
+        ("opened_unix_seconds", -1e15),
+        ("closed_unix_seconds", 1e12),
+        ("changed_unix_seconds", -1.0),
+        ("id", "x"),
+    ],
+)
+def test_an_incident_that_no_text_can_be_made_of_is_not_taken(
+    tmp_path: Path, key: str, value: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    write(tmp_path)
+    path = tmp_path / FILE_NAME
+    wire = json.loads(path.read_text())
+    wire["incidents"][0][key] = value
+    path.write_text(json.dumps(wire))
+    again = IncidentFile(tmp_path, "one").load(Instant(100.0))
+    assert again.incidents == ()
+    assert "what was told of incidents is lost" in caplog.text
+
+
+def test_what_the_disk_did_not_take_is_written_again(tmp_path: Path) -> None:
+    folder = tmp_path / "state"
+    file = IncidentFile(folder, "one")
+    file.start()
+    file.save(KEPT)
+    file.stop()
+    folder.mkdir()
+    file.start()
+    file.save(KEPT)
+    file.stop()
+    assert (folder / FILE_NAME).exists()
+
+
 def test_a_kind_of_a_newer_version_is_not_taken(tmp_path: Path) -> None:
     write(tmp_path)
     path = tmp_path / FILE_NAME

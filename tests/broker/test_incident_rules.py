@@ -109,6 +109,12 @@ def test_what_is_no_trouble_of_this_host() -> None:
     assert own(replace(GOOD, agent=report)) == []
 
 
+def test_an_agent_that_ended_on_purpose_is_not_silent() -> None:
+    report = Report(made_at=NOW - 600.0)
+    assert own(replace(GOOD, agent=report)) == ["agent-silent"]
+    assert own(replace(GOOD, agent=replace(report, stopped=True))) == []
+
+
 def test_restarts_and_jumps_of_the_clock() -> None:
     starts = tuple(NOW - 10.0 * n for n in range(5))
     assert own(GOOD, Local((starts, ()))) == ["restarts"]
@@ -197,3 +203,14 @@ def test_a_move_after_a_fault_is_told_and_a_migration_is_not() -> None:
     dead = moved(replace(alpha, alive=False), there)
     assert track_vm(VmTrack(1, "alpha"), dead)[1] is not None
     assert track_vm(VmTrack(1, "alpha"), replace(dead, global_maintenance=True))[1] is None
+
+
+@pytest.mark.parametrize("where", ["global", "local"])
+def test_a_vm_that_a_person_took_away_moves_without_a_fault(where: str) -> None:
+    alpha, beta = GOOD.hosts
+    cleared = replace(alpha, engine_status={"vm": "down"}, maintenance=where == "local")
+    stopped = replace(moved(cleared, beta), global_maintenance=where == "global")
+    track, _ = track_vm(VmTrack(1, "alpha"), stopped)
+    there = moved(replace(cleared, maintenance=False), replace(beta, engine_status=UP))
+    later = replace(there, made_at=NOW + 600.0, storage=StorageEntry(read_at=NOW + 600.0))
+    assert track_vm(track, later) == (VmTrack(2, "beta"), None)

@@ -6,6 +6,9 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import os
+import signal
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -235,3 +238,15 @@ def test_a_secret_that_is_none(tmp_path: Path, content: bytes) -> None:
         secret(str(path))
     with pytest.raises(DeliveryFailed, match="can't be read"):
         secret(str(tmp_path / "absent"))
+
+
+def test_a_program_that_leaves_a_daemon_behind_has_told(tmp_path: Path) -> None:
+    pid_file = tmp_path / "pid"
+    # As a careless daemon does: a session of its own, and our stderr kept open.
+    hook = program(tmp_path, f"echo hello >&2; setsid sh -c 'echo $$ > {pid_file}; sleep 1000' &")
+    try:
+        assert "ended with 0: hello" in run_hook(hook, SENT)
+    finally:
+        while not pid_file.exists() or not pid_file.read_text():
+            threading.Event().wait(0.01)
+        os.kill(int(pid_file.read_text()), signal.SIGKILL)
