@@ -16,14 +16,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Mapping
-from typing import Any, Callable, Protocol
+from typing import Any, Callable, Optional, Protocol
 
 from ha_agent import __version__
 from ha_agent.broker.api_arguments import Access, bound
 from ha_agent.broker.definition import DefinitionKeeper
 from ha_agent.broker.push_refresh import Refreshed
 from ha_agent.broker.push_version import why_old
-from ha_agent.broker.rpc_codec import DEFAULT_MAX_MESSAGE_BYTES
+from ha_agent.broker.rpc_codec import CODE_BUSY, DEFAULT_MAX_MESSAGE_BYTES
 from ha_agent.broker.rpc_server import Handler, Peer, RpcRefusal
 from ha_agent.broker.snapshot import DefinitionEntry, to_wire
 from ha_agent.broker.verb import Argument, Field, Kind, Verb
@@ -112,6 +112,7 @@ class PushApi:
         self._store = put
         self._max_document_bytes = max_document_bytes
         self._count = count
+        self._putting: Optional[asyncio.Task[dict[str, Any]]] = None
 
     def handlers(self) -> dict[str, Handler]:
         """Return the verbs."""
@@ -143,7 +144,17 @@ class PushApi:
         return {"problem": refreshed.problem, "told": refreshed.told, "definition": definition}
 
     async def _put(self, params: Mapping[str, Any], peer: Peer) -> Any:
+        # One at a time: a document may have 8 MiB, and many times that while it is judged. What
+        # was begun is finished, also when its caller goes away, so until then it counts.
+        if self._putting is not None and not self._putting.done():
+            self._count("refused")
+            raise RpcRefusal(CODE_BUSY, "another definition is just being put on this host")
         document: bytes = params["document"]
+        self._putting = asyncio.ensure_future(self._put_one(document, peer))
+        self._putting.add_done_callback(_taken_notice_of)
+        return await asyncio.shield(self._putting)
+
+    async def _put_one(self, document: bytes, peer: Peer) -> dict[str, Any]:
         try:
             await self._check(document)
             answer = await self._store(document, peer.who)
@@ -191,3 +202,10 @@ class PushApi:
         if why:
             identity = identity_of(document)
             raise RpcRefusal("old_version", f"definition {identity} is an old one: {why}")
+
+
+def _taken_notice_of(put: asyncio.Task[dict[str, Any]]) -> None:
+    # Its caller may be gone; a refusal is in the log already.
+    failure = None if put.cancelled() else put.exception()
+    if failure is not None and not isinstance(failure, RpcRefusal):
+        log.error("a put of the engine failed", exc_info=failure)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import types
 from collections import Counter
 from collections.abc import Mapping
@@ -45,10 +46,15 @@ class Parts:
         self.past: tuple[Version, ...] = ()
         self.done: list[tuple[str, Any]] = []
         self.refusal: Optional[RpcRefusal] = None
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.looking, self.stored = asyncio.Event(), asyncio.Event()
         self.counters: Counter[str] = Counter()
 
     async def refresh(self, *, read_again: bool = False) -> str:
         assert read_again
+        self.looking.set()
+        await self.gate.wait()
         if self.on_look is not None:
             self.current = types.SimpleNamespace(document=self.on_look)
         return "the store can't be read"
@@ -66,6 +72,7 @@ class Parts:
         if self.refusal is not None:
             raise self.refusal
         self.done.append((who, document))
+        self.stored.set()
         more = {"differences": ["a"], "notes": [], "codes": [], "copies": [], "problems": []}
         return {"identity": "0123456789ab", "last_updated": "now", **more}
 
@@ -73,7 +80,7 @@ class Parts:
         self.done.append((peer.who, dict(params)))
         return {"it": "is"}
 
-    async def call(self, method: str, **params: Any) -> Any:
+    def handlers(self) -> dict[str, Handler]:
         others: dict[str, Handler] = dict.fromkeys(
             ("status", "can_do", "ovf.get", "lease.take"), self.on_socket
         )
@@ -89,7 +96,10 @@ class Parts:
         )
         handlers = api.handlers()
         assert sorted(handlers) == sorted(NAMES)
-        return await handlers[method](params, ENGINE)
+        return handlers
+
+    async def call(self, method: str, **params: Any) -> Any:
+        return await self.handlers()[method](params, ENGINE)
 
     async def refused(self, **params: Any) -> RpcRefusal:
         with pytest.raises(RpcRefusal) as caught:
@@ -139,6 +149,22 @@ async def test_a_long_one_is_not_even_read(parts: Parts) -> None:
     refusal = await parts.refused(document=b"<" * 1001)
     assert (refusal.code, parts.counters["too_large"]) == ("too_large", 1)
     assert "1001 bytes, [push] allows 1000" in refusal.message
+
+
+async def test_one_put_at_a_time_so_that_long_documents_dont_pile_up(parts: Parts) -> None:
+    put = parts.handlers()["ovf.put"]
+    parts.gate.clear()
+    first = asyncio.ensure_future(put({"document": ovf(6)}, ENGINE))
+    await parts.looking.wait()
+    first.cancel()  # its caller has gone, it has not
+    with pytest.raises(RpcRefusal) as caught:
+        await put({"document": ovf(7)}, ENGINE)
+    assert caught.value.code == "busy"
+    parts.gate.set()
+    await parts.stored.wait()
+    assert await put({"document": ovf(7)}, ENGINE)
+    assert parts.done == [("CN=engine.example.com", ovf(n)) for n in (6, 7)]
+    assert parts.counters == {"calls": 3, "refused": 1, "puts": 2}
 
 
 async def test_what_cant_be_read_is_said(parts: Parts) -> None:
