@@ -22,6 +22,7 @@ from typing import Callable, Optional, Protocol
 from ha_agent import __version__
 from ha_agent.broker import order as orders
 from ha_agent.broker.block_codec import (
+    EXTRA_BYTES,
     StatusBlock,
     human_values,
     key_value_lines,
@@ -193,10 +194,23 @@ class OwnBlock:
             ours = self.extra.lines()
             # Of ours only those of now: what was true once is left out, not kept.
             kept = {key: value for key, value in lines.items() if key not in _OURS}
-            more = key_value_lines({**kept, **ours})
+            more = _that_fit({**kept, **ours})
             written = await self._store.write(block, more, read_back=read_back)
             self._last = (block, kept)
         return written
+
+
+def _that_fit(values: dict[str, str]) -> list[str]:
+    """A block that does not fit is not written, and its host counts as dead: sooner the texts
+    that only people read are cut, in this order. The rest has limits of its own."""
+    for key in ("maintenance_note", "reason", "state"):
+        lines = key_value_lines(values)
+        over = len("\n".join((*lines, "")).encode("utf-8", "replace")) - EXTRA_BYTES
+        if over <= 0:
+            return lines
+        raw = values.get(key, "").encode("utf-8", "replace")
+        values = {**values, key: raw[: max(0, len(raw) - over)].decode("utf-8", "ignore")}
+    return key_value_lines({key: value for key, value in values.items() if value})
 
 
 _OURS = frozenset(

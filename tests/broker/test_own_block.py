@@ -1,16 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import asyncio
 from typing import Optional
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from ha_agent import __version__
 from ha_agent.broker.block_codec import StatusBlock, decode, encode, line_values
-from ha_agent.broker.order import Order
+from ha_agent.broker.incident_share import Shared
+from ha_agent.broker.incident_share import encode as encode_incidents
+from ha_agent.broker.order import MAX_NUMBER, Order
+from ha_agent.broker.order import decode as decode_order
 from ha_agent.broker.own_block import NotOurSlot, OwnBlock
 from ha_agent.broker.snapshot import Report
 from ha_agent.errors import EnvironmentFault
+from ha_agent.instant import Instant
 from ha_agent.vdsm.answers import HostCapabilities
 from tests.broker.fake_blocks import FakeBlocks
 from tests.fakes import FakeClock
@@ -150,3 +157,41 @@ async def test_what_the_engine_became_healthy_with_here(world: World) -> None:
     proven = "0123456789ab"
     await world.publish()
     assert world.lines()["proven"] == proven
+
+
+TEXTS = st.text('x=\n\t\\"é中🐘\ud800', max_size=300).map(lambda text: text * 5)
+INCIDENTS = st.builds(
+    Shared,
+    can=st.just(2),
+    own=st.lists(st.tuples(st.just("storage"), TEXTS), max_size=9).map(tuple),
+    told=st.lists(
+        st.tuples(TEXTS, st.just("1999-1700000000000000"), st.booleans()), max_size=20
+    ).map(tuple),
+)
+
+
+@given(TEXTS, TEXTS, TEXTS, TEXTS, INCIDENTS)
+@example("🐘" * 2000, "🐘" * 2000, "🐘" * 2000, "🐘" * 2000, Shared(2, (("storage", "x"),) * 9))
+def test_whatever_there_is_to_say_a_block_is_written(
+    who: str, why: str, note: str, reason: str, incidents: Shared
+) -> None:
+    world = World()
+    extra = world.own.extra
+    seconds = 99_999_999_999.0
+    extra.order = Order(MAX_NUMBER, "maintenance", who, 1, "h1", seconds, seconds, seconds, why)
+    extra.left_seconds = lambda: seconds
+    extra.order_seen, extra.other_vms, extra.refresh_asked = MAX_NUMBER, 10_000, 10**18
+    extra.capacity = lambda: HostCapabilities(10**9, 10**5, frozenset(), "", frozenset())
+    extra.proven = lambda: "0123456789ab"
+    extra.maintenance_note = note.encode("utf-8", "replace")[:1000].decode("utf-8", "ignore")
+    extra.incidents = encode_incidents(incidents)
+    report = Report(state="LocalMaintenance", reason=reason, score=3400, made_at=Instant(1.0))
+    world.clock.time = Instant(1.0)
+    block = asyncio.run(world.own.publish(report, 1.0))
+    assert block is not None
+    assert len(world.blocks.slots[1]) == 4096
+    lines = world.lines()
+    # What hosts read of each other is whole.
+    assert lines["incidents"] == encode_incidents(incidents).replace("=", ":")
+    assert decode_order(lines["order"], host_id=1, host_name="h1") is not None
+    assert lines["refresh"] == str(10**18)
