@@ -83,8 +83,8 @@ def processes(host: Host) -> dict[str, int]:
     roles = {"fence": "guard"}
     for pid in host.pids():
         comm = Path(f"/proc/{pid}/comm").read_text().strip()
-        if comm.startswith("ha-io-"):
-            found[comm] = pid
+        if comm.startswith("ha-io"):
+            found[comm.replace("+", "-")] = pid
             continue
         text = command_line(pid)
         for word, role in roles.items():

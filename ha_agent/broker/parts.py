@@ -40,6 +40,7 @@ from ha_agent.broker.rpc_tally import RpcTally
 from ha_agent.broker.snapshot import LeaseEntry, Report, Snapshot
 from ha_agent.broker.storage_lane import StorageLane
 from ha_agent.broker.storage_launch import Nursery
+from ha_agent.broker.storage_leftovers import find_leftovers
 from ha_agent.broker.watch import Board
 from ha_agent.clock import SystemClock
 from ha_agent.config_schema import Config
@@ -130,6 +131,7 @@ class Parts:
             max_abandoned=self._config.storage.max_abandoned_workers,
             on_replaced=lambda reason: log.warning("storage worker %s: %s", name, reason),
             launch=self._nursery.launch,
+            leftovers=find_leftovers(name, str(self._config.host.run_dir)),
         )
 
     def _lease_keeper(self) -> Keeper:

@@ -14,7 +14,8 @@ Calls run in order, one at a time; a deadline counts from `call`, the queueing i
 whose deadline passed may still take effect later: the worker may hang inside the write. What
 must not be delayed by anything else, such as the lease, gets a lane of its own.
 
-So a second write of a slot is refused while the first one hangs: that may land later, over it.
+So a second write of a slot is refused while the first one hangs: that may land later, over it;
+or while a worker hangs that an earlier broker left writing, wherever that is (given_up.py).
 Reads go on, and one place that hangs does not use up all workers. (The lease is written under a
 lock, which the hanging worker holds; store_writer.py has a rule of its own for volumes.)
 
@@ -32,10 +33,12 @@ import struct
 import subprocess
 import sys
 from collections import deque
+from collections.abc import Sequence
 from typing import Any, Callable, Optional, Protocol
 
 import msgpack
 
+from ha_agent.broker.given_up import GivenUp, Leftover
 from ha_agent.broker.lane_tally import LaneFigures, LaneTally
 from ha_agent.errors import BadInput, DeadlineExceeded, EnvironmentFault
 from ha_agent.instant import Instant
@@ -168,8 +171,9 @@ class StorageLane:
         max_abandoned: int = 8,
         on_replaced: Optional[Callable[[str], None]] = None,
         launch: Launch = launch_worker,
+        leftovers: Sequence[Leftover] = (),
     ) -> None:
-        """`name` and `run_dir` stand in the worker's command line, for people.
+        """`name` and `run_dir` stand in the worker's command line (storage_leftovers.py).
 
         `on_replaced(reason)` is called when a worker was lost, before any call runs on the
         next one. It must not block.
@@ -187,7 +191,7 @@ class StorageLane:
         self._runner: Optional[asyncio.Task[None]] = None
         self._closed = False
         self._worker: Optional[_Worker] = None
-        self._abandoned: list[tuple[WorkerProcess, Optional[_Call]]] = []
+        self._given_up = GivenUp(leftovers)
         self._last_id = 0
         self._replaced = 0
         self._last_error: Optional[tuple[Instant, str]] = None
@@ -241,7 +245,7 @@ class StorageLane:
             "lane": self.name,
             "worker_pid": self._worker.process.pid if self._worker else None,
             "replaced": self._replaced,
-            "abandoned_alive": self._count_abandoned(),
+            "abandoned_alive": self._given_up.count(),
             "queued": sum(not call.answer.done() for call in self._queue),
             "busy_since": self._busy_since,
             "busy_with": self._running.operation if self._running else None,
@@ -253,7 +257,7 @@ class StorageLane:
     def figures(self) -> LaneFigures:
         """Return the lane as of now, for metrics; reads no storage."""
         queued = sum(not call.answer.done() for call in self._queue)
-        stuck = self._count_abandoned()
+        stuck = self._given_up.count()
         return LaneFigures(self.name, self.tally, queued, self._busy_since, self._replaced, stuck)
 
     async def close(self) -> None:
@@ -268,7 +272,7 @@ class StorageLane:
         if self._worker is not None:
             worker, self._worker = self._worker, None
             worker.disconnect()  # the end of its stdin: it leaves by itself, unless it hangs
-            self._abandoned.append((worker.process, None))
+            self._given_up.add(worker.process)
             await self._wait_gone()
             if worker.process.poll() is None:
                 worker.process.kill()
@@ -282,7 +286,7 @@ class StorageLane:
 
     async def _wait_gone(self) -> None:
         for _ in range(_CLOSE_POLLS):
-            if not self._count_abandoned():
+            if not self._given_up.count():
                 return
             await asyncio.sleep(_CLOSE_POLL_SECONDS)
 
@@ -347,7 +351,7 @@ class StorageLane:
 
     async def _start_spare(self) -> None:
         """Have a worker ready before the next call: an interpreter takes its time to start."""
-        if self._worker is None and self._count_abandoned() < self._max_abandoned:
+        if self._worker is None and self._given_up.count() < self._max_abandoned:
             with contextlib.suppress(StorageFault):  # the next call tries again and says so
                 self._worker = await self._start_worker()
 
@@ -364,26 +368,19 @@ class StorageLane:
     def _lose(self, worker: _Worker, reason: str, call: Optional[_Call] = None) -> None:
         self._worker = None
         self._replaced += 1
-        self._abandoned.append((worker.process, call))
+        self._given_up.add(worker.process, call.place if call else None)
         worker.disconnect()
         worker.process.kill()
         if self._on_replaced is not None:
             self._on_replaced(reason)
 
-    def _count_abandoned(self) -> int:
-        # poll() is waitpid(WNOHANG): it reaps those that could die and never waits.
-        self._abandoned = [entry for entry in self._abandoned if entry[0].poll() is None]
-        return len(self._abandoned)
-
     def _refuse_when_in_work(self, call: _Call) -> None:
-        self._count_abandoned()
-        places = [given_up.place for _, given_up in self._abandoned if given_up]
-        if call.place is not None and call.place in places:
+        if call.place is not None and self._given_up.may_write(call.place):
             reason = "refused: an earlier write there hangs in the kernel and may still land"
             raise call.fault("stuck", reason)
 
     def _refuse_when_stuck(self, call: _Call) -> None:
-        count = self._count_abandoned()
+        count = self._given_up.count()
         if count >= self._max_abandoned:
             raise call.fault(
                 "stuck",

@@ -50,9 +50,14 @@ class ForkedWorker:
         poll.register(self._pidfd, select.POLLIN)
         if not poll.poll(0):
             return None
-        os.close(self._pidfd)
-        self._pidfd = None
+        self.close()
         return 0
+
+    def close(self) -> None:
+        """Let go of it, whether it lives or not."""
+        if self._pidfd is not None:
+            os.close(self._pidfd)
+            self._pidfd = None
 
 
 class Nursery:

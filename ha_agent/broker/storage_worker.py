@@ -24,7 +24,9 @@ on stderr, and the process goes on).
 
 The process ends at the end of its stdin, and by SIGKILL when its parent dies. It ignores SIGINT
 and SIGTERM: systemd and a terminal send those to the whole group, and a stopping broker still
-needs it to give the lease back. Imports stay light: a start delays the call that waits for it.
+needs it to give the lease back. One that hangs in the kernel outlives the broker; the next one
+finds it by its name (storage_leftovers.py). Imports stay light: a start delays the call that
+waits for it.
 """
 
 from __future__ import annotations
@@ -68,6 +70,13 @@ _SCAN_BYTES = 1024 * 1024
 _LENGTH = struct.Struct(">I")
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NAME = 15
+_NAME_BYTES = 15  # as much of a name the kernel keeps
+_READS = frozenset(
+    (
+        *("ping", "read_slots", "scan_slots", "read_members", "list_archive", "lease_read"),
+        *("lockspace_read", "lockspace_leader", "read_conf_volume", "sanlock_look"),
+    )
+)
 
 
 def ping() -> dict[str, Any]:
@@ -226,11 +235,12 @@ def _describe(error: Exception) -> dict[str, Any]:
     return {"code": "internal", "message": f"{type(error).__name__}: {error}"}
 
 
-def serve(requests_fd: int, answers_fd: int) -> None:
+def serve(requests_fd: int, answers_fd: int, lane: str = "") -> None:
     """Answer requests, one at a time and in order, until the requests end.
 
-    Raises BadInput when the stream can't be followed any more (a frame over
-    MAX_REQUEST_BYTES), and OSError when the answers can't be written.
+    Meanwhile the process's name tells whether it may be writing (`process_name`): who finds it
+    hanging in the kernel can't ask it. Raises BadInput when the stream can't be followed any more
+    (a frame over MAX_REQUEST_BYTES), and OSError when the answers can't be written.
     """
     meter = IoMeter()
     while True:
@@ -245,7 +255,13 @@ def serve(requests_fd: int, answers_fd: int) -> None:
             return
         before = meter.read()
         try:
-            reply = answer(msgpack.unpackb(body, strict_map_key=False))
+            request = msgpack.unpackb(body, strict_map_key=False)
+            reads = isinstance(request, dict) and request.get("operation") in _READS
+            if not reads:
+                _set_name(process_name(lane, writes=True))
+            reply = answer(request)
+            if not reads:
+                _set_name(process_name(lane))
         except (ValueError, msgpack.exceptions.UnpackException) as error:
             reply = {"id": None, "error": _describe(BadInput(f"not MessagePack: {error}"))}
         spent = meter.since(before)
@@ -289,8 +305,16 @@ def bind_to_parent(lane: str) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     # A parent that died before this line is noticed by the end of stdin.
     libc.prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGKILL), 0, 0, 0)
-    name = f"ha-io-{lane}".encode()[:15]  # the kernel keeps 15 bytes
-    libc.prctl(_PR_SET_NAME, ctypes.c_char_p(name), 0, 0, 0)
+    _set_name(process_name(lane))
+
+
+def process_name(lane: str, *, writes: bool = False) -> str:
+    """Return the name a lane's worker has for `ps` and `top`, and while it may be writing."""
+    return f"ha-io{'+' if writes else '-'}{lane}"[:_NAME_BYTES]
+
+
+def _set_name(name: str) -> None:
+    ctypes.CDLL(None).prctl(_PR_SET_NAME, ctypes.c_char_p(name.encode()), 0, 0, 0)
 
 
 def run(lane: str) -> int:
@@ -300,7 +324,7 @@ def run(lane: str) -> int:
     answers_fd = os.dup(1)
     os.dup2(2, 1)
     try:
-        serve(0, answers_fd)
+        serve(0, answers_fd, lane)
     except BrokenPipeError:
         return 0  # the broker has gone
     return 0

@@ -86,10 +86,12 @@ def test_a_write_of_the_status_block_hangs_halfway(
     faulty.storage.set(Fault(("write",), status, first_bytes=100, hang=True))
     eventually(lambda: faulty.storage_entry()["workers_stuck"] == 1, "nothing hangs")
     before, renewals = faulty.storage_entry(), cluster.record().counter
+    hung = faulty.hangs("write")
+    assert len(hung) == 1
 
     def goes_on() -> bool:
         now = faulty.storage_entry()
-        assert now["workers_stuck"] == 1, "another write was begun while one may still land"
+        assert faulty.hangs("write") == hung, "another write was begun while one may still land"
         assert now["written_at"] == before["written_at"]
         return bool(
             now["read_at"] > before["read_at"] + 3 and cluster.record().counter > renewals + 3
