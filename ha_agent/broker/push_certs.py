@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 _MAX_FILE_BYTES = 1 << 20
 _MAX_SUBJECT = 200
+_UNREADABLE = "a certificate that can't be read"
 _PEM = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 
 
@@ -64,8 +65,8 @@ def certificates_in(path: Path) -> list[x509.Certificate]:
         # One by one: the function for all of them came with cryptography 39, and Enterprise
         # Linux 9 has 36.
         return [x509.load_pem_x509_certificate(pem) for pem in found]
-    except ValueError as error:
-        raise BadInput(f"a certificate that can't be read: {error}", where=str(path)) from error
+    except (ValueError, x509.InvalidVersion) as error:
+        raise BadInput(f"{_UNREADABLE}: {error}", where=str(path)) from error
 
 
 def file_entry(role: str, path: Path, wall: WallTime, *, is_ca: bool) -> CertificateEntry:
@@ -73,19 +74,25 @@ def file_entry(role: str, path: Path, wall: WallTime, *, is_ca: bool) -> Certifi
     ends last, as OpenSSL takes any that fits. What can't be read is told in `problem`."""
     try:
         found = certificates_in(path)
+        chosen = max(found, key=_not_after) if is_ca else found[0]
+        return _entry(role, str(path), chosen, wall)
     except EnvironmentFault as fault:
         return CertificateEntry(role, str(path), problem=str(fault))
     except BadInput as fault:
         return CertificateEntry(role, str(path), problem=fault.what)
-    chosen = max(found, key=_not_after) if is_ca else found[0]
-    return _entry(role, str(path), chosen, wall)
+    except ValueError as error:
+        # Some parts of a certificate are looked at only when they are asked for.
+        return CertificateEntry(role, str(path), problem=f"{_UNREADABLE}: {error}")
 
 
 def peer_entry(der: bytes, wall: WallTime) -> CertificateEntry:
     """Return what is to be known of the certificate that the engine showed."""
     from cryptography import x509
 
-    return _entry("engine", "", x509.load_der_x509_certificate(der), wall)
+    try:
+        return _entry("engine", "", x509.load_der_x509_certificate(der), wall)
+    except ValueError as error:
+        return CertificateEntry("engine", problem=f"{_UNREADABLE}: {error}")
 
 
 def identity_in(der: bytes) -> PeerIdentity:
@@ -100,9 +107,12 @@ def identity_in(der: bytes) -> PeerIdentity:
             for attribute in certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
         }
         names.update(name.lower() for name in _dns_names(certificate))
-    except ValueError as error:
+        return PeerIdentity(_subject(certificate), frozenset(names))
+    except (
+        *(ValueError, x509.InvalidVersion),
+        *(x509.DuplicateExtension, x509.UnsupportedGeneralNameType),
+    ) as error:
         raise BadInput(f"the peer's certificate can't be read: {error}") from error
-    return PeerIdentity(_subject(certificate), frozenset(names))
 
 
 def server_context(files: TlsFiles) -> ssl.SSLContext:

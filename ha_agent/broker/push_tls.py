@@ -163,7 +163,8 @@ def handshake_fault(error: OSError) -> tuple[str, str]:
     if isinstance(error, ssl.SSLCertVerificationError):
         told = error.verify_message or "it can't be verified"
         if error.verify_code in _OUT_OF_DATE:
-            return "certificate_expired", f"its certificate, or the CA's, is out of date: {told}"
+            why = "its certificate, or the CA's, is out of date, or this host's clock is wrong"
+            return "certificate_expired", f"{why}: {told}"
         return "unknown_ca", f"its certificate does not hold against [push] ca_file: {told}"
     if reason == "PEER_DID_NOT_RETURN_A_CERTIFICATE":
         return "no_certificate", "it showed no certificate"
@@ -172,4 +173,7 @@ def handshake_fault(error: OSError) -> tuple[str, str]:
     if isinstance(error, (ssl.SSLEOFError, ConnectionResetError)):
         return "bad_handshake", "it went away in its handshake"
     words = reason.replace("_", " ").lower() or error.strerror or str(error)
+    if " alert " in f" {words} ":
+        # OpenSSL's name of an alert that came: it is the other end that refuses us.
+        return "bad_handshake", f"it refuses this host's certificate, or TLS with it: {words}"
     return "bad_handshake", f"the handshake failed: {words}"

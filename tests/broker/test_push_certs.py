@@ -126,3 +126,25 @@ def test_a_certificate_without_names_has_none() -> None:
     bare = trustme.CA()
     der = ssl.PEM_cert_to_DER_cert(bare.cert_pem.bytes().decode())
     assert identity_in(der).names == frozenset()
+
+
+def test_a_certificate_that_only_looks_sound_is_told_of_and_ends_nothing(pki: Pki) -> None:
+    # Libraries look into a name only when they are asked for it.
+    der = der_of(pki.pair("localhost", common_name="odd name"))
+    bad = der.replace(b"odd name", b"\xff" * 8)
+    path = pki.ca.with_name("odd.pem")
+    path.write_text(ssl.DER_cert_to_PEM_cert(bad))
+    assert "can't be read" in file_entry("vdsm", path, WALL, is_ca=False).problem
+    assert "can't be read" in file_entry("vdsm CA", path, WALL, is_ca=True).problem
+    assert "can't be read" in peer_entry(bad, WALL).problem
+    with pytest.raises(BadInput, match="can't be read"):
+        identity_in(bad)
+
+
+def test_a_name_of_a_kind_that_nobody_reads_is_told_of(pki: Pki) -> None:
+    der = der_of(pki.pair("localhost"))
+    # [2] dNSName becomes [5] ediPartyName (RFC 5280, 4.2.1.6), which the library has no type for.
+    bad = der.replace(b"\x82\x09localhost", b"\xa5\x09localhost")
+    assert bad != der
+    with pytest.raises(BadInput, match="can't be read"):
+        identity_in(bad)

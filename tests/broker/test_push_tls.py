@@ -168,11 +168,19 @@ def certificate_error(code: int, message: str) -> ssl.SSLCertVerificationError:
     return error
 
 
+def alert(reason: str) -> ssl.SSLError:
+    error = ssl.SSLError(1, "x")
+    error.reason = reason
+    return error
+
+
 @pytest.mark.parametrize(
     ("error", "counter", "words"),
     [
         (certificate_error(10, "certificate has expired"), "certificate_expired", "out of date"),
         (certificate_error(20, "no issuer"), "unknown_ca", "no issuer"),
+        (certificate_error(9, "not yet valid"), "certificate_expired", "clock is wrong"),
+        (alert("TLSV1_ALERT_UNKNOWN_CA"), "bad_handshake", "it refuses this host's certificate"),
         (NotTls(), "plain_text", "does not speak TLS"),
         (ssl.SSLEOFError(8, "EOF"), "bad_handshake", "went away"),
         (ConnectionResetError(errno.ECONNRESET, "reset"), "bad_handshake", "went away"),
