@@ -18,6 +18,7 @@ from ha_agent.broker.storage_lane import StorageFault, StorageLane
 from ha_agent.clock import SystemClock
 from ha_agent.errors import DeadlineExceeded
 from ha_agent.instant import Instant
+from tests.loop_device import loop_device
 
 SLOTS = 30
 GUARD = b"\xa5" * 4096
@@ -122,6 +123,67 @@ class TestHosts:
         hosts = (await store.read_all()).hosts
         assert hosts[1] == host_block(1)
         assert hosts[2] == BlockProblem(2, "slot 2: file ends at 8292, wanted 12288 (ENODATA)")
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("sector_bytes", [512, 4096])
+async def test_a_block_device_with_garbage_behind_the_slots(
+    lane: StorageLane, tmp_path: pathlib.Path, clock: HandClock, sector_bytes: int
+) -> None:
+    image = tmp_path / "image"
+    image.write_bytes(bytes(SLOTS * 4096) + GUARD * 4)
+    with loop_device(image, sector_bytes) as device:
+        store = BlockStore(lane, device, clock=clock, max_hosts=SLOTS - 1)
+        await store.write(host_block(SLOTS - 1), read_back=True)
+        await store.write_global(True)
+        for scanned in (True, False):
+            seen = await store.read_all()
+            assert (seen.direct, seen.scanned) == (True, scanned)
+            assert set(seen.hosts) == {SLOTS - 1}
+            assert seen.global_block == GlobalBlock(True)
+        whole = BlockStore(lane, device, clock=clock)
+        assert set((await whole.read_all()).hosts) == {SLOTS - 1, *range(SLOTS, SLOTS + 4)}
+    after = image.read_bytes()
+    assert after[SLOTS * 4096 :] == GUARD * 4
+    assert not any(after[4096 : (SLOTS - 1) * 4096])
+
+
+class Recorder(StorageLane):
+    """A lane that remembers which slots the worker was asked to read."""
+
+    def __init__(self) -> None:
+        super().__init__("status", "/run/of/test", clock=SystemClock())
+        self.asked: list[tuple[str, Any]] = []
+
+    async def call(self, operation: str, deadline_seconds: float, **args: Any) -> Any:
+        self.asked.append((operation, args.get("slots", args.get("count"))))
+        return await super().call(operation, deadline_seconds, **args)
+
+
+@pytest.mark.parametrize("count", [1, 3, 250])
+async def test_between_scans_only_the_slots_in_use_are_read(
+    tmp_path: pathlib.Path, clock: HandClock, count: int
+) -> None:
+    path = tmp_path / "status"
+    path.write_bytes(bytes(2001 * 4096))
+    ids = range(7, 7 + 3 * count, 3)
+    for host_id in ids:
+        put(path, host_id, encode(host_block(host_id)))
+    lane = Recorder()
+    store = BlockStore(lane, str(path), clock=clock, deadline_seconds=20.0)
+    try:
+        assert (await store.read_all()).scanned
+        before = dataclasses.replace(lane.tally)
+        for _ in range(2):
+            clock.time = clock.time + 0.5
+            assert set((await store.read_all()).hosts) == set(ids)
+        assert lane.asked == [("scan_slots", 2001), *[("read_slots", [0, *ids])] * 2]
+    finally:
+        await lane.close()
+    # By the kernel's count in the worker: slot 0 and one slot for each host.
+    assert lane.tally.reads - before.reads == 2 * (1 + count)
+    assert lane.tally.read_bytes - before.read_bytes == 2 * (1 + count) * 4096
+    assert lane.tally.written_bytes == 0
 
 
 class TestWhichSlotsAreRead:

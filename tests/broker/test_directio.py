@@ -5,7 +5,6 @@ import errno
 import fcntl
 import os
 import pathlib
-import subprocess
 from collections.abc import Iterator
 
 import pytest
@@ -13,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ha_agent.broker import directio
+from tests.loop_device import loop_device
 
 CONTENT = bytes(range(256)) * 100  # 25600 bytes: six blocks and a quarter
 
@@ -150,22 +150,16 @@ def test_falls_back_where_direct_io_is_refused() -> None:
 def test_block_device(tmp_path: pathlib.Path, sector_bytes: int) -> None:
     image = tmp_path / "image"
     image.write_bytes(CONTENT.ljust(65536, b"\0"))
-    setup = ["losetup", "--find", "--show", "--sector-size", str(sector_bytes), str(image)]
-    try:
-        made = subprocess.run(setup, capture_output=True, text=True, check=True, timeout=10)
-    except (OSError, subprocess.CalledProcessError) as error:
-        pytest.skip(f"no loop device: {error}")
-    device = made.stdout.strip()
-    try:
-        with directio.open_file(device, write=True) as file:
-            assert file.direct
-            assert file.size_bytes() == 65536
-            assert file.read(100, 9000) == CONTENT[100:9100]
-            file.write_blocks(4096, b"z" * 4096)
-            assert file.direct
-            assert file.read(65000, 9000) == bytes(536)
-            with pytest.raises(OSError, match="No space left"):
-                file.write_blocks(65536, bytes(4096))
-    finally:
-        subprocess.run(["losetup", "--detach", device], check=True, timeout=10)
+    with (
+        loop_device(image, sector_bytes) as device,
+        directio.open_file(device, write=True) as file,
+    ):
+        assert file.direct
+        assert file.size_bytes() == 65536
+        assert file.read(100, 9000) == CONTENT[100:9100]
+        file.write_blocks(4096, b"z" * 4096)
+        assert file.direct
+        assert file.read(65000, 9000) == bytes(536)
+        with pytest.raises(OSError, match="No space left"):
+            file.write_blocks(65536, bytes(4096))
     assert image.read_bytes()[:12288] == CONTENT[:4096] + b"z" * 4096 + CONTENT[8192:12288]

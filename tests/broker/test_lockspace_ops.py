@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from ha_agent.broker import lease_file, lockspace_ops
+from ha_agent.broker import lease_file, lockspace_ops, sanlock_ops
 from ha_agent.broker.lockspace_codec import LOCKSPACE_BYTES
+from tests.loop_device import loop_device
 
 
 def test_no_more_is_read_than_the_lockspace(tmp_path: Path) -> None:
@@ -16,6 +17,21 @@ def test_no_more_is_read_than_the_lockspace(tmp_path: Path) -> None:
     path.write_bytes(b"a" * (LOCKSPACE_BYTES + 512))
     assert len(lockspace_ops.lockspace_read(str(path), 4096)) == 4096
     assert len(lockspace_ops.lockspace_read(str(path), 9 * LOCKSPACE_BYTES)) == LOCKSPACE_BYTES
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("sector_bytes", [512, 4096])
+def test_a_lockspace_on_a_block_device(tmp_path: Path, sector_bytes: int) -> None:
+    image = tmp_path / "image"
+    image.write_bytes(b"a" * LOCKSPACE_BYTES + b"b" * LOCKSPACE_BYTES)
+    with loop_device(image, sector_bytes) as device:
+        # 250 host ids of 512 bytes end amid a block of ours.
+        assert lockspace_ops.lockspace_read(device, 250 * 512) == b"a" * 250 * 512
+        assert lockspace_ops.lockspace_read(device, 9 * LOCKSPACE_BYTES) == b"a" * LOCKSPACE_BYTES
+        leader = lockspace_ops.lockspace_leader(device, LOCKSPACE_BYTES)
+        assert set(leader) == {ord("b")}
+        assert sanlock_ops.sector_bytes_of(device) == sector_bytes
+        assert lockspace_ops.host_ids_locked(device, [1, 2]) == []
 
 
 def test_held_host_ids_are_seen_and_not_taken(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from ha_agent.broker.sanlock_place import PLACE_BYTES, RESOURCE_OFFSET, decode_l
 from ha_agent.broker.storage_lane import StorageLane, WorkerProcess, launch_worker
 from ha_agent.clock import SystemClock
 from ha_agent.errors import BadInput, EnvironmentFault
+from tests.loop_device import loop_device
 from tests.sanlock_daemon import SanlockDaemon, needs_sanlock
 
 pytestmark = [pytest.mark.sanlock, needs_sanlock]
@@ -63,18 +64,11 @@ async def worker(tmp_path: Path, daemon: SanlockDaemon) -> AsyncIterator[Worker]
 
 
 @contextlib.contextmanager
-def loop_device(image: Path, sector_bytes: int, size_bytes: int = PLACE_BYTES) -> Iterator[str]:
+def empty_device(image: Path, sector_bytes: int, size_bytes: int = PLACE_BYTES) -> Iterator[str]:
     with image.open("wb") as file:
         file.truncate(size_bytes)
-    command = ["losetup", "--find", "--show", "--sector-size", str(sector_bytes), str(image)]
-    made = subprocess.run(command, capture_output=True, text=True, timeout=30)
-    if made.returncode:
-        pytest.skip(f"no loop device: {made.stderr.strip()}")
-    device = made.stdout.strip()
-    try:
+    with loop_device(image, sector_bytes) as device:
         yield device
-    finally:
-        subprocess.run(["losetup", "--detach", device], timeout=30, check=True)
 
 
 async def test_a_file_is_made_once_and_nothing_else_is_written_over(
@@ -102,7 +96,7 @@ async def test_a_file_is_made_once_and_nothing_else_is_written_over(
 async def test_a_block_device(
     tmp_path: Path, daemon: SanlockDaemon, worker: Worker, sector_bytes: int, limit: int
 ) -> None:
-    with loop_device(tmp_path / "image", sector_bytes) as device:
+    with empty_device(tmp_path / "image", sector_bytes) as device:
         done = await worker.initialise(device)
         assert (done["done"], done["sector_bytes"]) == (True, sector_bytes)
         assert decode_leader(done["leader"], "").sector_bytes == sector_bytes
@@ -121,7 +115,7 @@ async def test_a_block_device(
 @pytest.mark.root
 @pytest.mark.skipif(os.geteuid() != 0, reason="loop devices need root")
 async def test_a_device_that_is_too_small_is_named(tmp_path: Path, worker: Worker) -> None:
-    small = loop_device(tmp_path / "image", 512, PLACE_BYTES // 2)
+    small = empty_device(tmp_path / "image", 512, PLACE_BYTES // 2)
     with small as device, pytest.raises(BadInput, match="the lease needs 2097152"):
         await worker.initialise(device)
 

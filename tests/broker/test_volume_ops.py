@@ -17,6 +17,7 @@ from ha_agent.errors import BadInput, DeadlineExceeded
 from ha_agent.instant import WallTime
 from ha_agent.ovfstore import volume_io
 from ha_agent.ovfstore.tar_volume import build_archive
+from tests.loop_device import loop_device
 
 DOMAIN = "1f71b5f9-5cfa-459c-8ec2-ee48c9731f60"
 DATE = "Sun Nov 22 05:16:23 UTC 2026"
@@ -33,24 +34,24 @@ def archive(*members: tuple[str, bytes]) -> bytes:
 ARCHIVE = archive(("a", b"A" * 700), ("e", OLD), ("b", b"B" * 9000))
 
 
-@pytest.fixture(params=["file", pytest.param("block", marks=pytest.mark.root)])
+@pytest.fixture(
+    params=[
+        0,
+        pytest.param(512, marks=pytest.mark.root),
+        pytest.param(4096, marks=pytest.mark.root),
+    ]
+)
 def volume(request: pytest.FixtureRequest, tmp_path: pathlib.Path) -> Iterator[str]:
-    """A volume with ARCHIVE: a file just as long, then a loop device with something behind."""
+    """A volume with ARCHIVE: a file just as long, then loop devices with something behind."""
     path = tmp_path / "volume"
     path.write_bytes(ARCHIVE)
-    if request.param == "file":
+    if not request.param:
         yield str(path)
         return
     with path.open("ab") as file:
         file.write(b"\xa5" * (CAPACITY_BYTES - len(ARCHIVE)))
-    setup = ["losetup", "--find", "--show", str(path)]
-    try:
-        made = subprocess.run(setup, capture_output=True, text=True, check=True, timeout=10)
-    except (OSError, subprocess.CalledProcessError) as error:
-        pytest.skip(f"no loop device: {error}")
-    device = made.stdout.strip()
-    yield device
-    subprocess.run(["losetup", "--detach", device], check=True, timeout=10)
+    with loop_device(path, request.param) as device:
+        yield device
 
 
 def put(path: str, size_bytes: int, changes: dict[str, Optional[bytes]]) -> dict[str, Any]:
@@ -84,6 +85,7 @@ def test_gnu_tar_finds_what_was_put(volume: str) -> None:
         assert names == ["info.json", "a.ovf", "e.ovf.old", "b.ovf", "metadata.json", VM]
         assert result["written_bytes"] < len(content) + 8 * 4096
         assert result["locked"]
+        assert result["direct"] or os.path.isfile(volume)
         if os.path.isfile(volume):
             assert os.path.getsize(volume) == size_bytes
         else:
