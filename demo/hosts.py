@@ -53,7 +53,7 @@ class Host:
         return self.folder / "ha-agent.conf"
 
     def write_config(self, accelerator: str) -> None:
-        """Write the host's configuration; all but the paths is the shipped default."""
+        """Write the host's configuration: the shipped default, but for the paths and the bridge."""
         self.folder.mkdir(parents=True)
         vdsm_port = free_port()
         domain = self.domain
@@ -76,6 +76,8 @@ status_image = {domain.status_image}
 status_volume = {domain.status_volume}
 [lease]
 qemu_marker = {self.folder}/run
+[network]
+bridge =
 [definition]
 vm_conf_path = {self.folder}/run/vm.conf
 [vdsm]
