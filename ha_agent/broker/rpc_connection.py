@@ -15,7 +15,7 @@ from typing import Any, Callable, Optional, Protocol
 from ha_agent.broker import rpc_codec
 from ha_agent.broker.rpc_answer import Handler, Late, RpcRefusal, Stream
 from ha_agent.broker.rpc_codec import Notification, Request, Response, RpcCodecError, RpcError
-from ha_agent.broker.rpc_limits import Room, ServerLimits, debtor_of
+from ha_agent.broker.rpc_limits import Room, ServerLimits, Turns, debtor_of
 from ha_agent.broker.rpc_peer import Peer, Reads, Writes
 from ha_agent.broker.rpc_tally import OK, UNKNOWN_VERB, RpcTally
 from ha_agent.broker.verb import near
@@ -32,6 +32,7 @@ class Service(Protocol):
     limits: ServerLimits
     tally: RpcTally
     room: Room
+    turns: Turns
     on_bad_stream: Callable[[RpcCodecError], None]
 
     @property
@@ -63,13 +64,15 @@ class Connection:
         self._reader = reader
         self._writer = writer
         self._peer = peer
-        trusted = server.is_trusted(peer)
+        limits, self._trusted = server.limits, server.is_trusted(peer)
         self._decoder = rpc_codec.RpcDecoder(
-            self._limits.max_message_bytes if trusted else self._limits.small_message_bytes
+            limits.max_message_bytes if self._trusted else limits.small_message_bytes
         )
         self._large = False
         self._message_ends_at: Optional[float] = None  # by the loop's clock
-        self._free_slots = asyncio.Semaphore(self._limits.max_in_flight)
+        self._free_slots = asyncio.Semaphore(
+            limits.max_in_flight if self._trusted else limits.lookers_in_flight
+        )
         # drain() of Python 3.9 can't be waited for by two tasks at once.
         self._write_lock = asyncio.Lock()
         self._calls: set[asyncio.Task[None]] = set()
@@ -82,6 +85,7 @@ class Connection:
             data = await self._read()
             if not data:
                 return
+            await self._have_turn()
             try:
                 for message in self._decoder.feed(data):
                     if not isinstance(message, Request):
@@ -119,6 +123,11 @@ class Connection:
         except asyncio.TimeoutError:
             what = f"its message was not whole within {seconds:g} s"
             raise ConnectionGivenUp(what) from None
+
+    async def _have_turn(self) -> None:
+        """Before any work that a caller causes: who may only look waits for their like."""
+        if not self._trusted:
+            await self._server.turns.take(self._peer.uid)
 
     async def _take_turn(self) -> None:
         """A message that has become large is only read on in its turn."""
@@ -226,6 +235,7 @@ class Connection:
                 work.cancel()
 
     async def _run_handler(self, handler: Handler, request: Request) -> Any:
+        await self._have_turn()
         return await handler(request.params, self._peer)
 
     async def _follow(self, stream: Stream) -> None:
@@ -258,6 +268,7 @@ class Connection:
         debtor = debtor_of(self._peer)
         async with self._write_lock:
             await room.wait(debtor)
+            await self._have_turn()
             data = make()
             size_bytes = len(data)
             room.owe(debtor, size_bytes)

@@ -4,6 +4,7 @@
     connections   Places: root has places that nobody else can take, no other user takes all
     answers       Room: bytes that were made and are not taken yet, by debtor
     requests      a small one costs little; large ones take turns (ServerLimits.max_large)
+    time          Turns: of the broker's one thread, who may only look has a part, not all
 
 It must not know sockets, nor what is called.
 """
@@ -13,6 +14,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter, deque
 from dataclasses import dataclass
+from typing import Optional
 
 from ha_agent.broker import rpc_codec
 from ha_agent.broker.rpc_peer import Peer
@@ -29,7 +31,8 @@ class ServerLimits:
                  max_large x max_message_bytes: with these figures 105 + 36 MiB
       answers    for each user, and for each process of root's, max_owed_bytes and one message:
                  25 MiB. So no other process holds up the agent's.
-    A caller that may only look (`trusted` of RpcServer) has no request above the small size.
+    A caller that may only look (`trusted` of RpcServer) has no request above the small size, and
+    fewer calls at once.
     """
 
     # A thousand callers, and room for the daemons among them.
@@ -38,6 +41,7 @@ class ServerLimits:
     root_connections: int = 100
     max_connections_of_user: int = 500
     max_in_flight: int = 32
+    lookers_in_flight: int = 4
     max_streams: int = 4
     max_message_bytes: int = rpc_codec.DEFAULT_MAX_MESSAGE_BYTES
     small_message_bytes: int = 64 * KIB
@@ -133,3 +137,50 @@ class Room:
     def owed_bytes(self) -> int:
         """What is owed to all now."""
         return sum(self._owed.values())
+
+
+class Turns:
+    """The event loop's time for callers who may only look.
+
+    The lease is renewed by the same loop: sixteen thousand calls that are ready at once would be
+    one pass of it, of many seconds. So one piece of their work is done at a time, users in turn,
+    and after each the loop is without them for _REST times as long as those passes took.
+    """
+
+    # What a turn sets off is done within these: who waited resumes, reads, asks, answers.
+    _PASSES = 4
+    _REST = 3.0
+    _MAX_REST_SECONDS = 1.0
+
+    def __init__(self) -> None:
+        self._waiting: dict[int, deque[asyncio.Future[None]]] = {}
+        self._giving: Optional[asyncio.Task[None]] = None
+
+    async def take(self, uid: int) -> None:
+        """Wait for a turn of this user's: in order, while no other user is before them."""
+        loop = asyncio.get_running_loop()
+        turn: asyncio.Future[None] = loop.create_future()
+        self._waiting.setdefault(uid, deque()).append(turn)
+        if self._giving is None:
+            self._giving = loop.create_task(self._give())
+        await turn
+
+    async def _give(self) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            while self._waiting:
+                uid = next(iter(self._waiting))
+                queue = self._waiting.pop(uid)
+                turn = queue.popleft()
+                if queue:
+                    self._waiting[uid] = queue  # behind all others
+                if turn.done():  # who waited has left
+                    continue
+                begun = loop.time()
+                turn.set_result(None)
+                for _pass in range(self._PASSES):
+                    await asyncio.sleep(0)
+                rest_seconds = self._REST * (loop.time() - begun)
+                await asyncio.sleep(min(rest_seconds, self._MAX_REST_SECONDS))
+        finally:
+            self._giving = None

@@ -15,8 +15,9 @@ What a caller may count on:
 What one caller can't do to others (rpc_limits.py has the figures): a connection has a bounded
 number of calls at once (more are left unread in its socket), and is closed when it does not take
 its answers, or does not finish a message that it began, in time. Who finds no place is told "busy"
-and closed; root has places that nobody else can take. An answer is made when there is room for
-it, so callers that don't read cost bounded memory.
+and closed; root has places that nobody else can take. Callers who may only look have a part of
+our time, and never all. An answer is made when there is room for it, so callers that don't read
+cost bounded memory.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from ha_agent.broker.rpc_answer import Handler as Handler
 from ha_agent.broker.rpc_answer import RpcRefusal as RpcRefusal
 from ha_agent.broker.rpc_codec import RpcCodecError
 from ha_agent.broker.rpc_connection import Connection, ConnectionGivenUp, closing
-from ha_agent.broker.rpc_limits import Places, Room
+from ha_agent.broker.rpc_limits import Places, Room, Turns
 from ha_agent.broker.rpc_limits import ServerLimits as ServerLimits
 from ha_agent.broker.rpc_peer import Peer as Peer
 from ha_agent.broker.rpc_peer import Reads, Writes, peer_of
@@ -67,13 +68,14 @@ class RpcServer:
         trusted: Callable[[Peer], bool] = lambda _peer: True,
     ) -> None:
         """`on_bad_stream` is told of each connection that is closed for what it sent. Who is not
-        `trusted` has no business with large requests."""
+        `trusted` has no business with large requests, and takes turns with its like."""
         self.on_bad_stream = on_bad_stream
         self.is_trusted = trusted
         self.handlers = dict(handlers)
         self._deadlines_seconds = dict(deadlines_seconds or {})
         self.limits = limits or ServerLimits()
         self.room = Room(self.limits.max_owed_bytes)
+        self.turns = Turns()
         self._places = Places(self.limits, os.getuid())
         self.tally = tally or RpcTally()
         self._listener: Optional[socket.socket] = None
@@ -128,6 +130,9 @@ class RpcServer:
     async def _accept(self, listener: socket.socket) -> None:
         loop = asyncio.get_running_loop()
         while True:
+            # sock_accept doesn't wait while there is a caller; a storm of them, each turned away,
+            # would have the loop to itself.
+            await asyncio.sleep(0)
             try:
                 sock, _ = await loop.sock_accept(listener)
             except OSError as error:

@@ -24,7 +24,9 @@ from ha_agent.broker.rpc_limits import KIB, ServerLimits
 from ha_agent.broker.rpc_peer import Peer
 from ha_agent.broker.rpc_server import RpcServer
 from ha_agent.broker.unix_listener import listen_unix
+from ha_agent.clock import SystemClock
 
+CLOCK = SystemClock()
 BIG = 4 * 1024 * KIB
 
 
@@ -309,3 +311,34 @@ async def test_all_at_once_and_an_honest_caller_beside_them(tmp_path: Path) -> N
             assert await call(tmp_path / "s") == {}
         await until(lambda: server.connection_count == 0)
     assert rpc_codec.CODE_BUSY not in {code for _verb, code in server.tally.calls}
+
+
+async def test_a_flood_of_calls_by_who_may_only_look_leaves_the_loop_to_the_daemons(
+    tmp_path: Path,
+) -> None:
+    """Each call is cheap; thousands that are ready at once must not be one pass of the loop."""
+    done = 0
+
+    async def dear(_params: Mapping[str, Any], _peer: Peer) -> Any:
+        nonlocal done
+        done += 1
+        ends_at = CLOCK.now() + 0.001
+        while CLOCK.now() < ends_at:
+            pass
+        return True
+
+    server = RpcServer({"dear": dear}, trusted=lambda _peer: False)
+    server.start(listen_unix(str(tmp_path / "s")))
+    calls = b"".join(encode(Request(number, "dear", {})) for number in range(32))
+    try:
+        async with contextlib.AsyncExitStack() as stack:
+            for _ in range(40):
+                await stack.enter_async_context(raw(tmp_path / "s", calls))
+            await until(lambda: done > 0)
+            for _ in range(20):  # passes of the loop, as a renewal of the lease takes
+                before = done
+                await asyncio.sleep(0)
+                assert done - before <= 1
+            await until(lambda: done > 20)
+    finally:
+        await server.stop(grace_seconds=0.1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 
-from ha_agent.broker.rpc_limits import MIB, Places, Room, ServerLimits, debtor_of
+from ha_agent.broker.rpc_limits import MIB, Places, Room, ServerLimits, Turns, debtor_of
 from ha_agent.broker.rpc_peer import Peer
 
 LIMITS = ServerLimits(max_connections=10, root_connections=3, max_connections_of_user=5)
@@ -57,3 +57,23 @@ async def test_room_is_by_user_and_comes_back() -> None:
     await asyncio.wait(waiting)
     assert [task.cancelled() for task in waiting] == [False, True, False]
     assert room.owed_bytes == 0
+
+
+async def test_users_have_turns_one_after_the_other_and_who_left_has_none() -> None:
+    turns, had = Turns(), []
+
+    async def work(name: str, uid: int) -> None:
+        await turns.take(uid)
+        had.append(name)
+
+    tasks = [asyncio.ensure_future(work(f"alice {n}", 1000)) for n in range(4)]
+    tasks.append(asyncio.ensure_future(work("bob", 1001)))
+    await asyncio.sleep(0)
+    tasks[1].cancel()
+    await asyncio.wait(tasks)
+    # The first was given its turn before anybody else had asked.
+    assert had in (
+        ["alice 0", "bob", "alice 2", "alice 3"],
+        ["alice 0", "alice 2", "bob", "alice 3"],
+    )
+    await turns.take(1000)  # and it goes on after all are served
