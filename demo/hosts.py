@@ -53,7 +53,7 @@ class Host:
         return self.folder / "ha-agent.conf"
 
     def write_config(self, accelerator: str) -> None:
-        """Write the host's configuration: the shipped default, but for the paths and the bridge."""
+        """Write the host's configuration: the defaults, but for the paths and the bridge."""
         self.folder.mkdir(parents=True)
         vdsm_port = free_port()
         domain = self.domain
