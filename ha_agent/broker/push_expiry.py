@@ -108,8 +108,9 @@ class CertificateWatch:
 
     def peer_seen(self, der: bytes) -> None:
         """Take the certificate that the engine showed just now."""
-        self._peer = der
-        self.look()
+        if der != self._peer:  # else the files would be read for each connection
+            self._peer = der
+            self.look()
 
     def look(self) -> None:
         """Read the files, and tell what is new."""

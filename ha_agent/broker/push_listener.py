@@ -46,6 +46,9 @@ _ACCEPT_RETRY_SECONDS = 0.5
 # has at most a tenth of a processor; who is not accepted yet waits in the kernel's queue.
 _ACCEPT_PAUSE_SECONDS = 0.02
 _GOODBYE_SECONDS = 2.0
+IDLE_SECONDS = 900.0
+"""A connection ends on which nothing was asked for so long, more than the longest call takes: an
+engine that forgets its connections would find no room for another."""
 # A peer that lost its power says nothing: after about a minute its connection is over.
 _KEEPALIVE = (
     (socket.TCP_KEEPIDLE, 30),
@@ -72,17 +75,19 @@ class PushListener:
         *,
         clock: Clock,
         on_change: Callable[[PushEntry], None],
+        idle_seconds: float = IDLE_SECONDS,
     ) -> None:
         self._config = config
         self._server = server
         self._clock = clock
         self._on_change = on_change
+        self._idle_seconds = idle_seconds
         self.on_peer: Callable[[bytes], None] = lambda _der: None
         """Given the certificate, DER, of each one that was let in."""
         self._files = TlsFiles(config.key_file, config.cert_file, config.ca_file)
         self._allowed = frozenset(name.lower() for name in config.allowed_subjects)
         self._context: Optional[ssl.SSLContext] = None
-        self._problem = ""
+        self._problems = {"files": "", "listen": ""}
         self._listening = False
         self._files_changed = asyncio.Event()
         self._open: dict[asyncio.Task[None], str] = {}
@@ -126,9 +131,9 @@ class PushListener:
             self._context = server_context(self._files)
         except EnvironmentFault as fault:
             kept = "" if self._context is None else "; those from before stay in use"
-            self._set_problem(f"{fault}{kept}")
+            self._set_problem("files", f"{fault}{kept}")
         else:
-            self._set_problem("")
+            self._set_problem("files", "")
 
     def count(self, name: str) -> None:
         """Count something that is in PushCounters."""
@@ -142,7 +147,7 @@ class PushListener:
         return PushEntry(
             state="listening" if self._listening else "waiting",
             address=_at(config.listen_address, config.listen_port),
-            problem=self._problem,
+            problem="; ".join(filter(None, self._problems.values())),
             connections=len(self._open),
             last_peer=who,
             last_at_unix_seconds=at,
@@ -164,10 +169,10 @@ class PushListener:
             listener = _bound(found[0][0], found[0][4])
         except (OSError, asyncio.TimeoutError) as error:
             reason = getattr(error, "strerror", None) or str(error) or "its name is not found"
-            self._set_problem(f"can't listen at {where}: {reason}")
+            self._set_problem("listen", f"can't listen at {where}: {reason}")
             return None
         self._listening = True
-        self._set_problem("")
+        self._set_problem("listen", "")
         log.info("the engine's push is taken at %s", where)
         return listener
 
@@ -215,7 +220,8 @@ class PushListener:
             await within(deadline_seconds, stream.handshake())
             peer = await self._let_in(stream, origin)
             if peer is not None:
-                await self._server.serve_stream(stream, stream, peer)
+                reads = _ImpatientReads(stream, self._idle_seconds)
+                await self._server.serve_stream(reads, stream, peer)
         except asyncio.TimeoutError:
             why = f"its handshake took more than {deadline_seconds:g} s"
             self._refused("handshake_deadline", origin, why)
@@ -251,16 +257,32 @@ class PushListener:
         log.warning("the engine's push: %s was refused: %s", origin, why, extra=told)
         self.count(counter)
 
-    def _set_problem(self, problem: str) -> None:
-        if problem and problem != self._problem:
+    def _set_problem(self, of: str, problem: str) -> None:
+        before, self._problems[of] = self._problems[of], problem
+        if problem and problem != before:
             log.warning("the engine's push: %s", problem)
-        elif self._problem and not problem:
-            log.info("the engine's push: fine again (was: %s)", self._problem)
-        self._problem = problem
+        elif before and not problem:
+            log.info("the engine's push: fine again (was: %s)", before)
         self._tell()
 
     def _tell(self) -> None:
         self._on_change(self.entry())
+
+
+class _ImpatientReads:
+    """What the other end sends; its end when that is nothing for too long."""
+
+    def __init__(self, stream: TlsStream, idle_seconds: float) -> None:
+        self._stream = stream
+        self._idle_seconds = idle_seconds
+
+    async def read(self, n: int = -1) -> bytes:
+        try:
+            return await within(self._idle_seconds, self._stream.read(n))
+        except asyncio.TimeoutError:
+            why = f"nothing was asked for {self._idle_seconds:g} s"
+            await _say(self._stream, rpc_codec.CODE_DEADLINE, why)
+            return b""
 
 
 def origin_of(address: str) -> str:

@@ -48,7 +48,12 @@ class PushWorld:
     """A listener, its certificates, and what it has said of itself."""
 
     def __init__(
-        self, folder: Path, handlers: Optional[dict[str, Handler]] = None, **config: Any
+        self,
+        folder: Path,
+        handlers: Optional[dict[str, Handler]] = None,
+        *,
+        idle_seconds: float = LIMIT_SECONDS,
+        **config: Any,
     ) -> None:
         self.pki = Pki(folder)
         self.own = self.pki.pair("localhost", "127.0.0.1", file="host")
@@ -73,7 +78,11 @@ class PushWorld:
         self.said: list[PushEntry] = []
         self.seen: list[bytes] = []
         self.listener = PushListener(
-            self.config, self.server, clock=self.clock, on_change=self.said.append
+            self.config,
+            self.server,
+            clock=self.clock,
+            on_change=self.said.append,
+            idle_seconds=idle_seconds,
         )
         self.listener.on_peer = self.seen.append
         self._running: Optional[asyncio.Task[None]] = None

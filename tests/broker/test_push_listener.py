@@ -18,7 +18,7 @@ import pytest
 from ha_agent.broker.push_certs import identity_in
 from ha_agent.broker.push_listener import origin_of
 from ha_agent.broker.rpc_call import RpcCallFailed
-from ha_agent.broker.rpc_codec import RpcDecoder
+from ha_agent.broker.rpc_codec import Notification, RpcDecoder
 from ha_agent.push_client import PushUnreachable
 from tests.broker.push_world import MAX_MESSAGE_BYTES, PushWorld
 from tests.push_certs import ENGINE, Pki
@@ -218,6 +218,26 @@ async def test_a_stream_that_is_cut_is_just_over(world: PushWorld) -> None:
     assert (await world.call())["who"]
 
 
+async def test_who_asks_nothing_for_long_makes_room_and_is_told(tmp_path: Path) -> None:
+    world = PushWorld(tmp_path, idle_seconds=0.1, max_connections=1)
+    await world.start()
+    try:
+        context = ssl.create_default_context(cafile=str(world.pki.ca))
+        context.load_cert_chain(world.engine.cert, world.engine.key)
+        reader, writer = await asyncio.open_connection(
+            "127.0.0.1", world.config.listen_port, ssl=context, server_hostname="localhost"
+        )
+        (said,) = RpcDecoder().feed(await reader.read())
+        assert isinstance(said, Notification)
+        assert said.params["code"] == "deadline"
+        writer.close()
+        await world.until(lambda: world.listener.entry().connections == 0)
+        assert (await world.call())["who"]
+        assert not world.listener.counters["handshake_deadline"]
+    finally:
+        await world.stop()
+
+
 def test_an_origin_is_an_ipv4_address_or_the_net_of_an_ipv6_one() -> None:
     assert origin_of("::ffff:192.0.2.7") == origin_of("192.0.2.7") == "192.0.2.7"
     assert origin_of("2001:db8:1:2:3::4") == origin_of("2001:db8:1:2::9") == "2001:db8:1:2::/64"
@@ -280,10 +300,15 @@ async def test_a_port_that_is_taken_is_tried_again(tmp_path: Path) -> None:
     world.begin()
     try:
         await world.until(lambda: "can't listen" in world.listener.entry().problem)
+        key = world.own.key.read_bytes()
+        world.own.key.write_text("broken")
+        world.listener.reload()
         taken.close()
         await taken.wait_closed()
-        world.listener.reload()  # as good a reason to try as any
         await world.until(lambda: world.listener.entry().state == "listening")
+        assert "stay in use" in world.listener.entry().problem  # the one has not cured the other
+        world.own.key.write_bytes(key)
+        world.listener.reload()
         assert world.listener.entry().problem == ""
     finally:
         await world.stop()
