@@ -193,8 +193,7 @@ def _engine(snapshot: Snapshot) -> Iterable[Trouble]:
     second = snapshot.agent.second_vm_on
     if len(up) > 1 or second:
         said = " and ".join(dict.fromkeys((*names, *second)))
-        at_once = bool(second)
-        yield Trouble("two-vms", f"{said} say so", hosts=names, at_once=at_once)
+        yield Trouble("two-vms", f"{said} say so", hosts=names)
     if snapshot.global_maintenance is not False:
         return
     if not up:

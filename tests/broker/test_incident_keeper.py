@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from ha_agent.broker.incident_keeper import Wanted
+from ha_agent.broker.notify_channel import Outcome
+from ha_agent.broker.notify_message import Notice
 from ha_agent.broker.snapshot import PenaltyEntry, StorageEntry
-from tests.broker.incident_world import DOWN, UP, World
+from tests.broker.incident_world import DOWN, UP, BoxChannel, World
 
 SETTLED = 60.0
 
@@ -248,3 +250,59 @@ async def test_the_last_word_of_a_dead_host_mutes_nothing_new() -> None:
     await world.run(300)
     late = [one for _, mail in world.box.mails[before:] for one in mail.body["incidents"]]
     assert ("engine-down", "opened") in [(one["kind"], one["state"]) for one in late]
+
+
+def kinds_of(mail: Notice) -> list[str]:
+    return [one["kind"] for one in mail.body["incidents"] if one["state"] == "opened"]
+
+
+async def test_a_fail_over_that_works_is_told_as_such_and_as_nothing_else() -> None:
+    """The dead owner's block counts as alive for longer than the fail-over takes."""
+    world = World(3)
+    await world.run(SETTLED)
+    world.hosts[1].runs = False
+    await world.run(15)
+    world.hosts[2].status = UP
+    world.hosts[2].report = replace(world.hosts[2].report, second_vm_on=("alpha",))
+    await world.run(20)
+    world.hosts[2].report = replace(world.hosts[2].report, second_vm_on=())
+    await world.run(1800)
+    told = [
+        (one["kind"], one["state"])
+        for _, mail in world.box.mails
+        for one in mail.body["incidents"]
+    ]
+    assert sorted(told) == [("engine-moved", "opened"), ("host-silent", "opened")]
+
+
+async def test_a_sender_that_dies_before_its_next_block_is_told_again_by_the_next() -> None:
+    """At least once; and the end comes once, in the thread of a message that people have."""
+    world = World(3)
+    await world.run(SETTLED)
+    alpha = world.hosts[1]
+
+    @dataclass
+    class Last(BoxChannel):
+        async def deliver(self, notice: Notice) -> Outcome:
+            alpha.runs = False  # what it told never gets into its block
+            return await super().deliver(notice)
+
+    alpha.sender.channel = Last(world.box, "alpha")
+    fall(world)
+    await world.run(600)
+    opened = [(host, mail) for host, mail in world.box.mails if "engine-down" in kinds_of(mail)]
+    assert [host for host, _ in opened] == ["alpha", "beta"]
+    # The first one comes back, knows that it told, and learns that another did, too.
+    alpha.runs = True
+    alpha.start()
+    await world.run(300)
+    world.hosts[2].status = UP
+    await world.run(900)
+    closed = [
+        mail
+        for _, mail in world.box.mails
+        for one in mail.body["incidents"]
+        if (one["kind"], one["state"]) == ("engine-down", "closed")
+    ]
+    assert len(closed) == 1
+    assert {mail.message_id for _, mail in opened} & set(closed[0].references)
