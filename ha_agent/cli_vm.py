@@ -13,7 +13,7 @@ from ha_agent.cli_command import DONE, Command, Verbs
 from ha_agent.cli_ovf import printable
 
 # The agent's own time for an orderly stop is 120 s by default; and what goes with it (api_vm.py).
-_ORDER_SECONDS = 155.0
+_ORDER_SECONDS = 215.0
 
 
 def add(verbs: Verbs) -> None:

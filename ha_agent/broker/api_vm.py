@@ -5,8 +5,9 @@ They go through the agent's state machine, never around it: the order stands on 
 agent takes notice of it in its next tick (fsm/vm_order.py), takes the lease before it starts
 anything, and tells in its report how far it has come. That report is the answer. Only under
 global maintenance: outside of it the agents decide, and a VM that was stopped would be started
-again. One order at a time; it is off the board again when its caller has been answered, also
-when that caller is gone or has waited long enough.
+again. One order at a time, but that an end by force overtakes an orderly stop. It is off the
+board again when its caller has been answered, also when that caller is gone, has waited long
+enough, or the agent has fallen silent.
 """
 
 from __future__ import annotations
@@ -26,10 +27,11 @@ from ha_agent.clock import SystemClock
 
 log = logging.getLogger(__name__)
 
-# The agent's own time for the longest order, an orderly stop, is [engine] stop_timeout_seconds;
-# for a start it is 60 s (fsm/vm_order.py). Then its report of it has to come.
-_LEAST_SECONDS = 90.0
-_REPORT_SECONDS = 30.0
+# The agent has 60 s to begin, then 60 s for a start, and [engine] stop_timeout_seconds for a stop
+# (fsm/vm_order.py). Then its report of it has to come.
+_LEAST_SECONDS = 150.0
+_BEGIN_AND_REPORT_SECONDS = 90.0
+_LOOK_SECONDS = 1.0  # a silence makes no news
 _ENDS = ("done", "refused")
 _MILLI = 1000.0
 _RESULT = (Field("detail", Kind.TEXT, "what came of it"),)
@@ -42,7 +44,7 @@ VERBS = (
         who=Who.CHANGE,
         result=_RESULT,
         errors=_ERRORS,
-        deadline="[engine] stop_timeout_seconds and 35 s, at least 95 s",
+        deadline="[engine] stop_timeout_seconds and 95 s, at least 155 s",
     ),
     Verb(
         "vm.stop",
@@ -53,7 +55,7 @@ VERBS = (
         ),
         result=_RESULT,
         errors=_ERRORS,
-        deadline="[engine] stop_timeout_seconds and 35 s, at least 95 s",
+        deadline="[engine] stop_timeout_seconds and 95 s, at least 155 s",
     ),
 )
 
@@ -75,8 +77,8 @@ class VmApi:
         self._access = access
         self._clock = clock
         self._report_max_age_seconds = report_max_age_seconds
-        self._order_seconds = max(_LEAST_SECONDS, stop_timeout_seconds + _REPORT_SECONDS)
-        self._number = 0
+        self._order_seconds = max(_LEAST_SECONDS, stop_timeout_seconds + _BEGIN_AND_REPORT_SECONDS)
+        self._order = VmOrderEntry(0, "", "")
         self._under_way: set[asyncio.Task[VmProgressEntry]] = set()
 
     def handlers(self) -> dict[str, Handler]:
@@ -99,13 +101,14 @@ class VmApi:
         fault = _fault(what, self._board.read(), self._report_max_age_seconds)
         if fault is not None:
             raise fault
-        if self._under_way:
+        overtakes = (self._order.what, what) == ("stop", "force stop")
+        if self._under_way and not overtakes:
             raise RpcRefusal("refused", "another order for the engine VM is being carried out")
         # Milliseconds since the boot: larger than any before, also those of a broker before us,
         # as long as an agent can remember one.
         now_ms = int(self._clock.now().boottime_seconds * _MILLI)
-        self._number = max(self._number + 1, now_ms)
-        order = VmOrderEntry(self._number, what, peer.who)
+        order = VmOrderEntry(max(self._order.number + 1, now_ms), what, peer.who)
+        self._order = order
         log.warning("%s orders: %s the engine VM on this host", peer.who, what)
         task = asyncio.ensure_future(self._carry_out(order))
         self._under_way.add(task)
@@ -121,7 +124,8 @@ class VmApi:
 
     async def _carry_out(self, order: VmOrderEntry) -> VmProgressEntry:
         """Have the agent do it; returns how far it came."""
-        ends_at = self._clock.now() + self._order_seconds
+        begun = self._clock.now()
+        ends_at = begun + self._order_seconds
         self._board.update(vm_order=order)
         try:
             while True:
@@ -130,14 +134,23 @@ class VmApi:
                 known = progress.number == order.number
                 if known and progress.phase in _ENDS:
                     return progress
-                left_seconds = ends_at - self._clock.now()
-                if left_seconds <= 0:
-                    what = "has not finished" if known else "has taken no notice of the order"
-                    detail = f"the agent {what} within {self._order_seconds:g} s"
+                if self._order is not order:
+                    return VmProgressEntry(order.number, "refused", "overtaken by one to force it")
+                now, told_at = self._clock.now(), snapshot.agent.made_at or begun
+                silent_seconds = now - max(begun, told_at)
+                what = ""
+                if silent_seconds > self._report_max_age_seconds:
+                    what = f"has not reported for {silent_seconds:.0f} s"
+                elif now >= ends_at:
+                    done = "has not finished" if known else "has taken no notice of the order"
+                    what = f"{done} within {self._order_seconds:g} s"
+                if what:
+                    detail = f"the agent {what}; what it had begun may still take effect"
                     return VmProgressEntry(order.number, "open", detail)
-                await self._board.newer_than(snapshot.version, left_seconds)
+                await self._board.newer_than(snapshot.version, _LOOK_SECONDS)
         finally:
-            self._board.update(vm_order=None)
+            if self._order is order:
+                self._board.update(vm_order=None)
 
 
 def _fault(what: str, snapshot: Snapshot, max_age_seconds: float) -> Optional[RpcRefusal]:

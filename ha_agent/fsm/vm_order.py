@@ -23,15 +23,19 @@ from ha_agent.fsm.observation import (
     Outcome,
     OutcomeCode,
     VmCondition,
+    VmExit,
+    VmOrder,
     VmOrderKind,
 )
 from ha_agent.instant import Instant, reached
 
-# The lease, a record that is cleared away, VM.create and the first look at what came of it, each
-# with its own deadline; a start that is not seen by then will hardly come.
+# To get ready: a look at VDSM and storage, the lease, a record that is cleared away.
+BEGIN_SECONDS = 60.0
+# From VM.create, whose answer may be lost, on; a start that is not seen by then will hardly come.
+# Until then the lease that was taken for it is kept: a release would disarm the fence.
 START_SECONDS = 60.0
 
-_RUNS = (VmCondition.STARTING, VmCondition.UP, VmCondition.PAUSED, VmCondition.STOPPING)
+_RUNS = (VmCondition.STARTING, VmCondition.UP)
 _GONE = (VmCondition.ABSENT, VmCondition.DOWN)
 _MOVES = (VmCondition.MIGRATING_AWAY, VmCondition.MIGRATING_HERE)
 _ASKS = {
@@ -86,14 +90,15 @@ def follow_order(
 ) -> OrderProgress:
     """Return how far the order has come with this picture."""
     order, progress = observation.vm_order, before
-    if order is not None and order.number != before.number and not _asked(before):
+    if order is not None and order.number != before.number and _has_way(order, before):
         progress = OrderProgress(order.number, order.kind, OrderPhase.OPEN, "", observation.now)
     if not progress.is_open:
         return progress
     asks = _ASKS[progress.kind]
-    if asks in (_kind(following.pending), _kind(following.settled_effect)):
-        progress = replace(progress, phase=OrderPhase.ASKED)
-    done = _done(progress, observation, is_new=progress.number != before.number)
+    asked = asks in (_kind(following.pending), _kind(following.settled_effect))
+    if asked and not _asked(progress):
+        progress = replace(progress, phase=OrderPhase.ASKED, since=observation.now)
+    done = _done(progress, observation)
     if done:
         return replace(progress, phase=OrderPhase.DONE, detail=done)
     fault = _fault(progress, observation, following)
@@ -106,8 +111,17 @@ def order_due(progress: OrderProgress, stop_timeout_seconds: float) -> Optional[
     """Return when an open order will have taken too long; None without one."""
     if not progress.is_open or progress.since is None:
         return None
-    seconds = START_SECONDS if progress.kind is VmOrderKind.START else stop_timeout_seconds
+    if not _asked(progress):
+        seconds = BEGIN_SECONDS
+    else:
+        seconds = START_SECONDS if progress.kind is VmOrderKind.START else stop_timeout_seconds
     return reached(progress.since, seconds)
+
+
+def _has_way(order: VmOrder, before: OrderProgress) -> bool:
+    """Return whether an order has not to wait for the one before: force need not for patience."""
+    kinds = (before.kind, order.kind)
+    return not _asked(before) or kinds == (VmOrderKind.STOP, VmOrderKind.FORCE_STOP)
 
 
 def _asked(progress: OrderProgress) -> bool:
@@ -118,15 +132,16 @@ def _kind(effect: Optional[Effect]) -> Optional[EffectKind]:
     return None if effect is None else effect.kind
 
 
-def _done(progress: OrderProgress, observation: Observation, *, is_new: bool) -> str:
+def _done(progress: OrderProgress, observation: Observation) -> str:
     condition = observation.vm.condition
     if progress.kind is VmOrderKind.START:
         # One that is launching may yet be refused by its VM lease.
         runs = condition in _RUNS and not observation.vm.launching
         ours = observation.lease.condition is LeaseCondition.OURS
         return "the engine VM runs here" if runs and ours else ""
-    # What was gone before was not stopped by this order.
-    return "the engine VM is stopped" if condition in _GONE and not is_new else ""
+    # What is gone unasked, or has left for another host, was not stopped by this order.
+    stopped = condition in _GONE and observation.vm.exit is not VmExit.MIGRATED
+    return "the engine VM is stopped" if stopped and _asked(progress) else ""
 
 
 def _fault(progress: OrderProgress, observation: Observation, following: Following) -> str:
@@ -148,7 +163,15 @@ def _fault(progress: OrderProgress, observation: Observation, following: Followi
         return f"the engine VM is {observation.vm.condition.value}"
     find = _start_fault if progress.kind is VmOrderKind.START else _stop_fault
     fault = find(observation, following)
-    return fault or ("it could not be begun in time" if late else "")
+    return fault or (_late_fault(observation) if late else "")
+
+
+def _late_fault(observation: Observation) -> str:
+    if observation.vm.condition is VmCondition.UNKNOWN:
+        return "VDSM does not answer, so nothing is known of the engine VM here"
+    if observation.lease.condition is LeaseCondition.UNKNOWN:
+        return f"it is not known who holds the lease: {observation.lease.detail}"
+    return f"it could not be begun in time: the engine VM is {observation.vm.condition.value}"
 
 
 def _fault_after_asking(
@@ -157,7 +180,10 @@ def _fault_after_asking(
     if progress.kind is VmOrderKind.START:
         if observation.vm.condition is VmCondition.DOWN and following.pending is None:
             return f"the engine VM ended at once: {observation.vm.detail}"
-        return "the engine VM was not seen to run in time" if late else ""
+        waits = _kind(following.pending) is EffectKind.START_VM
+        return "the engine VM was not seen to run in time" if late and not waits else ""
+    if observation.vm.exit is VmExit.MIGRATED:
+        return "the engine VM has migrated to another host"
     if not late:
         return ""
     seconds = following.stop_timeout_seconds
@@ -174,6 +200,8 @@ def _start_fault(observation: Observation, following: Following) -> str:
     for peer in observation.peers:
         if peer.alive and peer.vm_up and peer.host_id != holder:
             return f"host {peer.host_id} ({peer.host_name}) says that the engine VM runs there"
+    if observation.vm.condition is VmCondition.PAUSED:
+        return "the engine VM is here already, and paused"
     if observation.vm.condition in _GONE and not observation.definition.available:
         return f"there is no definition to start it from: {observation.definition.problem}"
     return ""

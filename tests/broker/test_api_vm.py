@@ -22,14 +22,14 @@ ROOT, STRANGER = Peer(1, 0, 0), Peer(2, 99, 99)
 class World:
     """A board under global maintenance with an agent that has just reported."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_age_seconds: float = 60.0) -> None:
         self.board = Board(Snapshot(0, 1, "alpha", "vm", CLOCK.now()), CLOCK.now, dict)
         self.board.update(global_maintenance=True, agent=Report(made_at=CLOCK.now()))
         self.api = VmApi(
             self.board,
             access=Access(0, None),
             clock=CLOCK,
-            report_max_age_seconds=60.0,
+            report_max_age_seconds=max_age_seconds,
             stop_timeout_seconds=120.0,
         )
 
@@ -136,4 +136,27 @@ async def test_strangers_order_nothing(world: World) -> None:
 
 
 async def test_deadlines_follow_the_configuration(world: World) -> None:
-    assert set(world.api.deadlines_seconds.values()) == {155.0}
+    assert set(world.api.deadlines_seconds.values()) == {215.0}
+
+
+async def test_an_end_by_force_overtakes_an_orderly_stop_and_nothing_else_does(
+    world: World,
+) -> None:
+    patient = world.ask("vm.stop")
+    order = await world.ordered()
+    forced = world.ask("vm.stop", force=True)
+    assert "overtaken" in (await refused(patient)).message
+    now = world.board.current.vm_order
+    assert now is not None
+    assert (now.what, now.number > order.number) == ("force stop", True)
+    assert "another order" in (await refused(world.ask("vm.stop"))).message
+    world.tell(now.number, "done", "the engine VM is stopped")
+    assert await forced == {"detail": "the engine VM is stopped"}
+    assert world.board.current.vm_order is None
+
+
+async def test_an_agent_that_falls_silent_is_not_waited_for() -> None:
+    world = World(max_age_seconds=0.2)
+    refusal = await refused(world.ask("vm.start"))
+    assert (refusal.code, "has not reported" in refusal.message) == ("failed", True)
+    assert world.board.current.vm_order is None

@@ -22,6 +22,7 @@ from ha_agent.fsm.observation import (
     VmView,
 )
 from ha_agent.fsm.vm_order import (
+    BEGIN_SECONDS,
     START_SECONDS,
     Following,
     OrderPhase,
@@ -155,11 +156,16 @@ def test_a_stop_that_vdsm_refuses() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "vm", "seconds"), [(K.START, V.ABSENT, START_SECONDS), (K.STOP, V.UP, 120.0)]
+    ("kind", "vm", "phase", "seconds"),
+    [
+        (K.START, V.ABSENT, P.OPEN, BEGIN_SECONDS),
+        (K.START, V.ABSENT, P.ASKED, START_SECONDS),
+        (K.STOP, V.UP, P.OPEN, BEGIN_SECONDS),
+        (K.STOP, V.UP, P.ASKED, 120.0),
+    ],
 )
-@pytest.mark.parametrize("phase", [P.OPEN, P.ASKED])
 def test_no_order_is_carried_out_for_ever(
-    kind: VmOrderKind, vm: VmCondition, seconds: float, phase: OrderPhase
+    kind: VmOrderKind, vm: VmCondition, phase: OrderPhase, seconds: float
 ) -> None:
     stand = picture(kind, vm, L.UNKNOWN)
     early, late = known(kind, phase, seconds - 0.1), known(kind, phase, seconds)
@@ -167,3 +173,49 @@ def test_no_order_is_carried_out_for_ever(
     assert follow_order(late, stand, QUIET).phase is P.REFUSED
     assert order_due(late, 120.0) == NOW
     assert order_due(dataclasses.replace(late, phase=P.DONE), 120.0) is None
+
+
+def test_a_start_has_its_time_from_when_it_was_asked_for() -> None:
+    """The lease may have taken most of a minute; the end of the order would release it."""
+    late = known(K.START, age_seconds=BEGIN_SECONDS - 1)
+    asked = dataclasses.replace(QUIET, pending=Effect(EffectKind.START_VM, 5, "test"))
+    progress = follow_order(late, picture(K.START, lease=L.OURS), asked)
+    assert (progress.phase, progress.since) == (P.ASKED, NOW)
+    again = follow_order(progress, picture(K.START, lease=L.OURS), asked)
+    assert again == progress
+    overdue = dataclasses.replace(progress, since=NOW - 2 * START_SECONDS)
+    assert follow_order(overdue, picture(K.START, lease=L.OURS), asked).phase is P.ASKED
+
+
+def test_a_vm_that_was_only_not_known_to_be_away_was_not_stopped() -> None:
+    """VDSM was silent when the order came, and says then that the VM is not here."""
+    silent = follow_order(OrderProgress(), picture(K.STOP, V.UNKNOWN), QUIET)
+    assert silent.phase is P.OPEN
+    answer = follow_order(silent, picture(K.STOP, V.ABSENT), QUIET)
+    assert (answer.phase, "does not run" in answer.detail) == (P.REFUSED, True)
+
+
+def test_a_vm_that_has_migrated_was_not_stopped() -> None:
+    gone = dataclasses.replace(picture(K.STOP), vm=VmView(V.DOWN, VmExit.MIGRATED))
+    answer = follow_order(known(K.STOP, P.ASKED), gone, QUIET)
+    assert (answer.phase, "migrated" in answer.detail) == (P.REFUSED, True)
+
+
+def test_what_is_paused_or_stops_was_not_started() -> None:
+    paused = follow_order(known(K.START), picture(K.START, V.PAUSED, L.OURS), QUIET)
+    assert (paused.phase, "paused" in paused.detail) == (P.REFUSED, True)
+    stopping = picture(K.START, V.STOPPING, L.OURS)
+    assert follow_order(known(K.START), stopping, QUIET).phase is P.OPEN
+
+
+def test_force_does_not_wait_for_patience() -> None:
+    forced = dataclasses.replace(picture(K.STOP, V.UP), vm_order=VmOrder(4, K.FORCE_STOP))
+    answer = follow_order(known(K.STOP, P.ASKED), forced, QUIET)
+    assert (answer.number, answer.phase) == (4, P.OPEN)
+
+
+def test_a_late_refusal_says_who_is_silent() -> None:
+    late = known(K.STOP, age_seconds=BEGIN_SECONDS)
+    assert "VDSM" in follow_order(late, picture(K.STOP, V.UNKNOWN), QUIET).detail
+    late = known(K.START, age_seconds=BEGIN_SECONDS)
+    assert "lease" in follow_order(late, picture(K.START, lease=L.UNKNOWN), QUIET).detail

@@ -145,3 +145,34 @@ async def test_a_guest_that_ignores_the_stop_is_left_alone_and_that_is_said() ->
     assert told.phase is OrderPhase.REFUSED
     assert "by force" in told.detail
     assert cluster.running == [1]
+
+
+@story
+async def test_force_ends_a_guest_that_ignores_the_stop() -> None:
+    cluster = Cluster()
+    await cluster.up_on(1)
+    cluster[1].hypervisor.shutdown_seconds = 3600.0
+    await maintained(cluster)
+    order(cluster, 1, 1, "stop")
+    await cluster.pass_time(10.0)
+    assert cluster.running == [1]
+    order(cluster, 1, 2, "force stop")
+    await cluster.pass_time(20.0)
+    assert progress(cluster, 1).phase is OrderPhase.DONE, cluster.story()
+    assert not cluster.running
+
+
+@story
+async def test_maintenance_that_ends_in_the_middle_of_a_start_leaves_one_vm() -> None:
+    """At whatever moment it ends: the agents go on with what they find."""
+    for seconds in (0.2, 1.0, 3.0):
+        cluster = Cluster()
+        await cluster.up_on(1)
+        await maintained(cluster)
+        await stopped(cluster, 1)
+        order(cluster, 2, 7, "start")
+        await cluster.pass_time(seconds)
+        cluster.global_maintenance = False
+        await cluster.pass_time(60.0)
+        assert len(cluster.running) == 1, cluster.story()
+        assert not progress(cluster, 2).is_open
