@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 
 # Whoever asks more often gets the same text again.
 _FRESH_SECONDS = 1.0
+_OPENMETRICS = "application/openmetrics-text"
 _LISTEN_RETRY_SECONDS = 10.0
 
 
@@ -74,14 +75,15 @@ class Scrapes:
 
     async def text(self, accept: str) -> tuple[bytes, str]:
         """Return the metrics' text and its content type, at most a second old."""
-        wanted = "openmetrics" if "application/openmetrics-text" in accept else ""
+        # One of two, never what came: the library fails over odd versions in it.
+        wanted = _OPENMETRICS if _OPENMETRICS in accept else ""
         async with self._busy:
             made = self._made.get(wanted)
             now = self._clock.now()
             if made is None or now - made[0] >= _FRESH_SECONDS:
                 families = collect(self._sources)
                 loop = asyncio.get_running_loop()
-                made = (now, await loop.run_in_executor(None, _render, families, accept))
+                made = (now, await loop.run_in_executor(None, _render, families, wanted))
                 self._made[wanted] = made
         return made[1]
 

@@ -64,3 +64,13 @@ async def test_asking_often_takes_the_figures_once_a_second() -> None:
     await clock.sleep(1.0)
     await scrapes.text("")
     assert counted.pictures == 3
+
+
+async def test_what_else_is_asked_for_changes_nothing_and_breaks_nothing() -> None:
+    counted = Counted()
+    scrapes = Scrapes("127.0.0.1", 0, counted.sources(), FakeClock())
+    kind = "application/openmetrics-text"
+    odd = await scrapes.text(f"{kind};version=\xff;escaping=zz;q=x,,;;==")
+    assert odd == await scrapes.text(f"{kind};version=1.0.0;escaping=allow-utf-8;q=0.6,*/*")
+    assert counted.pictures == 1
+    assert odd[1].startswith(kind)
