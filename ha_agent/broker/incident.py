@@ -44,6 +44,7 @@ _DETAIL_SECONDS = 60.0
 KINDS: Mapping[str, Kind] = {
     "engine-down": Kind("critical", 2 * _MINUTE, 2 * _MINUTE),
     "engine-unhealthy": Kind("critical", 5 * _MINUTE, 2 * _MINUTE),
+    "engine-unwatched": Kind("warning", 3 * _MINUTE, 2 * _MINUTE),
     "engine-moved": Kind("warning", 0.0, 10 * _MINUTE),
     "two-vms": Kind("critical", _MINUTE, 2 * _MINUTE),
     "host-silent": Kind("warning", _MINUTE, 2 * _MINUTE),

@@ -23,6 +23,7 @@ _OLD_READ_SECONDS = 30.0
 _MANY_STARTS, _STARTS_SECONDS = 5, 600.0
 _CLOCK_STEP_SECONDS = 30.0
 _LATE_SECONDS = 600.0
+_MANY_REASONS = 5
 # A VM that a migration hands over is seen on no host for a moment at most.
 _FAULT_GAP_SECONDS = 20.0
 
@@ -163,7 +164,8 @@ def track_vm(track: VmTrack, snapshot: Snapshot) -> tuple[VmTrack, Optional[Trou
     was, is_ = host_name(track.host_name, track.host_id), host_name(host.host_name, host.host_id)
     text = f"it ran on {was} and runs on {is_} now"
     hosts = (track.host_name or str(track.host_id), host.host_name or str(host.host_id))
-    return now_there, Trouble("engine-moved", text, hosts=hosts)
+    # Each move is one of its own: a second one soon after must not pass for the first.
+    return now_there, Trouble("engine-moved", text, f"engine-moved:{host.host_id}", hosts)
 
 
 def cluster_troubles(
@@ -196,13 +198,19 @@ def _engine(snapshot: Snapshot) -> Iterable[Trouble]:
         yield Trouble("two-vms", f"{said} say so", hosts=names)
     if snapshot.global_maintenance is not False:
         return
-    if not up:
-        live = [host for host in snapshot.hosts if is_live(host)]
-        reasons = [h.engine_status.get("reason", "") for h in live]
-        why = next((reason for reason in reasons if reason), "")
-        text = "no host that is heard of has it running" + (
-            f"; the last word is: {why}" * bool(why)
-        )
+    owner = _silent_owner(snapshot)
+    if not up and owner is not None:
+        why = owner.engine_status.get("reason") or "it can't tell whether the VM runs"
+        if not is_live(owner):
+            why = "its agent was ended" if owner.stopped else "its agent says nothing"
+        yield Trouble("engine-unwatched", why, hosts=(_name(owner),))
+    elif not up:
+        reasons = [
+            f"{_name(host)}: {host.engine_status['reason']}"
+            for host in snapshot.hosts
+            if is_live(host) and host.engine_status.get("reason")
+        ]
+        text = "; ".join(("no host that is heard of has it running", *reasons[:_MANY_REASONS]))
         yield Trouble("engine-down", text, key="engine")
     elif all(host.engine_status.get("health") != "good" for host in up):
         status = up[0].engine_status
@@ -211,6 +219,18 @@ def _engine(snapshot: Snapshot) -> Iterable[Trouble]:
             f"its VM runs on {names[0]}, but its health page does not say that it is well: {why}"
         )
         yield Trouble("engine-unhealthy", text, key="engine", hosts=names)
+
+
+def _silent_owner(snapshot: Snapshot) -> Optional[HostEntry]:
+    """The holder of the lease, where it does not say whether its VM runs: it most likely does,
+    because the lease of a host that is dead is not held for long."""
+    lease = snapshot.lease
+    if lease.state != "held":
+        return None
+    owner = next((h for h in snapshot.hosts if h.host_id == lease.host_id), None)
+    if owner is None or (is_live(owner) and owner.engine_status.get("vm") != "unknown"):
+        return None
+    return owner
 
 
 def _hosts(snapshot: Snapshot, seen_alive: frozenset[int]) -> Iterable[Trouble]:

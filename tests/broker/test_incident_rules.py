@@ -214,3 +214,38 @@ def test_a_vm_that_a_person_took_away_moves_without_a_fault(where: str) -> None:
     there = moved(replace(cleared, maintenance=False), replace(beta, engine_status=UP))
     later = replace(there, made_at=NOW + 600.0, storage=StorageEntry(read_at=NOW + 600.0))
     assert track_vm(track, later) == (VmTrack(2, "beta"), None)
+
+
+def test_a_vm_whose_owner_does_not_tell_is_not_said_to_be_down() -> None:
+    alpha, beta = GOOD.hosts
+    held = replace(GOOD, lease=LeaseEntry(state="held", host_id=1))
+    unknown = {"vm": "unknown", "reason": "VDSM does not answer"}
+    blind = replace(held, hosts=(replace(alpha, engine_status=unknown), beta))
+    found = cluster_troubles(blind, WALL, frozenset({1, 2}))
+    assert [(one.kind, one.detail, one.hosts) for one in found] == [
+        ("engine-unwatched", "VDSM does not answer", ("alpha",))
+    ]
+    ended = replace(alpha, alive=False, stopped=True)
+    found = cluster_troubles(replace(held, hosts=(ended, beta)), WALL, frozenset())
+    assert [(one.kind, one.detail) for one in found] == [
+        ("engine-unwatched", "its agent was ended")
+    ]
+    # It says that it is down, or nobody holds the lease any more.
+    gone = replace(alpha, engine_status={"vm": "down", "reason": "crashed"})
+    found = cluster_troubles(replace(held, hosts=(gone, beta)), WALL, frozenset())
+    assert [(one.kind, one.detail) for one in found] == [
+        ("engine-down", "no host that is heard of has it running; alpha: crashed")
+    ]
+    free = replace(blind, lease=LeaseEntry(state="expired", host_id=1))
+    assert "engine-down" in cluster(free)
+
+
+def test_a_second_move_soon_after_is_one_of_its_own() -> None:
+    alpha, beta = GOOD.hosts
+    dead = moved(replace(alpha, alive=False), replace(beta, engine_status=UP))
+    track, there = track_vm(VmTrack(1, "alpha"), dead)
+    back = moved(alpha, replace(beta, alive=False))
+    _, again = track_vm(track, back)
+    assert there is not None
+    assert again is not None
+    assert there.name != again.name
