@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import asyncio
+import select
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -79,6 +80,18 @@ async def test_one_more_than_the_limit_is_closed_and_room_is_made_again() -> Non
             await writer.wait_closed()
         while not await ask(port, request):  # noqa: ASYNC110  # it is another's end
             await asyncio.sleep(0.01)
+
+
+async def test_few_are_accepted_in_one_turn_of_the_loop() -> None:
+    async with running() as port:
+        flood = [socket.socket() for _ in range(30)]
+        for sock in flood:  # no turn of the loop in between: the kernel's queue takes them
+            sock.setblocking(False)
+            sock.connect_ex((HOST, port))
+        _, waiting, _ = select.select([], flood, [], 0)
+        for sock in flood:
+            sock.close()
+    assert 0 < len(waiting) < 10
 
 
 async def test_an_address_in_use_is_said() -> None:
