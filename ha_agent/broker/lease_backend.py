@@ -15,6 +15,7 @@ from ha_agent.broker.lease_storage import Clock, FileLeaseStorage, HostIdHold, L
 from ha_agent.broker.renewal_tally import RenewalTally
 from ha_agent.broker.sanlock_hold import HolderProcess
 from ha_agent.broker.sanlock_keeper import SanlockKeeper
+from ha_agent.broker.sanlock_memory import own_renewals
 from ha_agent.broker.sanlock_port import LaneSanlock
 from ha_agent.broker.sanlock_times import IO_TIMEOUT_SECONDS, SanlockTimes
 from ha_agent.broker.snapshot import LeaseEntry
@@ -92,6 +93,7 @@ def lease_backend(
             takeover_step_seconds=config.lease.takeover_step_seconds,
             host_name=lambda one: config.host.name if one == config.host.id else host_name(one),
             on_change=on_change,
+            renewals=own_renewals(run_dir, boot_id),
         )
         return LeasePart(sanlock_keeper, fence, lambda: sanlock.initialise(io_seconds))
     lease = config.lease

@@ -15,7 +15,7 @@ said here only tells the agent when to try, and people what to expect.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Optional
+from typing import Callable, Optional
 
 from ha_agent.broker.sanlock_place import Leader
 from ha_agent.broker.sanlock_port import HostSight, Look
@@ -114,6 +114,15 @@ class OwnerWatch:
         return SanlockJudgement("held", expires_at=changed_at + dead_seconds, flag=owner.flag)
 
 
+@dataclass(frozen=True)
+class Distance:
+    """From the daemon's clock, as a renewal's timestamp shows it, to the sight of that renewal by
+    ours: an Instant that a timestamp is added to. For one generation of our host id."""
+
+    generation: int
+    distance: Instant
+
+
 class OwnRenewals:
     """When our own daemon last renewed our host id, as its memory shows it: `sight`.
 
@@ -123,9 +132,19 @@ class OwnRenewals:
     the read-back took (2 to 4 io timeouts). A read-back that took longer must not count from when
     it came: T itself tells how far it is from the renewals before it, so `sight` follows T by the
     smallest distance that was seen while we own the lease.
+
+    A broker that starts anew has no time to wait for a renewal: the deadline of the one before may
+    be near. With the distance that was in force, on this boot and for this generation, the first T
+    that it sees has a sight at once, the same that the one before would have given it.
     """
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        known: Optional[Distance] = None,
+        keep: Callable[[Distance], None] = lambda _distance: None,
+    ) -> None:
+        """`known`: what `keep` was given last on this boot; it is called when that changes."""
+        self._known, self._keep = known, keep
         self._generation = 0
         self._timestamp: Optional[int] = None
         self._looked_at: Optional[Instant] = None
@@ -138,6 +157,9 @@ class OwnRenewals:
             self._timestamp = self.sight = None
         elif own.generation != self._generation or self._timestamp is None:
             self._generation, self._timestamp, self.sight = own.generation, own.timestamp, None
+            if self._known is not None and self._known.generation == own.generation:
+                self._distance = self._known.distance
+                self.sight = self._distance + float(own.timestamp)
         elif own.timestamp != self._timestamp and self._looked_at is not None:
             distance = self._looked_at - float(own.timestamp)
             if self._distance is None or self.sight is None or not owned:
@@ -145,4 +167,8 @@ class OwnRenewals:
             self._distance = min(self._distance, distance)
             self._timestamp = own.timestamp
             self.sight = self._distance + float(own.timestamp)
+            new = Distance(own.generation, self._distance)
+            if new != self._known:
+                self._known = new
+                self._keep(new)
         self._looked_at = sent

@@ -76,6 +76,7 @@ class SanlockKeeper:
         takeover_step_seconds: float = 1.0,
         host_name: HostName = lambda _host_id: "",
         on_change: Optional[Callable[[LeaseEntry], None]] = None,
+        renewals: Optional[OwnRenewals] = None,
     ) -> None:
         """`on_change(view)`: owner, state or epoch changed; it must not block.
 
@@ -96,7 +97,7 @@ class SanlockKeeper:
         self._on_change = on_change
         self._watch = OwnerWatch(times)
         self._watchdog = WatchdogCheck(sanlock, times)
-        self._renewals = OwnRenewals()
+        self._renewals = renewals or OwnRenewals()
         self.renewals = RenewalTally()
         self._member = Membership(sanlock, host_id, clock, fence)
         self._owned: Optional[OwnedEpoch] = None

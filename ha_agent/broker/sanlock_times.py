@@ -22,7 +22,9 @@ to fire (wd), as in sanlock's timeouts.h. Seconds after the last renewal (w) tha
 renewal at w there, which is between w + 2 io - 1 and w + 4 io (sanlock_judge.py, OwnRenewals). So
 the deadline is at w + 10 io at the latest, and FENCE_MARGIN_SECONDS more must fit before
 w + 8 io + wd: that is what `faults` checks. In the usual case it falls on w + 8 io, together with
-what sanlock itself does. Two renewals in a row may fail before it.
+what sanlock itself does. Two renewals in a row may fail before it. A broker that is killed has
+left, at worst, what is between the last sight and the deadline less a renewal's turn and a look:
+about 4 io, 7 s for `fast`, to be back (sanlock_memory.py).
 
 Others count from when they saw the renewal, never before w, by their own clocks; nobody's clock is
 compared with another's. Ours is CLOCK_BOOTTIME: a host that was suspended finds its deadline

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Optional
 
 from ha_agent.broker.sanlock_holder import Holding
+from ha_agent.broker.sanlock_judge import Distance, OwnRenewals
 from ha_agent.broker.sanlock_keeper import SanlockKeeper
 from ha_agent.broker.sanlock_place import Leader
 from ha_agent.broker.sanlock_port import HostSight, Look
@@ -295,6 +296,7 @@ class SanlockHost:
         self.holder: Optional[FakeHolder] = None
         self.vm_running = False
         self.vm_ended_at: Optional[float] = None
+        self.distances: list[Distance] = []
         self.start_broker()
         self._guard_task = asyncio.get_running_loop().create_task(self._guard())
 
@@ -307,8 +309,13 @@ class SanlockHost:
             clock=self.clock,
             fence=self.fence,
             host_name=lambda host_id: f"host{host_id}",
+            renewals=OwnRenewals(self.distances[-1] if self.distances else None, self.keep),
         )
         self.keeper.start()
+
+    def keep(self, distance: Distance) -> None:
+        """What the run folder has for the next broker."""
+        self.distances.append(distance)
 
     def kill_broker(self) -> None:
         """SIGKILL: no orderly stop, the deadline stays armed."""

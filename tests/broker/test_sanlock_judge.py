@@ -8,6 +8,7 @@ import pytest
 from ha_agent.broker.sanlock_judge import (
     LOOK_SECONDS,
     QUICK_SECONDS,
+    Distance,
     OwnerWatch,
     OwnRenewals,
     SanlockJudgement,
@@ -142,4 +143,28 @@ def test_a_membership_that_is_gone_or_new_has_no_renewals_yet() -> None:
     renewals.saw(own(112, generation=2), Instant(1003.0), False)
     assert renewals.sight == Instant(1002.0)
     renewals.saw(None, Instant(1004.0), False)
+    assert renewals.sight is None
+
+
+def test_a_broker_that_starts_anew_goes_on_from_the_distance_that_was_in_force() -> None:
+    kept: list[Distance] = []
+    renewals = OwnRenewals(None, kept.append)
+    renewals.saw(own(100), Instant(1000.0), False)
+    renewals.saw(own(104), Instant(1001.0), False)
+    renewals.saw(own(104), Instant(1005.0), True)
+    renewals.saw(own(108), Instant(1006.0), True)  # no nearer than before
+    assert kept == [Distance(1, Instant(896.0))]
+    # 112 was read back while nobody looked; 104 + 896 = 1000 was the sight of 104.
+    anew = OwnRenewals(kept[-1], kept.append)
+    anew.saw(own(112), Instant(1011.0), False)
+    assert anew.sight == Instant(1008.0)
+    anew.saw(own(112), Instant(1016.0), True)
+    anew.saw(own(116), Instant(1017.0), True)  # its read-back took long
+    assert anew.sight == Instant(1012.0)
+    assert len(kept) == 1
+
+
+def test_the_distance_of_another_membership_is_not_gone_by() -> None:
+    renewals = OwnRenewals(Distance(1, Instant(896.0)))
+    renewals.saw(own(112, generation=2), Instant(1011.0), False)
     assert renewals.sight is None

@@ -217,6 +217,24 @@ def test_a_restarted_broker_adopts_the_lease_also_after_an_orderly_stop() -> Non
     run_virtual(scenario())
 
 
+def test_a_broker_that_comes_back_just_before_the_deadline_adopts_and_the_vm_runs_on() -> None:
+    async def scenario() -> None:
+        alpha, _beta = await two_hosts()
+        await asyncio.sleep(30.0)
+        alpha.kill_broker()
+        armed = alpha.fence.armed()
+        assert armed is not None
+        # Less than a renewal interval is left: there is no time to wait for one.
+        await asyncio.sleep(armed.fence_at - alpha.clock.now() - 0.5)
+        alpha.start_broker()
+        await alpha.until("held", ours=True)
+        await asyncio.sleep(30.0)
+        assert alpha.vm_running
+        assert alpha.keeper.view().ours
+
+    run_virtual(scenario())
+
+
 def test_a_stopped_broker_whose_vm_went_down_lets_others_have_the_lease() -> None:
     async def scenario() -> None:
         alpha, beta = await two_hosts()
