@@ -3,7 +3,10 @@
 
 A lease that is renewed changes its bytes: the time of renewal is in them. So of two looks that
 are `host_dead` apart and find the same bytes, the later proves that nobody renewed in between,
-whatever anybody's clock says; garbage is judged by the same rule.
+whatever anybody's clock says. Apart means from the first one's end to the later one's begin: a
+read that hung may have seen any moment of it. Garbage is judged by the same rule, but its host's
+I/O timeout is not known: it may be one with sanlock's default under VDSM, whatever is configured
+here, so garbage takes at least that one's time.
 
     free       the record says so
     live       it was seen to change, less than 4 I/O timeouts ago (a renewal is due each 2)
@@ -19,10 +22,13 @@ from typing import Optional
 
 from ha_agent.broker.lockspace_codec import HostLease, decode, sector_bytes_of
 from ha_agent.broker.sanlock_place import MAX_HOST_ID
+from ha_agent.broker.sanlock_times import IO_TIMEOUT_SECONDS
 from ha_agent.instant import Instant
 
 _FAIL_IO_TIMEOUTS = 4
 _DEAD_IO_TIMEOUTS = 8
+_USUAL_IO_TIMEOUT_SECONDS = IO_TIMEOUT_SECONDS["safe"]
+"""Sanlock's own, and VDSM's: no profile has a longer one."""
 
 
 @dataclass(frozen=True)
@@ -60,9 +66,11 @@ class LockspaceWatch:
         self._watchdog_seconds = watchdog_seconds
         self._seen: dict[int, _Seen] = {}
         self._sector_bytes: Optional[int] = None
+        self._looked_at: Optional[Instant] = None
 
-    def look(self, data: bytes, began_at: Instant) -> None:
-        """Take notice of what was read; `began_at` was taken before the read was sent."""
+    def look(self, data: bytes, began_at: Instant, ended_at: Instant) -> None:
+        """Take notice of what was read after `began_at` and before `ended_at`."""
+        self._looked_at = began_at
         size = sector_bytes_of(data)
         if size != self._sector_bytes:
             self._seen.clear()
@@ -73,7 +81,7 @@ class LockspaceWatch:
             if before is not None and before.sector == sector:
                 continue
             lease = decode(sector, host_id)
-            self._seen[host_id] = _Seen(sector, began_at, before is not None, lease)
+            self._seen[host_id] = _Seen(sector, ended_at, before is not None, lease)
 
     @property
     def is_known(self) -> bool:
@@ -85,13 +93,17 @@ class LockspaceWatch:
         """The lockspace's sector size, as far as it is known."""
         return self._sector_bytes or 512
 
-    def judge(self, now: Instant) -> list[Judged]:
-        """Judge all host ids that were looked at. `now`: when the last look began."""
-        return [self._judge(seen, now) for _, seen in sorted(self._seen.items())]
+    def judge(self) -> list[Judged]:
+        """Judge all host ids that were looked at, as of the last look, which had them all."""
+        looked_at = self._looked_at
+        if looked_at is None:
+            return []
+        return [self._judge(seen, looked_at) for _, seen in sorted(self._seen.items())]
 
-    def _judge(self, seen: _Seen, now: Instant) -> Judged:
-        lease, age_seconds = seen.lease, now - seen.since
-        io_timeout_seconds = max(self._io_timeout_seconds, lease.io_timeout_seconds)
+    def _judge(self, seen: _Seen, looked_at: Instant) -> Judged:
+        lease, age_seconds = seen.lease, max(0.0, looked_at - seen.since)
+        theirs = _USUAL_IO_TIMEOUT_SECONDS if lease.problem else lease.io_timeout_seconds
+        io_timeout_seconds = max(self._io_timeout_seconds, theirs)
         dead_after_seconds = _DEAD_IO_TIMEOUTS * io_timeout_seconds + self._watchdog_seconds
         if lease.is_free:
             state = "free"

@@ -131,9 +131,8 @@ class Lockspaces:
         data: bytes = await self._lane.call(
             "lockspace_read", self._io_seconds, path=space.path, length_bytes=length_bytes
         )
-        self._watches[space.path].look(
-            data.ljust(min(length_bytes, LOCKSPACE_BYTES), b"\0"), began_at
-        )
+        whole = data.ljust(min(length_bytes, LOCKSPACE_BYTES), b"\0")
+        self._watches[space.path].look(whole, began_at, self._clock.now())
         return data
 
     def name_of(self, host_id: int) -> str:
@@ -217,7 +216,7 @@ class Lockspaces:
         }
 
     def _judged(self, space: Space) -> list[Judged]:
-        return self._watches[space.path].judge(self._clock.now())
+        return self._watches[space.path].judge()
 
     async def _check_file(self) -> dict[str, Any]:
         path = str(self._config.lease.path)
