@@ -92,7 +92,9 @@ class IncidentKeeper:
         if now - self._began_at < SETTLING_SECONDS:
             return
         starts = (self._starts, tuple(agent_starts))
-        self._own.look(rules.own_troubles(snapshot, rules.Local(starts, step)), now)
+        own = rules.own_troubles(snapshot, rules.Local(starts, step))
+        known = [one.name for one in self._own.open()]
+        self._own.look(rules.without_followers(own, known), now)
         fresh = rules.is_fresh(snapshot)
         others: Others = share.peers(snapshot)
         if fresh:

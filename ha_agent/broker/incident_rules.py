@@ -24,6 +24,8 @@ _MANY_STARTS, _STARTS_SECONDS = 5, 600.0
 _CLOCK_STEP_SECONDS = 30.0
 _LATE_SECONDS = 600.0
 _MANY_REASONS = 5
+# The lease stays: it is told in the same message, and it may be the one that was first.
+_FOLLOWERS = ("storage-stuck", "definition")
 # A VM that a migration hands over is seen on no host for a moment at most.
 _FAULT_GAP_SECONDS = 20.0
 
@@ -79,6 +81,15 @@ def own_troubles(snapshot: Snapshot, local: Local) -> list[Trouble]:
         way = "forward" if step > 0 else "back"
         found.append(Trouble("clock", f"it jumped {duration_text(abs(step))} {way} at once"))
     return found
+
+
+def without_followers(troubles: Iterable[Trouble], are_open: Iterable[str]) -> list[Trouble]:
+    """Leave out what only follows from storage that is lost: one cause is one message. What was
+    an incident before goes on, for it is not resolved."""
+    found, known = list(troubles), set(are_open)
+    if not any(one.kind == "storage" for one in found):
+        return found
+    return [one for one in found if one.kind not in _FOLLOWERS or one.name in known]
 
 
 def _storage(snapshot: Snapshot) -> Iterable[Trouble]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from ha_agent.broker.incident_keeper import Wanted
 from ha_agent.broker.notify_channel import Outcome
 from ha_agent.broker.notify_message import Notice
-from ha_agent.broker.snapshot import PenaltyEntry, StorageEntry
+from ha_agent.broker.snapshot import DefinitionEntry, PenaltyEntry, StorageEntry
 from tests.broker.incident_world import DOWN, UP, BoxChannel, World
 
 SETTLED = 60.0
@@ -306,3 +306,13 @@ async def test_a_sender_that_dies_before_its_next_block_is_told_again_by_the_nex
     ]
     assert len(closed) == 1
     assert {mail.message_id for _, mail in opened} & set(closed[0].references)
+
+
+async def test_storage_that_is_lost_is_one_mail_whatever_follows_from_it() -> None:
+    world = World(1)
+    await world.run(SETTLED)
+    alpha = world.hosts[1]
+    alpha.reads = False
+    alpha.more = {"definition": DefinitionEntry(available=True, stale=True)}
+    await world.run(900)
+    assert [kinds_of(mail) for _, mail in world.box.mails] == [["storage"]]

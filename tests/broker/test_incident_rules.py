@@ -8,6 +8,7 @@ from typing import Any, Optional
 
 import pytest
 
+from ha_agent.broker.incident import Trouble
 from ha_agent.broker.incident_rules import (
     Local,
     VmTrack,
@@ -15,6 +16,7 @@ from ha_agent.broker.incident_rules import (
     is_fresh,
     own_troubles,
     track_vm,
+    without_followers,
 )
 from ha_agent.broker.push_entry import CertificateEntry
 from ha_agent.broker.snapshot import (
@@ -249,3 +251,11 @@ def test_a_second_move_soon_after_is_one_of_its_own() -> None:
     assert there is not None
     assert again is not None
     assert there.name != again.name
+
+
+def test_what_follows_from_storage_that_is_lost_is_not_told_beside_it() -> None:
+    lost, stuck = Trouble("storage", "EIO"), Trouble("storage-stuck", "2")
+    old, lease = Trouble("definition", "old"), Trouble("lease", "EIO")
+    assert without_followers([lost, stuck, old, lease], []) == [lost, lease]
+    assert without_followers([lost, stuck, old], ["definition"]) == [lost, old]
+    assert without_followers([stuck, old], []) == [stuck, old]
