@@ -200,8 +200,9 @@ def _start_fault(observation: Observation, following: Following) -> str:
     for peer in observation.peers:
         if peer.alive and peer.vm_up and peer.host_id != holder:
             return f"host {peer.host_id} ({peer.host_name}) says that the engine VM runs there"
-    if observation.vm.condition is VmCondition.PAUSED:
-        return "the engine VM is here already, and paused"
+    if observation.vm.condition in (VmCondition.PAUSED, VmCondition.STOPPING):
+        # A guest may ignore that it is asked to stop, for ever.
+        return f"the engine VM is here already, and {observation.vm.condition.value}"
     if observation.vm.condition in _GONE and not observation.definition.available:
         return f"there is no definition to start it from: {observation.definition.problem}"
     return ""

@@ -201,11 +201,10 @@ def test_a_vm_that_has_migrated_was_not_stopped() -> None:
     assert (answer.phase, "migrated" in answer.detail) == (P.REFUSED, True)
 
 
-def test_what_is_paused_or_stops_was_not_started() -> None:
-    paused = follow_order(known(K.START), picture(K.START, V.PAUSED, L.OURS), QUIET)
-    assert (paused.phase, "paused" in paused.detail) == (P.REFUSED, True)
-    stopping = picture(K.START, V.STOPPING, L.OURS)
-    assert follow_order(known(K.START), stopping, QUIET).phase is P.OPEN
+@pytest.mark.parametrize("condition", [V.PAUSED, V.STOPPING])
+def test_what_is_paused_or_stops_was_not_started(condition: VmCondition) -> None:
+    answer = follow_order(known(K.START), picture(K.START, condition, L.OURS), QUIET)
+    assert (answer.phase, condition.value in answer.detail) == (P.REFUSED, True)
 
 
 def test_force_does_not_wait_for_patience() -> None:
