@@ -110,9 +110,6 @@ class HostProbes:
         config, name = self._config.probes, self._config.network.bridge
         aside = Aside("look at the bridge")
 
-        def tell(_sample: object) -> None:
-            self._update(bridge=bridge_entry(name, self._bridge.samples))
-
         return ProbeLoop(
             "bridge",
             lambda: aside.call(lambda: bridge.look(name)),
