@@ -8,8 +8,8 @@ the event (python/cpython issue 86296), and the task that was to end goes on for
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
-from typing import Callable, Optional, TypeVar
+from collections.abc import Awaitable, Coroutine
+from typing import Any, Callable, Generic, Optional, TypeVar
 
 T = TypeVar("T")
 
@@ -100,3 +100,21 @@ def _forget(late: asyncio.Future[T], discard: Optional[Callable[[T], object]]) -
     # Fetched also where it failed, or asyncio complains that nobody did.
     if not late.cancelled() and late.exception() is None and discard is not None:
         discard(late.result())
+
+
+class Joined(Generic[T]):
+    """Work that is done once at a time, for all who ask for it meanwhile.
+
+    For what costs others something and tells everybody the same. Who leaves does not end it.
+    """
+
+    def __init__(self, work: Callable[[], Coroutine[Any, Any, T]]) -> None:
+        self._work = work
+        self._task: Optional[asyncio.Task[T]] = None
+
+    async def result(self) -> T:
+        """Return what `work` gives, or raise what it raises."""
+        if self._task is None or self._task.done():
+            self._task = asyncio.get_running_loop().create_task(self._work())
+            self._task.add_done_callback(lambda late: _forget(late, None))
+        return await asyncio.shield(self._task)

@@ -5,7 +5,7 @@ import asyncio
 
 import pytest
 
-from ha_agent.waiting import Signal, wait_for_event, within
+from ha_agent.waiting import Joined, Signal, wait_for_event, within
 
 
 async def test_a_set_event_is_there_at_once() -> None:
@@ -141,3 +141,27 @@ async def test_within_discards_a_result_that_comes_too_late(fails: bool) -> None
     await asyncio.wait({work}, timeout=5.0)
     await asyncio.sleep(0)
     assert discarded == ([] if fails else [7])
+
+
+async def test_who_asks_meanwhile_gets_the_same_work_and_who_asks_later_gets_new() -> None:
+    begun, go_on = 0, asyncio.Event()
+
+    async def work() -> int:
+        nonlocal begun
+        begun += 1
+        mine = begun
+        await go_on.wait()
+        if mine == 3:
+            raise ValueError("third")
+        return mine
+
+    joined = Joined(work)
+    tasks = [asyncio.ensure_future(joined.result()) for _ in range(3)]
+    await asyncio.sleep(0)
+    tasks[0].cancel()
+    await asyncio.wait({tasks[0]})
+    go_on.set()
+    assert [await tasks[1], await tasks[2]] == [1, 1]
+    assert await joined.result() == 2
+    with pytest.raises(ValueError, match="third"):
+        await joined.result()

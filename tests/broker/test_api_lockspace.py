@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 from pathlib import Path
 from typing import Any
@@ -133,3 +134,26 @@ async def test_check_and_repair_are_answered(world: World) -> None:
     with pytest.raises(RpcRefusal) as refusal:
         await world.ask("lockspace.repair", STRANGER)
     assert refusal.value.code == "denied"
+
+
+async def test_many_who_may_only_look_cost_storage_one_look(world: World) -> None:
+    looks = 0
+    inner = world.call
+    go_on = asyncio.Event()
+
+    async def counted(operation: str, deadline_seconds: float, **args: Any) -> Any:
+        nonlocal looks
+        looks += 1
+        await go_on.wait()
+        return await inner(operation, deadline_seconds, **args)
+
+    world.call = counted  # type: ignore[method-assign]  # the lane, a port
+    for verb in ("lockspace.check", "host.list"):
+        go_on.clear()
+        looks = 0
+        tasks = [asyncio.ensure_future(world.ask(verb, STRANGER)) for _ in range(50)]
+        await asyncio.sleep(0.01)
+        assert looks == 1
+        go_on.set()
+        answers = [await task for task in tasks]
+        assert all(answer == answers[0] for answer in answers)
