@@ -227,6 +227,7 @@ def put(command: Command, document: bytes, how: str) -> int:
             f"copy {copy['volume_uuid']}: {copy['written_bytes']} bytes written,"
             f" archive of {copy['size_bytes']} bytes, durable"
         )
+    _say(str(problem) for problem in answer.get("problems", ()))
     _say(f"forced: {code}" for code in answer.get("codes", ()))
     _say(str(note) for note in answer.get("notes", ()))
     print(

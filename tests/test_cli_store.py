@@ -49,12 +49,14 @@ def test_get_writes_the_bytes_as_they_are(folder: Path, broker: FakeBroker) -> N
 
 def test_put(folder: Path, broker: FakeBroker) -> None:
     copy = {"volume_uuid": "v-1", "written_bytes": 4096, "size_bytes": 20480}
-    stored = {"identity": "0123456789ab", "copies": [copy], "codes": ["no_nic"]}
+    stored: dict[str, object] = {"identity": "0123456789ab", "copies": [copy], "codes": ["no_nic"]}
+    stored["problems"] = ["volume v-1: no locks here"]
     broker.answers["ovf.put"] = (None, stored)
     done = ha_agent(folder, "store", "put", str(OVF), "--force")
     assert done.returncode == 0
     assert "copy v-1: 4096 bytes written" in done.stdout
     assert "no_nic" in done.stderr
+    assert "note: volume v-1: no locks here" in done.stderr
     sent = {"document": OVF.read_bytes(), "force": True, "how": "put"}
     assert broker.asked == [("ovf.put", sent)]
 

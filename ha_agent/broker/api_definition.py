@@ -310,6 +310,7 @@ def _put_answer(result: PutResult, judged: Judged, codes: tuple[str, ...]) -> di
                 "written_bytes": written.written_bytes,
                 "whole": written.whole,
                 "direct": written.direct,
+                "locked": written.locked,
             }
             for written in result.copies
         ],

@@ -19,7 +19,7 @@ from ha_agent.broker.shared_config import SharedConfig
 from ha_agent.broker.snapshot import DefinitionEntry, Report, Snapshot
 from ha_agent.broker.storage_lane import StorageLane
 from ha_agent.broker.store_reader import StoreReader
-from ha_agent.broker.store_writer import StoreWriter
+from ha_agent.broker.store_writer import StoreWriter, WriterDeadlines
 from ha_agent.clock import SystemClock
 from ha_agent.config_schema import Config
 from ha_agent.ovfstore.guard import Refusal, judge
@@ -61,7 +61,14 @@ class DefinitionParts:
             domain_uuid=self._domain_uuid,
             read_deadline_seconds=config.storage.ovf_deadline_seconds,
         )
-        self._writer = StoreWriter(vdsm, lane, self._reader, host_id=config.host.id, clock=clock)
+        self._writer = StoreWriter(
+            vdsm,
+            lane,
+            self._reader,
+            host_id=config.host.id,
+            clock=clock,
+            deadlines=WriterDeadlines.with_reads_of(config.storage.ovf_deadline_seconds),
+        )
         self._shared = SharedConfig(
             vdsm,
             lane,

@@ -69,13 +69,18 @@ from ha_agent.vdsm.verbs import Vdsm
 log = logging.getLogger(__name__)
 
 _ERRNO_NAMES = frozenset(errno.errorcode.values())
+_UNLOCKED = (
+    "volume {0.volume_uuid}: no locks here: two hosts that write at once are told apart by the"
+    " mark only"
+)
 
 
 @dataclass(frozen=True)
 class WriterDeadlines:
     """Seconds. No write is begun that could end later than `grace_seconds` after its mark.
 
-    The engine gives its own uploads 5 minutes (UploadFileMaxTimeInMinutes).
+    Other hosts count on the grace time, so that it is no configuration, and `write_seconds` may
+    be made shorter only. The engine gives its own uploads 5 minutes (UploadFileMaxTimeInMinutes).
     """
 
     read_seconds: float = 30.0
@@ -85,23 +90,34 @@ class WriterDeadlines:
     grace_seconds: float = 90.0
     engine_grace_seconds: float = 330.0
 
+    @classmethod
+    def with_reads_of(cls, read_seconds: float) -> WriterDeadlines:
+        """Return those for storage that a copy is read from in `read_seconds` at most.
+
+        To write one is to read as much of another, to write it, and to read it back.
+        """
+        return cls(write_seconds=min(3 * read_seconds, cls.write_seconds))
+
 
 @dataclass(frozen=True)
 class WrittenCopy:
-    """One copy that was written: all of it (`whole`) or the change alone; `direct` I/O or not."""
+    """One copy that was written: all of it (`whole`) or the change alone; `direct` I/O or not;
+    `locked` is false where the file system has no locks."""
 
     copy: StoreCopy
     size_bytes: int
     written_bytes: int
     whole: bool
     direct: bool
+    locked: bool
 
 
 @dataclass(frozen=True)
 class PutResult:
     """`refusal` None: every copy holds the document, durable and read back.
 
-    `copies` is empty when they held it before. `problems` are volumes VDSM could not tell about.
+    `copies` is empty when they held it before. `problems` are sentences about volumes VDSM could
+    not tell about, and copies that were written without a lock.
     """
 
     identity: str
@@ -211,7 +227,9 @@ class StoreWriter:
             if isinstance(written, StoreRefusal):
                 return PutResult(identity, written, problems=verdict.problems)
             log.info("OVF %s stored in %d copies, date %s: %s", identity, len(written), date, why)
-            return PutResult(identity, None, date, written, verdict.problems)
+            unlocked = (_UNLOCKED.format(done.copy) for done in written if not done.locked)
+            problems = (*verdict.problems, *unlocked)
+            return PutResult(identity, None, date, written, problems)
 
     async def create(self, count: int = MIN_COPIES) -> CreateResult:
         """Make OVF_STORE volumes until there are `count`: store_create.StoreCreator.create."""
@@ -301,6 +319,7 @@ class StoreWriter:
             written_bytes=answer["written_bytes"],
             whole=step.size_bytes is None,
             direct=answer["direct"],
+            locked=answer["locked"],
         )
 
     async def _change(

@@ -91,7 +91,7 @@ _OVF = (
             Field(
                 "copies",
                 Kind.LIST,
-                "each copy written: volume_uuid, size_bytes, written_bytes, whole, direct",
+                "each copy written: volume_uuid, size_bytes, written_bytes, whole, direct, locked",
             ),
         ),
         errors=(*_STORE, "guard", *_NOT_WRITABLE),

@@ -16,7 +16,7 @@ import pytest
 
 from ha_agent.broker.store_claim import StoreChanged
 from ha_agent.broker.store_reader import member_names
-from ha_agent.broker.store_writer import PutResult
+from ha_agent.broker.store_writer import PutResult, WriterDeadlines
 from ha_agent.errors import BadInput, EnvironmentFault
 from ha_agent.instant import Instant, WallTime
 from ha_agent.ovfstore.approval import Approval, format_approval, identity_of
@@ -650,3 +650,20 @@ async def test_a_write_is_not_begun_long_after_its_mark(world: World) -> None:
         await host.writer(clock).put(NEW, None, "a test")
     assert host.steps == ["describe 14"]
     assert await read(world) == OLD
+
+
+async def test_copies_written_without_a_lock_are_told(world: World) -> None:
+    host = Host(world)
+    host.has_locks = False
+    result = await host.writer().put(NEW, None, "a test")
+    assert [done.locked for done in result.copies] == [False, False]
+    assert [FIRST in problem or SECOND in problem for problem in result.problems] == [True, True]
+    assert "no locks here" in result.problems[0]
+    assert (await Host(world).writer().put(NEWER, None, "a test")).problems == ()
+
+
+def test_a_write_may_take_three_reads_but_no_longer_than_others_count_on() -> None:
+    assert WriterDeadlines.with_reads_of(3.0).write_seconds == 9.0
+    longest = WriterDeadlines.with_reads_of(600.0)
+    assert longest == WriterDeadlines()
+    assert longest.write_seconds + longest.settle_seconds < longest.grace_seconds
