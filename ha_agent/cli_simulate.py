@@ -8,6 +8,7 @@
     ha-agent simulate --seed 7 --faults FILE    the faults in FILE ("at 60 h1 power-off", a line
                                                 each) in place of drawn ones
     ha-agent simulate --seeds 1..1000           many, on all cores
+    ha-agent simulate --seed 7 --lease sanlock  with leases by simulated sanlock daemons
 
 It needs neither broker, nor configuration, nor root. A run that breaks a rule says which, and
 when, with the last lines of its log, and a smaller run that breaks it, too, in the format of a
@@ -30,6 +31,7 @@ from ha_agent.errors import BadInput
 
 if TYPE_CHECKING:
     from ha_agent.sim.campaign import Summary
+    from ha_agent.sim.faults import Fault
     from ha_agent.sim.spec import Result, Spec
 
 SHRINK_RUNS = 120
@@ -47,6 +49,9 @@ def add(verbs: Verbs) -> None:
     parser.add_argument("--hosts", type=_whole, default=0, metavar="H", help="default: drawn")
     parser.add_argument("--hours", type=_hours, default=1.0, metavar="T", help="default: 1")
     parser.add_argument("--old", type=_whole, metavar="N", help="so many of the predecessor's")
+    parser.add_argument(
+        "--lease", choices=("lockfile", "sanlock"), default="lockfile", help="default: lockfile"
+    )
     parser.add_argument("--quiet", action="store_true", help="draw no faults")
     parser.add_argument("--faults", type=Path, metavar="FILE", help="these in place of drawn ones")
     parser.add_argument("--jobs", type=_whole, metavar="N", help="processes; default: all cores")
@@ -125,6 +130,7 @@ def _drawn(arguments: argparse.Namespace) -> Spec:
         hours=arguments.hours,
         old=arguments.old,
         quiet=arguments.quiet,
+        lease_backend=arguments.lease,
     )
     if arguments.faults is None:
         return spec
@@ -135,11 +141,17 @@ def _drawn(arguments: argparse.Namespace) -> Spec:
         if line.startswith("at ")
     ]
     given.sort(key=lambda fault: fault.at_seconds)
-    late = [f for f in given if max(f.host_id, f.target if f.value[:1] == "h" else 0) > spec.hosts]
+    late = [f for f in given if max(f.host_id, _target(f)) > spec.hosts]
     if late:
         raise BadInput(f"{late[0].text()!r}: there are {spec.hosts} hosts only", where=where)
     # Whether it ends calmly is for those who write the faults.
     return dataclasses.replace(spec, faults=tuple(given), calm_seconds=0.0)
+
+
+def _target(fault: Fault) -> int:
+    from ha_agent.sim import faults
+
+    return fault.target if faults.KINDS[fault.kind].value == "host" else 0
 
 
 def _one(arguments: argparse.Namespace, spec: Spec, name: str) -> int:
@@ -207,7 +219,9 @@ def _seeds(arguments: argparse.Namespace) -> int:
     from ha_agent.sim import campaign
     from ha_agent.sim.runner import run
 
-    wanted = campaign.Wanted(arguments.hosts, arguments.hours, arguments.old)
+    if arguments.lease == "sanlock" and arguments.old:
+        raise BadInput("old hosts are not simulated with sanlock")
+    wanted = campaign.Wanted(arguments.hosts, arguments.hours, arguments.old, arguments.lease)
     seeds = arguments.seeds
     shows = sys.stderr.isatty()
 

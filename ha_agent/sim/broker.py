@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Callable, Optional, TypeVar
 from ha_agent.broker.agent_watch import AgentWatch
 from ha_agent.broker.block_store import BlockStore
 from ha_agent.broker.lease import LeaseIdentity
+from ha_agent.broker.lease_backend import Keeper
 from ha_agent.broker.lease_cycle import LeaseKeeper
 from ha_agent.broker.lease_storage import FileLeaseStorage
 from ha_agent.broker.maintenance import MaintenanceKeeper
@@ -38,6 +39,7 @@ from ha_agent.sim.guard import SimFence
 from ha_agent.sim.lane import SimLane
 from ha_agent.sim.loop import Process
 from ha_agent.sim.probes import SimProbes
+from ha_agent.sim.sanlock_port import sanlock_keeper
 from ha_agent.sim.vdsm import SimVdsmCalls
 from ha_agent.values import replaced
 
@@ -106,15 +108,7 @@ class SimBroker:
         clock = host.clock
         first = Snapshot(0, host.host_id, host.name, host.world.vm_uuid, clock.now())
         self.board = _ToldBoard(first, clock.now, self._live)
-        identity = LeaseIdentity(host.host_id, host.name, host.instance, host.world.vm_uuid)
-        self.lease = LeaseKeeper(
-            FileLeaseStorage(self.lanes[0], "lease", identity),
-            host.world.spec.times,
-            identity,
-            clock=clock,
-            fence=SimFence(host),
-            on_change=self._lease_changed,
-        )
+        self.lease = self._lease_keeper()
         self.monitor = StatusMonitor(
             BlockStore(
                 self.lanes[1],  # type: ignore[arg-type]  # it needs no more than `call`
@@ -165,6 +159,20 @@ class SimBroker:
             self.maintenance.run(),
         ):
             process.spawn(work)
+
+    def _lease_keeper(self) -> Keeper:
+        host, lane = self.host, self.lanes[0]
+        if host.world.spec.is_sanlock:
+            return sanlock_keeper(host, lane, self._lease_changed)
+        identity = LeaseIdentity(host.host_id, host.name, host.instance, host.world.vm_uuid)
+        return LeaseKeeper(
+            FileLeaseStorage(lane, "lease", identity),
+            host.world.spec.times,
+            identity,
+            clock=host.clock,
+            fence=SimFence(host),
+            on_change=self._lease_changed,
+        )
 
     def _maintenance_keeper(self, vdsm: SimVdsmCalls) -> MaintenanceKeeper:
         host = self.host

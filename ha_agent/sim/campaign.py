@@ -18,7 +18,7 @@ from ha_agent.clock import SystemClock
 from ha_agent.sim.runner import run
 from ha_agent.sim.seeds import spec_of
 from ha_agent.sim.shrink import RUNS_MAX, shrink
-from ha_agent.sim.spec import Result, Spec, Violation
+from ha_agent.sim.spec import LOCKFILE, Result, Spec, Violation
 
 SHRUNK_MAX = 5
 """So many failing seeds of a campaign are shrunk: there are often few causes."""
@@ -31,10 +31,17 @@ class Wanted:
     hosts: int = 0
     hours: float = 1.0
     old: Optional[int] = None
+    lease_backend: str = LOCKFILE
 
     def spec(self, seed: int) -> Spec:
         """Return that seed's simulation."""
-        return spec_of(seed, hosts=self.hosts, hours=self.hours, old=self.old)
+        return spec_of(
+            seed,
+            hosts=self.hosts,
+            hours=self.hours,
+            old=self.old,
+            lease_backend=self.lease_backend,
+        )
 
 
 @dataclass(frozen=True)

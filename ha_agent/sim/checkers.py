@@ -19,6 +19,7 @@ from ha_agent.broker.lease import GUARD_POLL_SECONDS, HELD
 from ha_agent.sim import events as e
 from ha_agent.sim.faults import Fault
 from ha_agent.sim.ground import Ground, Vm
+from ha_agent.sim.spec import Spec
 
 Report = Callable[[str, str], None]
 """Takes the checker's name and what it saw."""
@@ -27,8 +28,8 @@ GUARD_SLACK_SECONDS = 2 * GUARD_POLL_SECONDS + 0.5
 """The guard looks every quarter of a second, and a kill takes a moment."""
 CLOCK_SLACK_SECONDS = 0.5
 """A deadline of 11 s by a clock whose rate changes by 4 % meanwhile."""
-LEASE_TROUBLE_SECONDS = 20.0
-"""How long after its end a fault may still show in the lease: its expiry, and a clock's drift."""
+LEASE_TROUBLE_SECONDS = 5.0
+"""How long after its end and the lease's expiry a fault may still show in the lease."""
 STOP_SECONDS = 300.0
 """From a cause to the VM's end: the grace, the orderly stop, a slow answer."""
 
@@ -36,10 +37,15 @@ _NOT_RENEWING = ("storage-", "suspend", "clock-", "twin", "power-", "kill-at")
 _PROCESS_FAULTS = ("kill", "hang", "stop", "start")
 
 
+def trouble_seconds(spec: Spec) -> float:
+    """Return how long after its end a fault may still show in the lease."""
+    return spec.lease_expiry_seconds + LEASE_TROUBLE_SECONDS
+
+
 def keeps_from_renewing(fault: Fault) -> bool:
     """Tell whether a fault may make a host lose its lease though its VM is well."""
-    of_broker = fault.kind in _PROCESS_FAULTS and fault.value == "broker"
-    return of_broker or fault.kind.startswith(_NOT_RENEWING)
+    of_lease = fault.kind in _PROCESS_FAULTS and fault.value in ("broker", "sanlock", "holder")
+    return of_lease or fault.kind.startswith(_NOT_RENEWING)
 
 
 def keeps_from_fencing(fault: Fault) -> bool:
@@ -50,6 +56,11 @@ def keeps_from_fencing(fault: Fault) -> bool:
 
 def _kills_guard(fault: Fault) -> bool:
     return fault.kind == "kill" and fault.value == "guard"
+
+
+def frees_lease(fault: Fault) -> bool:
+    """What holds the lease for sanlock is gone, so the daemon frees it: the VM lease stays."""
+    return fault.kind == "kill" and fault.value == "holder"
 
 
 def blinds(fault: Fault) -> bool:
@@ -86,7 +97,8 @@ class Covered:
     predecessor or by a twin, or came by migration. Not after an orderly stop of the broker,
     which lets the VM go on under its VM lease. Not while nobody on its host can see it: a host
     whose VDSM is silent gives the lease away for an engine that is bad, and the VM lease
-    stays. And not while the guard is dead, stopped, or asleep with its host.
+    stays. Not once sanlock's holder was killed: the lease is free until the broker has it again.
+    And not while the guard is dead, stopped, or asleep with its host.
     """
 
     name = "covered"
@@ -150,11 +162,14 @@ class Covered:
         if trouble(host_id, keeps_from_fencing, at_seconds, after):
             return True
         # A guard that dies between the last try to renew and the deadline is not replaced.
-        if trouble(host_id, _kills_guard, at_seconds, LEASE_TROUBLE_SECONDS):
+        lease_seconds = trouble_seconds(self._ground.spec)
+        if trouble(host_id, _kills_guard, at_seconds, lease_seconds):
             return True
-        if trouble(host_id, stops_broker, at_seconds, LEASE_TROUBLE_SECONDS):
+        if trouble(host_id, stops_broker, at_seconds, lease_seconds):
             vm.excused = "its broker was stopped in order"
-        elif trouble(host_id, blinds, at_seconds, LEASE_TROUBLE_SECONDS):
+        elif trouble(host_id, frees_lease, at_seconds, lease_seconds):
+            vm.excused = "its holder was killed"
+        elif trouble(host_id, blinds, at_seconds, lease_seconds):
             vm.excused = "its host could not see it"
         return bool(vm.excused)
 
@@ -181,7 +196,10 @@ class OnlyVmLease:
         if holder is None or not holder.adopted or holder.excused:
             return
         if self._ground.trouble(
-            event.holder, keeps_from_fencing, event.at_seconds, LEASE_TROUBLE_SECONDS
+            event.holder,
+            keeps_from_fencing,
+            event.at_seconds,
+            trouble_seconds(self._ground.spec),
         ):
             return
         self._report(
@@ -196,8 +214,8 @@ class NoNeedlessStop:
 
     By its agent: local maintenance there; cluster shutdown; the lease is not (or was lately not)
     its own; the engine was bad, or its page out of this host's sight, within the time that grace
-    and stop take; VDSM shows what is no longer so. By the guard: a fault that keeps from
-    renewing, and not before the deadline.
+    and stop take; VDSM shows what is no longer so. By the guard or
+    by sanlock: a fault that keeps from renewing; by the guard not before the deadline.
     """
 
     name = "needless-stop"
@@ -211,6 +229,8 @@ class NoNeedlessStop:
             return
         if event.cause == "guard":
             self._guard(event)
+        elif event.cause == "sanlock":
+            self._kept_from_renewing(event, "sanlock")
         elif event.cause in ("shutdown", "destroy") and event.healthy:
             self._agent(event)
 
@@ -220,12 +240,17 @@ class NoNeedlessStop:
             self._report(
                 self.name, f"h{event.host_id}: the guard ended the VM before its deadline"
             )
-        elif event.healthy and not self._ground.trouble(
-            event.host_id, keeps_from_renewing, event.at_seconds, LEASE_TROUBLE_SECONDS
+        else:
+            self._kept_from_renewing(event, "the guard")
+
+    def _kept_from_renewing(self, event: e.VmEnded, who: str) -> None:
+        lease_seconds = trouble_seconds(self._ground.spec)
+        if event.healthy and not self._ground.trouble(
+            event.host_id, keeps_from_renewing, event.at_seconds, lease_seconds
         ):
             self._report(
                 self.name,
-                f"h{event.host_id}: the guard ended a healthy engine, though nothing kept the"
+                f"h{event.host_id}: {who} ended a healthy engine, though nothing kept the"
                 " host from renewing its lease",
             )
 

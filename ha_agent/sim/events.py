@@ -33,7 +33,8 @@ class VmEnded:
     """A QEMU has let go of the disk.
 
     `cause`: "guest" (crash, power off from inside), "shutdown" and "destroy" (VDSM was asked
-    to), "guard" (the fence), "power" (the host died), "migration" (it left).
+    to), "guard" (the fence), "sanlock" (its daemon, which can't renew), "power" (the host died),
+    "migration" (it left).
     `healthy`: the engine's page was good until then. `asked_by`: for shutdown and destroy, the
     agent's reason, or "hand", "old", "twin".
     """

@@ -10,8 +10,8 @@
     expect never started on h2                    no QEMU there; also: never started after 100
     expect started on h2 5 times                  QEMUs there; also: once; at least 2 times
     expect tried on h2 5 times                    ... and starts that were refused or ended at once
-    expect never stopped                          nobody asked VDSM to end the VM, nor the guard
-    expect stopped by guard                       (shutdown, destroy, guard, power, guest)
+    expect never stopped                          not by VDSM, when asked, guard or sanlock
+    expect stopped by guard                       (shutdown, destroy, guard, sanlock, power, guest)
     expect state h1 LocalMaintenance at 200       also: at end; never; from 50 to 90
     expect score h1 2400 at 200                   also: at least 2400, at most 2400
     expect outage at most 45                      the longest time without a healthy engine
@@ -37,7 +37,7 @@ from ha_agent.sim.spec import Result
 _BEGIN_SECONDS = 1.0
 Times = list[tuple[float, float]]
 _Value = TypeVar("_Value")
-_STOPPED_BY_US = ("shutdown", "destroy", "guard")
+_STOPPED_BY_US = ("shutdown", "destroy", "guard", "sanlock")
 
 
 @dataclass

@@ -55,6 +55,8 @@ def _commands(spec: Spec) -> Iterator[str]:
         yield f"engine on h{spec.engine_on}"
     if spec.old_hosts:
         yield f"old {' '.join(f'h{host_id}' for host_id in spec.old_hosts)}"
+    if spec.lease_backend != standard.lease_backend:
+        yield f"lease-backend {spec.lease_backend}"
     for word, name in _SETTINGS.items():
         if getattr(spec, name) != getattr(standard, name):
             yield f"{word} {getattr(spec, name):g}"

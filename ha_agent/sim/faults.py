@@ -24,7 +24,7 @@ from typing import Optional
 from ha_agent.errors import BadInput
 
 ALL_HOSTS = 0
-PROCESSES = ("agent", "broker", "vdsm", "guard")
+PROCESSES = ("agent", "broker", "vdsm", "guard", "sanlock", "holder")
 
 _LINE = re.compile(
     r"at (?P<at>[0-9.]+) (?P<who>h[0-9]+|all|cluster) (?P<kind>[a-z-]+)"

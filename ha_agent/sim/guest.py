@@ -12,6 +12,7 @@ A VM lives in its host's kernel: whatever becomes of VDSM, agent and broker, it 
 
 The VM lease is exclusive and goes with its process. After a power-off it stays taken for
 `expiry_seconds` more: sanlock waits for a dead host's watchdog, the kernel's locks for nothing.
+Where the daemons are simulated, too (sanlock.py), they say besides who may have it.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from ha_agent.vdsm.vm_status import ExitReason
 
 if TYPE_CHECKING:
     from ha_agent.sim.host import SimHost
+    from ha_agent.sim.sanlock import VmLease
 
 LAUNCH_SECONDS = 0.4
 SHUTDOWN_SECONDS = 6.0
@@ -106,8 +108,10 @@ class Engine:
         *,
         boot_seconds: float,
         expiry_seconds: float,
+        sanlock: Optional[VmLease] = None,
     ) -> None:
         self.now = now
+        self._sanlock = sanlock
         self.changed = self._change
         self._on_change = on_change
         self.boot_seconds = boot_seconds
@@ -156,7 +160,8 @@ class Engine:
         """A VM that has been running for longer than the simulation."""
         vm = EngineVm(self, host, definition)
         self.vms.append(vm)
-        vm.state, vm.healthy_from, self.lease_holder = "running", booted_at, vm
+        vm.state, vm.healthy_from = "running", booted_at
+        self._take_lease(vm)
         vm.since = booted_at - self.boot_seconds
         return vm
 
@@ -165,7 +170,8 @@ class Engine:
         target.healthy_from, target.page_bad = source.healthy_from, source.page_bad
         target.hung, target.since = source.hung, source.since
         self.let_go(source)
-        target.state, self.lease_holder = "running", target
+        target.state = "running"
+        self._take_lease(target)
         source.end(f"migrated to {target.host.name}", ExitReason.MIGRATION_SUCCEEDED)
         self.changed(target, f"engine VM runs here: migrated from {source.host.name}")
 
@@ -180,10 +186,11 @@ class Engine:
         """VDSM lets it go on, if the lease can be had again."""
         if vm.state != "running" or not vm.paused:
             return
-        if not self.lease_is_free():
+        if self._lease_fault(vm.host):
             self.changed(vm, "engine VM stays paused: its lease is held elsewhere")
             return
-        vm.paused, self.lease_holder = False, vm
+        vm.paused = False
+        self._take_lease(vm)
         self.changed(vm, "engine VM goes on")
 
     def power_lost(self, host: SimHost) -> None:
@@ -197,18 +204,34 @@ class Engine:
         """Give the VM lease back, if this VM holds it."""
         if self.lease_holder is vm:
             self.lease_holder = None
+            if self._sanlock is not None:
+                self._sanlock.left(vm.host)
+
+    def _take_lease(self, vm: EngineVm) -> None:
+        self.lease_holder = vm
+        if self._sanlock is not None:
+            self._sanlock.took(vm.host)
+
+    def _lease_fault(self, host: SimHost) -> str:
+        if not self.lease_is_free():
+            return "Lease is held by another host"
+        return "" if self._sanlock is None else self._sanlock.fault(host)
 
     def _launched(self, vm: EngineVm) -> None:
         if vm.state != "launching":
             return
         fault = vm.host.start_fault(vm.definition)
-        if not self.lease_is_free():
-            message = "Failed to acquire lock: Lease is held by another host"
-            vm.end("the VM lease is held elsewhere", ExitReason.GENERIC_ERROR, message)
+        lease_fault = self._lease_fault(vm.host)
+        if lease_fault:
+            held = "Lease is held" in lease_fault
+            why = "the VM lease is held elsewhere" if held else f"no VM lease: {lease_fault}"
+            message = f"Failed to acquire lock: {lease_fault}"
+            vm.end(why, ExitReason.GENERIC_ERROR, message)
         elif fault:
             vm.end(fault, ExitReason.LIBVIRT_START_FAILED, fault)
         else:
-            vm.state, self.lease_holder = "running", vm
+            vm.state = "running"
+            self._take_lease(vm)
             vm.since = self.now()
             vm.healthy_from = self.now() + self.boot_seconds
             vm.host.kernel.call_later(min(60.0, self.boot_seconds / 2), self.changed, vm, "")

@@ -13,6 +13,7 @@ from ha_agent.broker.fence_deadline import FenceDeadline
 from ha_agent.broker.lease import GUARD_POLL_SECONDS
 from ha_agent.broker.order_file import KeptOrder
 from ha_agent.broker.snapshot import LeaseEntry
+from ha_agent.instant import Instant
 from ha_agent.sim.agent import SimAgent
 from ha_agent.sim.broker import SimBroker
 from ha_agent.sim.clock import SimClock
@@ -21,6 +22,8 @@ from ha_agent.sim.guest import EngineVm
 from ha_agent.sim.lane import Path
 from ha_agent.sim.loop import Process
 from ha_agent.sim.old_peer import OldPeer
+from ha_agent.sim.sanlock import SimSanlock
+from ha_agent.sim.sanlock_port import SimHolder
 from ha_agent.sim.vdsm import SimVdsm
 
 if TYPE_CHECKING:
@@ -75,6 +78,10 @@ class SimHost:
         self.broker: Optional[SimBroker] = None
         self.guard: Optional[SimGuard] = None
         self.peer: Optional[OldPeer] = None
+        self.sanlock: Optional[SimSanlock] = None
+        self.holder: Optional[SimHolder] = None
+        self._slept_seconds = 0.0
+        self._last_pid = 1000
         self._active: list[tuple[str, float]] = []
         self._held_down: dict[str, int] = {}
         self._told_lease = ""
@@ -125,7 +132,8 @@ class SimHost:
 
     def processes(self) -> list[Process]:
         """All that run here now."""
-        parts = (self.vdsm, self.agent, self.broker, self.guard, self.peer)
+        parts = (self.vdsm, self.agent, self.broker, self.guard, self.peer, self.sanlock,
+                 self.holder)  # fmt: skip
         return [part.process for part in parts if part is not None and part.process.alive]
 
     # Conditions --------------------------------------------------------------------------
@@ -154,11 +162,15 @@ class SimHost:
         self.boots += 1
         self.instance = f"{self.name}-boot{self.boots}"
         self._new_kernel()
-        boot_seconds = 0.0
+        boot_seconds = self._slept_seconds = 0.0
         if not at_once:
             self.clock.boot()
             boot_seconds = self.world.spec.host_boot_seconds
             self.say(f"boots, which takes {boot_seconds:g} s")
+        if self.world.spec.is_sanlock and at_once:
+            self.start("sanlock", recovering=False)
+        elif self.world.spec.is_sanlock:
+            self.kernel.call_later(boot_seconds, self.start, "sanlock")
         for number, part in enumerate(_BOOT_ORDER):
             delay_seconds = boot_seconds + 0.2 * number + self.dice.uniform(0.0, 1.0)
             if part == "vdsm" and at_once:
@@ -173,12 +185,22 @@ class SimHost:
         self.say("loses its power")
         self.powered = False
         self.world.engine.power_lost(self)
-        for part in ("agent", "broker", "vdsm", "guard", "peer"):
+        for part in ("agent", "broker", "vdsm", "sanlock", "holder", "guard", "peer"):
             self._end(part)
         dead = self.kernel
         self._new_kernel()
         dead.kill()
         self.fence = self.lost_vm = None
+
+    def reset(self) -> None:
+        """Its watchdog fires."""
+        self.say("is reset by its watchdog: sanlock renews no more")
+        self.power_off()
+        self.boot()
+
+    def monotonic(self) -> float:
+        """Read the clock that stands still while the host sleeps."""
+        return self.clock.now().boottime_seconds - self._slept_seconds
 
     def _new_kernel(self) -> None:
         self.kernel = Process(self.world.loop, f"{self.name} kernel", self.clock.rate)
@@ -194,12 +216,13 @@ class SimHost:
         for process in asleep:
             process.hang()
         self.world.loop.delay(asleep, duration_seconds)
-        self.world.outside.call_later(duration_seconds, self._resume, asleep)
+        self.world.outside.call_later(duration_seconds, self._resume, asleep, self.clock.now())
         self.world.check_health()
 
-    def _resume(self, asleep: tuple[Process, ...]) -> None:
+    def _resume(self, asleep: tuple[Process, ...], since: Instant) -> None:
         self.asleep = False
         if self.powered and asleep[0] is self.kernel:
+            self._slept_seconds += self.clock.now() - since
             self.say("wakes up")
         for process in asleep:
             process.go_on()
@@ -236,6 +259,10 @@ class SimHost:
             self.vdsm = SimVdsm(self, process, recovering=recovering)
         elif part == "broker":
             self.broker = process.run(lambda: SimBroker(self, process))
+        elif part == "sanlock":
+            self.sanlock = SimSanlock(self, process)
+            if not recovering:
+                self.sanlock.has_joined_before()
         else:
             self.agent = process.run(lambda: SimAgent(self, process))
 
@@ -243,6 +270,17 @@ class SimHost:
         """The broker starts the fence's guard."""
         process = Process(self.world.loop, f"{self.name} guard", self.clock.rate)
         self.guard = SimGuard(self, process)
+
+    def next_pid(self) -> int:
+        """Return a process id that was never used here."""
+        self._last_pid += 1
+        return self._last_pid
+
+    def start_holder(self) -> SimHolder:
+        """The broker starts the process that is to have the ownership."""
+        process = Process(self.world.loop, f"{self.name} holder", self.clock.rate)
+        self.holder = SimHolder(self, process)
+        return self.holder
 
     def kill(self, part: str, down_seconds: float = RESTART_SECONDS) -> None:
         """SIGKILL; systemd starts it again after a while (the guard: the broker does)."""
@@ -266,7 +304,7 @@ class SimHost:
 
     def hold_down(self, part: str, seconds: Optional[float]) -> None:
         """Let nothing start a service for so long; None: until it is started by hand."""
-        if part == "guard":
+        if part in ("guard", "holder"):
             return
         part = "peer" if self.old and part in ("agent", "broker") else part
         self._held_down[part] = self._held_down.get(part, 0) + 1
@@ -303,12 +341,17 @@ class SimHost:
 
     def _running(self) -> dict[str, Process]:
         parts = {"vdsm": self.vdsm, "agent": self.agent, "broker": self.broker,
-                 "guard": self.guard, "peer": self.peer}  # fmt: skip
+                 "guard": self.guard, "peer": self.peer, "sanlock": self.sanlock,
+                 "holder": self.holder}  # fmt: skip
         return {
             name: part.process
             for name, part in parts.items()
             if part is not None and part.process.alive
         }
+
+    def holder_leaves(self) -> None:
+        """The holder has ended by itself."""
+        self._end("holder")
 
     def _end(self, part: str) -> None:
         process = self._running().get(part)
@@ -326,5 +369,10 @@ class SimHost:
             self.vdsm = None
         elif part == "guard":
             self.guard = None
+        elif part == "sanlock" and self.sanlock is not None:
+            self.sanlock.lane.kill()
+            self.sanlock = None
+        elif part == "holder" and self.holder is not None:
+            self.holder.ended(self)
         elif part == "peer":
             self.peer = None

@@ -31,7 +31,7 @@ _STALE_SECONDS = 6.0
 _TEAR_SECONDS = 0.3
 _MAX_ABANDONED = 8
 _SECTORS = SLOT_BYTES // 512
-_WRITES = ("lease_swap", "write_slot", "lease_initialise", "lease_hold_host_id")
+_WRITES = ("lease_swap", "write_slot", "lease_initialise", "lease_hold_host_id", "sanlock_swap")
 
 
 class Path:
@@ -348,6 +348,13 @@ class SimLane:
             return slot_entries({i: data for i, data in found.items() if any(data[:STATUS_BYTES])})
         if operation == "lease_hold_host_id":
             return self._hold(args["host_id"], args["host_name"], args["instance"])
+        if operation == "sanlock_read":
+            return {place: storage.read(place) for place in args["places"]}
+        if operation == "sanlock_swap":
+            if storage.read(args["place"]) != args["expected"]:
+                return False
+            storage.write(self.path.host_id, args["place"], args["new"])
+            return True
         raise self._fault("internal", operation, args, "no such operation in the simulator")
 
     def _hold(self, host_id: int, host_name: str, instance: str) -> dict[str, Any]:

@@ -9,6 +9,7 @@ The budget, in seconds after the last thing that was done to the cluster (`budge
         an orderly stop that does not end, then the forced     policy.stop_timeout + 10
     a dead host's VM lease is held on (sanlock)                vm_lease_expiry
     the ownership lease expires, by a slow clock               lease_expiry * 1.02 + 1
+        sanlock: a watchdog fires before; a lockspace is joined    lease_expiry + 4 renewals
     the better hosts' turns pass unused                        hosts * takeover_step
     a host that gave up lets others try first                  policy.unexpected_down
         and its own tries before that                          sum(restart_backoff) + 4 tries
@@ -32,7 +33,9 @@ _TRY_SECONDS = 10.0
 
 def budget_seconds(spec: Spec) -> float:
     """Return within how many seconds of calm the engine must be up; see the module."""
-    policy, times = spec.policy, spec.times
+    policy, sanlock_seconds = spec.policy, 0.0
+    if spec.is_sanlock:
+        sanlock_seconds = spec.lease_expiry_seconds + 4 * spec.sanlock.renew_interval_seconds
     boots = [float(f.value) for f in spec.faults if f.kind == "boot-seconds"]
     backoffs = policy.restart_backoff_seconds
     return (
@@ -40,7 +43,8 @@ def budget_seconds(spec: Spec) -> float:
         + policy.vdsm_silent_seconds
         + (policy.stop_timeout_seconds + 10)
         + spec.vm_lease_expiry_seconds
-        + (times.lease_expiry_seconds * 1.02 + 1)
+        + (spec.lease_expiry_seconds * 1.02 + 1)
+        + sanlock_seconds
         + spec.hosts * policy.takeover_step_seconds
         + policy.unexpected_down_seconds
         + (sum(backoffs) + len(backoffs) * _TRY_SECONDS)

@@ -17,6 +17,7 @@
     clock-spread 0.001            clocks run at rates within 1 +- this
     calm-seconds 900              the last so many have no fault: liveness.py has what follows
     vm-lease-expiry-seconds 140   how long a dead host's VM lease stays held
+    lease-backend sanlock         sanlock, profile "fast", has both leases; else: lockfile
     policy NAME VALUE             a field of fsm/policy.py, in its unit
     lease NAME VALUE              a field of broker/lease.py's LeaseTimes
     at 30 h1 power-off            a fault: faults.py
@@ -40,7 +41,7 @@ from ha_agent.broker.lease import LeaseTimes
 from ha_agent.errors import BadInput
 from ha_agent.fsm.policy import Policy
 from ha_agent.sim import expect, faults
-from ha_agent.sim.spec import Result, Spec
+from ha_agent.sim.spec import LOCKFILE, SANLOCK, Result, Spec
 
 FOLDER = Path(__file__).parent / "scenarios"
 
@@ -153,6 +154,10 @@ def _set(settings: dict[str, Any], line: str, place: str) -> None:
         settings[_WHOLE_NUMBERS[word]] = int(_number(rest, place))
     elif word == "engine" and rest.startswith("on "):
         settings["engine_on"] = _host(rest[3:], place)
+    elif word == "lease-backend":
+        if rest not in (LOCKFILE, SANLOCK):
+            raise BadInput(f"{word}: {rest!r} is none of {LOCKFILE}, {SANLOCK}", where=place)
+        settings["lease_backend"] = rest
     elif word == "old":
         settings["old_hosts"] = tuple(_host(name, place) for name in rest.split())
     elif word in ("policy", "lease"):
@@ -173,10 +178,12 @@ def _check(spec: Spec, found: Sequence[tuple[str, faults.Fault]], where: str) ->
         raise BadInput("hosts: at least 1", where=where)
     if max((spec.engine_on, *spec.old_hosts)) > spec.hosts:
         raise BadInput(f"there are {spec.hosts} hosts only", where=where)
+    if spec.is_sanlock and spec.old_hosts:
+        raise BadInput("old hosts are not simulated with sanlock", where=where)
     if unsafe := spec.times.faults():
         raise BadInput("; ".join(unsafe), where=where)
     for place, fault in found:
-        target = fault.target if fault.value.startswith("h") else 0
+        target = fault.target if faults.KINDS[fault.kind].value == "host" else 0
         if max(fault.host_id, target) > spec.hosts:
             raise BadInput(f"there are {spec.hosts} hosts only", where=place)
         if fault.at_seconds > spec.seconds:

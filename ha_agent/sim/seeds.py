@@ -15,6 +15,8 @@ What is drawn, and its bounds:
     the clocks       1 in 2: rates within 1 +- 2 %; offsets always
     old hosts        1 in 6: one or more hosts of the predecessor's; never all
     the VM lease     1 in 3: as sanlock has it (held for 140 s after its host's death)
+    sanlock          only when asked for: then its daemon has both leases, daemon and holder are
+                     killed and stopped as other processes are, and no host is old
     the mending      faults are over; maintenance ends, the cluster is resumed (an order that
                      was given while storage failed may have been refused)
     the calm end     nothing is done any more (checkers.py has what must then be true).
@@ -35,8 +37,9 @@ import random
 from dataclasses import dataclass, replace
 from typing import Callable, Optional
 
+from ha_agent.errors import BadInput
 from ha_agent.sim.faults import ALL_HOSTS, KINDS, Fault
-from ha_agent.sim.spec import Spec
+from ha_agent.sim.spec import LOCKFILE, SANLOCK, Spec
 
 HOSTS_MIN, HOSTS_MAX = 3, 7
 SANLOCK_EXPIRY_SECONDS = 140.0
@@ -86,6 +89,7 @@ class Range:
 
 
 _PROCESSES = ("agent", "broker", "vdsm", "guard")
+_PROCESSES_WITH_SANLOCK = (*_PROCESSES, "sanlock", "holder")
 # A duration is drawn short or long alike: what happens within the lease's 15 s and beyond
 # them are different stories.
 RANGES: dict[str, Range] = {
@@ -144,9 +148,17 @@ def spec_of(
     hours: float = 1.0,
     old: Optional[int] = None,
     quiet: bool = False,
+    lease_backend: str = LOCKFILE,
 ) -> Spec:
     """Return the simulation of a seed. `hosts` 0 and `old` None: drawn. `quiet`: no faults, no
-    old hosts unless given, an engine that is up, clocks that are right."""
+    old hosts unless given, an engine that is up, clocks that are right.
+
+    Raises BadInput for old hosts with sanlock.
+    """
+    if lease_backend == SANLOCK:
+        if old:
+            raise BadInput("old hosts are not simulated with sanlock")
+        old = 0
     draw = Draw(seed)
     count = hosts or draw.whole(HOSTS_MIN, HOSTS_MAX)
     seconds = hours * 3600.0
@@ -155,7 +167,14 @@ def spec_of(
         old = 0 if quiet else drawn_old
     old_count = min(old, count - 1)
     old_hosts = tuple(range(count - old_count + 1, count + 1))
-    spec = Spec(seconds=seconds, hosts=count, seed=seed, engine_on=1, old_hosts=old_hosts)
+    spec = Spec(
+        seconds=seconds,
+        hosts=count,
+        seed=seed,
+        engine_on=1,
+        old_hosts=old_hosts,
+        lease_backend=lease_backend,
+    )
     if quiet:
         return spec
     calm_seconds = min(_CALM_SECONDS, seconds * _CALM_SHARE)
@@ -168,6 +187,8 @@ def spec_of(
         vm_lease_expiry_seconds=SANLOCK_EXPIRY_SECONDS if draw.chance(1 / 3) else 0.0,
         calm_seconds=calm_seconds,
     )
+    if spec.is_sanlock:
+        spec = replace(spec, vm_lease_expiry_seconds=0.0)  # its daemon says when
     return replace(spec, faults=_Year(draw, spec).faults())
 
 
@@ -263,7 +284,8 @@ class _Year:
 
     def _value(self, kind: str, drawn: Range, host_id: int) -> str:
         if drawn.words:
-            return self._draw.one(drawn.words)
+            is_wider = drawn.words is _PROCESSES and self._spec.is_sanlock
+            return self._draw.one(_PROCESSES_WITH_SANLOCK if is_wider else drawn.words)
         if KINDS[kind].value == "host":
             others = [h for h in range(1, self._spec.hosts + 1) if h != host_id] or [host_id]
             return f"h{others[self._draw.whole(0, len(others) - 1)]}"

@@ -10,8 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ha_agent.broker.lease import LeaseTimes
+from ha_agent.broker.sanlock_times import SanlockTimes
 from ha_agent.fsm.policy import Policy
 from ha_agent.sim.faults import Fault
+
+LOCKFILE, SANLOCK = "lockfile", "sanlock"
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,22 @@ class Spec:
     140 for sanlock with its defaults."""
     policy: Policy = field(default_factory=Policy)
     times: LeaseTimes = field(default_factory=LeaseTimes)
+    lease_backend: str = LOCKFILE
+    """What has ownership and VM lease: "sanlock", or "lockfile" with the kernel's locks."""
+    sanlock: SanlockTimes = field(default_factory=lambda: SanlockTimes(2, 10))
+    """The profile "fast"."""
+
+    @property
+    def is_sanlock(self) -> bool:
+        """Whether sanlock has the leases."""
+        return self.lease_backend == SANLOCK
+
+    @property
+    def lease_expiry_seconds(self) -> float:
+        """How long after a dead owner's last renewal others may have its leases."""
+        if self.is_sanlock:
+            return float(self.sanlock.host_dead_seconds)
+        return self.times.lease_expiry_seconds
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,8 @@ SLOT_BYTES = 4096
 STATUS_BYTES = 512
 LEASE = -1
 """The lock file's record, where slots of the status volume are 0 and up."""
+VM_LEASE = -2
+"""The VM lease as sanlock has it; with its hosts' leases ("delta leases") at the places below."""
 _EMPTY = bytes(SLOT_BYTES)
 _VERSIONS_KEPT = 12
 # Two lines for people stand in a block in the host's own time zone; the digest is every host's.
@@ -91,6 +93,17 @@ class SharedStorage:
         """Begin with this record in the lock file."""
         assert len(block) == BLOCK_SIZE_BYTES
         self._places[LEASE] = block
+
+    def start_with_sanlock(self, vm_lease: bytes, deltas: dict[int, bytes]) -> None:
+        """Begin with this VM lease, and with these hosts' leases by their host ids."""
+        self._places[VM_LEASE] = vm_lease
+        for host_id, block in deltas.items():
+            self._places[delta_place(host_id)] = block
+
+
+def delta_place(host_id: int) -> int:
+    """Return where sanlock has a host's lease."""
+    return -100 - host_id
 
 
 def slot_entries(slots: dict[int, bytes]) -> dict[str, Any]:

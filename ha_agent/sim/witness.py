@@ -90,6 +90,7 @@ class Witness(Checker):
         why = vm.ended_why
         for word, cause in (
             ("fenced", "guard"),
+            ("ended by sanlock", "sanlock"),
             ("its host lost power", "power"),
             ("migrated", "migration"),
         ):

@@ -26,8 +26,10 @@ from ha_agent.sim.dice import Dice
 from ha_agent.sim.guest import Engine, EngineVm
 from ha_agent.sim.host import SimHost
 from ha_agent.sim.loop import Process, SimLoop
+from ha_agent.sim.sanlock import VmLease
+from ha_agent.sim.sanlock_port import start_with_holder, start_with_sanlock
 from ha_agent.sim.spec import Outage, Spec, Violation
-from ha_agent.sim.storage import LEASE, SharedStorage
+from ha_agent.sim.storage import LEASE, SharedStorage, delta_place
 
 VM_UUID = "11111111-2222-3333-4444-555555555555"
 _STATUS_SECONDS = 20.0
@@ -106,6 +108,7 @@ class World:
             self._vm_changed,
             boot_seconds=spec.boot_seconds,
             expiry_seconds=spec.vm_lease_expiry_seconds,
+            sanlock=VmLease() if spec.is_sanlock else None,
         )
         self.log: list[str] = []
         self.violations: list[Violation] = []
@@ -139,10 +142,13 @@ class World:
         """Switch all hosts on; the engine, if it is to be up, has been up for long."""
         on = self.spec.engine_on
         if on:
-            host = self.hosts[on]
-            self._with_engine(host)
+            self._with_engine(self.hosts[on])
+        if self.spec.is_sanlock:
+            start_with_sanlock(self)
         for host in self.hosts.values():
             host.boot(at_once=True)
+        if on and self.spec.is_sanlock:
+            start_with_holder(self.hosts[on])
         self.check_health()
         if self.checkers:
             self.ask_for_status()
@@ -150,7 +156,9 @@ class World:
     def _with_engine(self, host: SimHost) -> None:
         """The state of a cluster whose engine has been up on this host."""
         if not host.old:
-            identity = LeaseIdentity(host.host_id, host.name, f"{host.name}-boot1", VM_UUID)
+            # Of sanlock it is the first generation.
+            instance = "1" if self.spec.is_sanlock else f"{host.name}-boot1"
+            identity = LeaseIdentity(host.host_id, host.name, instance, VM_UUID)
             record = initial_record().taken(identity, 0, "taken: before the simulation")
             self.storage.start_with_lease(encode(record))
         host.definitions = [self.definition]
@@ -275,9 +283,16 @@ class World:
         if place == 0:
             for checker in self.checkers:
                 checker.on_flag_write(host_id, after)
-        if place != LEASE or not self.checkers:
+        if not self.checkers:
+            return
+        if place == delta_place(host_id):
+            # Of sanlock: a host renews all that it has.
+            before = after = self.storage.read(LEASE)
+        elif place != LEASE:
             return
         records = _record(before), _record(after)
+        if place != LEASE and (records[1] is None or records[1].host_id != host_id):
+            return
         for checker in self.checkers:
             checker.on_lease_write(host_id, *records)
 
