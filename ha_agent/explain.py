@@ -96,7 +96,8 @@ def _troubles(snapshot: Snapshot) -> list[str]:
     if storage.problem:
         found.append(
             "Shared storage is in trouble. The status blocks of the hosts were last read "
-            f"{_ago(now, storage.read_at)}. {_end(storage.problem)}"
+            f"{_ago(now, storage.read_at)}. "
+            f"{storage.problem[0].upper()}{_end(storage.problem[1:])}"
         )
     elif storage.read_at is not None and now - storage.read_at > _OLD_READ_SECONDS:
         found.append(

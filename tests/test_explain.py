@@ -252,7 +252,7 @@ def test_a_better_host_is_said() -> None:
         ({"made_at": NOW + 100.0}, "has been silent for 1 min 41 s"),
         (
             {"storage": StorageEntry(read_at=NOW - 40.0, problem="not readable: EIO")},
-            "were last read 40 s ago. not readable: EIO.",
+            "were last read 40 s ago. Not readable: EIO.",
         ),
         ({"storage": StorageEntry(read_at=NOW - 40.0)}, "were last read 40 s ago; what is said"),
         (

@@ -104,6 +104,7 @@ class LeaseKeeper:
         self._last_success: Optional[Instant] = None
         self.renewals = RenewalTally()
         self._error = ""
+        self._take_fault = ""  # of our last take; reads that are fine say nothing of it
         self._told: Optional[tuple[object, ...]] = None
         self._busy = asyncio.Lock()
         self._task: Optional[asyncio.Task[None]] = None
@@ -144,7 +145,7 @@ class LeaseKeeper:
             may_be_ours=own and self._owned is None,
             may_take=self.host_id.held,
             last_success=self._last_success,
-            error=self._error,
+            error=self._error or self._take_fault,
         )
 
     async def acquire(self, expected_epoch: int, why: str = "") -> LeaseResult:
@@ -168,6 +169,7 @@ class LeaseKeeper:
             self._release_note = None
             new = record.taken(self._identity, self._observer.highest_epoch, note)
             error = await self._write(self._storage.take, record, new, None)
+            self._take_fault = self._error
             self._tell()
             if error:
                 if self._given_up_epoch == new.epoch:
@@ -321,7 +323,7 @@ class LeaseKeeper:
                 # Renewing on without a fence would only keep the lease from other hosts.
                 self._given_up_epoch = new.epoch
             return self._error
-        self._owned = OwnedLease(new, sent, fence_at)
+        self._owned, self._take_fault = OwnedLease(new, sent, fence_at), ""
         return ""
 
     def _arm(self, fence_at: Instant, epoch: int, *, final: bool = False) -> bool:
@@ -342,8 +344,7 @@ class LeaseKeeper:
         except EnvironmentFault as fault:
             self._error = str(fault)
             return self._error, None
-        self._last_success = sent
-        self._error = ""
+        self._last_success, self._error = sent, ""
         return "", swap
 
     async def _read(self) -> None:
@@ -352,8 +353,7 @@ class LeaseKeeper:
             record = await self._storage.read(self._times.renew_deadline_seconds)
         except LeaseFormatError as fault:
             self._observer.saw_unreadable(str(fault))
-            self._last_success = sent
-            self._error = str(fault)
+            self._last_success, self._error = sent, str(fault)
         except EnvironmentFault as fault:
             self._error = str(fault)
         else:

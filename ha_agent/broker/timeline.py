@@ -26,6 +26,7 @@ AGENT_SILENT_SECONDS = 20.0
 _NAMED_HOSTS = 10
 _PUSHED_BY = "pushed by "  # how api_definition.py notes who put it
 _UNREADABLE = ("unknown", "unreadable")
+_TAKEN = "taken: "  # how lease_cycle.py notes it in the record: nothing is wrong, then
 
 
 def changes(before: Snapshot, after: Snapshot, *, settling: bool = False) -> list[EventEntry]:
@@ -66,8 +67,13 @@ def _lease(before: Snapshot, after: Snapshot) -> Iterable[EventEntry]:
     holder = "this host" if new.ours else host_name(new.host_name, new.host_id)
     said = {"state": new.state, "host": new.host_name, "epoch": str(new.epoch)}
     detail = f": {new.detail}" if new.detail else ""
+    # The record is still ours: it was not renewed, or the release is not on storage yet.
+    on_record = (new.state, new.host_id, new.epoch) == ("held", after.host_id, old.epoch)
     if old.ours and not new.ours and new.state != "free":
-        yield _event("lease", f"This host lost the lease (epoch {old.epoch}){detail}.", **said)
+        if not on_record or not new.detail.startswith(_TAKEN):
+            yield _event("lease", f"This host lost the lease (epoch {old.epoch}){detail}.", **said)
+        if on_record:
+            return
     if new.state in _UNREADABLE:
         if old.state not in _UNREADABLE and not old.ours:
             yield _event("lease", f"Nothing is known of the lease any more{detail}.", **said)
@@ -79,7 +85,8 @@ def _lease(before: Snapshot, after: Snapshot) -> Iterable[EventEntry]:
         text = f"The lease of {holder} has expired (epoch {new.epoch}): it was not renewed."
         yield _event("lease", text, **said)
     elif new.state == "free" and old.state == "held":
-        who = "This host" if old.ours else _capital(host_name(old.host_name, old.host_id))
+        ours = old.ours or old.host_id == after.host_id
+        who = "This host" if ours else _capital(host_name(old.host_name, old.host_id))
         yield _event("lease", f"{who} gave the lease up (epoch {new.epoch}){detail}.", **said)
     elif new.state == "free" and old.state in _UNREADABLE:
         yield _event("lease", f"The lease is free{detail}.", **said)

@@ -359,6 +359,33 @@ async def test_a_fault_that_is_over_is_said_no_longer() -> None:
 
 
 @virtual
+async def test_why_a_take_failed_is_said_until_one_works() -> None:
+    alpha = Side(Disk(), ALPHA)
+    await asyncio.sleep(0.5)
+    alpha.weather.fail = "write"
+    assert (await alpha.keeper.acquire(0)).reason == "EIO"
+    alpha.weather.mend()
+    began = alpha.clock.now()
+    await until(lambda: (alpha.view.last_success or began) > began + 3)
+    assert (alpha.view.state, alpha.view.detail) == ("free", "EIO")
+    assert (await alpha.keeper.acquire(0)).ok
+    assert alpha.view.detail == ""
+    assert (await alpha.keeper.release("moves")).ok
+    assert alpha.view.detail == "released: moves"
+
+
+@virtual
+async def test_a_take_that_was_only_refused_leaves_no_fault() -> None:
+    disk = Disk()
+    alpha, beta = Side(disk, ALPHA), Side(disk, BETA)
+    await asyncio.sleep(0.5)
+    results = await asyncio.gather(alpha.keeper.acquire(0), beta.keeper.acquire(0))
+    loser = beta if results[0].ok else alpha
+    await asyncio.sleep(2.0)
+    assert "taken: free" in loser.view.detail
+
+
+@virtual
 async def test_what_was_never_read_is_not_ours_to_release() -> None:
     alpha = Side(Disk(), ALPHA)
     assert await alpha.keeper.release("moves") == LeaseResult(True, "was not ours")

@@ -72,6 +72,12 @@ CASES: list[tuple[dict[str, Any], dict[str, Any], str, str]] = [
      "lease", "beta (id 2) gave the lease up (epoch 7): migrated."),
     ({"lease": OURS}, {"lease": replace(OURS, state="unknown", ours=False, detail="EIO")},
      "lease", "This host lost the lease (epoch 8): EIO."),
+    ({"lease": OURS}, {"lease": replace(OURS, ours=False, detail="lease lost: not renewed")},
+     "lease", "This host lost the lease (epoch 8): lease lost: not renewed."),
+    # The release is on storage.
+    ({"lease": replace(OURS, ours=False)},
+     {"lease": replace(OURS, state="free", ours=False, detail="released: moves")},
+     "lease", "This host gave the lease up (epoch 8): released: moves."),
     ({"lease": HELD}, {"lease": LeaseEntry("unreadable", epoch=7, detail="torn")},
      "lease", "Nothing is known of the lease any more: torn."),
     ({}, {"storage": StorageEntry(problem="not readable: EIO")},
@@ -236,3 +242,8 @@ def test_a_first_definition_and_its_end_of_maintenance() -> None:
     until = replace(ORDER, in_force=True, until_unix_seconds=1_700_000_000.0)
     ((_, text),) = told({}, {"global_maintenance": True, "order": until})
     assert ", until 20" in text
+
+
+def test_a_release_that_is_under_way_is_no_loss_and_nobody_took_the_lease() -> None:
+    releasing = replace(OURS, ours=False, detail="taken: free: our turn")
+    assert told({"lease": OURS}, {"lease": releasing}) == []
