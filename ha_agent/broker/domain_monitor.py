@@ -5,13 +5,18 @@ With its monitor VDSM, the real or the embedded one, joins the domain's lockspac
 id, and without that no VM lease by sanlock can be had. VDSM forgets its monitors when it restarts,
 so it is asked again and again; asking is answered from VDSM's memory. The monitor is never stopped
 here: a VM may have its lease by it.
+
+Nor is it asked for in local maintenance: the engine, which puts a host into it, has VDSM end its
+monitors then, so that storage can be disconnected and sanlock stopped; who asks for them again
+would hold the host's id against that. The host id is the one that the engine gave the host
+(vds_spm_id), which [host] id is, too: VDSM takes no other as long as a monitor runs.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Callable, Protocol
 
 from ha_agent.broker.part import Part
 from ha_agent.errors import EnvironmentFault
@@ -38,7 +43,15 @@ class Vdsm(Protocol):
 class DomainMonitor:
     """Has VDSM monitor one domain."""
 
-    def __init__(self, vdsm: Vdsm, domain_uuid: str, host_id: int, clock: Clock) -> None:
+    def __init__(
+        self,
+        vdsm: Vdsm,
+        domain_uuid: str,
+        host_id: int,
+        clock: Clock,
+        in_maintenance: Callable[[], bool],
+    ) -> None:
+        self._in_maintenance = in_maintenance
         self._vdsm = vdsm
         self._domain_uuid = domain_uuid
         self._host_id = host_id
@@ -54,6 +67,8 @@ class DomainMonitor:
     async def keep(self) -> None:
         """Ask for the monitor if VDSM has none."""
         trouble = ""
+        if self._in_maintenance():
+            return
         try:
             if self._domain_uuid not in await self._vdsm.storage_vitals([self._domain_uuid]):
                 await self._vdsm.start_monitoring_domain(self._domain_uuid, self._host_id)
@@ -65,7 +80,9 @@ class DomainMonitor:
         self._trouble = trouble
 
 
-def domain_monitor_part(vdsm: Vdsm, domain_uuid: str, host_id: int, clock: Clock) -> Part:
-    """Build the feature."""
-    keeper = DomainMonitor(vdsm, domain_uuid, host_id, clock)
+def domain_monitor_part(
+    vdsm: Vdsm, domain_uuid: str, host_id: int, clock: Clock, in_maintenance: Callable[[], bool]
+) -> Part:
+    """Build the feature. `in_maintenance`: this host is in local maintenance."""
+    keeper = DomainMonitor(vdsm, domain_uuid, host_id, clock, in_maintenance)
     return Part("domain_monitor", work=(keeper.run,))

@@ -56,6 +56,8 @@ class LocalMaintenanceKeeper:
         self._on_note = on_note
         self._busy = asyncio.Lock()
         self._problem = ""
+        self.active: Optional[bool] = None
+        """Whether it was on at the last look, None before the first."""
 
     async def set(
         self,
@@ -90,6 +92,7 @@ class LocalMaintenanceKeeper:
             found = await self._change(change)
         if found.active is not enabled:
             raise EnvironmentFault(f"{self._path} reads back local maintenance {found.active}")
+        self.active = found.active
         log.info("local maintenance set to %s by %s", "on" if enabled else "off", who)
         self._on_note(note_of(found))
         return found
@@ -103,7 +106,7 @@ class LocalMaintenanceKeeper:
             except (EnvironmentFault, BadInput) as fault:
                 if str(fault) != self._problem:
                     log.warning("local maintenance: %s", fault)
-                self._problem = str(fault)
+                self._problem, self.active = str(fault), self.active or False
             await self._clock.sleep(_LOOK_INTERVAL_SECONDS)
 
     async def look(self) -> None:
@@ -113,6 +116,7 @@ class LocalMaintenanceKeeper:
             if state.by_operator and self._over(state):
                 log.warning("local maintenance that %s set is over: its time has come", state.who)
                 state = await self._change(_without_operator)
+        self.active = state.active
         self._on_note(note_of(state))
 
     def _over(self, state: LocalMaintenance) -> bool:

@@ -69,6 +69,10 @@ class MaintenanceParts:
         """Return the socket's verbs."""
         return MaintenanceApi(self._cluster, self._local, access=access)
 
+    def in_local_maintenance(self) -> bool:
+        """Whether this host is in local maintenance, or it is not known yet."""
+        return self._local.active is not False
+
     def as_of_now(self, order: OrderEntry) -> OrderEntry:
         """Return the order with the time that it has left now."""
         return dataclasses.replace(order, remaining_seconds=self._cluster.remaining_seconds())

@@ -206,6 +206,7 @@ class Parts:
                 self._config.storage.domain_uuid,
                 self._config.host.id,
                 self._clock,
+                self._maintenance.in_local_maintenance,
             ),
             self._metrics_feature(),
             self._incidents_feature(access),

@@ -40,7 +40,7 @@ class Clock:
 
 async def test_it_is_started_once_and_again_after_a_restart() -> None:
     vdsm = Vdsm()
-    keeper = DomainMonitor(vdsm, "sd", 3, Clock())
+    keeper = DomainMonitor(vdsm, "sd", 3, Clock(), lambda: False)
     await keeper.keep()
     await keeper.keep()
     assert vdsm.started == [("sd", 3)]
@@ -51,9 +51,20 @@ async def test_it_is_started_once_and_again_after_a_restart() -> None:
     assert vdsm.started == [("sd", 3)] * 2
 
 
+async def test_in_local_maintenance_it_is_left_as_it_is() -> None:
+    """The engine has VDSM end its monitors then, to let go of the host id and the storage."""
+    vdsm, maintenance = Vdsm(), [True]
+    keeper = DomainMonitor(vdsm, "sd", 3, Clock(), lambda: maintenance[0])
+    await keeper.keep()
+    assert vdsm.started == []
+    maintenance[0] = False
+    await keeper.keep()
+    assert vdsm.started == [("sd", 3)]
+
+
 async def test_it_is_work_of_the_broker() -> None:
     vdsm = Vdsm()
-    [work] = domain_monitor_part(vdsm, "sd", 3, Clock()).work
+    [work] = domain_monitor_part(vdsm, "sd", 3, Clock(), lambda: False).work
     with contextlib.suppress(Ended):
         await work()
     assert vdsm.monitors == {"sd": 3}

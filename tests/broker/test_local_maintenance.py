@@ -96,6 +96,16 @@ async def test_after_a_reboot_the_calendar_tells(world: World) -> None:
     assert not world.state.active
 
 
+async def test_whether_it_is_on_is_known_from_the_first_look(world: World) -> None:
+    assert world.keeper.active is None
+    await world.keeper.set(True, who="root")
+    again = world.on_boot("b1")
+    await again.look()
+    assert again.active is True
+    await again.set(False, who="root")
+    assert again.active is False
+
+
 async def test_without_an_end_it_stays(world: World) -> None:
     await world.keeper.set(True, who="root")
     world.clock.time = world.clock.time + 1e9
