@@ -3,21 +3,34 @@
 
 These functions run in a storage worker process and may block for as long as the storage hangs.
 They decide nothing but one thing: `lockspace_rewrite` writes only while the lockspace has exactly
-the bytes that the caller has proved unused.
+the bytes that the caller has proved unused, and has had them a moment ago: storage that hung in
+between may have let a host join since, whose lease the write would take away.
 """
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
-from typing import Any, Callable
+from typing import Any, Callable, Protocol
 
 from ha_agent import ofd_lock
 from ha_agent.broker import directio, sanlock_ops
 from ha_agent.broker.lease_file import HOST_LOCK_OFFSET
 from ha_agent.broker.lockspace_codec import LOCKSPACE_BYTES
 from ha_agent.broker.sanlock_place import LEADER_BYTES
+from ha_agent.clock import SystemClock
 from ha_agent.errors import EnvironmentFault
+from ha_agent.instant import Instant
+
+
+class Clock(Protocol):
+    """What is needed of ports.Clock."""
+
+    def now(self) -> Instant: ...
+
+
+_FRESH_SECONDS = 1.0
+"""How long a comparison may take. To join takes a host several I/O timeouts of at least 1 s."""
 
 
 def lockspace_read(path: str, length_bytes: int) -> bytes:
@@ -30,6 +43,15 @@ def lockspace_leader(path: str, offset: int) -> bytes:
     """Return the first sector of a resource. Raises OSError."""
     with directio.open_file(path) as file:
         return file.read(offset, LEADER_BYTES)
+
+
+def is_unchanged(path: str, expected: bytes, clock: Clock) -> bool:
+    """Whether the lockspace has these bytes now. Raises OSError, EnvironmentFault (too slow)."""
+    began_at = clock.now()
+    same = lockspace_read(path, LOCKSPACE_BYTES) == expected
+    if clock.now() - began_at > _FRESH_SECONDS:
+        raise EnvironmentFault(f"{path}: storage is too slow for a repair; try it again")
+    return same
 
 
 def lockspace_rewrite(
@@ -46,18 +68,20 @@ def lockspace_rewrite(
     So is the resource that lies beside it, if `resource` names one: its owner's generation means
     nothing in the new lockspace. Returns {"done": bool}, done once it was read back and is not
     what it was. `sector_bytes` 0: as the storage has it. Raises OSError, EnvironmentFault (no
-    daemon: it does the writing).
+    daemon: it does the writing; storage that takes too long).
     """
-    sanlock = sanlock_ops.binding()
-    if lockspace_read(path, LOCKSPACE_BYTES) != expected:
-        return {"done": False}
+    sanlock, clock = sanlock_ops.binding(), SystemClock()
     sector_bytes = sector_bytes or sanlock_ops.sector_bytes_of(path)
     how = {"align": LOCKSPACE_BYTES, "sector": sector_bytes}
     name = lockspace.encode()
+    if not is_unchanged(path, expected, clock):
+        return {"done": False}
     try:
-        # The lockspace last: while it is broken nobody can join it and take the resource.
+        # The lockspace last: a repair that ends in between leaves it broken, to be repaired.
         if resource:
             sanlock.write_resource(name, resource.encode(), [(path, resource_offset)], **how)
+            if not is_unchanged(path, expected, clock):
+                return {"done": False}
         sanlock.write_lockspace(name, path, iotimeout=io_timeout_seconds, **how)
         told = sanlock.read_lockspace(path, **how)
     except sanlock.SanlockException as error:

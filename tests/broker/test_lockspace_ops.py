@@ -9,6 +9,8 @@ import pytest
 
 from ha_agent.broker import lease_file, lockspace_ops, sanlock_ops
 from ha_agent.broker.lockspace_codec import LOCKSPACE_BYTES
+from ha_agent.errors import EnvironmentFault
+from ha_agent.instant import Instant
 from tests.loop_device import loop_device
 
 
@@ -45,3 +47,28 @@ def test_held_host_ids_are_seen_and_not_taken(tmp_path: Path) -> None:
 def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         lockspace_ops.host_ids_locked(str(tmp_path / "none"), [1])
+
+
+class SlowClock:
+    """Each look at it is so much later."""
+
+    def __init__(self, step_seconds: float) -> None:
+        self.step_seconds = step_seconds
+        self.seconds = 0.0
+
+    def now(self) -> Instant:
+        self.seconds += self.step_seconds
+        return Instant(self.seconds)
+
+
+def test_a_comparison_on_slow_storage_is_none(tmp_path: Path) -> None:
+    """While it hung a host may have joined: what was compared may not be there any more."""
+    path = tmp_path / "place"
+    path.write_bytes(bytes(2 * LOCKSPACE_BYTES))
+    zeros = bytes(LOCKSPACE_BYTES)
+    assert lockspace_ops.is_unchanged(str(path), zeros, SlowClock(0.9))
+    with pytest.raises(EnvironmentFault, match="too slow for a repair"):
+        lockspace_ops.is_unchanged(str(path), zeros, SlowClock(1.1))
+    with path.open("r+b") as file:
+        file.write(b"x")
+    assert not lockspace_ops.is_unchanged(str(path), zeros, SlowClock(0.0))
