@@ -161,9 +161,8 @@ class SanlockKeeper:
             if self._live() is not None:
                 return LeaseResult(True, "already ours")
             judged, hold = self._watch.judge(), self._member.hold
-            error = judged.refusal(expected_epoch) or ("" if hold.held else hold.reason)
-            error = error or self._watchdog.refusal or self._staleness()
-            error = error or await self._take(expected_epoch)
+            error = judged.refusal(expected_epoch) or hold.reason or self._watchdog.refusal
+            error = error or self._staleness() or await self._take(expected_epoch)
             self._tell()
             if error or self._owned is None:
                 return LeaseResult(False, error)
