@@ -31,9 +31,14 @@ _XML_LIMIT = 20
 _VALUE_LIMIT = 60
 _UNITS = {"mib": "MiB", "gib": "GiB", "bytes": "bytes", "mbit": "Mbit/s", "seconds": "s"}
 _TOPOLOGY = ("sockets", "cores_per_socket", "threads_per_core")
-# What may hold a password or a key: that it changed is told, not what it is.
+# What may hold a password or a key: that it changed is told, not what it is. Status shows these
+# sentences to everybody whom the socket lets in, the document itself only to who may change it.
 _SECRET_FIELDS = ("first_boot", "external_data")
-_SECRET_NAME = re.compile("passw", re.IGNORECASE)
+_SECRET_NAME = re.compile(
+    r"passw|secret|token|ticket|credential|private|(?:^|[_\W])key|"
+    r"cloud.?init|sysprep|payload|user.?data|commandline",
+    re.IGNORECASE,
+)
 _LABELS = {
     "max_vcpus": "CPUs with hot plug",
     "max_memory_mib": "memory with hot plug",

@@ -197,6 +197,24 @@ def test_a_password_is_not_told() -> None:
     assert differences(*pair) == ("EngineXml: devices/graphics@passwd changed",)
 
 
+@pytest.mark.parametrize(
+    "name", ["api_key", "Cloud-Init", "vncTicket", "auth_token", "clientSecret", "user_data"]
+)
+def test_other_secrets_are_not_told(name: str) -> None:
+    """As of a hook that a custom property is for: status shows these sentences to everybody."""
+    old, new = (
+        replace(PLAIN, user_properties=((name, word),)) for word in ("geheim", "verborgen")
+    )
+    assert differences(old, new) == (f"custom property {name} changed",)
+    assert differences(PLAIN, new) == (f"custom property {name} added",)
+
+
+def test_arguments_for_qemu_are_not_told() -> None:
+    xml = '<domain><commandline><arg value="secret,id=s0,data={}"/></commandline></domain>'
+    pair = [replace(PLAIN, engine_xml=xml.format(word)) for word in ("geheim", "verborgen")]
+    assert differences(*pair) == ("EngineXml: commandline/arg@value changed",)
+
+
 def test_values_are_short_and_upset_no_terminal() -> None:
     sentences = told(name="a\x9b2J" + "b" * 1000, description="x" * 100)
     assert all(sentence.isprintable() and len(sentence) < 200 for sentence in sentences)
