@@ -34,9 +34,11 @@ sim: setup ## 100 simulated hours of bad luck, and the simulator's own figures; 
 sim-long: setup ## 50,000 simulated host-hours; the outcome goes into docs/sim.md
 	@$(PYTHON) scripts/sim.py --host-hours 50000 --large --write docs/sim.md
 
-diagram: setup ## draw the state machine in ARCHITECTURE.md anew, measure its failure table
+diagram: setup ## what documents have from code: state machine, failure table, verbs, metrics
 	@$(PYTHON) scripts/make_diagram.py ARCHITECTURE.md
 	@$(PYTHON) scripts/make_failure_table.py ARCHITECTURE.md
+	@$(PYTHON) scripts/make_api_doc.py docs/api.md
+	@$(PYTHON) scripts/make_metrics_doc.py docs/metrics.md
 
 dist: setup ## a wheel, and the sources as committed, in dist/
 	@$(PYTHON) -m pip wheel --quiet --no-deps --wheel-dir dist .
