@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One host's storage fails, is full, is read-only or tears what is written, and is mended."""
+"""One host's storage fails, is full, is read-only or tears what is written, and is mended.
+
+Those with one fixture share a host, in this order; each mends what it broke.
+"""
 
 from __future__ import annotations
 
@@ -19,9 +22,18 @@ pytestmark = [pytest.mark.e2e, pytest.mark.root, pytest.mark.timeout(300)]
 WITHOUT_VM = ("ha-vdsm", "ha-broker")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def alone() -> Iterator[tuple[FaultyCluster, FaultyHost]]:
     with faulty_cluster(1) as cluster:
+        cluster.hosts[0].host.start()
+        yield cluster, cluster.hosts[0]
+
+
+@pytest.fixture(scope="module")
+def without_vm() -> Iterator[tuple[FaultyCluster, FaultyHost]]:
+    with faulty_cluster(1) as cluster:
+        cluster.hosts[0].host.start(WITHOUT_VM)
+        says(cluster.hosts[0].host, IN_USE)
         yield cluster, cluster.hosts[0]
 
 
@@ -29,7 +41,6 @@ def test_writes_that_fail_are_told_by_their_error_and_the_lease_goes_on(
     alone: tuple[FaultyCluster, FaultyHost],
 ) -> None:
     cluster, faulty = alone
-    faulty.host.start()
     pid = cluster.settled_on(faulty)
     for number in (errno.EIO, errno.ENOSPC, errno.EROFS):
         name = errno.errorcode[number]
@@ -48,7 +59,6 @@ def test_a_lease_that_can_not_be_written_costs_the_host_its_vm(
     alone: tuple[FaultyCluster, FaultyHost],
 ) -> None:
     cluster, faulty = alone
-    faulty.host.start()
     cluster.settled_on(faulty)
     faulty.storage.set(Fault(("write",), f"*/{cluster.domain.lease.name}", errno=errno.EIO))
     eventually(lambda: not cluster.runs_on(), "the guard has not ended the VM")
@@ -85,23 +95,21 @@ def put_is_cut_off(faulty: FaultyHost, file: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "fault",
+    ("fault", "memory_mib"),
     [
-        Fault(("write",), first_bytes=700, errno=errno.EIO, times=1),
-        Fault(("write",), errno=errno.ENOSPC, times=1),
-        Fault(("write",), first_bytes=700, hang=True, times=1),
+        (Fault(("write",), first_bytes=700, errno=errno.EIO, times=1), 200),
+        (Fault(("write",), errno=errno.ENOSPC, times=1), 201),
+        (Fault(("write",), first_bytes=700, hang=True, times=1), 202),
     ],
     ids=["torn", "full", "hangs"],
 )
 def test_a_put_that_is_cut_off_leaves_the_old_or_the_new_whole(
-    alone: tuple[FaultyCluster, FaultyHost], tmp_path: Path, fault: Fault
+    without_vm: tuple[FaultyCluster, FaultyHost], tmp_path: Path, fault: Fault, memory_mib: int
 ) -> None:
-    cluster, faulty = alone
+    cluster, faulty = without_vm
     host = faulty.host
-    host.start(WITHOUT_VM)
-    says(host, IN_USE)
     old = read_ovf(cluster.domain)
-    new = edited(cluster.domain, old, memory_mib=200)
+    new = edited(cluster.domain, old, memory_mib=memory_mib)
     file = tmp_path / "new.ovf"
     file.write_bytes(new)
     stores = {
