@@ -36,6 +36,12 @@ def test_a_seed_is_run_and_summed_up(capsys: pytest.CaptureFixture[str]) -> None
     assert capsys.readouterr().out == first  # the digest, too
 
 
+def test_the_lease_s_back_end_is_chosen(capsys: pytest.CaptureFixture[str]) -> None:
+    assert simulate("--seed", "3", *SHORT, "--lease", "sanlock", "--json") == DONE
+    assert "lease-backend sanlock" in json.loads(capsys.readouterr().out)["commands"]
+    assert simulate("--seeds", "1..2", "--old", "1", "--lease", "sanlock") == USAGE
+
+
 def test_the_whole_log_is_printed_when_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
     assert simulate("--seed", "3", *SHORT, "--quiet", "--log") == DONE
     lines = capsys.readouterr().out.splitlines()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Optional
 from ha_agent.broker.fence_deadline import FenceDeadline
 from ha_agent.broker.lease import GUARD_POLL_SECONDS
 from ha_agent.broker.order_file import KeptOrder
+from ha_agent.broker.sanlock_judge import Distance
 from ha_agent.broker.snapshot import LeaseEntry
 from ha_agent.instant import Instant
 from ha_agent.sim.agent import SimAgent
@@ -80,6 +81,8 @@ class SimHost:
         self.peer: Optional[OldPeer] = None
         self.sanlock: Optional[SimSanlock] = None
         self.holder: Optional[SimHolder] = None
+        self.kept_distance: Optional[Distance] = None
+        """What the broker's run folder has of its daemon's renewals."""
         self._slept_seconds = 0.0
         self._last_pid = 1000
         self._active: list[tuple[str, float]] = []
@@ -190,7 +193,7 @@ class SimHost:
         dead = self.kernel
         self._new_kernel()
         dead.kill()
-        self.fence = self.lost_vm = None
+        self.fence = self.lost_vm = self.kept_distance = None
 
     def reset(self) -> None:
         """Its watchdog fires."""

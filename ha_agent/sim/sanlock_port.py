@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Callable, Optional, TypeVar
 
 from ha_agent.broker.lease import HELD, decode
 from ha_agent.broker.sanlock_holder import Holding
+from ha_agent.broker.sanlock_judge import Distance, OwnRenewals
 from ha_agent.broker.sanlock_keeper import SanlockKeeper
 from ha_agent.broker.sanlock_place import Leader
 from ha_agent.broker.sanlock_port import HostSight, Look
@@ -214,6 +215,10 @@ def sanlock_keeper(
 ) -> SanlockKeeper:
     """Build a broker's keeper, as lease_backend.py does."""
     world = host.world
+
+    def keep(distance: Distance) -> None:
+        host.kept_distance = distance
+
     return SanlockKeeper(
         SimSanlockPort(host, lane),
         world.spec.sanlock,
@@ -224,6 +229,7 @@ def sanlock_keeper(
         takeover_step_seconds=world.spec.policy.takeover_step_seconds,
         host_name=lambda host_id: world.hosts[host_id].name if host_id in world.hosts else "",
         on_change=on_change,
+        renewals=OwnRenewals(host.kept_distance, keep),
     )
 
 

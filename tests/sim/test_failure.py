@@ -11,12 +11,14 @@ from ha_agent.sim import scenario
 from ha_agent.sim.failure import LAST_LINES, RULE_IN_WORDS, commands_text, report
 from ha_agent.sim.rules import RULES
 from ha_agent.sim.seeds import spec_of
-from ha_agent.sim.spec import Result, Spec, Violation
+from ha_agent.sim.spec import LOCKFILE, SANLOCK, Result, Spec, Violation
 
 
+@pytest.mark.parametrize("lease_backend", [LOCKFILE, SANLOCK])
 @pytest.mark.parametrize("seed", range(50))
-def test_commands_bring_back_the_simulation(seed: int) -> None:
-    spec = spec_of(seed)
+def test_commands_bring_back_the_simulation(seed: int, lease_backend: str) -> None:
+    spec = spec_of(seed, lease_backend=lease_backend)
+    assert spec.is_sanlock is (lease_backend == SANLOCK)
     again, expectations = scenario.parse(commands_text(spec), "test")
     assert again == spec
     assert expectations == ()

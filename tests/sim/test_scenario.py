@@ -65,6 +65,7 @@ def test_a_folder_is_read(folder: Path) -> None:
         ("speed 3", "'speed' is no setting"),
         ("hosts three", "'three' is not a number"),
         ("engine on host1", "'host1' is not a host"),
+        ("lease-backend nfs", "'nfs' is none of lockfile, sanlock"),
         ("engine up", "'engine' is no setting"),
         ("policy grace 3", "'grace' is none of start_timeout_seconds, "),
         ("policy weights 3", "'weights' is none of"),
@@ -88,6 +89,7 @@ def test_an_error_names_file_and_line(line: str, what: str) -> None:
     [
         ("hosts 3\n", "no line 'seconds ...'"),
         ("seconds 9\nhosts 0\n", "at least 1"),
+        ("seconds 9\nold h2\nlease-backend sanlock\n", "old hosts are not simulated"),
         ("seconds 9\nengine on h4\n", "there are 3 hosts only"),
         ("seconds 9\nlease renew_interval_seconds 4\n", "must be less"),
     ],

@@ -7,8 +7,10 @@ import hashlib
 
 import pytest
 
+from ha_agent.errors import BadInput
 from ha_agent.sim import faults, seeds
 from ha_agent.sim.seeds import RANGES, spec_of
+from ha_agent.sim.spec import SANLOCK
 
 
 def test_a_seed_is_the_same_everywhere() -> None:
@@ -65,6 +67,16 @@ def test_what_is_given_is_kept() -> None:
     quiet = spec_of(5, hosts=250, quiet=True)
     assert (quiet.faults, quiet.engine_on, quiet.clock_spread) == ((), 1, 0.0)
     assert {spec_of(seed, quiet=True).old_hosts for seed in range(40)} == {()}
+
+
+def test_sanlock_is_drawn_only_when_asked_for() -> None:
+    asked = [spec_of(seed, lease_backend=SANLOCK) for seed in range(60)]
+    assert {spec.old_hosts for spec in asked} == {()}
+    assert {fault.value for spec in asked for fault in spec.faults} >= {"sanlock", "holder"}
+    plain = [spec_of(seed) for seed in range(60)]
+    assert not {"sanlock", "holder"} & {fault.value for spec in plain for fault in spec.faults}
+    with pytest.raises(BadInput, match="old hosts"):
+        spec_of(1, old=1, lease_backend=SANLOCK)
 
 
 def test_clocks_stay_within_what_the_fence_margin_bears() -> None:
