@@ -176,3 +176,25 @@ async def test_maintenance_that_ends_in_the_middle_of_a_start_leaves_one_vm() ->
         await cluster.pass_time(60.0)
         assert len(cluster.running) == 1, cluster.story()
         assert not progress(cluster, 2).is_open
+
+
+@story
+async def test_orders_again_and_again_on_two_hosts_never_make_two_vms() -> None:
+    """Whoever of the two is asked, and whatever for, in the middle of the other's order."""
+    cluster = Cluster()
+    await cluster.up_on(1)
+    await maintained(cluster)
+    await stopped(cluster, 1)
+    for host_id in (2, 3):
+        order(cluster, host_id, 9, "start")
+    await cluster.pass_time(2.0)
+    for host_id in (3, 2):
+        order(cluster, host_id, 10, "start")
+        await cluster.pass_time(30.0)
+        assert len(cluster.running) <= 1, cluster.story()
+    owner = cluster.running[0]
+    order(cluster, owner, 11, "force stop")
+    order(cluster, 5 - owner, 11, "start")  # at once: refused, the lease is still held
+    await cluster.pass_time(30.0)
+    assert len(cluster.running) <= 1, cluster.story()
+    assert not any(progress(cluster, host_id).is_open for host_id in (2, 3))
