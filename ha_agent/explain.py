@@ -26,7 +26,7 @@ from collections.abc import Sequence
 from typing import Any, Optional
 
 from ha_agent.broker.snapshot import EventEntry, HostEntry, OrderEntry, Snapshot
-from ha_agent.broker.timeline import agent_is_silent, host_name
+from ha_agent.broker.timeline import agent_is_silent, host_name, second_vms
 from ha_agent.instant import Instant, WallTime
 from ha_agent.maintenance_text import duration_text, shutdown_progress
 from ha_agent.probe_text import probe_lines
@@ -87,7 +87,7 @@ def _troubles(snapshot: Snapshot) -> list[str]:
     found += [
         f"{name} says that the engine VM runs there, too, while it runs here. The VM here is left "
         f"alone. Look at {name} at once: two VMs on one disk destroy it."
-        for name in agent.second_vm_on
+        for name in second_vms(snapshot)
     ]
     if storage.workers_stuck:
         found.append(

@@ -12,6 +12,7 @@ from typing import Any, Optional
 
 from ha_agent.broker.push_entry import expiry_text
 from ha_agent.broker.snapshot import DefinitionEntry, HostEntry, Snapshot
+from ha_agent.broker.timeline import second_vms
 from ha_agent.instant import Instant, WallTime
 from ha_agent.maintenance_text import (
     AGENT_SILENT_SECONDS,
@@ -248,7 +249,7 @@ def _warnings(snapshot: Snapshot, today: Optional[WallTime]) -> list[str]:
         warnings.append(f"lease: not renewed at the last try: {lease.detail}")
     warnings += [
         f"{name} says that the engine VM runs there, too: look there; the VM here is left alone"
-        for name in agent.second_vm_on
+        for name in second_vms(snapshot)
     ]
     if storage.problem:
         read = _age(now, storage.read_at)

@@ -15,7 +15,7 @@ from typing import Optional
 from ha_agent.broker.incident import Trouble
 from ha_agent.broker.order import SHUTDOWN
 from ha_agent.broker.snapshot import HostEntry, Snapshot
-from ha_agent.broker.timeline import agent_is_silent, host_name
+from ha_agent.broker.timeline import agent_is_silent, host_name, second_vms
 from ha_agent.instant import Instant, WallTime
 from ha_agent.maintenance_text import duration_text
 
@@ -203,7 +203,7 @@ def is_live(host: HostEntry) -> bool:
 def _engine(snapshot: Snapshot) -> Iterable[Trouble]:
     up = [host for host in snapshot.hosts if _has_vm(host)]
     names = tuple(_name(host) for host in up)
-    second = snapshot.agent.second_vm_on
+    second = second_vms(snapshot)
     if len(up) > 1 or second:
         said = " and ".join(dict.fromkeys((*names, *second)))
         yield Trouble("two-vms", f"{said} say so", hosts=names)

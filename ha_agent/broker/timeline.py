@@ -54,6 +54,20 @@ def agent_is_silent(snapshot: Snapshot) -> bool:
     return made_at is not None and snapshot.made_at - made_at > AGENT_SILENT_SECONDS
 
 
+def second_vms(snapshot: Snapshot) -> tuple[str, ...]:
+    """Return the hosts that say that the engine VM runs there, too, with a block that is newer
+    than this host's state: the last word of an owner that died counts as alive for longer than
+    the fail-over takes."""
+    agent = snapshot.agent
+    since = agent.state_since
+    old = {
+        host.host_name
+        for host in snapshot.hosts
+        if since is not None and host.changed_at is not None and host.changed_at < since
+    }
+    return tuple(name for name in agent.second_vm_on if name not in old)
+
+
 def _event(kind: str, text: str, **values: str) -> EventEntry:
     return EventEntry(kind, text, values=values)
 
@@ -284,7 +298,7 @@ def _agent(before: Snapshot, after: Snapshot) -> Iterable[EventEntry]:
         yield _event("agent", "This host's agent reports.")
     elif agent_is_silent(before) and not agent_is_silent(after):
         yield _event("agent", "This host's agent reports again.")
-    for name in sorted(set(after.agent.second_vm_on) - set(before.agent.second_vm_on)):
+    for name in sorted(set(second_vms(after)) - set(second_vms(before))):
         text = f"{name} says that the engine VM runs there, too; the VM here is left alone."
         yield _event("host", text)
     old, new = before.agent.better_host, after.agent.better_host

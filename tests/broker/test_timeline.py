@@ -18,7 +18,7 @@ from ha_agent.broker.snapshot import (
     Snapshot,
     StorageEntry,
 )
-from ha_agent.broker.timeline import AGENT_SILENT_SECONDS, changes
+from ha_agent.broker.timeline import AGENT_SILENT_SECONDS, changes, second_vms
 from ha_agent.instant import Instant
 
 NOW = Instant(1000.0)
@@ -247,3 +247,11 @@ def test_a_first_definition_and_its_end_of_maintenance() -> None:
 def test_a_release_that_is_under_way_is_no_loss_and_nobody_took_the_lease() -> None:
     releasing = replace(OURS, ours=False, detail="taken: free: our turn")
     assert told({"lease": OURS}, {"lease": releasing}) == []
+
+
+def test_the_last_word_of_an_owner_that_died_is_no_second_vm() -> None:
+    said = replace(REPORTED, second_vm_on=("beta",), state_since=NOW)
+    picture = replace(PLAIN, agent=said, hosts=(HostEntry(2, "beta", changed_at=NOW - 20.0),))
+    assert second_vms(picture) == ()
+    newer = replace(picture, hosts=(HostEntry(2, "beta", changed_at=NOW + 1.0),))
+    assert second_vms(newer) == ("beta",)
