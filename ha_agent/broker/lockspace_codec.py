@@ -18,6 +18,10 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from typing import Optional
+
+from ha_agent.broker.sanlock_place import NotInitialised
+from ha_agent.errors import BadInput
 
 LOCKSPACE_BYTES = 1024 * 1024
 _RECORD = struct.Struct("<IIIIQQQQQ48s48sQQIHH")
@@ -50,13 +54,35 @@ class HostLease:
         return not self.problem and self.timestamp == 0
 
 
-def sector_bytes_of(data: bytes) -> int:
-    """Return the sector size that the first sound record names; 512 where there is none."""
+def first_sound(data: bytes) -> Optional[HostLease]:
+    """Return the first record that can be read; None where there is none."""
     for size in SECTORS:
         for start in range(0, len(data) - _RECORD.size, size):
-            if decode(data[start : start + size], start // size + 1).sector_bytes == size:
-                return size
-    return SECTORS[0]
+            lease = decode(data[start : start + size], start // size + 1)
+            if lease.sector_bytes == size:
+                return lease
+    return None
+
+
+def sector_bytes_of(data: bytes) -> int:
+    """Return the sector size that the first sound record names; 512 where there is none."""
+    lease = first_sound(data)
+    return SECTORS[0] if lease is None else lease.sector_bytes
+
+
+def sector_bytes_to_join(data: bytes, lockspace: str, where: str) -> int:
+    """Return the sector size of the lockspace with this name. One bad record is its host's
+    trouble only. Raises NotInitialised for zeros, BadInput for what is not that lockspace."""
+    lease = first_sound(data)
+    if lease is None and not any(data):
+        raise NotInitialised("all zeros: nobody has initialised the lockspace here", where=where)
+    if lease is None:
+        raise BadInput(f"not a lockspace of sanlock: it begins {data[:8]!r}", where=where)
+    if lease.lockspace != lockspace:
+        raise BadInput(
+            f"it is the lockspace {lease.lockspace!r}, expected {lockspace!r}", where=where
+        )
+    return lease.sector_bytes
 
 
 def decode(sector: bytes, host_id: int) -> HostLease:

@@ -24,7 +24,7 @@ from collections.abc import Collection, Iterator, Mapping
 from types import ModuleType
 from typing import Any, Callable, Optional
 
-from ha_agent.broker import directio, sanlock_place
+from ha_agent.broker import directio, lockspace_codec, sanlock_place
 from ha_agent.errors import BadInput, EnvironmentFault
 
 _BLKSSZGET = 0x1268
@@ -83,8 +83,8 @@ def sanlock_join(lockspace: str, host_id: int, path: str, io_timeout_seconds: in
     """
     sanlock = binding()
     with directio.open_file(path) as file:
-        head = file.read(sanlock_place.LOCKSPACE_OFFSET, sanlock_place.LEADER_BYTES)
-    sector_bytes = sanlock_place.sector_bytes_of_lockspace(head, path)
+        data = file.read(sanlock_place.LOCKSPACE_OFFSET, lockspace_codec.LOCKSPACE_BYTES)
+    sector_bytes = lockspace_codec.sector_bytes_to_join(data, lockspace, path)
     fault = sanlock_place.host_id_fault(host_id, sector_bytes)
     if fault:
         raise BadInput(fault, where=path)

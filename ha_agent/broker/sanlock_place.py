@@ -35,7 +35,6 @@ MAX_HOST_ID = {512: 2000, 4096: 250}
 
 LEADER_BYTES = 512
 _LEADER = struct.Struct("<IIIIQQQQQ48s48sQ")
-_LOCKSPACE_MAGIC = 0x12212010
 _RESOURCE_MAGIC = 0x06152010
 
 
@@ -83,15 +82,6 @@ def decode_leader(sector: bytes, where: str) -> Leader:
         resource=_text(fields[10]),
         held=fields[11] != 0,
     )
-
-
-def sector_bytes_of_lockspace(sector: bytes, where: str) -> int:
-    """Return the sector size that the lockspace was made with. Raises as `decode_leader`."""
-    if not sector.strip(b"\0"):
-        raise NotInitialised("all zeros: nobody has initialised the lockspace here", where=where)
-    if len(sector) < LEADER_BYTES or _LEADER.unpack_from(sector)[0] != _LOCKSPACE_MAGIC:
-        raise BadInput(f"not a lockspace of sanlock: it begins {sector[:8]!r}", where=where)
-    return int(_LEADER.unpack_from(sector)[3])
 
 
 def host_id_fault(host_id: int, sector_bytes: int) -> str:

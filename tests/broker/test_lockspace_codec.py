@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ha_agent.broker.lockspace_codec import decode, sector_bytes_of
+from ha_agent.broker.lockspace_codec import decode, sector_bytes_of, sector_bytes_to_join
+from ha_agent.broker.sanlock_place import NotInitialised
+from ha_agent.errors import BadInput
 from tests.sanlock_daemon import SanlockDaemon, needs_sanlock
 
 # Host id 1 of a lockspace, held: written by sanlock 3.8.5, I/O timeout 2 s.
@@ -59,3 +61,15 @@ def test_what_sanlock_initialises(tmp_path: Path, sector_bytes: int, hosts: int)
         lease = decode(data[(host_id - 1) * sector_bytes :][:sector_bytes], host_id)
         assert lease.is_free
         assert lease.lockspace == "LS"
+
+
+def test_one_hosts_bad_record_keeps_nobody_else_from_joining() -> None:
+    sound = SECTOR
+    assert sector_bytes_to_join(b"x" * 512 + sound, "LS", "/x") == 512
+    with pytest.raises(BadInput, match="/x: it is the lockspace 'LS', expected 'ha-agent'"):
+        sector_bytes_to_join(sound, "ha-agent", "/x")
+    with pytest.raises(BadInput, match="/x: not a lockspace of sanlock: it begins b'xxx"):
+        sector_bytes_to_join(b"x" * 4096, "LS", "/x")
+    for nothing in (b"", bytes(4096)):
+        with pytest.raises(NotInitialised, match="/x: all zeros"):
+            sector_bytes_to_join(nothing, "LS", "/x")

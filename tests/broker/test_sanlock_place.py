@@ -13,7 +13,6 @@ from ha_agent.broker.sanlock_place import (
     NotInitialised,
     decode_leader,
     host_id_fault,
-    sector_bytes_of_lockspace,
 )
 from ha_agent.errors import BadInput
 
@@ -33,25 +32,16 @@ def test_what_is_not_a_resource_is_named() -> None:
     for nothing in (b"", bytes(LEADER_BYTES)):
         with pytest.raises(NotInitialised, match="/x: all zeros"):
             decode_leader(nothing, "/x")
-        with pytest.raises(NotInitialised, match="/x: all zeros"):
-            sector_bytes_of_lockspace(nothing, "/x")
     with pytest.raises(BadInput, match="not a resource of sanlock"):
         decode_leader(record(magic=0x12212010), "/x")
-    with pytest.raises(BadInput, match="not a lockspace of sanlock"):
-        sector_bytes_of_lockspace(record(), "/x")
     with pytest.raises(BadInput, match="100 bytes"):
         decode_leader(record()[:100], "/x")
 
 
-def test_the_lockspace_tells_its_sector_size() -> None:
-    assert sector_bytes_of_lockspace(record(magic=0x12212010), "/x") == 512
-
-
 @given(st.binary(max_size=LEADER_BYTES))
 def test_bytes_that_sanlock_did_not_write_are_refused(data: bytes) -> None:
-    for read in (decode_leader, sector_bytes_of_lockspace):
-        with pytest.raises(BadInput, match=r"^/x"):
-            read(data, "/x")
+    with pytest.raises(BadInput, match=r"^/x"):
+        decode_leader(data, "/x")
 
 
 @pytest.mark.parametrize(
