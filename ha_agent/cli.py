@@ -106,7 +106,11 @@ def _pair(text: str) -> tuple[str, str]:
 
 def _lease_init(command: Command) -> int:
     command.ask("lease.initialise")
-    print(f"lock file made: {command.settings.lease.path}")
+    settings = command.settings
+    if settings.lease.backend == "sanlock":
+        print(f"lockspace and lease of sanlock made: {settings.sanlock.path}")
+    else:
+        print(f"lock file made: {settings.lease.path}")
     return DONE
 
 

@@ -31,6 +31,7 @@ PURE = (
     "ha_agent.fsm",
     "ha_agent.ovfstore",
     "ha_agent.broker.lease",
+    "ha_agent.broker.sanlock_place",
     "ha_agent.vdsm.stomp",
     "ha_agent.vdsm.jsonrpc",
     "ha_agent.vdsm.qemu_args",

@@ -72,6 +72,7 @@ def running() -> Iterator[Cluster]:
         cluster.wait(lambda: first.status(), "host1's broker does not answer")
         made = first.cli("lease", "init")
         assert made.returncode == 0, made.stderr
+        assert made.stdout.startswith("lockspace and lease of sanlock made: ")
         yield cluster
 
 
