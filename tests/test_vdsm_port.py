@@ -103,9 +103,7 @@ async def real_host(domain: Path, stack: contextlib.AsyncExitStack) -> OneHost:
         while client.state is ClientState.READY:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
-    hypervisor = VdsmHypervisor(
-        Vdsm(client), VM, shutdown_timeout_seconds=60.0
-    )
+    hypervisor = VdsmHypervisor(Vdsm(client), VM, shutdown_timeout_seconds=60.0)
     return OneHost(hypervisor, lambda: kill(host.pid()), silence)
 
 

@@ -22,8 +22,9 @@ from ha_agent.errors import EnvironmentFault
 from ha_agent.vdsm import registry
 from ha_agent.vdsm.vm_sanlock import HostIds, ids_path
 from ha_agent.vdsm.vm_status import LockFailure, lock_failure
-from tests.faulty_storage import Fault, FaultyStorage, faulty_storage
+from tests.faulty_storage import FaultyStorage, faulty_storage
 from tests.sanlock_daemon import SanlockDaemon, needs_sanlock
+from tests.storage_faults import Fault
 from tests.vdsm.embedded import (
     BLANK,
     DOMAIN,
