@@ -146,7 +146,7 @@ class SanlockKeeper:
             self._watch.judge(),
             self._host_name,
             may_be_ours=held and self._owned is None,
-            may_take=self._member.hold.held,
+            obstacle=self._member.hold.reason or self._staleness(),
             last_success=self._last_success,
             error=self._error,
         )

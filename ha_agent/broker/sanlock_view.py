@@ -52,14 +52,14 @@ def watched_entry(
     host_name: HostName,
     *,
     may_be_ours: bool,
-    may_take: bool,
+    obstacle: str,
     last_success: Optional[Instant],
     error: str,
 ) -> LeaseEntry:
     """Return the entry of a lease that we do not hold. `may_be_ours`: our holder has it, and it
-    will be adopted; `may_take`: we are in the lockspace."""
+    will be adopted; `obstacle`: why we could not take it now, "" for nothing."""
     state, leader = judged.state, judged.leader
-    if state in ("free", "expired") and not may_take:
+    if state in ("free", "expired") and obstacle:
         state = "unknown"  # not to be had by us: the agent would try again and again
     elif may_be_ours:
         state = "unknown"  # "held, not ours" would have the agent end a VM that stays ours
@@ -72,7 +72,7 @@ def watched_entry(
         available_since=judged.since if state in ("free", "expired") else None,
         expires_at=judged.expires_at,
         last_success=last_success,
-        detail=error or (f"sanlock says {judged.flag}" if judged.flag else ""),
+        detail=error or obstacle or (f"sanlock says {judged.flag}" if judged.flag else ""),
     )
 
 

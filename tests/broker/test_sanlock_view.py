@@ -23,11 +23,11 @@ def name(host_id: int) -> str:
     return f"host{host_id}"
 
 
-def entry(state: str, *, may_be_ours: bool = False, may_take: bool = True) -> LeaseEntry:
+def entry(state: str, *, may_be_ours: bool = False, obstacle: str = "") -> LeaseEntry:
     leader = Leader(512, 1, 3, 7, "ha-agent", "vm", state == "held")
     judged = SanlockJudgement(state, leader, Instant(5.0), flag="DEAD")
     return watched_entry(
-        judged, name, may_be_ours=may_be_ours, may_take=may_take, last_success=None, error=""
+        judged, name, may_be_ours=may_be_ours, obstacle=obstacle, last_success=None, error=""
     )
 
 
@@ -42,8 +42,9 @@ def test_ours_ends_at_the_fence_and_expires_for_others_after_it() -> None:
 def test_what_may_not_be_taken_is_not_told_as_free(state: str) -> None:
     assert entry(state).state == state
     assert entry(state).available_since == Instant(5.0)
-    assert entry(state, may_take=False).state == "unknown"
-    assert entry(state, may_take=False).available_since is None
+    not_now = entry(state, obstacle="the lockspace is not joined yet")
+    assert (not_now.state, not_now.detail) == ("unknown", "the lockspace is not joined yet")
+    assert not_now.available_since is None
 
 
 def test_what_is_about_to_be_adopted_is_not_told_as_another_hosts() -> None:
