@@ -650,7 +650,7 @@ class TestOurBlock:
 
     async def test_a_report_that_fits_no_block_does_not_end_the_writer(self, world: World) -> None:
         await world.first_look()
-        await world.report(world.now_report(reason="x" * 5000))
+        await world.report(world.now_report(engine_status={"vm": "x" * 5000}))
         assert "can't be written" in world.monitor.storage.problem
         await world.report(world.now_report(reason="short"))
         assert len(world.blocks.writes) == 1

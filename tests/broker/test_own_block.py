@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-import asyncio
 from typing import Optional
 
 import pytest
@@ -172,7 +171,7 @@ INCIDENTS = st.builds(
 
 @given(TEXTS, TEXTS, TEXTS, TEXTS, INCIDENTS)
 @example("🐘" * 2000, "🐘" * 2000, "🐘" * 2000, "🐘" * 2000, Shared(2, (("storage", "x"),) * 9))
-def test_whatever_there_is_to_say_a_block_is_written(
+async def test_whatever_there_is_to_say_a_block_is_written(
     who: str, why: str, note: str, reason: str, incidents: Shared
 ) -> None:
     world = World()
@@ -187,7 +186,7 @@ def test_whatever_there_is_to_say_a_block_is_written(
     extra.incidents = encode_incidents(incidents)
     report = Report(state="LocalMaintenance", reason=reason, score=3400, made_at=Instant(1.0))
     world.clock.time = Instant(1.0)
-    block = asyncio.run(world.own.publish(report, 1.0))
+    block = await world.own.publish(report, 1.0)
     assert block is not None
     assert len(world.blocks.slots[1]) == 4096
     lines = world.lines()

