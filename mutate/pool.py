@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -75,7 +76,8 @@ class Pool:
         trace: Optional[TracebackType],
     ) -> None:
         for worker in self._workers:
-            _end(worker.stdin).close()
+            with contextlib.suppress(BrokenPipeError):  # a job that it did not live to read
+                _end(worker.stdin).close()
             if kind is not None:
                 worker.terminate()
         for worker in self._workers:

@@ -323,7 +323,8 @@ class LeaseKeeper:
                 # Renewing on without a fence would only keep the lease from other hosts.
                 self._given_up_epoch = new.epoch
             return self._error
-        self._owned, self._take_fault = OwnedLease(new, sent, fence_at), ""
+        self._owned = OwnedLease(new, sent, fence_at)
+        self._take_fault = ""
         return ""
 
     def _arm(self, fence_at: Instant, epoch: int, *, final: bool = False) -> bool:

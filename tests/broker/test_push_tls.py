@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import fcntl
 import socket
@@ -54,7 +55,9 @@ class Ends:
     async def close(self) -> None:
         await self.stream.dispose()
         if self.writer is not None:
-            self.writer.transport.abort()
+            # A transport that has ended knows its protocol no more, and raises for that.
+            with contextlib.suppress(AttributeError):
+                self.writer.transport.abort()
         self._theirs.close()
 
 

@@ -31,7 +31,7 @@ from tests.faulty_storage import FaultyStorage, faulty_storage
 MAX_STUCK = 3
 SHORT_DEADLINES = f"""
 [storage]
-io_deadline_seconds = 1
+io_deadline_seconds = 2
 ovf_deadline_seconds = 3
 max_abandoned_workers = {MAX_STUCK}
 """
