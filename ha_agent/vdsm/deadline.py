@@ -36,7 +36,8 @@ class StorageThreads:
         """Return what `call` returns, or raise what it raises.
 
         A result that comes too late goes to `discard`, which closes what it holds; that runs in
-        the thread or on the loop. Raises DeadlineExceeded when the call takes longer, and
+        the thread or on the loop. So does that of a call whose caller was cancelled, who then
+        ends with it, or at the deadline. Raises DeadlineExceeded when the call takes longer, and
         EnvironmentFault when too many calls hang already.
         """
         if self._running >= self._max_threads:
@@ -72,9 +73,18 @@ class StorageThreads:
         # Not wait_for: before Python 3.12 it swallows a cancel that comes with the result.
         try:
             await asyncio.wait({done}, timeout=deadline_seconds)
-        finally:
-            is_late = not done.done()
+        except asyncio.CancelledError:
+            try:
+                if discard is not None:
+                    # What the call takes has to be free again when our caller has ended.
+                    await asyncio.wait({done}, timeout=deadline_seconds)
+            finally:
+                if done.done() and done.exception() is None and discard is not None:
+                    discard(done.result())
+                else:
+                    done.cancel()
+            raise
+        if not done.done():
             done.cancel()
-        if is_late:
             raise DeadlineExceeded(what, deadline_seconds)
         return done.result()
