@@ -157,16 +157,17 @@ class DefinitionApi:
         if codes:
             when = self._clock.wall().iso()
             approval = format_approval(Approval(identity_of(document), codes, who, when))
-        result = await self._writer.put(document, approval, f"{how} by {who}")
-        if result.refusal is not None:
-            raise RpcRefusal(result.refusal.code, result.refusal.sentence)
-        await self._keeper.accepted(
-            document,
-            how=how,
-            source=f"{how} by {who}",
-            last_updated=result.last_updated,
-            approved=codes,
-        )
+        async with self._keeper.putting():
+            result = await self._writer.put(document, approval, f"{how} by {who}")
+            if result.refusal is not None:
+                raise RpcRefusal(result.refusal.code, result.refusal.sentence)
+            await self._keeper.accepted(
+                document,
+                how=how,
+                source=f"{how} by {who}",
+                last_updated=result.last_updated,
+                approved=codes,
+            )
         return _put_answer(result, judged, codes)
 
     async def _accept(self, params: Mapping[str, Any], _peer: Peer) -> Any:

@@ -21,9 +21,11 @@ Long work, parsing, judging and writing files, is done in threads.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import functools
 import logging
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Callable, Optional, Protocol
 
@@ -44,10 +46,9 @@ from ha_agent.broker.definition_values import (
     was_written,
 )
 from ha_agent.broker.snapshot import DefinitionEntry
-from ha_agent.broker.store_reader import StoredOvf, StoreReader
+from ha_agent.broker.store_reader import StoreReader, approved_codes
 from ha_agent.errors import BadInput, EnvironmentFault
 from ha_agent.instant import Instant, WallTime
-from ha_agent.ovfstore.approval import parse_approval
 from ha_agent.ovfstore.difference import differences
 from ha_agent.ovfstore.guard import Refusal
 from ha_agent.ovfstore.history import History
@@ -230,7 +231,7 @@ class DefinitionKeeper:
         where = f"volume {stored.copy.volume_uuid}, {self._vm_uuid}.ovf"
         source = source_of(stored.copy)
         definition = await self._parsed(stored.document, where, source, stored.last_updated)
-        approved = _approved_codes(stored, definition.identity)
+        approved = approved_codes(stored, definition.identity)
         return dataclasses.replace(definition, approved=approved)
 
     async def _parsed(
@@ -325,6 +326,12 @@ class DefinitionKeeper:
                 await self._adopt(definition)
             return standing
 
+    @contextlib.asynccontextmanager
+    async def putting(self) -> AsyncIterator[None]:
+        """While this host puts a document: a look that finds it there waits for `accepted`."""
+        async with self._deciding:
+            yield
+
     async def accepted(
         self,
         document: bytes,
@@ -334,18 +341,17 @@ class DefinitionKeeper:
         last_updated: str = "",
         approved: tuple[str, ...] = (),
     ) -> Definition:
-        """Use a document that this host has just put into the store; the caller judged it.
+        """Use a document that this host has just put into the store, within `putting`.
 
-        `how` is put, pushed or rollback, `last_updated` the copies' date now. Raises BadInput
-        when nothing can be started from it.
+        The caller judged it. `how` is put, pushed or rollback, `last_updated` the copies' date
+        now. Raises BadInput when nothing can be started from it.
         """
         await self._loaded()
         definition = await self._parsed(document, source, source, last_updated)
         definition = dataclasses.replace(definition, how=how, approved=approved)
-        async with self._deciding:
-            self._puts += 1
-            self._seen = None
-            await self._adopt(definition)
+        self._puts += 1
+        self._seen = None
+        await self._adopt(definition)
         self.poke()
         return definition
 
@@ -384,17 +390,3 @@ class DefinitionKeeper:
         )
         self._on_change(entry)
         return entry
-
-
-def _approved_codes(stored: StoredOvf, identity: str) -> tuple[str, ...]:
-    """Return the codes that are approved beside the OVF, for that very document."""
-    if stored.approval is None:
-        return ()
-    try:
-        approval = parse_approval(
-            stored.approval, where=f"the approval in volume {stored.copy.volume_uuid}"
-        )
-    except BadInput as fault:
-        log.warning("definition: %s", fault)
-        return ()
-    return approval.codes if approval.identity == identity else ()

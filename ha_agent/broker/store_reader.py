@@ -16,6 +16,7 @@ tell about is a problem of its own and hides no other.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Optional
@@ -24,9 +25,12 @@ from ha_agent.broker.can_do import OWN_DISK_TYPES
 from ha_agent.broker.domain_volumes import Pair, ask_volumes
 from ha_agent.broker.storage_lane import StorageLane
 from ha_agent.errors import BadInput, EnvironmentFault
+from ha_agent.ovfstore.approval import parse_approval
 from ha_agent.ovfstore.locate import OVF_STORE, RankedCopy, StoreCopy
 from ha_agent.vdsm.answers import VolumeInfo
 from ha_agent.vdsm.verbs import Vdsm
+
+log = logging.getLogger(__name__)
 
 OVFS = "OVFS"
 """VDSM's disk type of an OVF_STORE volume."""
@@ -197,3 +201,17 @@ def member_names(vm_uuid: str) -> tuple[str, str]:
     A put writes it directly before the OVF: it counts there and behind the OVF, not elsewhere.
     """
     return f"{vm_uuid}.ovf", f"{vm_uuid}.ovf.approval"
+
+
+def approved_codes(stored: StoredOvf, identity: str) -> tuple[str, ...]:
+    """Return the codes that are approved beside the OVF, for that very document."""
+    if stored.approval is None:
+        return ()
+    try:
+        approval = parse_approval(
+            stored.approval, where=f"the approval in volume {stored.copy.volume_uuid}"
+        )
+    except BadInput as fault:
+        log.warning("definition: %s", fault)
+        return ()
+    return approval.codes if approval.identity == identity else ()

@@ -284,7 +284,8 @@ async def test_a_volume_that_vdsm_never_tells_about_holds_no_newer_definition_up
     broken, whole = COPIES
     before = Kept(store, tmp_path)
     put_at = java_date_text(CLOCK.wall() + 60.0)
-    await before.keeper.accepted(ovf_of(2048), how="put", source="uid 0", last_updated=put_at)
+    async with before.keeper.putting():
+        await before.keeper.accepted(ovf_of(2048), how="put", source="uid 0", last_updated=put_at)
     store.hidden.add(broken)
     kept = Kept(store, tmp_path)
     assert "is locked" in await kept.keeper.refresh()
@@ -588,7 +589,8 @@ async def test_what_a_look_read_before_a_put_does_not_undo_it(
     store.began.clear()
     look = asyncio.ensure_future(kept.keeper.refresh())
     await asyncio.wait_for(store.began.wait(), 5)
-    put = await kept.keeper.accepted(ovf_of(3072), how="put", source="uid 0")
+    async with kept.keeper.putting():
+        put = await kept.keeper.accepted(ovf_of(3072), how="put", source="uid 0")
     assert put.vm.memory_mib == kept.entry.memory_mib == 3072
     for image in COPIES:
         store.data[image] = store.data[image].replace(ovf_of(2048), ovf_of(3072))
@@ -596,6 +598,25 @@ async def test_what_a_look_read_before_a_put_does_not_undo_it(
     assert await look == ""
     assert {entry.memory_mib for entry in kept.entries if entry.available} == {1024, 3072}
     assert [version.how for version in kept.history.versions()] == ["read", "put"]
+
+
+async def test_what_a_look_finds_of_a_put_under_way_is_the_puts(
+    store: Store, tmp_path: Path
+) -> None:
+    kept = Kept(store, tmp_path)
+    await kept.keeper.refresh()
+    async with kept.keeper.putting():
+        store.write_both(ovf_of(3072), at=60.0)
+        look = asyncio.ensure_future(kept.keeper.refresh(read_again=True))
+        reads = store.reads
+        for _ in range(1000):
+            await asyncio.sleep(0.001)
+            if store.reads > reads:
+                break  # it has what was written, and who wrote it has not said so yet
+        await kept.keeper.accepted(ovf_of(3072), how="rollback", source="uid 0")
+    assert await look == ""
+    assert [version.how for version in kept.history.versions()] == ["read", "rollback"]
+    assert kept.entry.how == "rollback"
 
 
 # The guard ------------------------------------------------------------------------------
@@ -809,13 +830,17 @@ async def test_what_is_in_use_may_be_stored_again(store: Store, tmp_path: Path) 
 async def test_the_store_has_the_last_word_on_what_was_put(store: Store, tmp_path: Path) -> None:
     kept = Kept(store, tmp_path)
     await kept.keeper.refresh()
-    await kept.keeper.accepted(ovf_of(3072), how="put", source="uid 0")
+    async with kept.keeper.putting():
+        await kept.keeper.accepted(ovf_of(3072), how="put", source="uid 0")
     assert await kept.keeper.refresh() == ""
     assert (kept.entry.memory_mib, store.reads) == (1024, 2)
 
 
 async def test_what_this_host_put_is_in_use_at_once(refused: Kept, store: Store) -> None:
-    await refused.keeper.accepted(ovf_of(3072), how="rollback", source="uid 0", approved=(CODE,))
+    async with refused.keeper.putting():
+        await refused.keeper.accepted(
+            ovf_of(3072), how="rollback", source="uid 0", approved=(CODE,)
+        )
     entry = refused.entry
     assert (entry.memory_mib, entry.how, entry.version) == (3072, "rollback", 2)
     assert entry.pending is None
