@@ -61,7 +61,13 @@ class DirectFile:
 
     def size_bytes(self) -> int:
         """Return the size of the file, or of the block device, in bytes."""
-        # fstat gives 0 for a block device; seeking to the end is right for both.
+        status = os.fstat(self.fd)
+        if stat.S_ISREG(status.st_mode):
+            # Not by seeking to the end: on FUSE (Gluster's client, too) that waits for the
+            # inode's lock, which a write that hangs in another process has (fs/fuse/file.c,
+            # fuse_file_llseek).
+            return status.st_size
+        # There fstat gives 0.
         return os.lseek(self.fd, 0, os.SEEK_END)
 
     def is_regular(self) -> bool:

@@ -117,6 +117,24 @@ async def test_no_slot_is_written_while_an_earlier_brokers_write_may_still_land(
         nursery.close()
 
 
+async def test_a_write_that_hangs_holds_up_no_look_at_its_file(
+    storage: FaultyStorage, tmp_path: Path
+) -> None:
+    await leave_hanging(storage, tmp_path, "write_slot")
+    nursery = Nursery(str(tmp_path))
+    lane = lane_after(tmp_path, nursery)
+    path = str(storage.mount / "volume")
+    try:
+        # A scan asks for the file's size, too, for which lseek(2) waits until the write is done.
+        for operation, args in (("read_slots", {"slots": [2]}), ("scan_slots", {"count": 3})):
+            await lane.call(operation, SECONDS, path=path, **args)
+        assert storage.hanging() == [("write", "/volume")]
+    finally:
+        storage.release()
+        await lane.close()
+        nursery.close()
+
+
 async def test_an_earlier_brokers_read_forbids_nothing(
     storage: FaultyStorage, tmp_path: Path
 ) -> None:
