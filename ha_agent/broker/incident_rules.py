@@ -146,7 +146,8 @@ def _certificates(snapshot: Snapshot) -> Iterable[Trouble]:
     for one in sorted(ends, key=lambda one: one.not_after_unix_seconds)[:1]:
         day = WallTime(one.not_after_unix_seconds).iso()
         word = "ends" if one.warning_days else "ended"
-        yield Trouble("certificate", f"{one.role} ({one.path}): it {word} on {day}")
+        where = f" ({one.path})" if one.path else ""
+        yield Trouble("certificate", f"{one.role}{where}: it {word} on {day}")
 
 
 # The cluster ---------------------------------------------------------------------------------

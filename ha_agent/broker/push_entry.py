@@ -14,7 +14,8 @@ _DAY_SECONDS = 86400.0
 class CertificateEntry:
     """One certificate in a file that this host depends on, or that a peer showed.
 
-    `role` says whose it is: "push", "push CA", "vdsm", "vdsm CA" or "engine". `problem` is why
+    `role` says whose it is: "push", "push CA", "vdsm", "vdsm CA", or of a peer that showed it,
+    "engine" or "vdsm server"; `path` is empty for those two. `problem` is why
     the file can't be read; the rest is empty then. `warning_days` is the smallest of WARN_DAYS
     within which it ends, 0 when it has ended, and -1 when there is more time than that.
     """

@@ -16,7 +16,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, Optional, Protocol
+from typing import Callable, Protocol
 
 from ha_agent.broker.push_certs import file_entry, peer_entry
 from ha_agent.broker.push_entry import CertificateEntry, expiry_text
@@ -81,7 +81,7 @@ class CertificateWatch:
         self._clock = clock
         self._on_change = on_change
         self._on_files = on_files
-        self._peer: Optional[bytes] = None
+        self._peers: dict[str, bytes] = {}
         self._told: dict[tuple[str, str], str] = {}
         self.entries: tuple[CertificateEntry, ...] = ()
 
@@ -106,10 +106,10 @@ class CertificateWatch:
         finally:
             watch.close()
 
-    def peer_seen(self, der: bytes) -> None:
-        """Take the certificate that the engine showed just now."""
-        if der != self._peer:  # else the files would be read for each connection
-            self._peer = der
+    def peer_seen(self, role: str, der: bytes) -> None:
+        """Take the certificate that a peer, such as the engine, showed just now."""
+        if der != self._peers.get(role):  # else the files would be read for each connection
+            self._peers[role] = der
             self.look()
 
     def look(self) -> None:
@@ -118,8 +118,7 @@ class CertificateWatch:
         entries = [
             file_entry(file.role, file.path, wall, is_ca=file.is_ca) for file in self._files
         ]
-        if self._peer is not None:
-            entries.append(peer_entry(self._peer, wall))
+        entries += [peer_entry(role, der, wall) for role, der in self._peers.items()]
         for entry in entries:
             self._tell(entry)
         self.entries = tuple(entries)

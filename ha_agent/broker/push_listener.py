@@ -26,12 +26,13 @@ from collections import Counter
 from typing import Callable, Optional, Protocol
 
 from ha_agent.broker import rpc_codec
-from ha_agent.broker.push_certs import TlsFiles, identity_in, server_context
+from ha_agent.broker.push_certs import identity_in, server_context
 from ha_agent.broker.push_entry import PushCounters, PushEntry
 from ha_agent.broker.push_tls import TlsStream, handshake_fault
 from ha_agent.broker.rpc_codec import Notification
 from ha_agent.broker.rpc_peer import Peer
 from ha_agent.broker.rpc_server import RpcServer
+from ha_agent.certificates import TlsFiles
 from ha_agent.config_schema import PushConfig
 from ha_agent.errors import BadInput, EnvironmentFault
 from ha_agent.instant import WallTime

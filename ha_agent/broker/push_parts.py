@@ -8,6 +8,7 @@ Always: a refresh that reaches all hosts, and the watch over this host's certifi
 from __future__ import annotations
 
 from collections.abc import Awaitable, Mapping
+from functools import partial
 from typing import Any, Callable, Optional
 
 from ha_agent.broker.definition import DefinitionKeeper
@@ -46,7 +47,14 @@ class PushParts:
         self._board = board
         self._keeper = keeper
         self._clock = clock
+        self._certificates: Optional[CertificateWatch] = None
         self.requests = RefreshRequests(keeper, monitor, board, clock=clock)
+
+    def vdsm_showed(self, der: bytes) -> None:
+        """Take the certificate that this host's VDSM showed: it may be another than its file's,
+        and VDSM may be elsewhere."""
+        if self._certificates is not None:
+            self._certificates.peer_seen("vdsm server", der)
 
     def part(
         self,
@@ -61,7 +69,7 @@ class PushParts:
         listener: Optional[PushListener] = None
         if push.listen_address:
             listener = self._listener(history, on_socket, put)
-        certificates = CertificateWatch(
+        self._certificates = certificates = CertificateWatch(
             watched_files(push, self._config.vdsm),
             clock=self._clock,
             on_change=lambda entries: self._board.update(certificates=entries),
@@ -71,7 +79,7 @@ class PushParts:
         work = [self.requests.run, self.requests.run_looks, certificates.run]
         if listener is None:
             return Part("push", work=tuple(work))
-        listener.on_peer = certificates.peer_seen
+        listener.on_peer = partial(certificates.peer_seen, "engine")
         return Part("push", work=(*work, listener.run), close=listener.close)
 
     def _listener(

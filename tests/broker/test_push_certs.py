@@ -12,13 +12,12 @@ import pytest
 import trustme
 
 from ha_agent.broker.push_certs import (
-    TlsFiles,
-    certificates_in,
     file_entry,
     identity_in,
     peer_entry,
     server_context,
 )
+from ha_agent.certificates import TlsFiles, certificates_in
 from ha_agent.clock import SystemClock
 from ha_agent.errors import BadInput, EnvironmentFault
 from tests.push_certs import ENGINE, Pair, Pki
@@ -46,7 +45,10 @@ def test_a_file_tells_its_own_certificate_not_the_cas_behind_it(pki: Pki) -> Non
     left_seconds = entry.not_after_unix_seconds - WALL.unix_seconds
     # WALL is of the module's import, which may be minutes ago.
     assert abs(left_seconds - WEEK.total_seconds()) < 3600
-    assert peer_entry(der_of(pair), WALL).not_after_unix_seconds == entry.not_after_unix_seconds
+    assert (
+        peer_entry("engine", der_of(pair), WALL).not_after_unix_seconds
+        == entry.not_after_unix_seconds
+    )
 
 
 def test_of_a_cas_file_the_one_counts_that_ends_last(pki: Pki) -> None:
@@ -138,7 +140,7 @@ def test_a_certificate_that_only_looks_sound_is_told_of_and_ends_nothing(pki: Pk
     path.write_text(ssl.DER_cert_to_PEM_cert(bad))
     assert "can't be read" in file_entry("vdsm", path, WALL, is_ca=False).problem
     assert "can't be read" in file_entry("vdsm CA", path, WALL, is_ca=True).problem
-    assert "can't be read" in peer_entry(bad, WALL).problem
+    assert "can't be read" in peer_entry("engine", bad, WALL).problem
     with pytest.raises(BadInput, match="can't be read"):
         identity_in(bad)
 

@@ -108,14 +108,16 @@ async def test_with_nothing_to_watch_it_just_waits() -> None:
     await asyncio.wait({running})
 
 
-def test_the_engines_certificate_is_shown_and_warned_of_too(
+def test_a_peers_certificate_is_shown_and_warned_of_too(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     pair = Pki(tmp_path).pair(ENGINE, ends_in=datetime.timedelta(days=3))
     told: list[tuple[CertificateEntry, ...]] = []
     watch = CertificateWatch([], clock=ShiftedClock(), on_change=told.append)
     for _ in range(2):  # the same again is no reason to read all files
-        watch.peer_seen(ssl.PEM_cert_to_DER_cert(pair.cert.read_text()))
+        watch.peer_seen("engine", ssl.PEM_cert_to_DER_cert(pair.cert.read_text()))
     assert len(told) == 1
     assert [(one.role, one.warning_days) for one in told[-1]] == [("engine", 7)]
     assert "The engine certificate" in caplog.text
+    watch.peer_seen("vdsm server", ssl.PEM_cert_to_DER_cert(pair.cert.read_text()))
+    assert [one.role for one in told[-1]] == ["engine", "vdsm server"]

@@ -17,8 +17,9 @@ from typing import Any, Optional
 
 import pytest
 
-from ha_agent.broker.push_certs import TlsFiles, server_context
+from ha_agent.broker.push_certs import server_context
 from ha_agent.broker.push_tls import NotTls, TlsStream, handshake_fault
+from ha_agent.certificates import TlsFiles
 from ha_agent.push_client import client_context
 from tests.push_certs import ENGINE, Pki
 
