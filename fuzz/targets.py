@@ -3,7 +3,7 @@
 
 A refusal must be a BadInput that names the input (`where`). What is accepted must hold what the
 readers promise: a definition is the same after it was written and read again. Archives are in
-archives.py.
+archives.py, VDSM's wire is in wire.py.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ from __future__ import annotations
 from functools import lru_cache
 from pathlib import Path
 
-from fuzz import archives
+from fuzz import archives, wire
 from fuzz.mutate import mutate_tar, mutate_xml
+from fuzz.mutate_wire import mutate_frames, mutate_json
 from fuzz.promise import DOMAIN, VM, WHERE, Finding, Target, refused
 from ha_agent.errors import BadInput
 from ha_agent.ovfstore.difference import differences
@@ -229,5 +230,26 @@ TARGETS: dict[str, Target] = {
     "difference": Target(fuzz_difference, _ovf_seeds, _OVF_WORDS, 8_000, mutate_xml),
     "xml_difference": Target(
         fuzz_xml_difference, _engine_xml_seeds, (b"<disk ", b"<mac ", b"dev="), 6_000, mutate_xml
+    ),
+    "stomp": Target(wire.fuzz_stomp, wire.stomp_seeds, wire.STOMP_WORDS, 200_000, mutate_frames),
+    "jsonrpc": Target(
+        wire.fuzz_jsonrpc, wire.jsonrpc_seeds, wire.JSONRPC_WORDS, 300_000, mutate_json
+    ),
+    "vdsm_answers": Target(
+        wire.fuzz_answers, wire.answer_seeds, wire.JSONRPC_WORDS, 200_000, mutate_json
+    ),
+    "vdsm_client": Target(
+        wire.fuzz_client,
+        wire.client_seeds,
+        wire.STOMP_WORDS + wire.JSONRPC_WORDS,
+        100_000,
+        mutate_frames,
+    ),
+    "vdsm_server": Target(
+        wire.fuzz_server,
+        wire.server_seeds,
+        wire.STOMP_WORDS + wire.JSONRPC_WORDS,
+        20_000,
+        mutate_frames,
     ),
 }

@@ -20,6 +20,7 @@ answers it with.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Optional, Union
@@ -133,7 +134,10 @@ def _dump(members: dict[str, Any]) -> bytes:
 def _load(data: bytes) -> Any:
     try:
         value = json.loads(
-            data.decode("utf-8"), parse_int=_bounded_integer, parse_constant=_no_constant
+            data.decode("utf-8"),
+            parse_int=_bounded_integer,
+            parse_float=_finite_float,
+            parse_constant=_no_constant,
         )
     except RecursionError:
         raise JsonRpcError("JSON nested too deep", code=PARSE_ERROR) from None
@@ -150,6 +154,14 @@ def _bounded_integer(digits: str) -> int:
     if len(digits) > _MAX_INTEGER_DIGITS:
         raise ValueError(f"an integer of {len(digits)} digits")
     return int(digits)
+
+
+def _finite_float(digits: str) -> float:
+    # 1e999 is JSON; as a float it is infinity, which is not.
+    number = float(digits)
+    if not math.isfinite(number):
+        raise ValueError(f"{digits[:20]} is too large")
+    return number
 
 
 def _no_constant(name: str) -> Any:

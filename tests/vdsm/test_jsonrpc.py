@@ -103,6 +103,7 @@ def test_batches() -> None:
         (b"[" * (MAX_DEPTH + 1) + b"]" * (MAX_DEPTH + 1), PARSE_ERROR, "deeper than 64"),
         (b"9" * 1_000_000, PARSE_ERROR, "an integer of 1000000 digits"),
         (b'{"jsonrpc": "2.0", "id": 1, "result": NaN}', PARSE_ERROR, "NaN is not JSON"),
+        (b'{"jsonrpc": "2.0", "id": 1, "result": -1e999}', PARSE_ERROR, "-1e999 is too large"),
         (b"1", INVALID_REQUEST, "no object"),
         (b'{"method": "a", "id": 1}', INVALID_REQUEST, "2.0"),
         (b'{"jsonrpc": "2.0", "method": 1, "id": 1}', INVALID_REQUEST, "method"),
