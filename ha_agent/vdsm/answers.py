@@ -136,11 +136,11 @@ def read_host_stats(answer: Any) -> HostStats:
     stats = as_object(answer)
     networks = stats.get("network")
     return HostStats(
-        memory_free_mib=_integer(stats.get("memFree")),
+        memory_free_mib=integer(stats.get("memFree")),
         cpu_load=_number(stats.get("cpuLoad")),
         cpu_idle_percent=_number(stats.get("cpuIdle")),
         networks_up=_networks_up(networks) if isinstance(networks, Mapping) else None,
-        vm_count=_integer(stats.get("vmCount")),
+        vm_count=integer(stats.get("vmCount")),
     )
 
 
@@ -149,31 +149,20 @@ def read_storage_vitals(answer: Any) -> dict[str, DomainVitals]:
     return {domain_id: _vitals(as_object(value)) for domain_id, value in as_object(answer).items()}
 
 
-def read_connection_statuses(answer: Any) -> list[tuple[str, int]]:
-    """Read StoragePool.connectStorageServer: (connection id, status), status 0 for connected."""
-    statuses = []
-    for value in as_objects(answer):
-        status = _integer(value.get("status"))
-        if status is None:
-            raise BadInput("a connection without status")
-        statuses.append((_text(value.get("id")), status))
-    return statuses
-
-
 def read_domain_info(answer: Any) -> StorageDomainInfo:
     """Read StorageDomain.getInfo."""
     info = as_object(answer)
     pools = info.get("pool")
     return StorageDomainInfo(
-        domain_id=_text(info.get("uuid")),
-        type=_text(info.get("type")),
-        name=_text(info.get("name")),
-        role=_text(info.get("role")),
+        domain_id=text(info.get("uuid")),
+        type=text(info.get("type")),
+        name=text(info.get("name")),
+        role=text(info.get("role")),
         pool_ids=tuple(read_ids(pools)) if pools is not None else (),
-        version=_integer(info.get("version")),
-        block_size_bytes=_integer(info.get("block_size")),
-        alignment_bytes=_integer(info.get("alignment")),
-        remote_path=_text(info.get("remotePath")),
+        version=integer(info.get("version")),
+        block_size_bytes=integer(info.get("block_size")),
+        alignment_bytes=integer(info.get("alignment")),
+        remote_path=text(info.get("remotePath")),
     )
 
 
@@ -181,16 +170,16 @@ def read_volume_info(answer: Any) -> VolumeInfo:
     """Read Volume.getInfo."""
     info = as_object(answer)
     return VolumeInfo(
-        volume_id=_text(info.get("uuid")),
-        image_id=_text(info.get("image")),
-        description=_text(info.get("description")),
-        format=_text(info.get("format")),
-        legality=_text(info.get("legality")),
-        capacity_bytes=_integer(info.get("capacity")),
-        apparent_size_bytes=_integer(info.get("apparentsize")),
-        true_size_bytes=_integer(info.get("truesize")),
-        ctime_unix_seconds=_integer(info.get("ctime")),
-        disk_type=_text(info.get("disktype")),
+        volume_id=text(info.get("uuid")),
+        image_id=text(info.get("image")),
+        description=text(info.get("description")),
+        format=text(info.get("format")),
+        legality=text(info.get("legality")),
+        capacity_bytes=integer(info.get("capacity")),
+        apparent_size_bytes=integer(info.get("apparentsize")),
+        true_size_bytes=integer(info.get("truesize")),
+        ctime_unix_seconds=integer(info.get("ctime")),
+        disk_type=text(info.get("disktype")),
     )
 
 
@@ -201,25 +190,25 @@ def read_host_capabilities(answer: Any) -> HostCapabilities:
     capabilities = as_object(answer)
     machines = capabilities.get("emulatedMachines")
     return HostCapabilities(
-        memory_mib=_integer(capabilities.get("memSize")),
-        cpu_threads=_integer(capabilities.get("cpuThreads")),
+        memory_mib=integer(capabilities.get("memSize")),
+        cpu_threads=integer(capabilities.get("cpuThreads")),
         emulated_machines=frozenset(
             machine
             for machine in (machines if isinstance(machines, list) else ())
             if isinstance(machine, str)
         ),
-        cpu_model=_text(capabilities.get("cpuModel")),
-        cpu_flags=frozenset(filter(None, _text(capabilities.get("cpuFlags")).split(","))),
+        cpu_model=text(capabilities.get("cpuModel")),
+        cpu_flags=frozenset(filter(None, text(capabilities.get("cpuFlags")).split(","))),
     )
 
 
 def read_spm_status(answer: Any) -> SpmStatus:
     """Read StoragePool.getSpmStatus. An spmId below 1 is no host's."""
     status = as_object(answer)
-    role = _text(status.get("spmStatus"))
+    role = text(status.get("spmStatus"))
     if not role:
         raise BadInput("no spmStatus")
-    spm_id = _integer(status.get("spmId"))
+    spm_id = integer(status.get("spmId"))
     return SpmStatus(role, spm_id if spm_id is not None and spm_id > 0 else None)
 
 
@@ -233,20 +222,20 @@ def read_task_id(answer: Any) -> str:
 def read_task_status(answer: Any) -> TaskStatus:
     """Read Task.getStatus."""
     status = as_object(answer)
-    state = _text(status.get("taskState"))
+    state = text(status.get("taskState"))
     if not state:
         raise BadInput("no taskState")
     return TaskStatus(
         state=state,
-        result=_text(status.get("taskResult")),
-        code=_integer(status.get("code")) or 0,
-        message=_text(status.get("message")),
+        result=text(status.get("taskResult")),
+        code=integer(status.get("code")) or 0,
+        message=text(status.get("message")),
     )
 
 
 def read_path(answer: Any) -> str:
     """Read Image.prepare."""
-    path = _text(as_object(answer).get("path"))
+    path = text(as_object(answer).get("path"))
     if not path:
         raise BadInput("no path")
     return path
@@ -274,7 +263,7 @@ def as_objects(value: Any) -> list[Mapping[str, Any]]:
 
 
 def _vitals(value: Mapping[str, Any]) -> DomainVitals:
-    code = _integer(value.get("code"))
+    code = integer(value.get("code"))
     return DomainVitals(
         # Without a code nothing says that the domain is well.
         code=code if code is not None else int(VdsmCode.STORAGE_EXCEPTION),
@@ -283,7 +272,7 @@ def _vitals(value: Mapping[str, Any]) -> DomainVitals:
         actual=value.get("actual") is True,
         delay_seconds=_number(value.get("delay")),
         last_check_seconds_ago=_number(value.get("lastCheck")),
-        version=_integer(value.get("version")),
+        version=integer(value.get("version")),
     )
 
 
@@ -295,7 +284,8 @@ def _networks_up(networks: Mapping[str, Any]) -> dict[str, bool]:
     }
 
 
-def _text(value: Any) -> str:
+def text(value: Any) -> str:
+    """Return a text as it is, "" for anything else."""
     return value if isinstance(value, str) else ""
 
 
@@ -310,7 +300,7 @@ def _number(value: Any) -> Optional[float]:
     return number if math.isfinite(number) else None
 
 
-def _integer(value: Any) -> Optional[int]:
-    """Read a whole number likewise; sizes are exact up to 8 PiB."""
+def integer(value: Any) -> Optional[int]:
+    """Read a whole number that VDSM sends as such or as text; sizes are exact up to 8 PiB."""
     number = _number(value)
     return int(number) if number is not None and number.is_integer() else None

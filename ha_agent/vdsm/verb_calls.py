@@ -14,6 +14,10 @@ from ha_agent.vdsm.errors import VdsmBadAnswer
 
 # Seconds. Usual times on a real VDSM are in facts 4.
 MEMORY_DEADLINE_SECONDS = 5.0  # answered from VDSM's memory
+STORAGE_DEADLINE_SECONDS = 60.0  # storage may take its time
+
+# VDSM's own word for "no pool": paths are then under /run/vdsm/storage.
+NO_POOL = "00000000-0000-0000-0000-000000000000"
 
 Answer = TypeVar("Answer")
 

@@ -12,18 +12,20 @@ Every method raises `VdsmUnreachable`, `VdsmConnectionLost`, `DeadlineExceeded` 
 
 from __future__ import annotations
 
+import enum
 import functools
 from collections.abc import Mapping
 from typing import Any, Optional
 
 from ha_agent.errors import BadInput
-from ha_agent.vdsm import answers
+from ha_agent.vdsm import answers, answers_connect
 from ha_agent.vdsm.errors import VdsmCallFailed, VdsmCode
-from ha_agent.vdsm.verb_calls import MEMORY_DEADLINE_SECONDS
-from ha_agent.vdsm.verbs_storage import NO_POOL, Allocation, DomainType, StorageCalls
+from ha_agent.vdsm.verb_calls import MEMORY_DEADLINE_SECONDS, NO_POOL
+from ha_agent.vdsm.verbs_connect import ConnectCalls
+from ha_agent.vdsm.verbs_storage import Allocation, StorageCalls
 from ha_agent.vdsm.vm_status import VmStats, parse_vm_stats
 
-__all__ = ["NO_POOL", "Allocation", "DomainType", "Vdsm"]
+__all__ = ["NO_POOL", "Allocation", "Graphics", "OnConnected", "Vdsm"]
 
 # Seconds. Usual times on a real VDSM are in facts 4.
 _HOST_STATS_DEADLINE_SECONDS = 10.0
@@ -31,7 +33,26 @@ _CAPABILITIES_DEADLINE_SECONDS = 30.0  # 2 s on an idle host: it asks libvirt, r
 _VM_DEADLINE_SECONDS = 30.0  # libvirt, and the disks' preparation
 
 
-class Vdsm(StorageCalls):
+class Graphics(enum.Enum):
+    """The protocols of a VM's console."""
+
+    VNC = "vnc"
+    SPICE = "spice"
+
+
+class OnConnected(enum.Enum):
+    """What becomes of who is connected to the console when its password changes.
+
+    For SPICE. QEMU knows only KEEP for VNC (its qapi/ui.json, set_password), and VDSM passes the
+    choice on for SPICE alone: a VNC client stays.
+    """
+
+    KEEP = "keep"
+    DISCONNECT = "disconnect"
+    FAIL = "fail"
+
+
+class Vdsm(StorageCalls, ConnectCalls):
     """VDSM's verbs over a client."""
 
     async def ping2(self) -> None:
@@ -104,6 +125,56 @@ class Vdsm(StorageCalls):
         held elsewhere: the VM stays paused. Code 1: not here.
         """
         await self._call("VM.cont", {"vmID": vm_id}, _VM_DEADLINE_SECONDS)
+
+    async def pause_vm(self, vm_id: str) -> None:
+        """VM.pause: stop the VM's processors. Changes. Under sanlock its lease goes with that.
+
+        Code 1: not here. Code 6: it is down.
+        """
+        await self._call("VM.pause", {"vmID": vm_id}, _VM_DEADLINE_SECONDS)
+
+    async def migration_status(self, vm_id: str) -> Optional[answers_connect.MigrationStatus]:
+        """VM.getMigrationStatus: how far the VM's migration away from here is.
+
+        None when no migration is under way (code 81) or the VM is not here (code 1).
+        """
+        try:
+            return await self._ask(
+                "VM.getMigrationStatus",
+                {"vmID": vm_id},
+                MEMORY_DEADLINE_SECONDS,
+                answers_connect.read_migration_status,
+            )
+        except VdsmCallFailed as error:
+            if error.code in (VdsmCode.MIGRATION_NOT_IN_PROGRESS, VdsmCode.NO_SUCH_VM):
+                return None
+            raise
+
+    async def set_console_password(
+        self,
+        vm_id: str,
+        password: str,
+        *,
+        ttl_seconds: int,
+        graphics: Graphics = Graphics.VNC,
+        on_connected: OnConnected = OnConnected.KEEP,
+    ) -> bool:
+        """VM.updateDevice: let whoever knows `password` connect to the console. Changes.
+
+        For `ttl_seconds`: VDSM computes the end by its host's clock; who is connected by then
+        stays. False: the VM is not here (code 1). Other codes: 6 and 100, the VM is down or has
+        no console of that protocol. VM.setTicket, the older verb, sets the first console's
+        password, whichever that is, and is not used.
+        """
+        device: dict[str, Any] = {
+            "deviceType": "graphics",
+            "graphicsType": graphics.value,
+            "password": password,
+            "ttl": ttl_seconds,
+            "existingConnAction": on_connected.value,
+            "params": {},
+        }
+        return await self._call_on_vm("VM.updateDevice", {"vmID": vm_id, "params": device})
 
     # The host.
 

@@ -9,19 +9,17 @@ Parameter names are those of vdsm's lib/vdsm/api/vdsm-api.yml.
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping, Sequence
-from typing import Any, Optional
+from collections.abc import Sequence
+from typing import Optional
 
 from ha_agent.vdsm import answers
 from ha_agent.vdsm.errors import VdsmCallFailed, VdsmCode
-from ha_agent.vdsm.verb_calls import MEMORY_DEADLINE_SECONDS, VerbCalls
-
-# VDSM's own word for "no pool": paths are then under /run/vdsm/storage.
-NO_POOL = "00000000-0000-0000-0000-000000000000"
-
-# Seconds; storage may take its time.
-_STORAGE_DEADLINE_SECONDS = 60.0
-_CONNECT_STORAGE_DEADLINE_SECONDS = 180.0  # a mount or an iSCSI login that has to time out
+from ha_agent.vdsm.verb_calls import (
+    MEMORY_DEADLINE_SECONDS,
+    NO_POOL,
+    STORAGE_DEADLINE_SECONDS,
+    VerbCalls,
+)
 
 _NOT_THERE = frozenset((VdsmCode.VOLUME_DOES_NOT_EXIST, VdsmCode.IMAGE_PATH_ERROR))
 
@@ -37,42 +35,8 @@ class Allocation(enum.IntEnum):
     SPARSE = 2
 
 
-class DomainType(enum.IntEnum):
-    """Storage domain types as they travel (vdsm's storage/sd.py); a name gives code 451."""
-
-    NFS = 1
-    FCP = 2
-    ISCSI = 3
-    LOCALFS = 4
-    CIFS = 5
-    POSIXFS = 6
-    GLUSTERFS = 7
-
-
 class StorageCalls(VerbCalls):
     """The verbs on storage."""
-
-    async def connect_storage_server(
-        self, domain_type: DomainType, connections: Sequence[Mapping[str, Any]]
-    ) -> None:
-        """StoragePool.connectStorageServer: mount or log in. Changes; harmless to repeat.
-
-        `connections` are VDSM's connection objects: "id", and by type "connection", "port",
-        "iqn", "mnt_options", ... (facts 2). VDSM reports each connection's failure inside its
-        answer; the first one is raised here as VdsmCallFailed with that status as its code.
-        """
-        verb = "StoragePool.connectStorageServer"
-        params = {
-            "storagepoolID": NO_POOL,
-            "domainType": int(domain_type),
-            "connectionParams": [dict(connection) for connection in connections],
-        }
-        statuses = await self._ask(
-            verb, params, _CONNECT_STORAGE_DEADLINE_SECONDS, answers.read_connection_statuses
-        )
-        for connection_id, status in statuses:
-            if status != 0:
-                raise VdsmCallFailed(verb, status, f"connection {connection_id} failed")
 
     async def start_monitoring_domain(self, domain_id: str, host_id: int) -> None:
         """Host.startMonitoringDomain: watch the domain and acquire our sanlock host id there.
@@ -81,7 +45,7 @@ class StorageCalls(VerbCalls):
         effect when monitored already, even under another host id. A restart of vdsmd forgets it.
         """
         params = {"sdUUID": domain_id, "hostID": host_id}
-        await self._call("Host.startMonitoringDomain", params, _STORAGE_DEADLINE_SECONDS)
+        await self._call("Host.startMonitoringDomain", params, STORAGE_DEADLINE_SECONDS)
 
     async def stop_monitoring_domain(self, domain_id: str) -> bool:
         """Host.stopMonitoringDomain: release the host id. Changes.
@@ -90,7 +54,7 @@ class StorageCalls(VerbCalls):
         """
         verb = "Host.stopMonitoringDomain"
         try:
-            await self._call(verb, {"sdUUID": domain_id}, _STORAGE_DEADLINE_SECONDS)
+            await self._call(verb, {"sdUUID": domain_id}, STORAGE_DEADLINE_SECONDS)
         except VdsmCallFailed as error:
             if error.code == VdsmCode.DOMAIN_IS_MEMBER_OF_POOL:
                 return False
@@ -116,14 +80,14 @@ class StorageCalls(VerbCalls):
         """StorageDomain.getInfo. Code 358: no such domain is visible here."""
         params = {"storagedomainID": domain_id}
         return await self._ask(
-            "StorageDomain.getInfo", params, _STORAGE_DEADLINE_SECONDS, answers.read_domain_info
+            "StorageDomain.getInfo", params, STORAGE_DEADLINE_SECONDS, answers.read_domain_info
         )
 
     async def domain_images(self, domain_id: str) -> list[str]:
         """StorageDomain.getImages: the ids of all images on the domain."""
         params = {"storagedomainID": domain_id}
         return await self._ask(
-            "StorageDomain.getImages", params, _STORAGE_DEADLINE_SECONDS, answers.read_ids
+            "StorageDomain.getImages", params, STORAGE_DEADLINE_SECONDS, answers.read_ids
         )
 
     async def image_volumes(
@@ -132,7 +96,7 @@ class StorageCalls(VerbCalls):
         """StorageDomain.getVolumes: the ids of an image's volumes."""
         params = _image_params(pool_id, domain_id, image_id)
         return await self._ask(
-            "StorageDomain.getVolumes", params, _STORAGE_DEADLINE_SECONDS, answers.read_ids
+            "StorageDomain.getVolumes", params, STORAGE_DEADLINE_SECONDS, answers.read_ids
         )
 
     async def volume_info(
@@ -142,7 +106,7 @@ class StorageCalls(VerbCalls):
         params = {**_image_params(pool_id, domain_id, image_id), "volumeID": volume_id}
         try:
             return await self._ask(
-                "Volume.getInfo", params, _STORAGE_DEADLINE_SECONDS, answers.read_volume_info
+                "Volume.getInfo", params, STORAGE_DEADLINE_SECONDS, answers.read_volume_info
             )
         except VdsmCallFailed as error:
             if error.code in _NOT_THERE:
@@ -159,7 +123,7 @@ class StorageCalls(VerbCalls):
         """
         params = {**_image_params(pool_id, domain_id, image_id), "volumeID": volume_id}
         return await self._ask(
-            "Image.prepare", params, _STORAGE_DEADLINE_SECONDS, answers.read_path
+            "Image.prepare", params, STORAGE_DEADLINE_SECONDS, answers.read_path
         )
 
     async def teardown_image(
@@ -169,7 +133,7 @@ class StorageCalls(VerbCalls):
         params = _image_params(pool_id, domain_id, image_id)
         if volume_id:
             params["volumeID"] = volume_id
-        await self._call("Image.teardown", params, _STORAGE_DEADLINE_SECONDS)
+        await self._call("Image.teardown", params, STORAGE_DEADLINE_SECONDS)
 
     # What only the pool's manager (SPM) does.
 
@@ -180,7 +144,7 @@ class StorageCalls(VerbCalls):
             return await self._ask(
                 "StoragePool.getSpmStatus",
                 params,
-                _STORAGE_DEADLINE_SECONDS,
+                STORAGE_DEADLINE_SECONDS,
                 answers.read_spm_status,
             )
         except VdsmCallFailed as error:
@@ -206,7 +170,7 @@ class StorageCalls(VerbCalls):
             "volumeID": volume_id,
             "description": description,
         }
-        await self._call("Volume.setDescription", params, _STORAGE_DEADLINE_SECONDS)
+        await self._call("Volume.setDescription", params, STORAGE_DEADLINE_SECONDS)
 
     async def create_volume(
         self,
@@ -237,7 +201,7 @@ class StorageCalls(VerbCalls):
             "srcVolUUID": NO_POOL,
         }
         return await self._ask(
-            "Volume.create", params, _STORAGE_DEADLINE_SECONDS, answers.read_task_id
+            "Volume.create", params, STORAGE_DEADLINE_SECONDS, answers.read_task_id
         )
 
     async def task_status(self, task_id: str) -> answers.TaskStatus:
@@ -251,7 +215,7 @@ class StorageCalls(VerbCalls):
 
     async def clear_task(self, task_id: str) -> None:
         """Task.clear: forget a task that has ended. Changes. Code 401: there is no such task."""
-        await self._call("Task.clear", {"taskID": task_id}, _STORAGE_DEADLINE_SECONDS)
+        await self._call("Task.clear", {"taskID": task_id}, STORAGE_DEADLINE_SECONDS)
 
 
 def _image_params(pool_id: str, domain_id: str, image_id: str) -> dict[str, str]:

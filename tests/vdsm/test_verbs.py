@@ -9,11 +9,19 @@ from typing import Any, Callable
 import pytest
 
 from ha_agent.vdsm.errors import VdsmBadAnswer, VdsmCallFailed
-from ha_agent.vdsm.verbs import Vdsm
+from ha_agent.vdsm.verbs import Graphics, OnConnected, Vdsm
 from ha_agent.vdsm.vm_status import VmStatus
 from tests.vdsm.recording_caller import RecordingCaller, ask, refused
 
 VM = "22222222-2222-2222-2222-222222222222"
+CONSOLE = {
+    "deviceType": "graphics",
+    "graphicsType": "vnc",
+    "password": "p",
+    "ttl": 120,
+    "existingConnAction": "keep",
+    "params": {},
+}
 
 
 @pytest.mark.parametrize(
@@ -37,6 +45,39 @@ VM = "22222222-2222-2222-2222-222222222222"
         ),
         (lambda v: v.destroy_vm(VM), True, "VM.destroy", {"vmID": VM, "gracefulAttempts": 1}),
         (lambda v: v.continue_vm(VM), {"vmList": {}}, "VM.cont", {"vmID": VM}),
+        (lambda v: v.pause_vm(VM), {"vmList": {}}, "VM.pause", {"vmID": VM}),
+        (
+            lambda v: v.migration_status(VM),
+            {"progress": 3},
+            "VM.getMigrationStatus",
+            {"vmID": VM},
+        ),
+        (
+            lambda v: v.set_console_password(VM, "p", ttl_seconds=120),
+            {"vmList": {}},
+            "VM.updateDevice",
+            {"vmID": VM, "params": CONSOLE},
+        ),
+        (
+            lambda v: v.set_console_password(
+                VM,
+                "p",
+                ttl_seconds=5,
+                graphics=Graphics.SPICE,
+                on_connected=OnConnected.DISCONNECT,
+            ),
+            True,
+            "VM.updateDevice",
+            {
+                "vmID": VM,
+                "params": {
+                    **CONSOLE,
+                    "graphicsType": "spice",
+                    "ttl": 5,
+                    "existingConnAction": "disconnect",
+                },
+            },
+        ),
         (lambda v: v.host_stats(), {}, "Host.getStats", {}),
         (lambda v: v.host_capabilities(), {}, "Host.getCapabilities", {}),
     ],
@@ -55,6 +96,10 @@ async def test_no_record_of_a_vm_is_an_answer() -> None:
     assert await ask(refused(1), lambda v: v.destroy_vm(VM)) is False
     assert await ask(refused(1), lambda v: v.shutdown_vm(VM)) is False
     assert await ask(True, lambda v: v.destroy_vm(VM)) is True
+    assert await ask(refused(1), lambda v: v.migration_status(VM)) is None
+    assert await ask(refused(81), lambda v: v.migration_status(VM)) is None
+    console = await ask(refused(1), lambda v: v.set_console_password(VM, "p", ttl_seconds=1))
+    assert console is False
 
 
 async def test_other_codes_are_errors() -> None:
@@ -63,6 +108,8 @@ async def test_other_codes_are_errors() -> None:
         lambda v: v.destroy_vm(VM),
         lambda v: v.shutdown_vm(VM),
         lambda v: v.host_capabilities(),
+        lambda v: v.migration_status(VM),
+        lambda v: v.set_console_password(VM, "p", ttl_seconds=1),
     ]
     for use in uses:
         with pytest.raises(VdsmCallFailed) as caught:
@@ -70,6 +117,8 @@ async def test_other_codes_are_errors() -> None:
         assert caught.value.code == 4
     with pytest.raises(VdsmCallFailed):
         await ask(refused(1), lambda v: v.continue_vm(VM))
+    with pytest.raises(VdsmCallFailed):
+        await ask(refused(1), lambda v: v.pause_vm(VM))
 
 
 async def test_vm_answers() -> None:

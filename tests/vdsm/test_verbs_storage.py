@@ -10,25 +10,13 @@ import pytest
 
 from ha_agent.vdsm.answers import SpmStatus
 from ha_agent.vdsm.errors import VdsmBadAnswer, VdsmCallFailed
-from ha_agent.vdsm.verbs import NO_POOL, Allocation, DomainType, Vdsm
+from ha_agent.vdsm.verbs import NO_POOL, Allocation, Vdsm
 from tests.vdsm.recording_caller import RecordingCaller, ask, refused
 
 
 @pytest.mark.parametrize(
     ("use", "answer", "method", "params"),
     [
-        (
-            lambda v: v.connect_storage_server(
-                DomainType.NFS, [{"id": "c", "connection": "s:/e"}]
-            ),
-            [{"id": "c", "status": 0}],
-            "StoragePool.connectStorageServer",
-            {
-                "storagepoolID": NO_POOL,
-                "domainType": 1,
-                "connectionParams": [{"id": "c", "connection": "s:/e"}],
-            },
-        ),
         (
             lambda v: v.start_monitoring_domain("sd", 2),
             True,
@@ -173,13 +161,6 @@ async def test_storage_refusals_that_are_answers() -> None:
     assert await ask(refused(900), lambda v: v.stop_monitoring_domain("sd")) is False
 
 
-async def test_a_connection_that_fails_inside_a_good_answer() -> None:
-    answer = [{"id": "a", "status": 0}, {"id": "b", "status": 477}]
-    with pytest.raises(VdsmCallFailed, match="connection b failed") as caught:
-        await ask(answer, lambda v: v.connect_storage_server(DomainType.NFS, [{"id": "a"}]))
-    assert caught.value.code == 477
-
-
 async def test_other_codes_are_errors() -> None:
     uses: list[Callable[[Vdsm], Awaitable[Any]]] = [
         lambda v: v.volume_info("sd", "img", "vol"),
@@ -212,7 +193,6 @@ async def test_where_this_host_may_not_write_is_an_error_with_its_code() -> None
         (lambda v: v.domain_images("sd"), {"a": 1}, "no list of ids"),
         (lambda v: v.image_volumes("sd", "i"), [1], "no list of ids"),
         (lambda v: v.prepare_image("sd", "i", "v"), {}, "no path"),
-        (lambda v: v.connect_storage_server(DomainType.NFS, []), [{}], "without status"),
         (lambda v: v.spm_status("sp"), {}, "no spmStatus"),
         (lambda v: v.task_status("t"), {}, "no taskState"),
         (
