@@ -23,7 +23,7 @@ from demo.guest import build_guest
 from demo.hosts import Host, free_port
 from demo.watcher import DiskWatcher
 from ha_agent import config
-from ha_agent.broker import rpc_call
+from ha_agent.broker.rpc import call as rpc_call
 from ha_agent.broker.snapshot import Snapshot, from_wire
 from ha_agent.clock import SystemClock
 from ha_agent.errors import HaAgentError

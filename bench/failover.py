@@ -28,7 +28,7 @@ from typing import Callable, Optional
 from bench.cluster import Cluster, NotMeasured, running_cluster
 from bench.report import WORST, Bound, Row
 from ha_agent import config
-from ha_agent.broker.lease_backend import sanlock_times
+from ha_agent.broker.lease.backend import sanlock_times
 
 PROFILES = ("fast",)
 OVER_FLOOR_SECONDS = 1.0
@@ -82,8 +82,8 @@ class _Prepare:
 
 
 def _initialise(daemon: object, vm_uuid: str, place: Path, profile: str) -> None:
-    from ha_agent.broker.sanlock_ops import sanlock_initialise
-    from ha_agent.broker.sanlock_times import IO_TIMEOUT_SECONDS
+    from ha_agent.broker.sanlock.ops import sanlock_initialise
+    from ha_agent.broker.sanlock.times import IO_TIMEOUT_SECONDS
 
     before = dict(os.environ)
     os.environ.update(daemon.variables)  # type: ignore[attr-defined]

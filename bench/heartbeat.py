@@ -3,7 +3,7 @@
 
 A real broker and agent on a status volume that so many hosts write: this one, and the others by a
 feeder, which writes each one's slot every 5 s as their brokers would. Counted are all reads and
-writes of this host's status worker (storage_worker.py: the kernel's figures, taken around each
+writes of this host's status worker (storage/worker.py: the kernel's figures, taken around each
 operation and told by the broker's metrics), scans for new hosts and our own block included.
 Counting begins when the scans are as far apart as they get.
 
@@ -26,9 +26,10 @@ from bench.cluster import NotMeasured
 from bench.one_host import one_host, snapshot, status_volume, wait
 from bench.report import BYTES, COUNT, Less, Row
 from demo.hosts import Host, free_port
-from ha_agent.broker import block_codec, directio
-from ha_agent.broker.block_codec import StatusBlock
-from ha_agent.broker.io_meter import IoMeter
+from ha_agent.broker.blocks import codec as block_codec
+from ha_agent.broker.blocks.codec import StatusBlock
+from ha_agent.broker.storage import directio
+from ha_agent.broker.storage.io_meter import IoMeter
 
 HOSTS = (3, 50, 250)
 FEWER_AT_THREE = 50.0

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
-from ha_agent.broker.lease import BLOCK_SIZE_BYTES, LeaseRecord, decode
+from ha_agent.broker.lease.rules import BLOCK_SIZE_BYTES, LeaseRecord, decode
 from ha_agent.errors import BadInput
 
 LOOK_INTERVAL_SECONDS = 0.004

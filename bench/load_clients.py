@@ -19,7 +19,7 @@ import time
 
 import msgpack
 
-from ha_agent.broker.rpc_codec import Request, encode
+from ha_agent.broker.rpc.codec import Request, encode
 
 _READ_BYTES = 256 * 1024
 _ANSWER_LIMIT_SECONDS = 20.0

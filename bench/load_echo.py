@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import sys
 
-from ha_agent.broker.rpc_codec import Request, Response, RpcDecoder, encode
+from ha_agent.broker.rpc.codec import Request, Response, RpcDecoder, encode
 
 _READ_BYTES = 64 * 1024
 _BACKLOG = 2048

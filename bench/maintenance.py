@@ -21,7 +21,7 @@ import time
 from bench.cluster import CALL_DEADLINE_SECONDS, Cluster, NotMeasured
 from bench.report import WORST, Bound, Row
 from bench.wire import SHUTDOWN
-from ha_agent.broker import rpc_call
+from ha_agent.broker.rpc import call as rpc_call
 from ha_agent.clock import SystemClock
 from ha_agent.errors import HaAgentError
 

@@ -18,8 +18,9 @@ from bench.cluster import CALL_DEADLINE_SECONDS, NotMeasured
 from demo.domain import DemoDomain, make_domain
 from demo.guest import build_guest
 from demo.hosts import Host, free_port
-from ha_agent.broker import block_codec, rpc_call
-from ha_agent.broker.block_codec import GlobalBlock
+from ha_agent.broker.blocks import codec as block_codec
+from ha_agent.broker.blocks.codec import GlobalBlock
+from ha_agent.broker.rpc import call as rpc_call
 from ha_agent.broker.snapshot import Snapshot, from_wire
 from ha_agent.clock import SystemClock
 from ha_agent.errors import HaAgentError

@@ -30,7 +30,7 @@ from bench.cluster import Cluster, NotMeasured
 from bench.report import Bound, Row
 from demo.hosts import PROGRAMS
 from demo.watcher import command_line
-from ha_agent.broker.rpc_codec import Request, Response, RpcDecoder, encode
+from ha_agent.broker.rpc.codec import Request, Response, RpcDecoder, encode
 
 CALLS = 1000
 PAUSE_SECONDS = 0.005
@@ -39,8 +39,8 @@ LIMIT_SECONDS = 0.005
 # Longer than one deadline of storage I/O (5 s), so that the broker has noticed.
 HUNG_BEFORE_SECONDS = 6.0
 STOP_INTERVAL_SECONDS = 0.01
-WORKER = "ha_agent.broker.storage_worker"
-NURSERY = "ha_agent.broker.storage_nursery"
+WORKER = "ha_agent.broker.storage.worker"
+NURSERY = "ha_agent.broker.storage.nursery"
 _READ_BYTES = 64 * 1024
 _DEADLINE_SECONDS = 10.0
 

@@ -18,7 +18,7 @@ from typing import Any, Optional
 import msgpack
 
 from bench.cluster import NotMeasured
-from ha_agent.broker.storage_lane import launch_worker
+from ha_agent.broker.storage.lane import launch_worker
 from ha_agent.instant import WallTime
 from ha_agent.ovfstore.tar_volume import build_archive
 

@@ -31,7 +31,8 @@ from typing import Any, Callable, Optional
 from bench import store
 from bench.cluster import NotMeasured
 from bench.report import Less, Row, bytes_text
-from ha_agent.broker import directio, volume_ops
+from ha_agent.broker.storage import directio
+from ha_agent.broker.store import volume_ops
 
 TURNS = 3
 # The first run of a turn finds the processor's caches full of the other side's work: where a read

@@ -13,7 +13,7 @@ import uuid
 from pathlib import Path
 
 from demo.guest import MEMORY_MIB, GuestImage
-from ha_agent.broker import lease_file
+from ha_agent.broker.lease import file as lease_file
 from ha_agent.clock import SystemClock
 from ha_agent.ovfstore.codes import BiosType, DiskInterface, DisplayType, NicModel, Origin
 from ha_agent.ovfstore.locate import format_description, java_date_text

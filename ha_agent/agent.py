@@ -19,7 +19,7 @@ from pathlib import Path
 
 from ha_agent import config as configuration
 from ha_agent import maintenance_file
-from ha_agent.broker.rpc_client import RpcClient
+from ha_agent.broker.rpc.client import RpcClient
 from ha_agent.broker_port import SocketBroker
 from ha_agent.clock import SystemClock
 from ha_agent.config_schema import Config

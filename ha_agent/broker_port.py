@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Optional
 
-from ha_agent.broker.rpc_client import RpcCallFailed, RpcClient
+from ha_agent.broker.rpc.client import RpcCallFailed, RpcClient
 from ha_agent.broker.snapshot import Report, Snapshot, from_wire, to_wire
 from ha_agent.errors import EnvironmentFault
 from ha_agent.ports import DomainDefinition, LeaseAnswer

@@ -35,7 +35,8 @@ from ha_agent import (
     cli_vm,
     config,
 )
-from ha_agent.broker import rpc_call, rpc_follow
+from ha_agent.broker.rpc import call as rpc_call
+from ha_agent.broker.rpc import follow as rpc_follow
 from ha_agent.broker.snapshot import DefinitionEntry, Snapshot, from_wire
 from ha_agent.cli_command import DONE, FAILED, USAGE, Command, Parser, Verbs, fail
 from ha_agent.clock import SystemClock

@@ -14,7 +14,7 @@ import sys
 from typing import Any, Callable, NoReturn, Optional
 
 from ha_agent import config
-from ha_agent.broker import rpc_call
+from ha_agent.broker.rpc import call as rpc_call
 from ha_agent.clock import SystemClock
 from ha_agent.errors import BadInput
 

@@ -167,7 +167,7 @@ def _from_volume(path: str, vm_uuid: str, deadline_seconds: float) -> Document:
     # Imported here: asyncio would make every other command start later.
     import asyncio
 
-    from ha_agent.broker.storage_lane import StorageLane
+    from ha_agent.broker.storage.lane import StorageLane
     from ha_agent.clock import SystemClock
 
     name = f"{vm_uuid}.ovf"

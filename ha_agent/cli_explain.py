@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, NoReturn
 
-from ha_agent.broker.rpc_call import BrokerUnreachable
+from ha_agent.broker.rpc.call import BrokerUnreachable
 from ha_agent.broker.snapshot import EventEntry, from_wire, to_wire
 from ha_agent.cli_command import DONE, FAILED, USAGE, Command, Verbs, fail
 from ha_agent.clock import SystemClock

@@ -7,7 +7,7 @@ import json
 import sys
 from typing import Any
 
-from ha_agent.broker.incident import IncidentEntry
+from ha_agent.broker.incidents.incident import IncidentEntry
 from ha_agent.broker.snapshot import from_wire
 from ha_agent.cli_command import DONE, FAILED, Command, Verbs, fail
 from ha_agent.errors import BadInput

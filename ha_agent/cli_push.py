@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional
 
 from ha_agent import cli_documents as documents
-from ha_agent.broker import rpc_codec
-from ha_agent.broker.rpc_call import RpcCallFailed
+from ha_agent.broker.rpc import codec as rpc_codec
+from ha_agent.broker.rpc.call import RpcCallFailed
 from ha_agent.broker.snapshot import DefinitionEntry, Snapshot, from_wire
 from ha_agent.cli_command import DONE, FAILED, USAGE, Command, Verbs, add_timeout, fail, seconds
 from ha_agent.cli_ovf import PUT_SECONDS, printable

@@ -8,11 +8,11 @@ without the ownership lease.
 
 from __future__ import annotations
 
-from ha_agent.broker.rpc_call import DEFAULT_DEADLINE_SECONDS
+from ha_agent.broker.rpc.call import DEFAULT_DEADLINE_SECONDS
 from ha_agent.cli_command import DONE, Command, Verbs
 from ha_agent.cli_ovf import printable
 
-# The agent's own time for an orderly stop is 120 s by default; and what goes with it (api_vm.py).
+# The agent's own time for an orderly stop is 120 s by default; and what goes with it (api/vm.py).
 _ORDER_SECONDS = 215.0
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 from typing import Callable
 
-from ha_agent.broker.rpc_call import NowClock
+from ha_agent.broker.rpc.call import NowClock
 from ha_agent.broker.snapshot import Snapshot, from_wire
 from ha_agent.cli_command import DONE, Command, fail, seconds
 from ha_agent.cli_ovf import printable

@@ -25,7 +25,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Callable, NamedTuple, Optional
 
-from ha_agent.broker.sanlock_times import IO_TIMEOUT_SECONDS, SanlockTimes
+from ha_agent.broker.sanlock.times import IO_TIMEOUT_SECONDS, SanlockTimes
 from ha_agent.config_kinds import ADDRESS
 from ha_agent.config_relations import RELATIONS
 from ha_agent.config_schema import SECTIONS, Config

@@ -12,7 +12,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Callable, NamedTuple
 
-from ha_agent.broker.sanlock_times import IO_TIMEOUT_SECONDS, SanlockTimes
+from ha_agent.broker.sanlock.times import IO_TIMEOUT_SECONDS, SanlockTimes
 from ha_agent.config_schema import BLOCK_DOMAIN_TYPES
 
 

@@ -17,9 +17,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional
 
-from ha_agent.broker.incident import KINDS as INCIDENT_KINDS
-from ha_agent.broker.incident import SEVERITIES
-from ha_agent.broker.sanlock_times import IO_TIMEOUT_SECONDS
+from ha_agent.broker.incidents.incident import KINDS as INCIDENT_KINDS
+from ha_agent.broker.incidents.incident import SEVERITIES
+from ha_agent.broker.sanlock.times import IO_TIMEOUT_SECONDS
 from ha_agent.config_kinds import (
     ADDRESS,
     BOOL,
@@ -106,7 +106,7 @@ class StorageConfig:
 
 @dataclass(frozen=True)
 class LeaseConfig:
-    """[lease]: which host owns the engine VM. The timeline is in ha_agent/broker/lease.py."""
+    """[lease]: which host owns the engine VM. The timeline is in broker/lease/rules.py."""
 
     path: Path = field(
         metadata=of(PATH, derived="<storage.domain_path>/ha_agent/<engine.vm_uuid>.lease")
@@ -127,7 +127,7 @@ class LeaseConfig:
 
 @dataclass(frozen=True)
 class SanlockConfig:
-    """[sanlock]: the lease where [lease] backend is sanlock. Times: broker/sanlock_times.py."""
+    """[sanlock]: the lease where [lease] backend is sanlock. Times: broker/sanlock/times.py."""
 
     path: Path = field(
         metadata=of(PATH, derived="<storage.domain_path>/ha_agent/<engine.vm_uuid>.sanlock")

@@ -11,7 +11,7 @@ import datetime
 from dataclasses import dataclass
 from typing import Optional
 
-from ha_agent.broker.order import SHUTDOWN, is_live, shutdown_waits
+from ha_agent.broker.maintenance.order import SHUTDOWN, is_live, shutdown_waits
 from ha_agent.broker.snapshot import HostEntry, OrderEntry, Snapshot
 from ha_agent.instant import WallTime
 

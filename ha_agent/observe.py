@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from operator import attrgetter
 from typing import Optional
 
-from ha_agent.broker.order import shutdown_waits
+from ha_agent.broker.maintenance.order import shutdown_waits
 from ha_agent.broker.snapshot import HostEntry, Snapshot, VmProgressEntry
 from ha_agent.fsm.observation import (
     DefinitionView,
@@ -205,6 +205,7 @@ class Inputs:
     snapshot: Optional[Snapshot] = None
     hosts: HostsView = dataclasses.field(default_factory=HostsView)
     vm: Optional[VmView] = None
+    vm_asked_at: Optional[Instant] = None
     local_maintenance: bool = False
     stop_requested: bool = False
 
@@ -220,6 +221,7 @@ def observation(
             now=now,
             host_id=host_id,
             vm=vm,
+            vm_asked_at=inputs.vm_asked_at,
             local_maintenance=inputs.local_maintenance,
             stop_requested=inputs.stop_requested,
             outcomes=tuple(outcomes),
@@ -229,6 +231,7 @@ def observation(
         now=now,
         host_id=host_id,
         vm=vm,
+        vm_asked_at=inputs.vm_asked_at,
         lease=lease_view(snapshot, now),
         peers=hosts.peers,
         definition=definition_view(snapshot),

@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
 
-from ha_agent.broker import rpc_codec
-from ha_agent.broker.rpc_call import NowClock, result_of
-from ha_agent.broker.rpc_codec import Notification, Request, Response, RpcDecoder
+from ha_agent.broker.rpc import codec as rpc_codec
+from ha_agent.broker.rpc.call import NowClock, result_of
+from ha_agent.broker.rpc.codec import Notification, Request, Response, RpcDecoder
 from ha_agent.errors import BadInput, EnvironmentFault
 
 _READ_BYTES = 64 * 1024

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Optional
 
-from ha_agent.broker.push_entry import expiry_text
+from ha_agent.broker.push.entry import expiry_text
 from ha_agent.broker.snapshot import DefinitionEntry, HostEntry, Snapshot
 from ha_agent.broker.timeline import second_vms
 from ha_agent.instant import Instant, WallTime

@@ -36,11 +36,11 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "table": ("tests/fsm/test_table.py",),
     "fsm": ("tests/fsm",),
     "cycle": ("tests/test_cycle.py", "tests/test_observe.py"),
-    "lease": ("tests/broker/test_lease.py",),
-    "lease-rhythm": ("tests/broker/test_lease_rhythm.py",),
-    "lease-cycle": ("tests/broker/test_lease_cycle.py",),
-    "lease-view": ("tests/broker/test_lease_view.py",),
-    "lease-seeds": ("tests/broker/test_lease_sim.py", "tests/broker/test_lease_file.py"),
+    "lease": ("tests/broker/lease/test_rules.py",),
+    "lease-rhythm": ("tests/broker/lease/test_rhythm.py",),
+    "lease-cycle": ("tests/broker/lease/test_cycle.py",),
+    "lease-view": ("tests/broker/lease/test_view.py",),
+    "lease-seeds": ("tests/broker/test_lease_sim.py", "tests/broker/lease/test_file.py"),
     "scenarios": ("tests/scenarios",),
     # Not all of tests/sim: what a mutant that survives costs has to have a bound.
     "simulator": ("tests/sim/test_scenarios.py", "-k", "qe-"),
@@ -79,10 +79,10 @@ TARGETS = (
     Target("ha_agent/fsm/due.py", ("due", "machine", *_AFTER_FSM)),
     Target("ha_agent/fsm/better_host.py", ("better-host", "machine", *_AFTER_FSM)),
     Target("ha_agent/fsm/follow.py", ("follow", "machine", *_AFTER_FSM)),
-    Target("ha_agent/broker/lease.py", ("lease", "lease-cycle", *_AFTER_LEASE)),
-    Target("ha_agent/broker/lease_cycle.py", ("lease-cycle", *_AFTER_LEASE)),
-    Target("ha_agent/broker/lease_view.py", ("lease-view", "lease-cycle", *_AFTER_LEASE)),
-    Target("ha_agent/broker/lease_rhythm.py", ("lease-rhythm", "lease-cycle", *_AFTER_LEASE)),
+    Target("ha_agent/broker/lease/rules.py", ("lease", "lease-cycle", *_AFTER_LEASE)),
+    Target("ha_agent/broker/lease/cycle.py", ("lease-cycle", *_AFTER_LEASE)),
+    Target("ha_agent/broker/lease/view.py", ("lease-view", "lease-cycle", *_AFTER_LEASE)),
+    Target("ha_agent/broker/lease/rhythm.py", ("lease-rhythm", "lease-cycle", *_AFTER_LEASE)),
 )
 
 

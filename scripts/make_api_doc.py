@@ -6,7 +6,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from ha_agent.broker import api_document
+from ha_agent.broker.api import document as api_document
 
 
 def main() -> int:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from ha_agent.broker import metrics_catalogue
+from ha_agent.broker.metrics import catalogue as metrics_catalogue
 
 
 def main() -> int:

@@ -16,18 +16,19 @@ from typing import Any, Callable, Optional, cast
 import pytest
 
 from demo.domain import engine_vm
-from ha_agent.broker.api import Api
-from ha_agent.broker.api_arguments import Access
-from ha_agent.broker.definition import DefinitionKeeper
-from ha_agent.broker.definition_starts import DefinitionStarts
-from ha_agent.broker.lease import LeaseIdentity, LeaseTimes
-from ha_agent.broker.lease_cycle import LeaseKeeper
-from ha_agent.broker.lease_file import lease_initialise
-from ha_agent.broker.lease_storage import FileLeaseStorage
-from ha_agent.broker.monitor import MonitorTimes, StatusMonitor
-from ha_agent.broker.push_refresh import RefreshRequests
-from ha_agent.broker.rpc_client import BrokerUnreachable, RpcClient
-from ha_agent.broker.rpc_server import Handler, Peer, RpcRefusal, RpcServer
+from ha_agent.broker.api.arguments import Access
+from ha_agent.broker.api.basic import Api
+from ha_agent.broker.blocks.monitor import MonitorTimes, StatusMonitor
+from ha_agent.broker.definition.keeper import DefinitionKeeper
+from ha_agent.broker.definition.starts import DefinitionStarts
+from ha_agent.broker.lease.cycle import LeaseKeeper
+from ha_agent.broker.lease.file import lease_initialise
+from ha_agent.broker.lease.rules import LeaseIdentity, LeaseTimes
+from ha_agent.broker.lease.storage import FileLeaseStorage
+from ha_agent.broker.push.refresh import RefreshRequests
+from ha_agent.broker.rpc.client import BrokerUnreachable, RpcClient
+from ha_agent.broker.rpc.server import Handler, Peer, RpcRefusal, RpcServer
+from ha_agent.broker.rpc.unix_listener import listen_unix
 from ha_agent.broker.snapshot import (
     HealthEntry,
     HostEntry,
@@ -36,9 +37,8 @@ from ha_agent.broker.snapshot import (
     Snapshot,
     to_wire,
 )
-from ha_agent.broker.storage_lane import StorageLane
-from ha_agent.broker.store_reader import StoreReader
-from ha_agent.broker.unix_listener import listen_unix
+from ha_agent.broker.storage.lane import StorageLane
+from ha_agent.broker.store.reader import StoreReader
 from ha_agent.broker.watch import Board
 from ha_agent.broker_port import BrokerRefused, SocketBroker
 from ha_agent.clock import SystemClock

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ha_agent.broker.incident import IncidentEntry
+from ha_agent.broker.incidents.incident import IncidentEntry
 from ha_agent.broker.snapshot import to_wire
 from ha_agent.cli_notify import incidents_text
 from ha_agent.errors import BadInput

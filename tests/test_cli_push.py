@@ -14,7 +14,7 @@ from typing import Any, Optional
 import pytest
 
 from demo.hosts import free_port
-from ha_agent.broker.rpc_server import Handler, Peer, RpcRefusal
+from ha_agent.broker.rpc.server import Handler, Peer, RpcRefusal
 from ha_agent.broker.snapshot import DefinitionEntry, Snapshot, to_wire
 from ha_agent.instant import Instant
 from tests.broker.push_world import PushWorld

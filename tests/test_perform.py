@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ha_agent.broker.rpc_client import BrokerUnreachable
+from ha_agent.broker.rpc.client import BrokerUnreachable
 from ha_agent.broker.snapshot import Snapshot
 from ha_agent.broker_port import BrokerRefused
 from ha_agent.errors import BadInput, DeadlineExceeded, EnvironmentFault, HaAgentError

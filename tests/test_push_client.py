@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from ha_agent.broker import rpc_codec
+from ha_agent.broker.rpc import codec as rpc_codec
 from ha_agent.clock import SystemClock
 from ha_agent.errors import BadInput
 from ha_agent.push_client import Deadlines, PushUnreachable, Target, call_host, client_context

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ha_agent.broker.incident import IncidentEntry
-from ha_agent.broker.push_entry import CertificateEntry, PushEntry
+from ha_agent.broker.incidents.incident import IncidentEntry
+from ha_agent.broker.push.entry import CertificateEntry, PushEntry
 from ha_agent.broker.snapshot import (
     BridgeEntry,
     DefinitionEntry,

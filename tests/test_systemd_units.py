@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from ha_agent.broker import unix_listener
-from ha_agent.broker.rpc_limits import ServerLimits
+from ha_agent.broker.rpc import unix_listener
+from ha_agent.broker.rpc.limits import ServerLimits
 from ha_agent.config import DEFAULT_PATH
 from ha_agent.config_schema import BrokerConfig, DefinitionConfig, HostConfig, LeaseConfig
 

@@ -9,7 +9,7 @@ it only stops claiming that it is here.
 
 When VDSM is silent, too, nobody can tell whether the VM runs here. If the engine's page has been
 bad for the grace time and another host can take over, the lease is abandoned: it runs out with
-its fence armed, which ends a VM that is here (lease_cycle.py, 6). A release would leave that
+its fence armed, which ends a VM that is here (lease/cycle.py, 6). A release would leave that
 VM, and its VM lease in every other host's way. In global maintenance the VM is left alone.
 """
 
@@ -19,7 +19,7 @@ import logging
 from collections.abc import Awaitable
 from typing import Callable, Optional, Protocol
 
-from ha_agent.broker.lease_cycle import LeaseResult
+from ha_agent.broker.lease.cycle import LeaseResult
 from ha_agent.broker.snapshot import Snapshot
 from ha_agent.errors import EnvironmentFault
 from ha_agent.instant import Instant

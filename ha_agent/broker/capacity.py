@@ -6,8 +6,8 @@
 
 It takes VDSM some seconds and changes with a new kernel, QEMU or memory only, which all restart
 VDSM. So it is asked seldom, in the background, and nothing waits for it: what is not known yet
-is None. The status block tells the other hosts (monitor.py); `guard_facts` puts together what
-the guard judges a definition against.
+is None. The status block tells the other hosts (blocks/monitor.py); `guard_facts` puts together
+what the guard judges a definition against.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Callable
 
-from ha_agent.broker.rpc_server import Handler
+from ha_agent.broker.rpc.server import Handler
 
 Work = Callable[[], Coroutine[Any, Any, None]]
 

@@ -13,34 +13,34 @@ from collections.abc import Coroutine
 from typing import Any, Optional
 
 from ha_agent.broker.agent_watch import AgentWatch
-from ha_agent.broker.api import MAX_WAIT_SECONDS, Api
-from ha_agent.broker.api_arguments import Access
-from ha_agent.broker.api_definition import STORE_DEADLINES_SECONDS
-from ha_agent.broker.api_events import EventsApi, Watch
-from ha_agent.broker.api_lockspace import lockspace_part
-from ha_agent.broker.api_vm import VmApi
-from ha_agent.broker.block_store import BlockStore
-from ha_agent.broker.definition_parts import DefinitionParts
-from ha_agent.broker.domain_monitor import domain_monitor_part
+from ha_agent.broker.api.arguments import Access
+from ha_agent.broker.api.basic import MAX_WAIT_SECONDS, Api
+from ha_agent.broker.api.definition import STORE_DEADLINES_SECONDS
+from ha_agent.broker.api.events import EventsApi, Watch
+from ha_agent.broker.api.lockspace import lockspace_part
+from ha_agent.broker.api.vm import VmApi
+from ha_agent.broker.blocks.monitor import MonitorTimes, StatusMonitor
+from ha_agent.broker.blocks.store import BlockStore
+from ha_agent.broker.definition.parts import DefinitionParts
 from ha_agent.broker.engine_watch import EngineWatch
 from ha_agent.broker.event_log import EventLog
 from ha_agent.broker.identity import read_boot_id
-from ha_agent.broker.incident_part import Incidents
-from ha_agent.broker.lease_backend import Keeper, lease_backend
-from ha_agent.broker.maintenance_parts import MaintenanceParts
-from ha_agent.broker.metrics import Sources
-from ha_agent.broker.metrics_parts import metrics_part
-from ha_agent.broker.monitor import MonitorTimes, StatusMonitor
+from ha_agent.broker.incidents.part import Incidents
+from ha_agent.broker.lease.backend import Keeper, lease_backend
+from ha_agent.broker.maintenance.parts import MaintenanceParts
+from ha_agent.broker.metrics.figures import Sources
+from ha_agent.broker.metrics.parts import metrics_part
 from ha_agent.broker.part import Part
 from ha_agent.broker.probes.domain import OwnReads
 from ha_agent.broker.probes.from_config import health_loop
 from ha_agent.broker.probes.host_probes import HostProbes
-from ha_agent.broker.push_parts import PushParts
-from ha_agent.broker.rpc_tally import RpcTally
+from ha_agent.broker.push.parts import PushParts
+from ha_agent.broker.rpc.tally import RpcTally
 from ha_agent.broker.snapshot import LeaseEntry, Report, Snapshot
-from ha_agent.broker.storage_lane import StorageLane
-from ha_agent.broker.storage_launch import Nursery
-from ha_agent.broker.storage_leftovers import find_leftovers
+from ha_agent.broker.storage.domain_monitor import domain_monitor_part
+from ha_agent.broker.storage.lane import StorageLane
+from ha_agent.broker.storage.launch import Nursery
+from ha_agent.broker.storage.leftovers import find_leftovers
 from ha_agent.broker.watch import Board
 from ha_agent.clock import SystemClock
 from ha_agent.config_schema import Config

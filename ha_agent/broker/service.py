@@ -20,10 +20,10 @@ from typing import Optional
 
 from ha_agent import config as configuration
 from ha_agent import log as logs
-from ha_agent.broker import unix_listener
-from ha_agent.broker.api_about import AboutApi
+from ha_agent.broker.api.about import AboutApi
 from ha_agent.broker.parts import Parts
-from ha_agent.broker.rpc_server import Handler, RpcServer, ServerLimits
+from ha_agent.broker.rpc import unix_listener
+from ha_agent.broker.rpc.server import Handler, RpcServer, ServerLimits
 from ha_agent.clock import SystemClock
 from ha_agent.config_schema import Config
 from ha_agent.errors import EnvironmentFault, HaAgentError

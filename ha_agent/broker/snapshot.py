@@ -13,10 +13,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Optional
 
-from ha_agent.broker.incident import IncidentEntry
-from ha_agent.broker.push_entry import CertificateEntry, PushEntry
-from ha_agent.broker.value_codec import from_wire as from_wire
-from ha_agent.broker.value_codec import to_wire as to_wire
+from ha_agent.broker.incidents.incident import IncidentEntry
+from ha_agent.broker.push.entry import CertificateEntry, PushEntry
+from ha_agent.broker.rpc.value_codec import from_wire as from_wire
+from ha_agent.broker.rpc.value_codec import to_wire as to_wire
 from ha_agent.instant import Instant
 
 
@@ -72,12 +72,12 @@ class HostEntry:
     refresh_asked: int = 0
     maintenance_note: str = ""
     incidents: str = ""
-    """What it tells the others of incidents (incident_share.py)."""
+    """What it tells the others of incidents (incidents/share.py)."""
 
 
 @dataclass(frozen=True)
 class OrderEntry:
-    """The cluster's newest order (order.py): who set global maintenance or ordered the shutdown.
+    """The cluster's newest order (maintenance/order.py): who set maintenance or shuts down.
 
     `what`: maintenance, shutdown or none. Only `in_force` makes it count: the flag in slot 0 is
     on. `remaining_seconds` is how long it still holds, None without an end; `until_unix_seconds`
@@ -124,7 +124,7 @@ class DefinitionEntry:
     it came (version.py). `history_problem` says why it is not kept; it is used all the same.
     `running` is what the VM that runs here was started from, "" where that is not known, and
     `running_problem` why it is not the one in use, where that failed to start; `fallback` what
-    could be started instead (definition_starts.py).
+    could be started instead (definition/starts.py).
     """
 
     available: bool = False

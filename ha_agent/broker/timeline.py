@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Optional
 
-from ha_agent.broker.order import NONE, SHUTDOWN
+from ha_agent.broker.maintenance.order import NONE, SHUTDOWN
 from ha_agent.broker.snapshot import (
     DefinitionEntry,
     EventEntry,
@@ -24,9 +24,9 @@ from ha_agent.instant import WallTime
 # The agent reports every few seconds, whatever happens.
 AGENT_SILENT_SECONDS = 20.0
 _NAMED_HOSTS = 10
-_PUSHED_BY = "pushed by "  # how api_definition.py notes who put it
+_PUSHED_BY = "pushed by "  # how api/definition.py notes who put it
 _UNREADABLE = ("unknown", "unreadable")
-_TAKEN = "taken: "  # how lease_cycle.py notes it in the record: nothing is wrong, then
+_TAKEN = "taken: "  # how lease/cycle.py notes it in the record: nothing is wrong, then
 
 
 def changes(before: Snapshot, after: Snapshot, *, settling: bool = False) -> list[EventEntry]:

@@ -12,7 +12,7 @@ import dataclasses
 import operator
 from typing import Any, Callable
 
-from ha_agent.broker.push_entry import PushEntry
+from ha_agent.broker.push.entry import PushEntry
 from ha_agent.broker.snapshot import HostEntry, Report, Snapshot
 from ha_agent.instant import Instant
 from ha_agent.values import replaced

@@ -2,7 +2,7 @@
 """The hosted engine's configuration volume: its archive, and how it is replaced at once.
 
 This module decides which bytes go where and in what order; it writes nothing itself (that is
-broker/conf_volume_ops.py).
+broker/store/conf_volume_ops.py).
 
 Old tools read the volume (1 GiB, raw) by `dd | tar` from byte 0, so there the archive stays: a
 plain tar of exactly 20,480 bytes with five files, in any order (facts/ovf-and-volumes.md, 4.2).

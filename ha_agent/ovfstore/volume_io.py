@@ -2,7 +2,7 @@
 """Reading and changing the archive on an open OVF_STORE volume.
 
 The formats are tar_volume.py's and tar_change.py's; this module moves the bytes. It opens
-nothing and locks nothing: broker/volume_ops.py does, in a storage worker, as everything here may
+nothing and locks nothing: broker/store/volume_ops.py does, in a storage worker, as all of it may
 block for as long as the storage hangs.
 
 **Reading members** whose archive's end is known goes from there backwards, and stops where the
@@ -51,7 +51,7 @@ _FIRST_BYTES = 64 * 1024
 
 
 class VolumeFile(Protocol):
-    """An open volume; broker/directio.py's DirectFile is one, which says more of each."""
+    """An open volume; broker/storage/directio.py's DirectFile is one, which says more of each."""
 
     @property
     def path(self) -> str: ...

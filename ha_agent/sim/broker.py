@@ -15,14 +15,14 @@ from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, Callable, Optional, TypeVar
 
 from ha_agent.broker.agent_watch import AgentWatch
-from ha_agent.broker.block_store import BlockStore
-from ha_agent.broker.lease import LeaseIdentity
-from ha_agent.broker.lease_backend import Keeper
-from ha_agent.broker.lease_cycle import LeaseKeeper
-from ha_agent.broker.lease_storage import FileLeaseStorage
-from ha_agent.broker.maintenance import MaintenanceKeeper
-from ha_agent.broker.monitor import MonitorTimes, StatusMonitor
-from ha_agent.broker.order_file import KeptOrder, left_by_calendar
+from ha_agent.broker.blocks.monitor import MonitorTimes, StatusMonitor
+from ha_agent.broker.blocks.store import BlockStore
+from ha_agent.broker.lease.backend import Keeper
+from ha_agent.broker.lease.cycle import LeaseKeeper
+from ha_agent.broker.lease.rules import LeaseIdentity
+from ha_agent.broker.lease.storage import FileLeaseStorage
+from ha_agent.broker.maintenance.order_file import KeptOrder, left_by_calendar
+from ha_agent.broker.maintenance.orders import MaintenanceKeeper
 from ha_agent.broker.other_vms import other_vms
 from ha_agent.broker.snapshot import (
     HealthEntry,

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from typing import Callable, Optional
 
-from ha_agent.broker.lease import GUARD_POLL_SECONDS, HELD
+from ha_agent.broker.lease.rules import GUARD_POLL_SECONDS, HELD
 from ha_agent.sim import events as e
 from ha_agent.sim.faults import Fault
 from ha_agent.sim.ground import Ground, Vm

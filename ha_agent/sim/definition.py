@@ -3,7 +3,7 @@
 
 It is read from the store when the broker starts and once a minute, or pushed by the engine; the
 last one read stays in use while the store can't be read. What was read is this host's history.
-As in broker/definition_starts.py, one that an engine became healthy with is proven, on this host
+As in broker/definition/starts.py, one that an engine became healthy with is proven, on this host
 or by what a status block says, this host's disk remembers both, and one that is not proven gives
 way to the newest in the history that is, when the agent asks for that.
 """

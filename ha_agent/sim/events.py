@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Optional, Union
 
-from ha_agent.broker.lease import LeaseRecord
+from ha_agent.broker.lease.rules import LeaseRecord
 
 
 @dataclass(frozen=True)

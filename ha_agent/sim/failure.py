@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 
-from ha_agent.broker.lease import LeaseTimes
+from ha_agent.broker.lease.rules import LeaseTimes
 from ha_agent.fsm.policy import Policy
 from ha_agent.sim.spec import Result, Spec
 

@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass
 from typing import Callable, Optional
 
-from ha_agent.broker.lease import HELD, LeaseRecord
+from ha_agent.broker.lease.rules import HELD, LeaseRecord
 from ha_agent.sim import events as e
 from ha_agent.sim.faults import ALL_HOSTS, KINDS, Fault
 from ha_agent.sim.spec import Spec

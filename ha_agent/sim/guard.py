@@ -1,19 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """The fence of a simulated host: the deadline in memory in place of a file, and its guard.
 
-The guard is a process of its own, as broker/fence.py is: it ends the VM at the deadline whatever
-became of agent, broker and VDSM. Between arming and the deadline it would find nothing to do, so
-it looks at the deadline and not four times a second. From then on it looks each 0.25 s, and
-retires the deadline when the VM has stayed away for SETTLE_SECONDS.
+The guard is a process of its own, as broker/lease/fence.py is: it ends the VM at the deadline
+whatever became of agent, broker and VDSM. Between arming and the deadline it would find
+nothing to do, so it looks at the deadline and not four times a second. From then on it looks each
+0.25 s, and retires the deadline when the VM has stayed away for SETTLE_SECONDS.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Optional
 
-from ha_agent.broker.fence import SETTLE_SECONDS
-from ha_agent.broker.fence_deadline import FenceDeadline
-from ha_agent.broker.lease import GUARD_POLL_SECONDS
+from ha_agent.broker.lease.fence import SETTLE_SECONDS
+from ha_agent.broker.lease.fence_deadline import FenceDeadline
+from ha_agent.broker.lease.rules import GUARD_POLL_SECONDS
 from ha_agent.instant import Instant
 from ha_agent.sim.loop import Process, SimHandle
 from ha_agent.vdsm.vm_status import ExitReason

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Optional
 
-from ha_agent.broker.fence_deadline import FenceDeadline
-from ha_agent.broker.lease import GUARD_POLL_SECONDS
-from ha_agent.broker.order_file import KeptOrder
-from ha_agent.broker.sanlock_judge import Distance
+from ha_agent.broker.lease.fence_deadline import FenceDeadline
+from ha_agent.broker.lease.rules import GUARD_POLL_SECONDS
+from ha_agent.broker.maintenance.order_file import KeptOrder
+from ha_agent.broker.sanlock.judge import Distance
 from ha_agent.broker.snapshot import LeaseEntry
 from ha_agent.instant import Instant
 from ha_agent.sim.agent import SimAgent

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One host's way to the shared storage: what broker/storage_lane.py promises, and its faults.
+"""One host's way to the shared storage: what broker/storage/lane.py promises, and its faults.
 
 A call runs in a storage worker, one at a time for each lane, in the order they came. The worker
 is a process of its own: a broker that is stopped (SIGSTOP) does not stop it, one that is killed
@@ -19,7 +19,7 @@ import asyncio
 from collections import deque
 from typing import Any, Optional
 
-from ha_agent.broker.storage_lane import StorageFault
+from ha_agent.broker.storage.lane import StorageFault
 from ha_agent.errors import DeadlineExceeded, EnvironmentFault
 from ha_agent.sim.dice import Dice
 from ha_agent.sim.loop import Process, SimLoop

@@ -22,7 +22,7 @@ import json
 import zlib
 from typing import TYPE_CHECKING, Optional
 
-from ha_agent.broker.block_codec import BlockError, StatusBlock, decode, decode_global
+from ha_agent.broker.blocks.codec import BlockError, StatusBlock, decode, decode_global
 from ha_agent.errors import EnvironmentFault
 from ha_agent.sim.lane import SimLane
 from ha_agent.sim.loop import Process

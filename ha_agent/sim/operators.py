@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Coroutine
 from typing import Any, Callable, Optional
 
-from ha_agent.broker import order as orders
+from ha_agent.broker.maintenance import order as orders
 from ha_agent.errors import EnvironmentFault
 from ha_agent.sim.broker import SimBroker
 from ha_agent.sim.world import World

@@ -12,10 +12,10 @@ It follows sanlock(8) and its timeouts.h (w: when its last renewal on storage wa
 
 A resource (ownership, VM lease) is given to one host and generation; another may have it when it
 is free, or when that host has left, came anew or is dead. On storage a resource is a record of
-broker/lease.py, with the generation as its instance, so that the rules read it whatever the back
-end; sanlock's own format is the real daemon's and its tests'. A swap lands as a whole if nothing
-has changed since the read, for what paxos promises; so a write that hung lands late only where
-nothing came in between.
+broker/lease/rules.py, with the generation as its instance, so that the rules read it whatever
+the back end; sanlock's own format is the real daemon's and its tests'. A swap lands as a whole if
+nothing has changed since the read, for what paxos promises; so a write that hung lands late only
+where nothing came in between.
 
 As the real one, it counts with a clock that stands still while the host sleeps. That a watchdog
 fires a little before its time is what makes it bear clocks of 2 %: it was fed a moment before.
@@ -28,7 +28,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Optional
 
-from ha_agent.broker.lease import FREE, HELD, LeaseIdentity, LeaseRecord, decode, encode
+from ha_agent.broker.lease.rules import FREE, HELD, LeaseIdentity, LeaseRecord, decode, encode
 from ha_agent.errors import EnvironmentFault
 from ha_agent.sim.lane import SimLane
 from ha_agent.sim.loop import Process, SimHandle

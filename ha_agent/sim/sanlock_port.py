@@ -12,12 +12,12 @@ import asyncio
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, Callable, Optional, TypeVar
 
-from ha_agent.broker.lease import HELD, decode
-from ha_agent.broker.sanlock_holder import Holding
-from ha_agent.broker.sanlock_judge import Distance, OwnRenewals
-from ha_agent.broker.sanlock_keeper import SanlockKeeper
-from ha_agent.broker.sanlock_place import Leader
-from ha_agent.broker.sanlock_port import HostSight, Look
+from ha_agent.broker.lease.rules import HELD, decode
+from ha_agent.broker.sanlock.holder import Holding
+from ha_agent.broker.sanlock.judge import Distance, OwnRenewals
+from ha_agent.broker.sanlock.keeper import SanlockKeeper
+from ha_agent.broker.sanlock.place import Leader
+from ha_agent.broker.sanlock.port import HostSight, Look
 from ha_agent.broker.snapshot import LeaseEntry
 from ha_agent.errors import DeadlineExceeded, EnvironmentFault
 from ha_agent.sim.guard import SimFence
@@ -213,7 +213,7 @@ def leader_of(block: bytes) -> Leader:
 def sanlock_keeper(
     host: SimHost, lane: SimLane, on_change: Callable[[LeaseEntry], None]
 ) -> SanlockKeeper:
-    """Build a broker's keeper, as lease_backend.py does."""
+    """Build a broker's keeper, as lease/backend.py does."""
     world = host.world
 
     def keep(distance: Distance) -> None:

@@ -19,7 +19,7 @@
     vm-lease-expiry-seconds 140   how long a dead host's VM lease stays held
     lease-backend sanlock         sanlock, profile "fast", has both leases; else: lockfile
     policy NAME VALUE             a field of fsm/policy.py, in its unit
-    lease NAME VALUE              a field of broker/lease.py's LeaseTimes
+    lease NAME VALUE              a field of broker/lease/rules.py's LeaseTimes
     at 30 h1 power-off            a fault: faults.py
     expect engine up on h2 within 60 after 30     expect.py
 
@@ -37,7 +37,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ha_agent.broker.lease import LeaseTimes
+from ha_agent.broker.lease.rules import LeaseTimes
 from ha_agent.errors import BadInput
 from ha_agent.fsm.policy import Policy
 from ha_agent.sim import expect, faults

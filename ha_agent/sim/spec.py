@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from ha_agent.broker.lease import LeaseTimes
-from ha_agent.broker.sanlock_times import SanlockTimes
+from ha_agent.broker.lease.rules import LeaseTimes
+from ha_agent.broker.sanlock.times import SanlockTimes
 from ha_agent.fsm.policy import Policy
 from ha_agent.sim.faults import Fault
 

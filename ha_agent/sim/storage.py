@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The shared storage as bytes: lock file and status volume, in sectors of 512 bytes.
 
-What hosts can do to it are the storage worker's operations (broker/storage_worker.py,
-broker/lease_file.py), at one moment each; delays and failures on the way are lane.py's. It keeps
+What hosts can do to it are the storage worker's operations (broker/storage/worker.py,
+broker/lease/file.py), at one moment each; delays and failures on the way are lane.py's. It keeps
 what a place held a while ago, for hosts whose plain reads are stale.
 
 It may lose a confirmed write of a status block for a host, but never one of the lease: the
@@ -16,7 +16,7 @@ import hashlib
 from collections import deque
 from typing import Any, Callable, Optional
 
-from ha_agent.broker.lease import BLOCK_SIZE_BYTES, encode, initial_record
+from ha_agent.broker.lease.rules import BLOCK_SIZE_BYTES, encode, initial_record
 
 SECTOR_BYTES = 512
 SLOT_BYTES = 4096

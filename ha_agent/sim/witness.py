@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Callable, Optional
 
-from ha_agent.broker.block_codec import BlockError, decode_global
-from ha_agent.broker.lease import LeaseRecord
+from ha_agent.broker.blocks.codec import BlockError, decode_global
+from ha_agent.broker.lease.rules import LeaseRecord
 from ha_agent.broker.snapshot import Snapshot
 from ha_agent.fsm.machine import Decision
 from ha_agent.sim import events as e

@@ -11,8 +11,8 @@ import hashlib
 from collections.abc import Iterable
 from typing import Any, Callable, Optional
 
-from ha_agent.broker.fence_deadline import FenceDeadline
-from ha_agent.broker.lease import (
+from ha_agent.broker.lease.fence_deadline import FenceDeadline
+from ha_agent.broker.lease.rules import (
     LeaseFormatError,
     LeaseIdentity,
     LeaseRecord,

@@ -3,12 +3,15 @@
 
     connect -> greet, subscribe -> Host.ping2 until VDSM no longer answers 99 (recovering, 10 to
     11 s after each start of vdsmd) -> ready, `on_connected` -> ... -> the connection ends, all
-    pending calls fail -> wait, with jitter and growing -> connect
+    pending calls fail -> wait, with jitter, and longer each time until a connection has been
+    ready for ten seconds -> connect
 
 What this client promises to its user:
 - A call ends: with a result or with one of the errors of errors.py, by its deadline.
 - A call is sent at most once. Nothing is repeated here, since only the caller knows what may be.
 - Calls are refused at once (VdsmUnreachable) while there is no ready connection.
+- A connection on which no call is answered is given up: when one had no answer by its deadline,
+  Host.ping2 is asked, and when that has none either, the next connection is made.
 - Events may get lost: while disconnected, and when the reader of `next_event` is slow (then
   `events_lost` counts). VDSM has no replay. So poll as well, and after each `on_connected`.
 
@@ -24,22 +27,34 @@ import enum
 import logging
 import os
 import socket
-import ssl
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Callable, Optional
 
-from ha_agent.errors import DeadlineExceeded
+from ha_agent.certificates import TlsFiles
+from ha_agent.errors import DeadlineExceeded, EnvironmentFault
+from ha_agent.instant import Instant
 from ha_agent.vdsm.connection import Clock, Connection
-from ha_agent.vdsm.errors import VdsmCallFailed, VdsmCode, VdsmConnectionLost, VdsmUnreachable
+from ha_agent.vdsm.errors import (
+    VdsmCallFailed,
+    VdsmCode,
+    VdsmConnectionLost,
+    VdsmError,
+    VdsmNoAnswer,
+    VdsmUnreachable,
+)
 from ha_agent.vdsm.jsonrpc import Event
+from ha_agent.vdsm.tls import ClientTls, plain_lost
 from ha_agent.waiting import within
 
 DEFAULT_PORT = 54321
 
 _FIRST_RETRY_SECONDS = 0.25
 _LAST_RETRY_SECONDS = 5.0
+# A VDSM that takes connections and drops them soon must not be connected to without a pause.
+_STEADY_SECONDS = 10.0
 _RECOVERY_POLL_SECONDS = 0.5
+# VDSM answers it from memory. With no answer by then it is deaf, or all its workers hang.
+_PING_DEADLINE_SECONDS = 5.0
 
 _log = logging.getLogger(__name__)
 
@@ -56,7 +71,7 @@ class ClientState(enum.Enum):
 class VdsmClient:
     """A JSON-RPC client for one VDSM. `start` it in a running loop and `close` it, or run `run`.
 
-    `ssl_context` is called for each connection, since renewed certificates are read by new
+    `tls` are the files, read for each connection, since renewed certificates are taken by new
     connections only; None means plain TCP. `uniform` returns a number in [0, 1), for jitter.
     `on_connected` is called in the loop whenever the connection becomes ready; like VDSM's
     domain monitors, nothing of the last connection is known to live. `heart_beat_ms` is what
@@ -70,7 +85,7 @@ class VdsmClient:
         *,
         clock: Clock,
         uniform: Callable[[], float],
-        ssl_context: Optional[Callable[[], ssl.SSLContext]] = None,
+        tls: Optional[TlsFiles] = None,
         on_connected: Callable[[], None] = lambda: None,
         connect_deadline_seconds: float = 5.0,
         call_deadline_seconds: float = 10.0,
@@ -81,11 +96,12 @@ class VdsmClient:
         self.state = ClientState.DISCONNECTED
         self.reason = "not connected yet"  # why the state is not READY, for operators
         self.events_lost = 0
+        self.server_certificate: Optional[bytes] = None  # as VDSM showed it last, in DER
         self._host = host
         self._port = port
         self._clock = clock
         self._uniform = uniform
-        self._ssl_context = ssl_context
+        self._tls = None if tls is None else ClientTls(tls, clock.wall)
         self._on_connected = on_connected
         self._connect_deadline_seconds = connect_deadline_seconds
         self._call_deadline_seconds = call_deadline_seconds
@@ -93,6 +109,8 @@ class VdsmClient:
         self._events: collections.deque[Event] = collections.deque(maxlen=max_queued_events)
         self._event_waiter: Optional[asyncio.Future[None]] = None
         self._connection: Optional[Connection] = None
+        self._ready_at: Optional[Instant] = None
+        self._check: Optional[asyncio.Task[None]] = None
         self._task: Optional[asyncio.Task[None]] = None
 
     def start(self) -> None:
@@ -122,13 +140,21 @@ class VdsmClient:
         """Call a verb once and return its result.
 
         Raises VdsmUnreachable (not sent), VdsmCallFailed (VDSM's own error), VdsmConnectionLost
-        and DeadlineExceeded (it may have taken effect, or still will).
+        and VdsmNoAnswer (`may_have_executed` says whether it may have taken effect, or still
+        will).
         """
-        if self.state is not ClientState.READY or self._connection is None:
+        connection = self._connection
+        if self.state is not ClientState.READY or connection is None:
             raise VdsmUnreachable(self.peer, self.reason)
         if deadline_seconds is None:
             deadline_seconds = self._call_deadline_seconds
-        return await self._connection.call(method, params, deadline_seconds)
+        try:
+            return await connection.call(method, params, deadline_seconds)
+        except VdsmNoAnswer as error:
+            if connection is self._connection and (self._check is None or self._check.done()):
+                self._check = asyncio.ensure_future(self._check_hearing(connection, str(error)))
+                self._check.add_done_callback(_report_bug)
+            raise
 
     async def next_event(self) -> Event:
         """Wait for the oldest event that was not fetched yet. For one reader."""
@@ -142,18 +168,25 @@ class VdsmClient:
         failures = 0
         try:
             while True:
+                self._ready_at = None
                 try:
-                    self._disconnected(await self._live_once())
-                    failures = 0
+                    reason = await self._live_once()
                 except (VdsmUnreachable, VdsmConnectionLost) as error:
-                    self._disconnected(error.reason)
+                    reason = error.reason
                 except DeadlineExceeded as error:
-                    self._disconnected(str(error))
+                    reason = str(error)
+                if self._was_steady():
+                    failures = 0
+                self._disconnected(reason)
                 await self._clock.sleep(self._retry_delay_seconds(failures))
                 failures += 1
         finally:
             self.state = ClientState.CLOSED
             self.reason = "closed"
+
+    def _was_steady(self) -> bool:
+        ready_at = self._ready_at
+        return ready_at is not None and self._clock.now() - ready_at >= _STEADY_SECONDS
 
     async def _live_once(self) -> str:
         """Live through one connection and return why it ended, when it had become ready."""
@@ -166,6 +199,17 @@ class VdsmClient:
         finally:
             self._connection = None
             connection.end("closed by ourselves")
+            if self._check is not None:
+                await asyncio.wait([self._check])  # its call has just failed
+
+    async def _check_hearing(self, connection: Connection, late: str) -> None:
+        """Give the connection up when VDSM does not answer the simplest of calls either."""
+        try:
+            await connection.call("Host.ping2", {}, self._ping_deadline_seconds)
+        except VdsmNoAnswer as silent:
+            connection.end(f"it keeps the connection but answers no call: {late}, then {silent}")
+        except VdsmError:
+            return  # an answer, too; or the connection has ended by itself
 
     # Connecting.
 
@@ -187,39 +231,66 @@ class VdsmClient:
         reasons = []
         for number, (family, kind, protocol, _name, address) in enumerate(addresses):
             # A silent address must leave time for those after it.
-            share_seconds = (until - now()) / (len(addresses) - number)
+            share_seconds = max((until - now()) / (len(addresses) - number), 0.0)
+            sock = socket.socket(family, kind, protocol)
             try:
-                return await within(
-                    max(share_seconds, 0.0),
-                    self._connect_to(socket.socket(family, kind, protocol), address),
-                    lambda unwanted: unwanted.end("closed by ourselves"),
-                )
-            except asyncio.TimeoutError:
-                reasons.append(f"{address[0]}: no connection within {share_seconds:.1f} s")
-            except OSError as error:
-                reasons.append(f"{address[0]}: {_why(error)}")
+                return await self._connect_to(sock, address, share_seconds)
+            except EnvironmentFault as fault:
+                reasons.append(f"{address[0]}: {fault}")
         raise VdsmUnreachable(self.peer, "; ".join(reasons) or "its name has no address")
 
-    async def _connect_to(self, sock: socket.socket, address: Any) -> Connection:
-        loop = asyncio.get_running_loop()
+    async def _connect_to(
+        self, sock: socket.socket, address: Any, limit_seconds: float
+    ) -> Connection:
+        """Connect within the limit. Raises EnvironmentFault that says why not."""
+        until = self._clock.now() + limit_seconds
         try:
-            context = None if self._ssl_context is None else self._ssl_context()
-            sock.setblocking(False)
-            await loop.sock_connect(sock, address)
-            _transport, connection = await loop.create_connection(
-                lambda: Connection(
-                    self.peer,
-                    clock=self._clock,
-                    heart_beat_ms=self._heart_beat_ms,
-                    on_event=self._queue_event,
-                ),
-                sock=sock,
-                ssl=context,
-                server_hostname=None if context is None else self._host,
+            await within(limit_seconds, _open(sock, address))
+        except asyncio.TimeoutError:
+            raise EnvironmentFault(f"no connection within {limit_seconds:.1f} s") from None
+        except OSError as error:
+            raise EnvironmentFault(_why(error)) from error
+        left_seconds = max(until - self._clock.now(), 0.001)
+        try:
+            connection = await within(
+                left_seconds,
+                self._converse(sock, left_seconds),
+                lambda unwanted: unwanted.end("closed by ourselves"),
             )
-        except BaseException:
+        except asyncio.TimeoutError:
+            what = f"connected, but no TLS handshake within {left_seconds:.1f} s"
+            raise EnvironmentFault(what) from None
+        except OSError as error:
+            if self._tls is None:
+                raise EnvironmentFault(_why(error)) from error
+            raise EnvironmentFault(self._tls.handshake_fault(error)) from error
+        return connection
+
+    async def _converse(self, sock: socket.socket, limit_seconds: float) -> Connection:
+        """Make a connection of a connected socket, TLS included. The socket is taken."""
+        try:
+            context = None if self._tls is None else self._tls.context()
+        except EnvironmentFault:
             sock.close()
             raise
+        transport, connection = await asyncio.get_running_loop().create_connection(
+            lambda: Connection(
+                self.peer,
+                clock=self._clock,
+                heart_beat_ms=self._heart_beat_ms,
+                on_event=self._queue_event,
+                why_lost=plain_lost if self._tls is None else self._tls.lost,
+            ),
+            sock=sock,
+            ssl=context,
+            # No name is checked, and none is sent: an address, or a name with a zone, is no fault.
+            server_hostname=None if context is None else "",
+            # Before Python 3.11 a handshake that is cancelled goes on until then.
+            ssl_handshake_timeout=None if context is None else limit_seconds,
+        )
+        tls = transport.get_extra_info("ssl_object")
+        if tls is not None:
+            self.server_certificate = tls.getpeercert(binary_form=True)
         return connection
 
     async def _make_ready(self, connection: Connection) -> None:
@@ -230,6 +301,7 @@ class VdsmClient:
             self.reason = "it is recovering after its start"
             await self._clock.sleep(_RECOVERY_POLL_SECONDS)
         self._connection = connection
+        self._ready_at = self._clock.now()
         self.state = ClientState.READY
         self.reason = ""
         _log.info("connected to VDSM at %s", self.peer)
@@ -238,10 +310,17 @@ class VdsmClient:
     async def _ping(self, connection: Connection) -> bool:
         """Return False while VDSM recovers; any other answer means that it answers."""
         try:
-            await connection.call("Host.ping2", {}, self._call_deadline_seconds)
+            await connection.call("Host.ping2", {}, self._ping_deadline_seconds)
         except VdsmCallFailed as error:
             return error.code != VdsmCode.RECOVERY_IN_PROGRESS
+        except VdsmNoAnswer as error:
+            reason = f"it takes the connection but answers no call: {error}"
+            raise VdsmUnreachable(self.peer, reason) from error
         return True
+
+    @property
+    def _ping_deadline_seconds(self) -> float:
+        return min(self._call_deadline_seconds, _PING_DEADLINE_SECONDS)
 
     def _disconnected(self, reason: str) -> None:
         if self.state is ClientState.READY or self.reason != reason:
@@ -266,24 +345,17 @@ def _report_bug(task: asyncio.Task[None]) -> None:
         _log.error("the client of VDSM ended by a bug of ours", exc_info=task.exception())
 
 
+async def _open(sock: socket.socket, address: Any) -> None:
+    # Closed here, by whoever waits for it in the loop: from elsewhere its number could be another
+    # socket's before the loop has forgotten it.
+    try:
+        sock.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(sock, address)
+    except BaseException:
+        sock.close()
+        raise
+
+
 def _why(error: OSError) -> str:
     """Say what the system says: asyncio's own "Connect call failed" hides it."""
-    if error.errno is None or error.filename is not None or isinstance(error, ssl.SSLError):
-        return str(error)
-    return os.strerror(error.errno)
-
-
-def vdsm_ssl_context(key_file: Path, certificate_file: Path, ca_file: Path) -> ssl.SSLContext:
-    """Return a client context as VDSM's own client makes it (vdsm's lib/vdsm/sslutils.py).
-
-    The host's own server pair is the client pair too. VDSM's certificate must come from
-    `ca_file`; its name is not checked, since it bears whatever name the host was added by. Under
-    TLS 1.3 VDSM's refusal of our certificate comes with the first read, after the handshake.
-    Raises OSError (ssl.SSLError is one) when a file is missing or unusable.
-    """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_REQUIRED
-    context.load_verify_locations(ca_file)
-    context.load_cert_chain(certificate_file, key_file)
-    return context
+    return str(error) if error.errno is None else os.strerror(error.errno)

@@ -14,20 +14,31 @@ object with an id: a notification or a batch would end VDSM's service to everybo
 A connection ends once, for one reason, and then every pending call fails at once. It is never
 mended: client.py makes the next one. It keeps no queue of events and waits for nobody: the
 reader is never blocked by whoever uses what it reads.
+
+A frame is handed to asyncio only when all before it have gone to the kernel; until then it waits
+here. So of a request that waits here when the connection ends, or its caller does, it is known
+that VDSM never saw it; of any other one nobody can say.
 """
 
 from __future__ import annotations
 
 import asyncio
 import uuid
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Callable, Optional, Protocol, cast
 
 from ha_agent.errors import BadInput, DeadlineExceeded
-from ha_agent.instant import Instant
+from ha_agent.instant import Instant, WallTime
 from ha_agent.vdsm import jsonrpc, stomp
-from ha_agent.vdsm.errors import VdsmCallFailed, VdsmConnectionLost, VdsmUnreachable
+from ha_agent.vdsm.errors import (
+    VdsmCallFailed,
+    VdsmConnectionLost,
+    VdsmNoAnswer,
+    VdsmUnreachable,
+)
+from ha_agent.vdsm.tls import is_tls, plain_lost
 
 STOMP_VERSION = "1.2"  # VDSM refuses a list of versions
 EVENT_DESTINATION = "jms.queue.events"
@@ -43,29 +54,34 @@ _MAX_REASON_CHARS = 300
 
 
 class Clock(Protocol):
-    """The part of ports.Clock that is needed here."""
+    """The part of ports.Clock that is needed here, and by the client."""
 
     def now(self) -> Instant:
         """Read the boot-time clock."""
+
+    def wall(self) -> WallTime:
+        """Read the calendar."""
 
     async def sleep(self, duration_seconds: float) -> None:
         """Sleep without blocking the loop."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Call:
-    """A request under way."""
+    """A request under way. `is_sent`: some of it may have left this process."""
 
     method: str
     answer: asyncio.Future[Any]
+    is_sent: bool = False
 
 
 class Connection(asyncio.Protocol):
     """An asyncio protocol; `greet` comes first, then `call`.
 
     `peer` is host:port for messages. `heart_beat_ms` is what we (send, want). `on_event` gets
-    each event in the reader's own turn: it must be quick and must not raise. `ended` resolves
-    to the reason, when the connection is over.
+    each event in the reader's own turn: it must be quick and must not raise. `why_lost` puts in
+    words what asyncio's connection_lost says, and whether VDSM had greeted before. `ended`
+    resolves to the reason, when the connection is over.
     """
 
     def __init__(
@@ -75,6 +91,7 @@ class Connection(asyncio.Protocol):
         clock: Clock,
         heart_beat_ms: tuple[int, int],
         on_event: Callable[[jsonrpc.Event], None],
+        why_lost: Callable[[Optional[Exception], bool], str] = plain_lost,
     ) -> None:
         loop = asyncio.get_running_loop()
         self.ended: asyncio.Future[str] = loop.create_future()
@@ -84,10 +101,14 @@ class Connection(asyncio.Protocol):
         self._clock = clock
         self._heart_beat_ms = heart_beat_ms
         self._on_event = on_event
+        self._why_lost = why_lost
         self._decoder = stomp.StompDecoder(where=f"VDSM at {peer}")
         self._reply_destination = str(uuid.uuid4())
         self._greeting: asyncio.Future[None] = loop.create_future()
         self._calls: dict[jsonrpc.MessageId, _Call] = {}
+        self._is_paused = False
+        self._unsent: OrderedDict[jsonrpc.MessageId, tuple[bytes, Optional[_Call]]] = OrderedDict()
+        self._unsent_bytes = 0
         self._beat_timer: Optional[asyncio.TimerHandle] = None
         self._silence_timer: Optional[asyncio.TimerHandle] = None
         self._heard_at = clock.now()
@@ -97,11 +118,16 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport; nothing is sent before `greet`."""
         self._transport = cast(asyncio.Transport, transport)
-        self._transport.set_write_buffer_limits(high=_MAX_UNSENT_BYTES)
+        # Anything that the kernel does not take at once pauses us. Not 0, which asyncio's TLS
+        # takes for "always".
+        self._transport.set_write_buffer_limits(high=1, low=0)
 
     def data_received(self, data: bytes) -> None:
         """Decode what came and hand it on; what can't be decoded ends the connection."""
         self._heard_at = self._clock.now()
+        if not self._greeting.done() and is_tls(data):
+            self.end("it speaks TLS, and we do not: set [vdsm] ssl = true")
+            return
         try:
             for frame in self._decoder.feed(data):
                 self._take(frame)
@@ -111,12 +137,21 @@ class Connection(asyncio.Protocol):
             self.end(f"it sent what can't be read: {error}")
 
     def pause_writing(self) -> None:
-        """End: more is unsent than a VDSM that reads could ever leave."""
-        self.end("it reads nothing of what we send")
+        """Keep what is to be sent: the kernel takes no more for now."""
+        self._is_paused = True
+
+    def resume_writing(self) -> None:
+        """Send what waited."""
+        self._is_paused = False
+        while self._unsent and not self._is_paused and not self.ended.done():
+            _key, (data, call) = self._unsent.popitem(last=False)
+            self._unsent_bytes -= len(data)
+            self._write(data, call)
 
     def connection_lost(self, exc: Optional[Exception]) -> None:
-        """End, with the socket's error or "closed by VDSM"."""
-        self.end((str(exc) or repr(exc)) if exc else "closed by VDSM")
+        """End, with the reason."""
+        if not self.ended.done():
+            self.end(self._why_lost(exc, self._greeting.done()))
 
     # What client.py calls.
 
@@ -141,8 +176,8 @@ class Connection(asyncio.Protocol):
     async def call(self, method: str, params: Mapping[str, Any], deadline_seconds: float) -> Any:
         """Send one request and return its result.
 
-        Raises VdsmCallFailed, VdsmConnectionLost, DeadlineExceeded, or VdsmUnreachable when the
-        connection is over already.
+        Raises VdsmCallFailed, VdsmConnectionLost, VdsmNoAnswer, or VdsmUnreachable when the
+        connection is over already. A request whose caller leaves before it was sent never is.
         """
         if self.ended.done():
             raise VdsmUnreachable(self._peer, self.ended.result())
@@ -160,11 +195,14 @@ class Connection(asyncio.Protocol):
                     "reply-to": self._reply_destination,
                 },
                 body,
+                call=(request.id, call),
             )
             return await call.answer
         finally:
             timer.cancel()
             del self._calls[request.id]
+            data, _call = self._unsent.pop(request.id, (b"", None))
+            self._unsent_bytes -= len(data)
 
     def end(self, reason: str) -> None:
         """Close at once and fail every pending call. The first reason stays."""
@@ -182,8 +220,7 @@ class Connection(asyncio.Protocol):
             self._greeting.exception()  # seen: greet() may not be waiting for it (any more)
         for call in self._calls.values():
             if not call.answer.done():
-                # Its bytes went to the kernel, and nobody can say what became of them.
-                lost = VdsmConnectionLost(self._peer, reason, may_have_executed=True)
+                lost = VdsmConnectionLost(self._peer, reason, may_have_executed=call.is_sent)
                 call.answer.set_exception(lost)
 
     # Frames in.
@@ -229,12 +266,38 @@ class Connection(asyncio.Protocol):
 
     # Bytes out, and time.
 
-    def _send(self, command: str, headers: Mapping[str, str], body: bytes = b"") -> None:
-        if not self.ended.done():
-            self._transport.write(stomp.encode(stomp.Frame(command, headers, body)))
+    def _send(
+        self,
+        command: str,
+        headers: Mapping[str, str],
+        body: bytes = b"",
+        *,
+        call: Optional[tuple[jsonrpc.MessageId, _Call]] = None,
+    ) -> None:
+        """Send a frame, in its turn. `call` is its request's id and the call, if it has one."""
+        if self.ended.done():
+            return
+        data = stomp.encode(stomp.Frame(command, headers, body))
+        key: jsonrpc.MessageId = str(uuid.uuid4())
+        waiting = None
+        if call is not None:
+            key, waiting = call
+        if not self._is_paused:
+            self._write(data, waiting)
+            return
+        self._unsent[key] = data, waiting
+        self._unsent_bytes += len(data)
+        if self._unsent_bytes > _MAX_UNSENT_BYTES:
+            self.end("it reads nothing of what we send")
+
+    def _write(self, data: bytes, call: Optional[_Call]) -> None:
+        if call is not None:
+            call.is_sent = True
+        self._transport.write(data)
 
     def _beat(self, period_seconds: float) -> None:
-        self._transport.write(stomp.HEART_BEAT)
+        if not self._is_paused:  # else VDSM has yet to read what stands before it
+            self._transport.write(stomp.HEART_BEAT)
         self._beat_timer = self._loop.call_later(period_seconds, self._beat, period_seconds)
 
     def _watch(self, limit_seconds: float) -> None:
@@ -252,4 +315,5 @@ class Connection(asyncio.Protocol):
 
 def _expire(call: _Call, deadline_seconds: float) -> None:
     if not call.answer.done():
-        call.answer.set_exception(DeadlineExceeded(f"VDSM {call.method}", deadline_seconds))
+        late = VdsmNoAnswer(call.method, deadline_seconds, may_have_executed=call.is_sent)
+        call.answer.set_exception(late)

@@ -1,16 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """What can go wrong between us and VDSM, as types, and VDSM's error codes by name.
 
-A call that got no answer in time raises `ha_agent.errors.DeadlineExceeded`; it may still take
-effect. What the types below say about that stands in `may_have_executed`. A verb that changes
-something is never repeated blindly after such an error: look first.
+Whether a call that failed may have taken effect, or still may, stands in `may_have_executed`. A
+verb that changes something is never repeated blindly after such an error: look first.
 """
 
 from __future__ import annotations
 
 import enum
 
-from ha_agent.errors import EnvironmentFault
+from ha_agent.errors import DeadlineExceeded, EnvironmentFault
 
 
 class VdsmCode(enum.IntEnum):
@@ -83,12 +82,22 @@ class VdsmUnreachable(VdsmError):
 
 
 class VdsmConnectionLost(VdsmError):
-    """The connection ended while the request was under way."""
+    """The connection ended while the request was under way, or waited to be sent."""
 
     def __init__(self, peer: str, reason: str, *, may_have_executed: bool) -> None:
-        super().__init__(f"connection to VDSM at {peer} lost: {reason}")
+        unsent = "" if may_have_executed else " (nothing of the request was sent)"
+        super().__init__(f"connection to VDSM at {peer} lost: {reason}{unsent}")
         self.peer = peer
         self.reason = reason
+        self.may_have_executed = may_have_executed
+
+
+class VdsmNoAnswer(DeadlineExceeded, VdsmError):
+    """A call's deadline passed. What had not been sent by then never is."""
+
+    def __init__(self, verb: str, deadline_seconds: float, *, may_have_executed: bool) -> None:
+        super().__init__(f"VDSM {verb}", deadline_seconds)
+        self.verb = verb
         self.may_have_executed = may_have_executed
 
 

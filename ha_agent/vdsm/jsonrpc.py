@@ -128,17 +128,12 @@ def decode_batch(data: bytes) -> list[Message]:
 
 
 def _dump(members: dict[str, Any]) -> bytes:
-    return json.dumps({"jsonrpc": "2.0", **members}, allow_nan=False).encode()
+    return _ENCODER.encode({"jsonrpc": "2.0", **members}).encode()
 
 
 def _load(data: bytes) -> Any:
     try:
-        value = json.loads(
-            data.decode("utf-8"),
-            parse_int=_bounded_integer,
-            parse_float=_finite_float,
-            parse_constant=_no_constant,
-        )
+        value = _DECODER.decode(data.decode("utf-8"))
     except RecursionError:
         raise JsonRpcError("JSON nested too deep", code=PARSE_ERROR) from None
     except UnicodeDecodeError as error:
@@ -168,8 +163,17 @@ def _no_constant(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")
 
 
+# Made once: json.loads and json.dumps with arguments make one for each message, which takes
+# longer than most messages do.
+_DECODER = json.JSONDecoder(
+    parse_int=_bounded_integer, parse_float=_finite_float, parse_constant=_no_constant
+)
+_ENCODER = json.JSONEncoder(allow_nan=False)
+_CONTAINERS = frozenset((dict, list))  # what _DECODER makes, and no classes derived from them
+
+
 def _check_depth(value: Any) -> None:
-    level = [value] if isinstance(value, (dict, list)) else []
+    level = [value] if type(value) in _CONTAINERS else []
     depth = 0
     while level:
         depth += 1
@@ -178,8 +182,8 @@ def _check_depth(value: Any) -> None:
         level = [
             member
             for container in level
-            for member in (container.values() if isinstance(container, dict) else container)
-            if isinstance(member, (dict, list))
+            for member in (container.values() if type(container) is dict else container)
+            if type(member) in _CONTAINERS
         ]
 
 

@@ -1,19 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """The VMs of this host as files, so that a restart of the embedded VDSM finds them again.
 
-    <run_dir>/<vm uuid>/vm.json    the record, replaced as a whole
-    <run_dir>/<vm uuid>/...        the VM's sockets and logs (qemu_args.py, qemu.py)
+    <run_dir>/<vm uuid>/vm.json       the record, replaced as a whole
+    <run_dir>/<vm uuid>/domain.xml    the definition, written once, for when the record is damaged
+    <run_dir>/<vm uuid>/...           the VM's sockets and logs (qemu_args.py, qemu.py)
 
 A record names QEMU's process by pid and by its start time in clock ticks since boot, field 22
 of /proc/<pid>/stat, so that another process which got the same pid is never taken for it. The
 record is written before QEMU is spawned, without a pid; when we die just then, the process is
-found by its command line, in which the VM's run directory stands.
+found by its command line, in which the VM's run directory stands. So is one whose record is
+damaged or gone: while its QEMU runs a VM stays known (`rebuild`).
 
 The run directory belongs on a file system that a reboot empties (/run): pids mean nothing after.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -22,11 +25,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
+from xml.sax.saxutils import escape
 
 from ha_agent.atomic_file import replace_file
 from ha_agent.errors import BadInput
 
 RECORD = "vm.json"
+DEFINITION = "domain.xml"
 MAX_RECORD_BYTES = 4 * 1024 * 1024
 _LOGS_KEPT = {"qemu.log", "console.log"}
 
@@ -63,6 +68,16 @@ def save(run_dir: Path, record: VmRecord) -> None:
     replace_file(directory / RECORD, content, mode=0o600, sync=False)
 
 
+def save_definition(run_dir: Path, uuid: str, xml: str) -> None:
+    """Keep a VM's definition beside its record. Raises OSError."""
+    replace_file(
+        vm_dir(run_dir, uuid) / DEFINITION,
+        xml.encode("utf-8", "surrogatepass"),
+        mode=0o600,
+        sync=False,
+    )
+
+
 def forget(run_dir: Path, uuid: str) -> None:
     """Remove the VM's record, sockets and pid file. Its logs stay for whoever asks why."""
     directory = vm_dir(run_dir, uuid)
@@ -76,15 +91,15 @@ def forget(run_dir: Path, uuid: str) -> None:
             (directory / name).unlink(missing_ok=True)
 
 
-def load_all(run_dir: Path) -> tuple[list[VmRecord], list[BadInput]]:
-    """Read all records, and the faults of those that can't be read (those VMs are unknown)."""
+def load_all(run_dir: Path) -> tuple[list[VmRecord], dict[str, BadInput]]:
+    """Read all records, and the faults of those that can't be used, by the folder's name."""
     records: list[VmRecord] = []
-    faults: list[BadInput] = []
+    faults: dict[str, BadInput] = {}
     for path in sorted(run_dir.glob(f"*/{RECORD}")):
         try:
             records.append(_load(path))
         except BadInput as fault:
-            faults.append(fault)
+            faults[path.parent.name] = fault
     return records, faults
 
 
@@ -139,19 +154,74 @@ def start_ticks(pid: int) -> Optional[int]:
     return int(fields[19])
 
 
+def running_qemus(run_dir: Path) -> dict[str, int]:
+    """Return the pid of each QEMU that runs a VM of this run directory, by the VM's UUID."""
+    found: dict[str, int] = {}
+    for name in filter(str.isdecimal, os.listdir("/proc")):
+        arguments = _arguments(int(name))
+        uuid = _after("-uuid", arguments)
+        if uuid and _after("-pidfile", arguments) == str(vm_dir(run_dir, uuid) / "qemu.pid"):
+            found[uuid] = int(name)
+    return found
+
+
 def find_qemu(run_dir: Path, uuid: str) -> Optional[int]:
     """Return the pid of the QEMU that runs the VM, by its command line; None if there is none."""
-    pid_file = os.fsencode(vm_dir(run_dir, uuid) / "qemu.pid")
-    for name in os.listdir("/proc"):
-        if not name.isdecimal():
-            continue
-        try:
-            arguments = Path(f"/proc/{name}/cmdline").read_bytes().split(b"\0")
-        except OSError:
-            continue  # gone meanwhile
-        if b"-uuid" in arguments and pid_file in arguments and uuid.encode() in arguments:
-            return int(name)
-    return None
+    return running_qemus(run_dir).get(uuid)
+
+
+def rebuild(
+    run_dir: Path, uuid: str, pid: Optional[int], *, with_definition: bool = True
+) -> VmRecord:
+    """Return a record of a VM whose own can't be used, from its definition and its QEMU.
+
+    What nobody knows any more is assumed so that nothing unsafe follows: a VM lease that is not
+    known to be held is taken before the VM is let run.
+    """
+    ticks = start_ticks(pid) if pid is not None else None
+    arguments = _arguments(pid) if pid is not None else []
+    options = _after("-name", arguments).replace(",,", "\0").split(",")
+    named = next((option for option in options if option.startswith("guest=")), "")
+    name = named[len("guest=") :].replace("\0", ",") or uuid
+    xml = ""
+    if with_definition:
+        with contextlib.suppress(OSError, ValueError):
+            xml = (vm_dir(run_dir, uuid) / DEFINITION).read_text()
+    return VmRecord(
+        uuid=uuid,
+        name=name,
+        xml=xml or _least_definition(uuid, name),
+        status="WaitForLaunch",
+        pid=pid,
+        start_ticks=ticks,
+        started_at_seconds=(ticks or 0) / os.sysconf("SC_CLK_TCK"),
+    )
+
+
+def _least_definition(uuid: str, name: str) -> str:
+    """Return a definition that says no more of a VM than what it is called."""
+    return (
+        f"<domain type='kvm'><name>{escape(name)}</name><uuid>{uuid}</uuid><memory>1024</memory>"
+        "<vcpu>1</vcpu><os><type>hvm</type></os><devices/></domain>"
+    )
+
+
+def _arguments(pid: int) -> list[str]:
+    """Return a process's command line; empty when it is gone, or another user's."""
+    try:
+        if os.stat(f"/proc/{pid}").st_uid != os.geteuid():
+            return []
+        data = Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return []
+    return [os.fsdecode(argument) for argument in data.split(b"\0")]
+
+
+def _after(option: str, arguments: list[str]) -> str:
+    """Return what follows an option, "" when it is not there."""
+    if option not in arguments[:-1]:
+        return ""
+    return arguments[arguments.index(option) + 1]
 
 
 def prepare_dir(run_dir: Path, uuid: str) -> Path:

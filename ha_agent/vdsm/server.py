@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import logging
 import os
 import signal
@@ -25,6 +24,7 @@ from typing import Any, Optional, Protocol
 
 from ha_agent import config as configuration
 from ha_agent import log as logs
+from ha_agent.certificates import TlsFiles
 from ha_agent.clock import SystemClock
 from ha_agent.errors import BadInput, EnvironmentFault, HaAgentError
 from ha_agent.instant import Instant, WallTime
@@ -37,7 +37,8 @@ from ha_agent.vdsm.monitors import Monitors
 from ha_agent.vdsm.qemu import MAX_SOCKET_PATH_BYTES
 from ha_agent.vdsm.qemu_probe import choose_accelerator, read_qemu
 from ha_agent.vdsm.refusal import Refusal
-from ha_agent.vdsm.stomp_server import EVENTS, StompServer
+from ha_agent.vdsm.stomp_server import StompServer
+from ha_agent.vdsm.stomp_stream import server_context
 from ha_agent.vdsm.storage_verbs import StorageVerbs
 from ha_agent.vdsm.tasks import Tasks
 from ha_agent.vdsm.vm import vdsm_clock_ms
@@ -45,6 +46,7 @@ from ha_agent.vdsm.vm_lease import LockFileLeases, VmLeases
 from ha_agent.vdsm.vm_sanlock import HostIds, SanlockLeases
 from ha_agent.vdsm.vm_start import VmHost
 from ha_agent.vdsm.vms import Vms
+from ha_agent.waiting import wait_for_event
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +68,7 @@ class ServerSettings:
 
     `domain_paths` are storage domains or directories that hold them; `networks` maps a network's
     name to QEMU's -netdev value without id; `accelerator` is auto, kvm or tcg; `vm_lease` is
-    lockfile or sanlock. Port 0 takes any.
+    lockfile or sanlock. Port 0 takes any. `tls` None is plain TCP.
     """
 
     run_dir: Path
@@ -80,6 +82,8 @@ class ServerSettings:
     monitor_interval_seconds: float = 10.0
     vm_lease: str = "lockfile"
     sanlock_io_timeout_seconds: int = 10
+    tls: Optional[TlsFiles] = None
+    sample_interval_seconds: float = SAMPLE_INTERVAL_SECONDS
 
 
 class EmbeddedVdsm:
@@ -88,7 +92,7 @@ class EmbeddedVdsm:
     def __init__(self, settings: ServerSettings, clock: Optional[Clock] = None) -> None:
         self._settings = settings
         self._clock = clock or SystemClock()
-        self._stomp = StompServer(self._answer)
+        self._stomp = StompServer(self._answer, self._settings.tls)
         self._handlers: Optional[Handlers] = None
         self._vms: Optional[Vms] = None
         self._monitors: Optional[Monitors] = None
@@ -103,11 +107,14 @@ class EmbeddedVdsm:
         """Listen and find the VMs again. Raises EnvironmentFault, BadInput."""
         settings = self._settings
         self._prepare_run_dir()
+        if settings.tls is not None:
+            server_context(settings.tls)  # what is wrong with the files is known at the start
         try:
             await self._stomp.start(settings.listen_host, settings.listen_port)
         except OSError as error:
             raise EnvironmentFault(
-                f"can't listen on {settings.listen_host}:{settings.listen_port}: {error.strerror}"
+                f"can't listen on {settings.listen_host}:{settings.listen_port}:"
+                f" {error.strerror or error}"
             ) from error
         qemu = await read_qemu(settings.qemu_binary)
         accelerator, reason = await choose_accelerator(
@@ -175,7 +182,7 @@ class EmbeddedVdsm:
         notify_time = vdsm_clock_ms(self._clock.now())
         params = {uuid: dict(fields), "notify_time": notify_time}
         event = jsonrpc.Event(f"|virt|VM_status|{uuid}", params)
-        self._stomp.publish(EVENTS, jsonrpc.encode_event(event))
+        self._stomp.publish_event(jsonrpc.encode_event(event))
 
     async def _answer(self, body: bytes) -> tuple[Optional[bytes], bool]:
         """Carry out a request's body. A batch of several is executed and not answered, as VDSM
@@ -235,6 +242,7 @@ def settings_from(config: configuration.Config) -> ServerSettings:
         storage_deadline_seconds=config.storage.io_deadline_seconds,
         vm_lease=section.vm_lease,
         sanlock_io_timeout_seconds=config.sanlock.io_timeout_seconds,
+        tls=TlsFiles(section.key_file, section.cert_file, section.ca_file) if section.ssl else None,
     )
 
 
@@ -251,8 +259,8 @@ async def _run(settings: ServerSettings) -> None:
         log.info("listening on port %d", vdsm.port)
         while not stopping.is_set():
             readiness.watchdog()
-            with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(stopping.wait(), readiness.watchdog_interval_seconds())
+            interval_seconds = readiness.watchdog_interval_seconds()
+            await wait_for_event(stopping, interval_seconds or _NO_WATCHDOG_SECONDS)
         readiness.stopping()
     finally:
         await vdsm.stop()

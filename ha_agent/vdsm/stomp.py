@@ -25,7 +25,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Optional
+from typing import NamedTuple, Optional
 
 from ha_agent.errors import BadInput
 
@@ -112,8 +112,7 @@ def negotiate(client: tuple[int, int], server: tuple[int, int]) -> tuple[int, in
     return send_ms, expect_ms
 
 
-@dataclass(frozen=True)
-class _Head:
+class _Head(NamedTuple):
     """A frame whose headers are read and whose body is still to come."""
 
     command: str
@@ -156,11 +155,12 @@ class StompDecoder:
         self._buffer += data
         frames: list[Frame] = []
         try:
-            while True:
+            while self._buffer:
                 frame = self._next_frame()
                 if frame is None:
-                    return frames
+                    break
                 frames.append(frame)
+            return frames
         except StompError as error:
             self._error = error
             self._buffer.clear()
@@ -179,7 +179,8 @@ class StompDecoder:
         return Frame(head.command, head.headers, body)
 
     def _next_head(self) -> Optional[_Head]:
-        self._skip_heart_beats()
+        if self._buffer.startswith((b"\n", b"\r")):
+            self._skip_heart_beats()
         end = _HEAD_END.search(self._buffer, max(0, self._searched_bytes - _HEAD_END_BYTES))
         length_bytes = end.end() if end else len(self._buffer)
         if length_bytes > self._max_header_bytes:
@@ -188,9 +189,9 @@ class StompDecoder:
             self._searched_bytes = len(self._buffer)
             self._check_command_so_far()
             return None
-        lines = bytes(self._buffer[: end.start()]).split(b"\n")
+        head = self._buffer[: end.start()]
         self._consume(end.end())
-        return self._parse_head(lines)
+        return self._parse_head(head)
 
     def _skip_heart_beats(self) -> None:
         """Drop line ends before a frame. A CR waits for what follows it: only CRLF is one."""
@@ -207,41 +208,52 @@ class StompDecoder:
 
     def _check_command_so_far(self) -> None:
         """Refuse garbage before its first line ends, which for garbage may be never."""
-        first = bytes(self._buffer[: _LONGEST_COMMAND_BYTES + 2])
-        line, newline, _ = first.partition(b"\n")
-        begun = _without_cr(line).decode("ascii", "replace")
+        first = self._buffer[: _LONGEST_COMMAND_BYTES + 2].decode("ascii", "replace")
+        line, newline, _ = first.partition("\n")
+        begun = _without_cr(line)
         if newline:
-            self._command(line)
+            self._check_command(begun)
         elif not any(command.startswith(begun) for command in COMMANDS):
             raise self._bad(f"unknown command {begun!r}...")
 
-    def _parse_head(self, lines: list[bytes]) -> _Head:
-        command = self._command(lines[0])
+    def _parse_head(self, head: bytearray) -> _Head:
+        lines = self._head_text(head).split("\n")
+        if b"\r" in head:
+            lines = [_without_cr(line) for line in lines]
+        command = lines[0]
+        self._check_command(command)
         if len(lines) - 1 > self._max_headers:
             raise self._bad(f"{command}: more than {self._max_headers} headers")
         headers: dict[str, str] = {}
         for number, line in enumerate(lines[1:], 1):
-            name, value = self._header(line, f"{command}, header {number}")
+            name, colon, value = line.partition(":")
+            if not colon or not name:
+                what = f"{command}, header {number}"
+                raise self._bad(f"{what}: {line[:40]!r} is not name:value")
+            if "\\" in line:
+                what = f"{command}, header {number}"
+                name, value = self._unescape(name, what), self._unescape(value, what)
             headers.setdefault(name, value)
         return _Head(command, headers, self._body_bytes(command, headers))
 
-    def _command(self, line: bytes) -> str:
-        command = _without_cr(line).decode("ascii", "replace")
+    def _head_text(self, head: bytearray) -> str:
+        """Decode command and headers at once, and find out only for an error which it was in."""
+        bad_at = head.find(b"\0")
+        problem = "NUL in a header"
+        try:
+            text = head.decode("utf-8")
+        except UnicodeDecodeError as error:
+            bad_at, problem = error.start, "not UTF-8"
+            text = head.decode("utf-8", "replace")
+        if bad_at >= 0:
+            command = _without_cr(text.partition("\n")[0])
+            self._check_command(command)
+            raise self._bad(f"{command}, header {head.count(10, 0, bad_at)}: {problem}")
+        return text
+
+    def _check_command(self, command: str) -> None:
         if command not in COMMANDS:
             raise self._bad(f"unknown command {command[:40]!r}")
-        return command
-
-    def _header(self, line: bytes, what: str) -> tuple[str, str]:
-        try:
-            text = _without_cr(line).decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise self._bad(f"{what}: not UTF-8") from error
-        name, colon, value = text.partition(":")
-        if not colon or not name:
-            raise self._bad(f"{what}: {text[:40]!r} is not name:value")
-        if "\0" in text:
-            raise self._bad(f"{what}: NUL in a header")
-        return self._unescape(name, what), self._unescape(value, what)
 
     def _unescape(self, text: str, what: str) -> str:
         def plain(match: re.Match[str]) -> str:
@@ -250,7 +262,7 @@ class StompDecoder:
             except KeyError:
                 raise self._bad(f"{what}: unknown escape {match.group()!r}") from None
 
-        return _ESCAPED.sub(plain, text) if "\\" in text else text
+        return _ESCAPED.sub(plain, text)
 
     def _body_bytes(self, command: str, headers: dict[str, str]) -> Optional[int]:
         value = headers.get("content-length")
@@ -294,9 +306,11 @@ class StompDecoder:
         return StompError(what, where=self._where)
 
 
-def _without_cr(line: bytes) -> bytes:
-    return line[:-1] if line.endswith(b"\r") else line
+def _without_cr(line: str) -> str:
+    return line[:-1] if line.endswith("\r") else line
 
 
 def _escape(text: str) -> str:
+    if not _TO_ESCAPE.search(text):
+        return text
     return _TO_ESCAPE.sub(lambda match: _ESCAPES[match.group()], text)

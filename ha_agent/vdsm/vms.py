@@ -6,12 +6,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
-from typing import Any, Callable
+from typing import Any, Callable, Optional
 
 from ha_agent.errors import BadInput
 from ha_agent.vdsm import registry
+from ha_agent.vdsm.domain_model import Domain
 from ha_agent.vdsm.domain_xml import parse_domain
 from ha_agent.vdsm.errors import VdsmCode
+from ha_agent.vdsm.file_domain import is_uuid
 from ha_agent.vdsm.refusal import Refusal, general, no_such_vm
 from ha_agent.vdsm.registry import VmRecord
 from ha_agent.vdsm.vm import Clock, Vm, vdsm_clock_ms
@@ -63,6 +65,7 @@ class Vms:
             uuid=domain.uuid, name=domain.name, xml=xml, status=VmStatus.WAIT_FOR_LAUNCH.value
         )
         registry.prepare_dir(self._host.run_dir, record.uuid)
+        registry.save_definition(self._host.run_dir, record.uuid, xml)
         registry.save(self._host.run_dir, record)
         vm = Vm(record, domain, self._host, self._clock, self._emit)
         self._vms[record.uuid] = vm
@@ -85,26 +88,51 @@ class Vms:
 
     async def recover(self) -> None:
         """Find the VMs of our earlier life again: running ones are taken up, others are Down."""
-        records, faults = registry.load_all(self._host.run_dir)
-        for fault in faults:
-            log.error("a VM's record is lost: %s", fault)
-        await asyncio.gather(*(self._recover_one(record) for record in records))
+        run_dir = self._host.run_dir
+        records, faults = registry.load_all(run_dir)
+        pids = registry.running_qemus(run_dir)
+        domains: dict[str, Domain] = {}
+        sound: dict[str, VmRecord] = {}
+        for record in records:
+            try:
+                domains[record.uuid] = parse_domain(record.xml)
+                sound[record.uuid] = record
+            except BadInput as fault:
+                faults[record.uuid] = fault
+        for uuid, fault in faults.items():
+            log.error("VM %s: its record is damaged: %s", uuid, fault)
+        for uuid in sorted({*faults, *pids} - set(sound)):
+            if is_uuid(uuid):
+                sound[uuid], domains[uuid] = self._rebuilt(uuid, pids.get(uuid))
+        await asyncio.gather(
+            *(
+                self._recover_one(record, domains[uuid], pids.get(uuid))
+                for uuid, record in sound.items()
+            )
+        )
 
-    async def _recover_one(self, record: VmRecord) -> None:
+    def _rebuilt(self, uuid: str, pid: Optional[int]) -> tuple[VmRecord, Domain]:
+        record = registry.rebuild(self._host.run_dir, uuid, pid)
         try:
             domain = parse_domain(record.xml)
-        except BadInput as error:
-            log.error("VM %s: its record is lost: %s", record.uuid, error)
-            return
+        except BadInput as fault:
+            log.error("VM %s: its definition is damaged, too: %s", uuid, fault)
+            record = registry.rebuild(self._host.run_dir, uuid, pid, with_definition=False)
+            domain = parse_domain(record.xml)
+        how = f"by its QEMU, pid {pid}" if pid is not None else "Down, no QEMU runs it"
+        log.warning("VM %s, %r: known again without its record: %s", uuid, record.name, how)
+        return record, domain
+
+    async def _recover_one(self, record: VmRecord, domain: Domain, found: Optional[int]) -> None:
         vm = Vm(record, domain, self._host, self._clock, self._emit)
         self._vms[record.uuid] = vm
-        if record.status == VmStatus.DOWN.value:
+        if record.status == VmStatus.DOWN.value and found is None:
             return
         pid, ticks = record.pid, record.start_ticks
-        if pid is None:
-            # We died between spawning QEMU and writing down its pid, or before.
-            pid = registry.find_qemu(self._host.run_dir, record.uuid)
-            ticks = registry.start_ticks(pid) if pid is not None else None
+        if pid is None and found is not None:
+            # We died between spawning QEMU and writing down its pid, or before; or it would not
+            # end, and runs although it was given up.
+            pid, ticks = found, registry.start_ticks(found)
         try:
             if pid is None or ticks is None:
                 raise ProcessLookupError("no QEMU")

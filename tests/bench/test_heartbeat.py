@@ -4,7 +4,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from bench.heartbeat import PREDECESSOR_SLOTS, feeding, predecessor_look
-from ha_agent.broker import block_codec
+from ha_agent.broker.blocks import codec as block_codec
 
 SLOT = block_codec.SLOT_BYTES
 

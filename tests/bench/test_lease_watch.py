@@ -4,7 +4,7 @@ from __future__ import annotations
 import dataclasses
 
 from bench.lease_watch import WriteLog
-from ha_agent.broker.lease import LeaseRecord, encode
+from ha_agent.broker.lease.rules import LeaseRecord, encode
 
 TAKEN = LeaseRecord("held", 2, "alpha", "i-2", "vm", epoch=7, counter=10, note="taken")
 RENEWED = TAKEN.renewed()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from bench.load_clients import Client, run
-from ha_agent.broker.rpc_codec import Request, Response, RpcDecoder, RpcError, encode
+from ha_agent.broker.rpc.codec import Request, Response, RpcDecoder, RpcError, encode
 
 ROOT = Path(__file__).resolve().parents[2]
 

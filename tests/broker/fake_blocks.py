@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Callable, Optional, Union
 
-from ha_agent.broker.block_codec import (
+from ha_agent.broker.blocks.codec import (
     BlockError,
     GlobalBlock,
     StatusBlock,
@@ -17,7 +17,7 @@ from ha_agent.broker.block_codec import (
     encode,
     encode_global,
 )
-from ha_agent.broker.block_store import BlockProblem, StatusVolume
+from ha_agent.broker.blocks.store import BlockProblem, StatusVolume
 from ha_agent.errors import EnvironmentFault
 from ha_agent.instant import Instant
 

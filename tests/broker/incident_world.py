@@ -10,12 +10,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Callable, Optional
 
-from ha_agent.broker.incident_file import Kept
-from ha_agent.broker.incident_keeper import SETTLING_SECONDS, IncidentKeeper, Wanted
-from ha_agent.broker.incident_text import Texts
-from ha_agent.broker.notify_channel import Outcome
-from ha_agent.broker.notify_message import Notice
-from ha_agent.broker.notify_sender import Limits, Sender
+from ha_agent.broker.incidents.file import Kept
+from ha_agent.broker.incidents.keeper import SETTLING_SECONDS, IncidentKeeper, Wanted
+from ha_agent.broker.incidents.text import Texts
+from ha_agent.broker.notify.channel import Outcome
+from ha_agent.broker.notify.message import Notice
+from ha_agent.broker.notify.sender import Limits, Sender
 from ha_agent.broker.snapshot import (
     DefinitionEntry,
     HostEntry,

@@ -15,8 +15,9 @@ import selectors
 from collections.abc import Awaitable, Coroutine
 from typing import Any, Callable, Optional, TypeVar
 
-from ha_agent.broker.fence_deadline import FenceDeadline
-from ha_agent.broker.lease import (
+from ha_agent.broker.lease.cycle import LeaseKeeper
+from ha_agent.broker.lease.fence_deadline import FenceDeadline
+from ha_agent.broker.lease.rules import (
     LeaseIdentity,
     LeaseRecord,
     LeaseTimes,
@@ -24,8 +25,7 @@ from ha_agent.broker.lease import (
     encode,
     initial_record,
 )
-from ha_agent.broker.lease_cycle import LeaseKeeper
-from ha_agent.broker.lease_storage import HostIdHold, Swap
+from ha_agent.broker.lease.storage import HostIdHold, Swap
 from ha_agent.errors import DeadlineExceeded, EnvironmentFault
 from ha_agent.instant import Instant
 

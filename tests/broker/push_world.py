@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any, Callable, Optional
 
 from demo.hosts import free_port
-from ha_agent.broker.push_entry import PushEntry
-from ha_agent.broker.push_listener import PushListener
-from ha_agent.broker.rpc_server import Handler, Peer, RpcServer, ServerLimits
+from ha_agent.broker.push.entry import PushEntry
+from ha_agent.broker.push.listener import PushListener
+from ha_agent.broker.rpc.server import Handler, Peer, RpcServer, ServerLimits
 from ha_agent.clock import SystemClock
 from ha_agent.config_schema import PushConfig
 from ha_agent.instant import WallTime

@@ -14,12 +14,12 @@ import itertools
 from dataclasses import dataclass, replace
 from typing import Optional
 
-from ha_agent.broker.sanlock_holder import Holding
-from ha_agent.broker.sanlock_judge import Distance, OwnRenewals
-from ha_agent.broker.sanlock_keeper import SanlockKeeper
-from ha_agent.broker.sanlock_place import Leader
-from ha_agent.broker.sanlock_port import HostSight, Look
-from ha_agent.broker.sanlock_times import SanlockTimes
+from ha_agent.broker.sanlock.holder import Holding
+from ha_agent.broker.sanlock.judge import Distance, OwnRenewals
+from ha_agent.broker.sanlock.keeper import SanlockKeeper
+from ha_agent.broker.sanlock.place import Leader
+from ha_agent.broker.sanlock.port import HostSight, Look
+from ha_agent.broker.sanlock.times import SanlockTimes
 from ha_agent.errors import DeadlineExceeded, EnvironmentFault
 from ha_agent.waiting import Signal
 from tests.broker.lease_world import FakeFence, HostClock

@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any, Callable, Optional, cast
 
 from demo.domain import engine_vm
-from ha_agent.broker import storage_worker
-from ha_agent.broker.storage_lane import StorageFault, StorageLane
-from ha_agent.broker.store_claim import Clock
-from ha_agent.broker.store_reader import StoreReader
-from ha_agent.broker.store_writer import StoreWriter, WriterDeadlines
+from ha_agent.broker.storage import worker as storage_worker
+from ha_agent.broker.storage.lane import StorageFault, StorageLane
+from ha_agent.broker.store.claim import Clock
+from ha_agent.broker.store.reader import StoreReader
+from ha_agent.broker.store.writer import StoreWriter, WriterDeadlines
 from ha_agent.clock import SystemClock
 from ha_agent.instant import Instant, WallTime
 from ha_agent.ovfstore.locate import format_description, java_date_text

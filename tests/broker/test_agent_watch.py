@@ -7,7 +7,7 @@ from typing import Any, Optional, Union
 import pytest
 
 from ha_agent.broker.agent_watch import AgentWatch
-from ha_agent.broker.lease_cycle import LeaseResult
+from ha_agent.broker.lease.cycle import LeaseResult
 from ha_agent.broker.snapshot import HealthEntry, HostEntry, LeaseEntry, Report, Snapshot
 from ha_agent.errors import EnvironmentFault
 from ha_agent.instant import Instant

@@ -20,17 +20,17 @@ from unittest import mock
 
 import pytest
 
-from ha_agent.broker.fence_deadline import Fence, GuardFence
 from ha_agent.broker.identity import read_boot_id
-from ha_agent.broker.lease import LeaseIdentity, LeaseTimes
-from ha_agent.broker.lease_backend import Keeper
-from ha_agent.broker.lease_cycle import LeaseKeeper
-from ha_agent.broker.lease_storage import HostIdHold
-from ha_agent.broker.sanlock_hold import HolderProcess
-from ha_agent.broker.sanlock_keeper import SanlockKeeper
-from ha_agent.broker.sanlock_port import LaneSanlock
-from ha_agent.broker.sanlock_times import SanlockTimes
-from ha_agent.broker.storage_lane import StorageLane, WorkerProcess, launch_worker
+from ha_agent.broker.lease.backend import Keeper
+from ha_agent.broker.lease.cycle import LeaseKeeper
+from ha_agent.broker.lease.fence_deadline import Fence, GuardFence
+from ha_agent.broker.lease.rules import LeaseIdentity, LeaseTimes
+from ha_agent.broker.lease.storage import HostIdHold
+from ha_agent.broker.sanlock.hold import HolderProcess
+from ha_agent.broker.sanlock.keeper import SanlockKeeper
+from ha_agent.broker.sanlock.port import LaneSanlock
+from ha_agent.broker.sanlock.times import SanlockTimes
+from ha_agent.broker.storage.lane import StorageLane, WorkerProcess, launch_worker
 from ha_agent.clock import SystemClock
 from tests.broker.lease_world import VM, Disk, FakeFence, FakeLeaseStorage, HostClock, run_virtual
 from tests.broker.sanlock_world import Area, SanlockHost

@@ -10,13 +10,13 @@ import sys
 import uuid
 from pathlib import Path
 
-from ha_agent.broker.fence_deadline import GuardFence
 from ha_agent.broker.identity import load_instance, read_boot_id
-from ha_agent.broker.lease import LeaseIdentity, LeaseTimes
-from ha_agent.broker.lease_cycle import LeaseKeeper
-from ha_agent.broker.lease_file import lease_initialise
-from ha_agent.broker.lease_storage import FileLeaseStorage
-from ha_agent.broker.storage_lane import StorageLane
+from ha_agent.broker.lease.cycle import LeaseKeeper
+from ha_agent.broker.lease.fence_deadline import GuardFence
+from ha_agent.broker.lease.file import lease_initialise
+from ha_agent.broker.lease.rules import LeaseIdentity, LeaseTimes
+from ha_agent.broker.lease.storage import FileLeaseStorage
+from ha_agent.broker.storage.lane import StorageLane
 from ha_agent.clock import SystemClock
 
 CLOCK = SystemClock()

@@ -7,10 +7,10 @@ import dataclasses
 import re
 from pathlib import Path
 
-from ha_agent.broker.error_codes import COMMON
-from ha_agent.broker.push_api import SAME_AS_ON_SOCKET, VERBS
-from ha_agent.broker.push_entry import PushCounters
-from ha_agent.broker.rpc_codec import (
+from ha_agent.broker.api.error_codes import COMMON
+from ha_agent.broker.push.api import SAME_AS_ON_SOCKET, VERBS
+from ha_agent.broker.push.entry import PushCounters
+from ha_agent.broker.rpc.codec import (
     Message,
     Notification,
     Request,

@@ -12,9 +12,9 @@ from unittest import mock
 
 import pytest
 
-from ha_agent.broker.fence_deadline import GuardFence
 from ha_agent.broker.identity import read_boot_id
-from ha_agent.broker.sanlock_hold import HolderProcess
+from ha_agent.broker.lease.fence_deadline import GuardFence
+from ha_agent.broker.sanlock.hold import HolderProcess
 from ha_agent.clock import SystemClock
 from tests.broker.test_service import Process
 from tests.sanlock_daemon import SanlockDaemon, needs_sanlock

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from ha_agent.broker import rpc_call
+from ha_agent.broker.rpc import call as rpc_call
 from ha_agent.clock import SystemClock
 from ha_agent.errors import EnvironmentFault
 from tests.small_config import write_config

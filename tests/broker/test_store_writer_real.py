@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from ha_agent.broker.storage_lane import StorageLane
-from ha_agent.broker.store_reader import StoreReader
-from ha_agent.broker.store_writer import StoreWriter
+from ha_agent.broker.storage.lane import StorageLane
+from ha_agent.broker.store.reader import StoreReader
+from ha_agent.broker.store.writer import StoreWriter
 from ha_agent.clock import SystemClock
 from ha_agent.instant import Instant
 from ha_agent.ovfstore.locate import order_copies

@@ -10,7 +10,7 @@ import pytest
 
 from demo.domain import DemoDomain, make_domain
 from demo.guest import GuestImage
-from ha_agent.broker.lease import decode
+from ha_agent.broker.lease.rules import decode
 from ha_agent.ovfstore.locate import StoreCopy, order_copies
 from ha_agent.ovfstore.ovf_parse import parse_ovf
 from ha_agent.ovfstore.tar_volume import read_member

@@ -22,8 +22,8 @@ from demo.domain import DemoDomain, make_domain
 from demo.guest import GuestImage
 from demo.hosts import Host, free_port
 from demo.watcher import command_line
-from ha_agent.broker import rpc_call
-from ha_agent.broker.lease import LeaseRecord, decode
+from ha_agent.broker.lease.rules import LeaseRecord, decode
+from ha_agent.broker.rpc import call as rpc_call
 from tests.e2e.cluster import SHORT_TIMES
 from tests.e2e.lone import CLOCK, eventually, no_tracebacks
 from tests.faulty_storage import FaultyStorage, faulty_storage

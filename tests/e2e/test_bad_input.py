@@ -13,8 +13,8 @@ from typing import Callable
 import pytest
 
 from demo.hosts import Host
-from ha_agent.broker import block_codec
-from ha_agent.broker.block_codec import StatusBlock
+from ha_agent.broker.blocks import codec as block_codec
+from ha_agent.broker.blocks.codec import StatusBlock
 from tests.e2e.lone import (
     CLOCK,
     eventually,

@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.root, pytest.mark.timeout(300)]
 
 
 def guards_of(entry: FaultyHost) -> list[int]:
-    return [pid for pid in entry.host.pids() if "ha_agent.broker.fence" in command_line(pid)]
+    return [pid for pid in entry.host.pids() if "ha_agent.broker.lease.fence" in command_line(pid)]
 
 
 def kill_broker_and_guard(entry: FaultyHost) -> None:

@@ -12,7 +12,7 @@ from typing import Callable
 import pytest
 
 from demo.hosts import Host
-from ha_agent.broker import rpc_call
+from ha_agent.broker.rpc import call as rpc_call
 from ha_agent.ovfstore.approval import identity_of
 from ha_agent.ovfstore.ovf_build import build_ovf
 from ha_agent.ovfstore.ovf_parse import parse_ovf

@@ -19,7 +19,7 @@ import msgpack
 import pytest
 
 from demo.hosts import PROGRAMS, Host, free_port
-from ha_agent.broker import rpc_call
+from ha_agent.broker.rpc import call as rpc_call
 from ha_agent.ovfstore.approval import identity_of
 from tests.e2e.lone import (
     CLOCK,

@@ -17,7 +17,7 @@ import functools
 from collections.abc import Coroutine
 from typing import Any, Callable, Optional
 
-from ha_agent.broker.lease import LeaseTimes
+from ha_agent.broker.lease.rules import LeaseTimes
 from ha_agent.broker.snapshot import OrderEntry, Report
 from ha_agent.fsm.observation import VmCondition, VmExit, VmView
 from ha_agent.fsm.policy import Policy

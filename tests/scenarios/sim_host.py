@@ -11,8 +11,8 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Optional
 
-from ha_agent.broker.lease import LeaseIdentity, LeaseTimes
-from ha_agent.broker.lease_cycle import LeaseKeeper
+from ha_agent.broker.lease.cycle import LeaseKeeper
+from ha_agent.broker.lease.rules import LeaseIdentity, LeaseTimes
 from ha_agent.broker.snapshot import (
     CpuEntry,
     DefinitionEntry,
@@ -325,7 +325,8 @@ class SimHost:
     async def _follow_vm(self) -> None:
         while True:
             self.look_again.clear()
-            self.cycle.on_vm(await self.hypervisor.look())
+            asked_at = self.clock.now()
+            self.cycle.on_vm(await self.hypervisor.look(), asked_at)
             # Not wait_for: before 3.12 it may swallow a cancellation.
             timer = asyncio.get_running_loop().call_later(1.0, self.look_again.set)
             await self.look_again.wait()

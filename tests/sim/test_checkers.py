@@ -8,7 +8,7 @@ from typing import Optional
 
 import pytest
 
-from ha_agent.broker.lease import LeaseIdentity, LeaseRecord, initial_record
+from ha_agent.broker.lease.rules import LeaseIdentity, LeaseRecord, initial_record
 from ha_agent.sim import events as e
 from ha_agent.sim.faults import parse
 from ha_agent.sim.rules import Rules

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from ha_agent.broker.lease import LeaseTimes
+from ha_agent.broker.lease.rules import LeaseTimes
 from ha_agent.fsm.policy import Policy
 from ha_agent.sim import scenario
 from ha_agent.sim.failure import LAST_LINES, RULE_IN_WORDS, commands_text, report

@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from ha_agent.broker.lease import LeaseIdentity, LeaseRecord, initial_record
+from ha_agent.broker.lease.rules import LeaseIdentity, LeaseRecord, initial_record
 from ha_agent.sim import events as e
 from ha_agent.sim.faults import Fault, parse
 from ha_agent.sim.ground import MOMENT_SECONDS, Ground, end_of

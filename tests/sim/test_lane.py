@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Each fault of a host's way to storage. What a lane without faults promises is in
-tests/broker/test_lease_storage.py, with the real lane's."""
+tests/broker/lease/test_storage.py, with the real lane's."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import Any, Optional
 
 import pytest
 
-from ha_agent.broker.block_store import BlockStore
-from ha_agent.broker.lease import (
+from ha_agent.broker.blocks.store import BlockStore
+from ha_agent.broker.lease.rules import (
     LeaseFormatError,
     LeaseIdentity,
     LeaseRecord,
     decode,
     initial_record,
 )
-from ha_agent.broker.lease_storage import FileLeaseStorage
-from ha_agent.broker.storage_lane import StorageFault
+from ha_agent.broker.lease.storage import FileLeaseStorage
+from ha_agent.broker.storage.lane import StorageFault
 from ha_agent.errors import DeadlineExceeded
 from ha_agent.sim.clock import SimClock
 from ha_agent.sim.dice import Dice

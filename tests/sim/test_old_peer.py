@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-from ha_agent.broker.block_codec import decode, line_values
+from ha_agent.broker.blocks.codec import decode, line_values
 from ha_agent.sim.old_peer import old_block
 from tests.sim.sim_story import story
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-from ha_agent.broker.block_codec import decode_global
+from ha_agent.broker.blocks.codec import decode_global
 from tests.sim.sim_story import Story, story
 
 

@@ -7,8 +7,8 @@ from typing import Callable
 
 import pytest
 
-from ha_agent.broker.lease import LeaseRecord, decode, encode
-from ha_agent.broker.sanlock_times import SanlockTimes
+from ha_agent.broker.lease.rules import LeaseRecord, decode, encode
+from ha_agent.broker.sanlock.times import SanlockTimes
 from ha_agent.sim.faults import parse
 from ha_agent.sim.host import SimHost
 from ha_agent.sim.runner import run

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-from ha_agent.broker.lease import decode, encode, initial_record
+from ha_agent.broker.lease.rules import decode, encode, initial_record
 from ha_agent.sim.storage import LEASE, SharedStorage
 
 A, B = b"a" * 4096, b"b" * 4096

@@ -2,7 +2,7 @@
 """The engine VM's QEMU process on this host, and what it uses.
 
 It blocks: reading a command line waits while that process's memory map is locked. It must not
-be used to end the process; the guard (fence.py) finds it on its own.
+be used to end the process; the guard (lease/fence.py) finds it on its own.
 """
 
 from __future__ import annotations

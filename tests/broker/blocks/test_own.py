@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from typing import Optional
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from ha_agent import __version__
+from ha_agent.broker.blocks.codec import StatusBlock, decode, encode, line_values
+from ha_agent.broker.blocks.own import NotOurSlot, OwnBlock
+from ha_agent.broker.incidents.share import Shared
+from ha_agent.broker.incidents.share import encode as encode_incidents
+from ha_agent.broker.maintenance.order import MAX_NUMBER, Order
+from ha_agent.broker.maintenance.order import decode as decode_order
+from ha_agent.broker.snapshot import Report
+from ha_agent.errors import EnvironmentFault
+from ha_agent.instant import Instant
+from ha_agent.vdsm.answers import HostCapabilities
+from tests.broker.fake_blocks import FakeBlocks
+from tests.fakes import FakeClock
+
+ORDER = Order(3, "maintenance", "root", 1, "h1", 5.0, reason="a=b")
+
+
+class World:
+    def __init__(self) -> None:
+        self.clock = FakeClock()
+        self.blocks = FakeBlocks(self.clock.now)
+        self.ours = True
+        self.own = OwnBlock(
+            self.blocks,
+            1,
+            "h1",
+            clock=self.clock,
+            report_max_age_seconds=20.0,
+            may_write=lambda: self.ours,
+        )
+
+    async def publish(self, score: int = 3400) -> Optional[StatusBlock]:
+        report = Report(
+            state="EngineDown", reason="a  reason", score=score, made_at=self.clock.now()
+        )
+        return await self.own.publish(report, 0.0)
+
+    @property
+    def first(self) -> bytes:
+        return self.blocks.slots[1][:512]
+
+    def lines(self) -> dict[str, str]:
+        block = decode(self.blocks.slots[1], slot=1)
+        assert block is not None
+        return line_values(block.extra)
+
+
+@pytest.fixture
+async def world() -> World:
+    return World()
+
+
+async def test_a_report_says_whose_software_it_is(world: World) -> None:
+    block = await world.publish()
+    assert block is not None
+    assert block.extra == decode(world.blocks.slots[1], slot=1).extra  # type: ignore[union-attr]
+    assert world.lines()["agent"] == f"ha-agent {__version__}"
+    assert world.lines()["reason"] == "a  reason"
+
+
+async def test_lines_alone_are_no_sign_of_life(world: World) -> None:
+    await world.publish()
+    before = world.first
+    world.clock.time = world.clock.time + 60.0
+    world.own.extra.order, world.own.extra.order_seen = ORDER, 3
+    await world.own.write_lines()
+    assert world.first == before
+    lines = world.lines()
+    assert (lines["state"], lines["order_seen"], lines["reason"]) == (
+        "EngineDown",
+        "3",
+        "a  reason",
+    )
+    assert '"number": 3' in lines["order"]
+    world.own.extra.order, world.own.extra.order_seen = None, 0
+    await world.own.write_lines()
+    assert not {"order", "order_seen"} & set(world.lines())
+
+
+async def test_every_publish_has_the_order(world: World) -> None:
+    world.own.extra.order = ORDER
+    world.own.extra.left_seconds = lambda: 17.5
+    for score in (1, 2):
+        await world.publish(score)
+        assert '"left": 18' in world.lines()["order"]
+
+
+async def test_a_block_from_before_this_process_is_kept_as_it_was(world: World) -> None:
+    status = {"vm": "up", "health": "good", "detail": "Up"}
+    old = StatusBlock(1, "h1", 77, 2400, status, local_conf_timestamp=70)
+    lines = ["state=EngineUp", "other_vms=5", "proven=0123456789ab"]
+    world.blocks.slots[1] = encode(old, lines)
+    before = world.first
+    found = decode(world.blocks.slots[1], slot=1)
+    assert found is not None
+    world.own.found(found)
+    await world.own.write_lines()
+    assert world.first == before
+    assert world.lines()["state"] == "EngineUp"
+    assert not {"other_vms", "proven"} & set(world.lines())
+
+
+async def test_without_any_block_it_is_a_stopped_agents(world: World) -> None:
+    world.own.extra.order = ORDER
+    block = await world.own.write_lines()
+    assert (block.stopped, block.score) == (True, 0)
+    assert "order" in world.lines()
+
+
+async def test_a_slot_that_is_not_ours_is_left_alone(world: World) -> None:
+    world.ours = False
+    assert await world.publish() is None
+    with pytest.raises(NotOurSlot):
+        await world.own.write_lines()
+    assert world.blocks.slots == {}
+
+
+async def test_what_was_not_written_is_not_the_last_block(world: World) -> None:
+    await world.publish(3000)
+    before = world.first
+    world.blocks.write_fault = EnvironmentFault("EIO")
+    with pytest.raises(EnvironmentFault):
+        await world.publish(5)
+    world.blocks.write_fault = None
+    await world.own.write_lines()
+    assert world.first == before
+
+
+async def test_what_the_host_has(world: World) -> None:
+    world.own.extra.capacity = lambda: HostCapabilities(16384, None, frozenset(), "", frozenset())
+    world.own.extra.other_vms = 0
+    world.own.extra.maintenance_note = "by root: x"
+    world.own.extra.incidents = '{"can":2}'
+    await world.publish()
+    lines = world.lines()
+    assert (lines["memory_mib"], lines["other_vms"]) == ("16384", "0")
+    assert lines["maintenance_note"] == "by root: x"
+    assert lines["incidents"] == '{"can":2}'
+    assert "cpu_threads" not in lines
+
+
+async def test_what_the_engine_became_healthy_with_here(world: World) -> None:
+    proven = ""
+    world.own.extra.proven = lambda: proven
+    await world.publish()
+    assert "proven" not in world.lines()
+    proven = "0123456789ab"
+    await world.publish()
+    assert world.lines()["proven"] == proven
+
+
+TEXTS = st.text('x=\n\t\\"é中🐘\ud800', max_size=300).map(lambda text: text * 5)
+INCIDENTS = st.builds(
+    Shared,
+    can=st.just(2),
+    own=st.lists(st.tuples(st.just("storage"), TEXTS), max_size=9).map(tuple),
+    told=st.lists(
+        st.tuples(TEXTS, st.just("1999-1700000000000000"), st.booleans()), max_size=20
+    ).map(tuple),
+)
+
+
+@given(TEXTS, TEXTS, TEXTS, TEXTS, INCIDENTS)
+@example("🐘" * 2000, "🐘" * 2000, "🐘" * 2000, "🐘" * 2000, Shared(2, (("storage", "x"),) * 9))
+async def test_whatever_there_is_to_say_a_block_is_written(
+    who: str, why: str, note: str, reason: str, incidents: Shared
+) -> None:
+    world = World()
+    extra = world.own.extra
+    seconds = 99_999_999_999.0
+    extra.order = Order(MAX_NUMBER, "maintenance", who, 1, "h1", seconds, seconds, seconds, why)
+    extra.left_seconds = lambda: seconds
+    extra.order_seen, extra.other_vms, extra.refresh_asked = MAX_NUMBER, 10_000, 10**18
+    extra.capacity = lambda: HostCapabilities(10**9, 10**5, frozenset(), "", frozenset())
+    extra.proven = lambda: "0123456789ab"
+    extra.maintenance_note = note.encode("utf-8", "replace")[:1000].decode("utf-8", "ignore")
+    extra.incidents = encode_incidents(incidents)
+    report = Report(state="LocalMaintenance", reason=reason, score=3400, made_at=Instant(1.0))
+    world.clock.time = Instant(1.0)
+    block = await world.own.publish(report, 1.0)
+    assert block is not None
+    assert len(world.blocks.slots[1]) == 4096
+    lines = world.lines()
+    # What hosts read of each other is whole.
+    assert lines["incidents"] == encode_incidents(incidents).replace("=", ":")
+    assert decode_order(lines["order"], host_id=1, host_name="h1") is not None
+    assert lines["refresh"] == str(10**18)

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+
+import pytest
+
+from ha_agent import ofd_lock
+from ha_agent.broker.lease.fence_deadline import (
+    DEADLINE_NAME,
+    LOCK_NAME,
+    FenceDeadline,
+    GuardFence,
+    encode_deadline,
+    read_deadline,
+    write_deadline,
+)
+from ha_agent.errors import BadInput, EnvironmentFault
+from ha_agent.instant import Instant
+
+DEADLINE = FenceDeadline("vm-1", "boot-1", Instant(12345.678901), 7)
+
+
+def test_what_is_written_is_read(tmp_path: Path) -> None:
+    assert read_deadline(tmp_path) is None
+    write_deadline(tmp_path, DEADLINE)
+    assert read_deadline(tmp_path) == DEADLINE
+    assert os.listdir(tmp_path) == [DEADLINE_NAME]
+
+
+def test_a_final_deadline_says_so_and_others_read_as_they_always_did(tmp_path: Path) -> None:
+    final = dataclasses.replace(DEADLINE, final=True)
+    write_deadline(tmp_path, final)
+    assert read_deadline(tmp_path) == final
+    assert "final" not in encode_deadline(DEADLINE)
+
+
+NO_EPOCH = '{"vm_uuid": "x", "boot_id": "b", "fence_at": 1, "epoch": 1e999}'
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "[]", "7", "null", '{"vm_uuid": "x"}', "\xff", "x" * 9999, "[" * 4000, NO_EPOCH],
+)
+def test_a_file_that_is_no_deadline_is_named(tmp_path: Path, text: str) -> None:
+    (tmp_path / DEADLINE_NAME).write_text(text, "latin-1")
+    with pytest.raises(BadInput, match=DEADLINE_NAME):
+        read_deadline(tmp_path)
+    with pytest.raises(EnvironmentFault, match=DEADLINE_NAME):
+        GuardFence(tmp_path, "vm-1", "boot-1").armed()
+
+
+def test_only_this_boots_deadline_is_in_force(tmp_path: Path) -> None:
+    write_deadline(tmp_path, DEADLINE)
+    assert GuardFence(tmp_path, "vm-1", "boot-1").armed() == DEADLINE
+    assert GuardFence(tmp_path, "vm-1", "boot-2").armed() is None
+
+
+def test_arming_beside_a_running_guard_starts_no_second(tmp_path: Path) -> None:
+    lock_fd = os.open(tmp_path / LOCK_NAME, os.O_RDWR | os.O_CREAT)
+    try:
+        assert ofd_lock.try_lock(lock_fd, 0, 1)  # as a guard does
+        fence = GuardFence(tmp_path, "vm-1", "boot-1")
+        fence.arm(DEADLINE.fence_at, 7)
+        assert fence.armed() == DEADLINE
+        fence.disarm()
+        fence.disarm()
+        assert fence.armed() is None
+        assert fence.result() == ""
+    finally:
+        os.close(lock_fd)
+
+
+def test_a_fence_that_can_not_be_armed_says_so(tmp_path: Path) -> None:
+    with pytest.raises(EnvironmentFault, match="can't be armed"):
+        GuardFence(tmp_path / "missing", "vm-1", "boot-1").arm(Instant(1.0), 7)
