@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Optional
 
 
@@ -85,6 +85,15 @@ class Device:
 
 
 @dataclass(frozen=True)
+class Graphics:
+    """A console. `valid_to` is when its password ends, in UTC as libvirt writes it, or ""."""
+
+    kind: str
+    password: str = field(default="", repr=False)
+    valid_to: str = ""
+
+
+@dataclass(frozen=True)
 class Cpu:
     """`mode` is '', 'custom', 'host-passthrough' or 'host-model'; features are (policy, name)."""
 
@@ -118,7 +127,13 @@ class Domain:
     nics: tuple[Nic, ...]
     leases: tuple[Lease, ...]
     devices: tuple[Device, ...]
-    vnc_without_password: bool
+    graphics: tuple[Graphics, ...]
     launch_paused: bool
     destroy_on_reboot: bool
+    resume_behavior: str
     other_elements: tuple[str, ...]
+
+    @property
+    def has_open_vnc(self) -> bool:
+        """Whether a VNC console is open to all, which VDSM refuses (facts, section 3)."""
+        return any(item.kind == "vnc" and not item.valid_to for item in self.graphics)

@@ -22,6 +22,7 @@ from ha_agent.vdsm.domain_model import (
     Device,
     Disk,
     Domain,
+    Graphics,
     Lease,
     Nic,
     PciAddress,
@@ -82,9 +83,15 @@ def parse_domain(text: Union[str, bytes]) -> Domain:
             for device in devices
             if isinstance(device.tag, str) and device.tag not in ("disk", "interface", "lease")
         ),
-        vnc_without_password=_vnc_without_password(devices),
+        graphics=tuple(
+            Graphics(
+                item.get("type") or "", item.get("passwd") or "", item.get("passwdValidTo") or ""
+            )
+            for item in devices.findall("graphics")
+        ),
         launch_paused=_flag(metadata, "launchPaused"),
         destroy_on_reboot=_flag(metadata, "destroy_on_reboot"),
+        resume_behavior=_vm_text(metadata, "resumeBehavior").lower(),
         other_elements=_other_elements(root),
     )
 
@@ -284,23 +291,19 @@ def _device(element: etree._Element) -> Device:
     )
 
 
-def _vnc_without_password(devices: etree._Element) -> bool:
-    """Tell whether a VNC display is open to all, which VDSM refuses (facts, section 3)."""
-    return any(
-        graphics.get("type") == "vnc" and not graphics.get("passwdValidTo")
-        for graphics in devices.findall("graphics")
-    )
-
-
-def _flag(metadata: Optional[etree._Element], name: str) -> bool:
-    """Read a boolean of ovirt-vm:vm, with the namespace or, as old engines wrote it, without."""
+def _vm_text(metadata: Optional[etree._Element], name: str) -> str:
+    """Read a text of ovirt-vm:vm, with the namespace or, as old engines wrote it, without."""
     if metadata is None:
-        return False
+        return ""
     for path in (f"{{{OVIRT_VM}}}vm/{{{OVIRT_VM}}}{name}", f"{{{OVIRT_VM}}}vm/{name}"):
         text = metadata.findtext(path)
         if text is not None:
-            return text.strip().lower() in ("true", "1")
-    return False
+            return text.strip()
+    return ""
+
+
+def _flag(metadata: Optional[etree._Element], name: str) -> bool:
+    return _vm_text(metadata, name).lower() in ("true", "1")
 
 
 def _volume_ids(vm_data: Optional[etree._Element]) -> dict[str, VolumeIds]:

@@ -27,6 +27,7 @@ from typing import Any, Callable, Optional
 from qemu.qmp import EventListener, QMPClient, QMPError, Runstate
 
 from ha_agent.errors import DeadlineExceeded, EnvironmentFault
+from ha_agent.waiting import Signal, wait_for_event, within
 
 QMP_SOCKET = "qmp.sock"
 LOG = "qemu.log"
@@ -116,6 +117,10 @@ class QemuProcess:
         """Watch a process. Raises ProcessLookupError when there is none with this pid."""
         self.pid = pid
         self.exited = asyncio.Event()
+        # Set while there is no QMP connection, so that whoever keeps one can wait for that.
+        self.hung_up = Signal()
+        self.hung_up.set()
+        self._is_answering = True
         self._pidfd = os.pidfd_open(pid)
         self._on_event = on_event
         self._on_exit = on_exit
@@ -131,34 +136,43 @@ class QemuProcess:
         """Tell whether QMP commands can be sent."""
         return self._client is not None and self._client.runstate == Runstate.RUNNING
 
-    async def connect(self, vm_dir: Path) -> None:
+    @property
+    def is_responding(self) -> bool:
+        """Tell whether QEMU answered when it was last asked over QMP."""
+        return self.is_connected and self._is_answering
+
+    async def connect(
+        self, vm_dir: Path, deadline_seconds: float = CONNECT_DEADLINE_SECONDS
+    ) -> None:
         """Connect QMP. Raises EnvironmentFault (QEMU ended, no QMP), DeadlineExceeded."""
         client = QMPClient(f"qemu-{self.pid}")
         client.register_listener(_Events(self._deliver))
         try:
-            await asyncio.wait_for(
-                client.connect(str(vm_dir / QMP_SOCKET)), CONNECT_DEADLINE_SECONDS
-            )
+            await within(deadline_seconds, client.connect(str(vm_dir / QMP_SOCKET)))
         except asyncio.TimeoutError:
-            raise DeadlineExceeded("QEMU's QMP greeting", CONNECT_DEADLINE_SECONDS) from None
+            raise DeadlineExceeded("QEMU's QMP greeting", deadline_seconds) from None
         except QMPError as error:
             raise EnvironmentFault(f"QMP: {error}") from error
         self._client = client
-        self._session = asyncio.create_task(_hang_up_at_the_end(client))
+        self._is_answering = True
+        self.hung_up.clear()
+        self._session = asyncio.create_task(_hang_up_at_the_end(client, self.hung_up))
 
-    async def execute(self, command: str, **arguments: object) -> Any:
+    async def execute(
+        self, command: str, *, deadline_seconds: float = COMMAND_DEADLINE_SECONDS, **arguments: Any
+    ) -> Any:
         """Run a QMP command and return its answer. Raises EnvironmentFault, DeadlineExceeded."""
         client = self._client
         if client is None:
             raise EnvironmentFault(f"QMP {command}: not connected")
         try:
-            answer = await asyncio.wait_for(
-                client.execute(command, arguments), COMMAND_DEADLINE_SECONDS
-            )
+            answer = await within(deadline_seconds, client.execute(command, arguments))
         except asyncio.TimeoutError:
-            raise DeadlineExceeded(f"QMP {command}", COMMAND_DEADLINE_SECONDS) from None
+            self._is_answering = False
+            raise DeadlineExceeded(f"QMP {command}", deadline_seconds) from None
         except QMPError as error:
             raise EnvironmentFault(f"QMP {command}: {error}") from error
+        self._is_answering = True
         # The pidfd may overtake the last answer; who goes on with it must not miss the end.
         if self.exited.is_set():
             raise EnvironmentFault(f"QMP {command}: QEMU has ended")
@@ -182,11 +196,7 @@ class QemuProcess:
 
     async def wait(self, deadline_seconds: float) -> bool:
         """Wait for QEMU's end; return whether it came in time."""
-        try:
-            await asyncio.wait_for(self.exited.wait(), deadline_seconds)
-        except asyncio.TimeoutError:
-            return False
-        return True
+        return await wait_for_event(self.exited, deadline_seconds)
 
     async def close(self) -> None:
         """Stop watching and hang up; QEMU goes on."""
@@ -240,7 +250,7 @@ class _Events(EventListener):
         return False
 
 
-async def _hang_up_at_the_end(client: QMPClient) -> None:
+async def _hang_up_at_the_end(client: QMPClient, hung_up: Signal) -> None:
     """Wait until the connection ends, or until cancelled, and free what it holds."""
     try:
         if client.runstate == Runstate.RUNNING:
@@ -249,3 +259,4 @@ async def _hang_up_at_the_end(client: QMPClient) -> None:
         # What ended the connection is raised here; that it ended is all that we need.
         with contextlib.suppress(QMPError, OSError, EOFError, ValueError):
             await client.disconnect()
+        hung_up.set()

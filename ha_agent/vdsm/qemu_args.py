@@ -16,8 +16,9 @@ Decisions, with reasons:
   engine hosts say pc-q35-rhel9.6.0, which only RHEL's QEMU knows.
 - PCI addresses are kept, because guests name their network cards after them; devices with an
   address come before those without, so that QEMU can't give a taken slot away.
-- VNC listens on a socket in the run directory, which is open to its owner only: the document
-  carries no usable password, and the embedded VDSM has no verb to set one.
+- VNC listens on a socket in the run directory, which is open to its owner only, and wants a
+  password: the engine's has expired when it is written, so somebody sets one with a verb first.
+- A VM that a reboot is to end is ended by QEMU itself, also while nobody watches it.
 
 A device that the guest would miss (disk, network, TPM, host device) and that can't be given is an
 UnsupportedDevice that names it. One that only costs comfort is left out and listed in `notes`.
@@ -72,8 +73,10 @@ def _identity(domain: Domain, placement: Placement) -> list[str]:
     ]
     if domain.launch_paused:
         arguments.append("-S")
+    if domain.destroy_on_reboot:
+        arguments += ["-action", "reboot=shutdown"]
     if any(device.tag == "graphics" and device.kind == "vnc" for device in domain.devices):
-        arguments += ["-vnc", f"unix:{escape(str(placement.run_dir))}/vnc.sock"]
+        arguments += ["-vnc", f"unix:{escape(str(placement.run_dir))}/vnc.sock,password=on"]
     return arguments
 
 

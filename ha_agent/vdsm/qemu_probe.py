@@ -23,6 +23,7 @@ from pathlib import Path
 from ha_agent.atomic_file import replace_file
 from ha_agent.errors import DeadlineExceeded, EnvironmentFault
 from ha_agent.vdsm.placement import QemuBinary
+from ha_agent.waiting import within
 
 _HELP_DEADLINE_SECONDS = 20.0
 _PROOF_DEADLINE_SECONDS = 5.0
@@ -141,7 +142,7 @@ async def _run(path: str, arguments: list[str], deadline_seconds: float) -> tupl
         stderr=asyncio.subprocess.STDOUT,
     )
     try:
-        output, _ = await asyncio.wait_for(process.communicate(), deadline_seconds)
+        output, _ = await within(deadline_seconds, process.communicate())
     except asyncio.TimeoutError:
         raise DeadlineExceeded(f"{path} {' '.join(arguments)[:60]}", deadline_seconds) from None
     finally:

@@ -41,10 +41,10 @@ from ha_agent.vdsm.stomp_server import StompServer
 from ha_agent.vdsm.stomp_stream import server_context
 from ha_agent.vdsm.storage_verbs import StorageVerbs
 from ha_agent.vdsm.tasks import Tasks
-from ha_agent.vdsm.vm import vdsm_clock_ms
 from ha_agent.vdsm.vm_lease import LockFileLeases, VmLeases
 from ha_agent.vdsm.vm_sanlock import HostIds, SanlockLeases
 from ha_agent.vdsm.vm_start import VmHost
+from ha_agent.vdsm.vm_state import vdsm_clock_ms
 from ha_agent.vdsm.vms import Vms
 from ha_agent.waiting import wait_for_event
 

@@ -1,64 +1,49 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One VM as VDSM shows it: its status, its start, its ends, its events.
+"""One VM's life: its start, its being found again after our restart, its ends.
 
-VDSM has two statuses. The raw one (Host.getVMList) is WaitForLaunch, Up or Down. The reported
-one (VM.getStats, events) refines Up, in this order (facts, section 3):
+    Vms.create   WaitForLaunch: command line, VM lease, QEMU, QMP
+    running      Up; ordered about by vm_orders.py, heard by vm_monitor.py
+    end          told by the kernel at once (qemu.py's pidfd), or made by `destroy`
+    Down         the record stays until VM.destroy
 
-    Paused              the vCPUs are stopped
-    Powering down       for 300 s after VM.shutdown
-    Powering up         for 60 s after the start or VM.cont, since no guest agent says Up
-    RebootInProgress    for 60 s after a reset
-    Up
-
-A VM that ended stays as a Down record, with exit code, reason and message, until VM.destroy.
-The end is reported at the moment that the kernel tells it (qemu.py's pidfd).
+What it is at any time, in VDSM's words, is vm_state.py's. VM.destroy waits for nobody: neither
+for an order that hangs with QEMU or storage, nor for a start.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
+import functools
 import logging
 from collections.abc import Coroutine, Mapping
-from typing import Any, Callable, Optional, Protocol
+from typing import Any, Callable, Optional
 
 from ha_agent.errors import EnvironmentFault, HaAgentError
-from ha_agent.instant import Instant
 from ha_agent.vdsm import registry
 from ha_agent.vdsm.domain_model import Domain
 from ha_agent.vdsm.errors import VdsmCode
 from ha_agent.vdsm.qemu import QemuExit, QemuProcess, listen_for_qmp, spawn
-from ha_agent.vdsm.refusal import Refusal, general, no_such_vm
+from ha_agent.vdsm.refusal import Refusal, no_such_vm
 from ha_agent.vdsm.registry import VmRecord
-from ha_agent.vdsm.vm_end import EXIT_MESSAGES, judge_end, log_tail
+from ha_agent.vdsm.vm_end import exit_code, judge_end, log_tail
 from ha_agent.vdsm.vm_lease import LeasedStart, LeaseRefused
-from ha_agent.vdsm.vm_start import VmHost, command_for, find_leases
+from ha_agent.vdsm.vm_monitor import VmMonitor
+from ha_agent.vdsm.vm_orders import VmOrders
+from ha_agent.vdsm.vm_pause import PauseTender, can_be_used
+from ha_agent.vdsm.vm_start import StartTimes, VmHost, command_for, disk_paths, find_leases
+from ha_agent.vdsm.vm_state import Clock, VmState
 from ha_agent.vdsm.vm_status import ExitReason, VmStatus
 
 log = logging.getLogger(__name__)
 
-_POWERING_UP_SECONDS = 60.0
-_POWERING_DOWN_SECONDS = 300.0
-_REBOOT_SECONDS = 60.0
-_DEFAULT_SHUTDOWN_SECONDS = 120.0  # VDSM's [vars] sys_shutdown_timeout
 _QUIT_SECONDS = 2.0
 _KILL_SECONDS = 10.0
-
-
-class Clock(Protocol):
-    """The clock that statuses are dated by."""
-
-    def now(self) -> Instant: ...
-
-
-def vdsm_clock_ms(now: Instant) -> int:
-    """Return a time as VDSM writes it in statusTime and notify_time (its common/time.py)."""
-    return 2**31 - 1 + int(now.boottime_seconds * 1000)
+_FIRST_LOOK_SECONDS = 3.0
 
 
 class Vm:
-    """One VM. `emit` gets (uuid, fields) for each status event."""
+    """One VM. `emit` gets (uuid, fields) for each status event; `times` are those of its start."""
 
     def __init__(
         self,
@@ -67,83 +52,48 @@ class Vm:
         host: VmHost,
         clock: Clock,
         emit: Callable[[str, Mapping[str, Any]], None],
+        times: Optional[StartTimes] = None,
     ) -> None:
-        self.record = record
         self.domain = domain
         self.notes: tuple[str, ...] = ()
+        self.state = VmState(record, host.run_dir, clock, emit)
+        self.orders = VmOrders(self.state, domain, host, self._running, self.destroy)
         self._host = host
         self._clock = clock
-        self._emit = emit
+        self._times = times or StartTimes(clock)
         self._vm_dir = registry.vm_dir(host.run_dir, record.uuid)
+        self._monitor = VmMonitor(self.state, self._vm_dir, self._paused_by_io)
         self._process: Optional[QemuProcess] = None
-        self._changed_at = clock.now()
-        # What the guest is believed to do, for how long, since when.
-        self._phase = (VmStatus.POWERING_UP, _POWERING_UP_SECONDS, clock.now())
-        self._is_paused = False
-        self._pause_code = "NOERR"
-        self._ended_as: Optional[ExitReason] = None
+        self._tending: Optional[asyncio.Task[None]] = None
         self._start: Optional[asyncio.Task[None]] = None
         self._chores: set[asyncio.Task[None]] = set()
-        self._lock = asyncio.Lock()
+        self._end_lock = asyncio.Lock()
 
     # What it says
 
     @property
+    def record(self) -> VmRecord:
+        """What is kept of it."""
+        return self.state.record
+
+    @property
     def raw_status(self) -> VmStatus:
         """WaitForLaunch, Up or Down."""
-        return VmStatus(self.record.status)
+        return self.state.raw_status
 
     @property
     def status(self) -> VmStatus:
-        """The refined status, see the module."""
-        if self.raw_status != VmStatus.UP:
-            return self.raw_status
-        if self._is_paused:
-            return VmStatus.PAUSED
-        status, lasts_seconds, since = self._phase
-        return status if self._clock.now() - since < lasts_seconds else VmStatus.UP
+        """The refined status, see vm_state.py."""
+        return self.state.status
 
     def stats(self) -> dict[str, Any]:
         """Return what VM.getStats answers: ExitedVmStats or RunningVmStats."""
-        answer: dict[str, Any] = {
-            "vmId": self.record.uuid,
-            "vmName": self.record.name,
-            "status": self.status.value,
-            "statusTime": str(vdsm_clock_ms(self._changed_at)),
-            "timeOffset": "0",
-        }
-        if self.raw_status == VmStatus.DOWN:
-            return {**answer, **self._exit_fields()}
-        elapsed_seconds = self._clock.now().boottime_seconds - self.record.started_at_seconds
-        answer.update(
-            vmType="kvm",
-            pid=str(self.record.pid or 0),
-            elapsedTime=str(max(0, int(elapsed_seconds))),
-            monitorResponse="0" if self._process and self._process.is_connected else "-1",
-            acpiEnable="true",
-            displayInfo=[],
-            guestIPs="",
-            username="Unknown",
-            clientIp="",
-        )
-        if self._pause_code:
-            answer["pauseCode"] = self._pause_code
-        return answer
+        process = self._process
+        return self.state.stats(is_responding=process is not None and process.is_responding)
 
     def summary(self) -> dict[str, str]:
         """Return the VM's element of Host.getVMList."""
-        return {
-            "vmId": self.record.uuid,
-            "status": self.raw_status.value,
-            "statusTime": str(vdsm_clock_ms(self._changed_at)),
-        }
-
-    def _exit_fields(self) -> dict[str, Any]:
-        return {
-            "exitCode": self.record.exit_code,
-            "exitReason": self.record.exit_reason,
-            "exitMessage": self.record.exit_message,
-        }
+        return self.state.summary()
 
     # Start
 
@@ -155,6 +105,7 @@ class Vm:
         start: Optional[LeasedStart] = None
         try:
             command = await command_for(self._host, self.domain, self._vm_dir)
+            self._times.step("command")
             self.notes = command.notes
             for note in command.notes:
                 log.info("VM %s: %s", self.record.uuid, note)
@@ -162,11 +113,14 @@ class Vm:
             # As under libvirt, a VM that starts paused takes its lease with VM.cont.
             is_paused = self.domain.launch_paused
             start = await self._host.leases.prepare(leases, command.arguments, is_paused=is_paused)
-            self._save(is_lease_held=not is_paused)
+            self._times.step("lease")
+            self.state.save(is_lease_held=not is_paused)
             self._spawn(start)
             # QEMU has its own copies; from here on the leases end with it.
             start.let_go()
+            self._times.step("spawn")
             await start.settled()
+            self._times.step("lease")
             await self._connect()
         except (HaAgentError, OSError) as error:
             await self._abandon_start(error)
@@ -174,9 +128,11 @@ class Vm:
         finally:
             if start is not None:
                 start.close()
-        self._save(status=VmStatus.UP.value)
-        self._set_phase(VmStatus.POWERING_UP, _POWERING_UP_SECONDS)
-        self._emit_status(self.status)
+        self.state.save(status=VmStatus.UP.value)
+        self.state.powering_up()
+        self.state.emit_status()
+        self._times.step("running")
+        log.info("VM %s: %s", self.record.uuid, self._times.told())
 
     def _spawn(self, start: LeasedStart) -> None:
         listener = listen_for_qmp(self._vm_dir)
@@ -187,7 +143,7 @@ class Vm:
             self.watch(pid)
         finally:
             listener.close()
-        self._save(
+        self.state.save(
             pid=pid,
             start_ticks=registry.start_ticks(pid),
             started_at_seconds=self._clock.now().boottime_seconds,
@@ -195,29 +151,32 @@ class Vm:
 
     def watch(self, pid: int) -> None:
         """Take a QEMU process as this VM's. Raises ProcessLookupError when it is gone."""
-        self._process = QemuProcess(pid, on_event=self._qmp_event, on_exit=self._exited)
+        self._process = QemuProcess(pid, on_event=self._monitor.hear, on_exit=self._exited)
 
     async def _connect(self) -> None:
         assert self._process is not None
         await self._process.connect(self._vm_dir)
-        answer = await self._process.execute("query-status")
-        self._is_paused = not answer.get("running", True)
-        if answer.get("status") == "io-error":
-            self._pause_code = "EIO"
+        self._times.step("qmp")
+        await self._monitor.look(self._process)
+        await self.orders.set_first_password(self._process)
+        self._do(self._monitor.keep(self._process))
 
     async def adopt(self, pid: int, start_ticks: int) -> None:
-        """Take up a VM that runs since before our restart. Raises ProcessLookupError."""
+        """Take up a VM that runs since before our restart. Raises ProcessLookupError.
+
+        A QEMU that does not answer still runs and holds its lease: it is Up, VM.destroy can kill
+        it, and it is asked again and again.
+        """
         self.watch(pid)
+        assert self._process is not None
         # With the pidfd open the pid can't change hands any more, so now the check holds.
         if registry.start_ticks(pid) != start_ticks:
             await self._close_process()
             raise ProcessLookupError(f"process {pid} is another one")
-        self._save(status=VmStatus.UP.value, pid=pid, start_ticks=start_ticks)
-        try:
-            await self._connect()
-        except EnvironmentFault as error:
-            # It still runs and holds its lease: it is Up, and VM.destroy can kill it.
-            log.warning("VM %s: %s", self.record.uuid, error)
+        self.state.save(status=VmStatus.UP.value, pid=pid, start_ticks=start_ticks)
+        self._do(self._monitor.keep(self._process))
+        # Whether it is paused should be known before the first answer, if QEMU tells it soon.
+        await self._monitor.has_looked.wait(_FIRST_LOOK_SECONDS)
 
     async def _abandon_start(self, error: Exception) -> None:
         process, why = self._process, str(error)
@@ -227,52 +186,38 @@ class Vm:
             if not isinstance(error, LeaseRefused):
                 # QEMU's own words say more than that its QMP socket closed.
                 why = log_tail(self._vm_dir) or why
-        if self.raw_status != VmStatus.DOWN:
-            self.set_down(1, ExitReason.GENERIC_ERROR, why)
+        if not self.state.is_down:
+            self.state.set_down(1, ExitReason.GENERIC_ERROR, why)
 
     # End
-
-    def set_down(self, exit_code: int, reason: ExitReason, message: str = "") -> None:
-        """Make the VM a Down record and tell it."""
-        self._save(
-            status=VmStatus.DOWN.value,
-            pid=None,
-            start_ticks=None,
-            exit_code=exit_code,
-            exit_reason=int(reason),
-            exit_message=message or EXIT_MESSAGES[reason],
-            is_lease_held=False,
-        )
-        self._emit(
-            self.record.uuid,
-            {"status": VmStatus.DOWN.value, "vmId": self.record.uuid, **self._exit_fields()},
-        )
 
     def _exited(self, end: QemuExit) -> None:
         log.info(
             "VM %s: QEMU ended, status %s %s", self.record.uuid, end.status, end.shutdown_reason
         )
-        if self.raw_status == VmStatus.DOWN:
+        if self.state.is_down:
             return
-        if self.raw_status == VmStatus.WAIT_FOR_LAUNCH and self._ended_as is None:
+        if self.raw_status == VmStatus.WAIT_FOR_LAUNCH and self.state.ended_as is None:
             return  # the start is told of it by QMP's end, and reports it
-        self.set_down(*judge_end(end, self._ended_as, self.record.is_shutdown_asked))
+        self.state.set_down(*judge_end(end, self.state.ended_as, self.record.is_shutdown_asked))
 
     async def destroy(
-        self, graceful: bool, reason: ExitReason = ExitReason.ADMIN_SHUTDOWN
+        self, graceful: bool = True, reason: ExitReason = ExitReason.ADMIN_SHUTDOWN
     ) -> None:
         """End QEMU, in order if it answers at once, else by SIGKILL. Raises Refusal 42."""
-        async with self._lock:
-            self._ended_as = reason
+        async with self._end_lock:
+            if self.state.is_down and self._process is None:
+                return
+            self.state.ended_as = reason
             if self._start is not None and not self._start.done():
                 self._start.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
                     await self._start
             process = self._process
             if process is not None and not process.exited.is_set():
-                if graceful and process.is_connected:
+                if graceful and process.is_responding:
                     with contextlib.suppress(EnvironmentFault):
-                        await asyncio.wait_for(process.execute("quit"), _QUIT_SECONDS)
+                        await process.execute("quit", deadline_seconds=_QUIT_SECONDS)
                     await process.wait(_QUIT_SECONDS)
                 process.kill()
                 if not await process.wait(_KILL_SECONDS):
@@ -280,62 +225,70 @@ class Vm:
                         VdsmCode.VM_DESTROY_FAILED,
                         f"QEMU {process.pid} does not end: it hangs in the kernel",
                     )
-            if self.raw_status != VmStatus.DOWN:
-                self.set_down(0, reason)
+            if not self.state.is_down:
+                self.state.set_down(exit_code(reason), reason)
 
     # Orders
 
     async def pause(self) -> None:
         """Stop the vCPUs. Raises Refusal."""
-        await self._execute("stop")
+        await self.orders.pause()
 
     async def cont(self) -> None:
         """Let the vCPUs run, once the VM lease is held. Raises Refusal."""
-        process = self._running()
-        async with self._lock:
-            if not self.record.is_lease_held:
-                await self._hand_over_leases(process)
-            await self._execute("cont")
-            self._pause_code = ""
-            self._is_paused = False
-            self._set_phase(VmStatus.POWERING_UP, _POWERING_UP_SECONDS)
-            self._emit_status(self.status)
-
-    async def _hand_over_leases(self, process: QemuProcess) -> None:
-        try:
-            leases = await find_leases(self._host, self.domain)
-            await self._host.leases.hand_over(leases, process)
-        except HaAgentError as error:
-            raise general(error) from error
-        self._save(is_lease_held=True)
+        await self.orders.cont()
 
     async def shutdown(self, timeout_seconds: Optional[float], force: bool, reboot: bool) -> None:
-        """Press the power button; after the timeout, if `force`, do as VM.destroy does.
-
-        The record stays. Raises Refusal: 1 for a Down VM, 4 when nothing can do it.
-        """
-        process = self._running()
-        if reboot and not force:
-            # ACPI has no button for it, and there is no guest agent.
-            raise Refusal(VdsmCode.VM_EXISTS, "VM without ACPI or active oVirt guest agent")
+        """Begin VM.shutdown, see vm_orders.py. The record stays. Raises Refusal."""
+        process = self.orders.begin_shutdown(force=force, reboot=reboot)
         if reboot:
-            await self._execute("system_reset")
-            return
-        if not process.is_connected and not force:
-            raise Refusal(VdsmCode.VM_EXISTS, "VM without ACPI or active oVirt guest agent")
-        self._save(is_shutdown_asked=True)
-        self._set_phase(VmStatus.POWERING_DOWN, _POWERING_DOWN_SECONDS)
-        self._emit_status(VmStatus.POWERING_DOWN)
-        with contextlib.suppress(EnvironmentFault):
-            await process.execute("system_powerdown")
-        if force:
-            self._do(self._force(process, timeout_seconds))
+            await self.orders.reset()
+        else:
+            self._do(self.orders.shut_down(process, timeout_seconds, force=force))
 
-    async def _force(self, process: QemuProcess, timeout_seconds: Optional[float]) -> None:
-        lasts = _DEFAULT_SHUTDOWN_SECONDS if timeout_seconds is None else timeout_seconds
-        if not await process.wait(lasts):
-            with contextlib.suppress(Refusal):
-                await self.destroy(graceful=True)
+    async def set_graphics_password(
+        self,
+        kind: str,
+        password: str,
+        ttl_seconds: int,
+        existing_action: Optional[str] = None,
+    ) -> None:
+        """Set a console's password, see vm_orders.py. Raises Refusal."""
+        await self.orders.set_graphics_password(kind, password, ttl_seconds, existing_action)
+
+    def _paused_by_io(self) -> None:
+        if self._tending is not None and not self._tending.done():
+            return
+        tender = PauseTender(
+            self.domain.resume_behavior,
+            is_paused=lambda: self.status == VmStatus.PAUSED,
+            is_storage_well=self._is_storage_well,
+            resume=self._resume,
+            kill=self._kill_paused,
+            times=self._host.pause_times,
+        )
+        self._tending = self._do(tender.tend())
+
+    async def _is_storage_well(self) -> bool:
+        try:
+            paths = await disk_paths(self._host, self.domain)
+            return await self._host.threads.run(
+                f"disks of VM {self.record.uuid}",
+                self._host.storage_deadline_seconds,
+                functools.partial(can_be_used, paths),
+            )
+        except HaAgentError:
+            return False
+
+    async def _resume(self) -> None:
+        log.info("VM %s: its disks can be used again, it goes on", self.record.uuid)
+        with contextlib.suppress(Refusal):
+            await self.cont()
+
+    async def _kill_paused(self) -> None:
+        log.warning("VM %s: paused for too long, it is destroyed", self.record.uuid)
+        with contextlib.suppress(Refusal):
+            await self.destroy(reason=ExitReason.DESTROYED_ON_PAUSE_TIMEOUT)
 
     async def close(self) -> None:
         """Let go of the VM, which goes on; its record has what is needed to find it again."""
@@ -357,43 +310,8 @@ class Vm:
             raise no_such_vm(self.record.uuid)
         return self._process
 
-    async def _execute(self, command: str) -> None:
-        try:
-            await self._running().execute(command)
-        except EnvironmentFault as error:
-            raise general(error) from error
-
-    def _do(self, chore: Coroutine[Any, Any, None]) -> None:
+    def _do(self, chore: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(chore)
         self._chores.add(task)
         task.add_done_callback(self._chores.discard)
-
-    def _set_phase(self, status: VmStatus, lasts_seconds: float) -> None:
-        self._phase = (status, lasts_seconds, self._clock.now())
-        self._changed_at = self._clock.now()
-
-    def _save(self, **changes: Any) -> None:
-        if changes.get("status", self.record.status) != self.record.status:
-            self._changed_at = self._clock.now()
-        self.record = dataclasses.replace(self.record, **changes)
-        registry.save(self._host.run_dir, self.record)
-
-    def _emit_status(self, status: VmStatus, **more: str) -> None:
-        self._emit(self.record.uuid, {"status": status.value, **more})
-
-    def _qmp_event(self, name: str, data: Mapping[str, Any]) -> None:
-        if name == "BLOCK_IO_ERROR" and data.get("action") == "stop":
-            self._pause_code = "ENOSPC" if data.get("nospace") else "EIO"
-            log.warning("VM %s: %s on %s", self.record.uuid, self._pause_code, data.get("device"))
-        elif name == "STOP" and self._ended_as is None:
-            self._is_paused = True
-            self._changed_at = self._clock.now()
-            self._emit_status(VmStatus.PAUSED, pauseCode=self._pause_code or "NOERR")
-        elif name == "RESUME":
-            self._is_paused = False
-            self._changed_at = self._clock.now()
-        elif name == "RESET" and self.domain.destroy_on_reboot:
-            self._do(self.destroy(graceful=False, reason=ExitReason.DESTROYED_ON_REBOOT))
-        elif name == "RESET":
-            self._set_phase(VmStatus.REBOOT_IN_PROGRESS, _REBOOT_SECONDS)
-            self._emit_status(VmStatus.REBOOT_IN_PROGRESS)
+        return task

@@ -12,6 +12,7 @@ from ha_agent.vdsm.vm_status import ExitReason
 
 _LOG_TAIL_BYTES = 4096
 _LOG_TAIL_LINES = 4
+_REBOOTS = ("guest-reset", "host-qmp-system-reset")
 
 EXIT_MESSAGES = {
     ExitReason.GENERIC_ERROR: "VM terminated with error",
@@ -20,7 +21,15 @@ EXIT_MESSAGES = {
     ExitReason.USER_SHUTDOWN: "User shut down from within the guest",
     ExitReason.HOST_SHUTDOWN: "VM has been terminated on host shutdown",
     ExitReason.DESTROYED_ON_REBOOT: "VM destroyed on reboot",
+    # The facts have this reason's number and code, not its words.
+    ExitReason.DESTROYED_ON_PAUSE_TIMEOUT: "VM destroyed on pause timeout",
 }
+_ERRORS = (ExitReason.DESTROYED_ON_PAUSE_TIMEOUT,)
+
+
+def exit_code(ended_as: ExitReason) -> int:
+    """Return the exit code of a VM that we ended for this reason: 0 normal, 1 error."""
+    return int(ended_as in _ERRORS)
 
 
 def judge_end(
@@ -29,10 +38,14 @@ def judge_end(
     """Return exitCode and exitReason. `ended_as` is set when we ended QEMU ourselves.
 
     Without QMP's word for it an end is never taken for an orderly one: to call a crash a
-    shutdown would keep the VM down.
+    shutdown would keep the VM down. So is a guest that panics ("guest-panic"), about which the
+    facts are silent.
     """
     if ended_as is not None:
-        return 0, ended_as
+        return exit_code(ended_as), ended_as
+    if end.shutdown_reason in _REBOOTS and end.status in (0, None):
+        # QEMU ends with a reset only where it was told so, by the definition or by the engine.
+        return 0, ExitReason.DESTROYED_ON_REBOOT
     if end.shutdown_reason == "host-signal":
         return 1, ExitReason.HOST_SHUTDOWN
     if end.shutdown_reason == "guest-shutdown" and end.status in (0, None):

@@ -16,8 +16,9 @@ from ha_agent.vdsm.errors import VdsmCode
 from ha_agent.vdsm.file_domain import is_uuid
 from ha_agent.vdsm.refusal import Refusal, general, no_such_vm
 from ha_agent.vdsm.registry import VmRecord
-from ha_agent.vdsm.vm import Clock, Vm, vdsm_clock_ms
-from ha_agent.vdsm.vm_start import VmHost
+from ha_agent.vdsm.vm import Vm
+from ha_agent.vdsm.vm_start import StartTimes, VmHost
+from ha_agent.vdsm.vm_state import Clock, vdsm_clock_ms
 from ha_agent.vdsm.vm_status import ExitReason, VmStatus
 
 log = logging.getLogger(__name__)
@@ -51,6 +52,7 @@ class Vms:
         Raises Refusal: 4 when a record is there, 9 for a VNC display without password, 100 for
         a document that can't be read.
         """
+        times = StartTimes(self._clock)
         try:
             domain = parse_domain(xml)
         except BadInput as error:
@@ -59,7 +61,7 @@ class Vms:
             raise Refusal(
                 VdsmCode.VM_EXISTS, f"Virtual machine already exists: {{'vmId': {domain.uuid!r}}}"
             )
-        if domain.vnc_without_password:
+        if domain.has_open_vnc:
             raise Refusal(VdsmCode.CANNOT_CREATE_VM, "VNC graphics without password and SASL")
         record = VmRecord(
             uuid=domain.uuid, name=domain.name, xml=xml, status=VmStatus.WAIT_FOR_LAUNCH.value
@@ -67,7 +69,8 @@ class Vms:
         registry.prepare_dir(self._host.run_dir, record.uuid)
         registry.save_definition(self._host.run_dir, record.uuid, xml)
         registry.save(self._host.run_dir, record)
-        vm = Vm(record, domain, self._host, self._clock, self._emit)
+        times.step("definition")
+        vm = Vm(record, domain, self._host, self._clock, self._emit, times)
         self._vms[record.uuid] = vm
         vm.start()
         return {
@@ -84,7 +87,7 @@ class Vms:
         await vm.close()
         if self._vms.get(uuid) is vm:  # not one that was made meanwhile
             del self._vms[uuid]
-            registry.forget(self._host.run_dir, uuid)
+            vm.state.forget()
 
     async def recover(self) -> None:
         """Find the VMs of our earlier life again: running ones are taken up, others are Down."""
@@ -140,7 +143,7 @@ class Vms:
             log.info("VM %s: found again, pid %d", record.uuid, pid)
         except ProcessLookupError as error:
             log.warning("VM %s: is gone (%s)", record.uuid, error)
-            vm.set_down(1, ExitReason.GENERIC_ERROR)
+            vm.state.set_down(1, ExitReason.GENERIC_ERROR)
 
     async def close(self) -> None:
         """Let go of all VMs; those that run go on."""

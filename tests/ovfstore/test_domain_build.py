@@ -284,7 +284,7 @@ def test_our_own_vdsm_reads_every_variant(name: str) -> None:
     assert lease.key == first.volume.volume
     assert domain.vcpus == vm.vcpus
     assert not domain.launch_paused
-    assert not domain.vnc_without_password
+    assert not domain.has_open_vnc
 
 
 def test_the_chip_set_decides_on_the_machine() -> None:
