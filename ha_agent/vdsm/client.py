@@ -341,7 +341,7 @@ class VdsmClient:
 
 
 def _report_bug(task: asyncio.Task[None]) -> None:
-    if not task.cancelled():
+    if not task.cancelled() and task.exception() is not None:
         _log.error("the client of VDSM ended by a bug of ours", exc_info=task.exception())
 
 

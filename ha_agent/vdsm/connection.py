@@ -17,7 +17,8 @@ reader is never blocked by whoever uses what it reads.
 
 A frame is handed to asyncio only when all before it have gone to the kernel; until then it waits
 here. So of a request that waits here when the connection ends, or its caller does, it is known
-that VDSM never saw it; of any other one nobody can say.
+that VDSM never saw it; of any other one nobody can say. (asyncio's TLS tells one frame late that
+the kernel takes no more: what it has is counted as sent.)
 """
 
 from __future__ import annotations

@@ -52,6 +52,13 @@ class StompPeer:
         if self._writer is not None:
             self._writer.transport.abort()
 
+    def stop_reading(self) -> None:
+        """Read nothing more of the present connection."""
+        assert self._writer is not None
+        transport = self._writer.transport
+        assert isinstance(transport, asyncio.Transport)
+        transport.pause_reading()
+
     def send_raw(self, data: bytes) -> None:
         assert self._writer is not None
         self._writer.write(data)

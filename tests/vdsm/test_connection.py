@@ -14,7 +14,7 @@ from ha_agent.clock import SystemClock
 from ha_agent.errors import DeadlineExceeded
 from ha_agent.vdsm import jsonrpc, stomp
 from ha_agent.vdsm.connection import Connection
-from ha_agent.vdsm.errors import VdsmConnectionLost, VdsmUnreachable
+from ha_agent.vdsm.errors import VdsmConnectionLost, VdsmNoAnswer, VdsmUnreachable
 
 CLOCK = SystemClock()
 
@@ -152,3 +152,56 @@ async def test_peer_that_reads_nothing_does_not_fill_the_memory(wire: Wire) -> N
     results = await asyncio.gather(*calls, return_exceptions=True)
     assert all(isinstance(result, (VdsmConnectionLost, VdsmUnreachable)) for result in results)
     assert wire.connection.ended.result() == "it reads nothing of what we send"
+
+
+BIG = {"xml": "x" * 4_000_000}
+
+
+async def stalled(wire: Wire) -> asyncio.Task[object]:
+    """Return a call that fills what the kernel takes, and more."""
+    first = asyncio.create_task(wire.connection.call("VM.create", BIG, 30))
+    await asyncio.sleep(0)
+    return first
+
+
+async def test_what_was_not_sent_at_the_break_was_surely_not_executed(wire: Wire) -> None:
+    await wire.greet()
+    first = await stalled(wire)
+    second = asyncio.create_task(wire.connection.call("VM.destroy", {}, 30))
+    await asyncio.sleep(0)
+    wire.far_end.close()
+    for call, may_have_executed in ((first, True), (second, False)):
+        with pytest.raises(VdsmConnectionLost) as caught:
+            await call
+        assert caught.value.may_have_executed is may_have_executed
+        assert ("nothing of the request was sent" in str(caught.value)) is not may_have_executed
+
+
+async def test_what_waits_is_sent_in_turn_but_not_after_its_caller_left(wire: Wire) -> None:
+    await wire.greet()
+    first = await stalled(wire)
+    with pytest.raises(VdsmNoAnswer) as caught:
+        await wire.connection.call("VM.destroy", {}, 0.02)
+    assert not caught.value.may_have_executed
+    cancelled = asyncio.create_task(wire.connection.call("VM.shutdown", {}, 30))
+    calls = [asyncio.create_task(wire.connection.call(f"Verb.{n}", {}, 30)) for n in range(100)]
+    await asyncio.sleep(0)
+    cancelled.cancel()
+    methods = []
+    for _ in range(101):
+        request = jsonrpc.decode((await wire.receive()).body)
+        assert isinstance(request, jsonrpc.Request)
+        methods.append(request.method)
+        wire.send(
+            "MESSAGE", {}, jsonrpc.encode_response(jsonrpc.Response(request.id, methods[-1]))
+        )
+    assert methods == ["VM.create", *(f"Verb.{n}" for n in range(100))]
+    assert await asyncio.gather(first, *calls) == methods
+
+
+async def test_tls_where_none_was_expected(wire: Wire) -> None:
+    greeting = asyncio.create_task(wire.connection.greet(5))
+    assert (await wire.receive()).command == "CONNECT"
+    wire.far_end.sendall(bytes.fromhex("15030300020246"))  # a fatal alert: protocol version
+    with pytest.raises(VdsmConnectionLost, match=r"it speaks TLS.*set \[vdsm\] ssl = true"):
+        await greeting
