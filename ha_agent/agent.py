@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ha_agent import config as configuration
-from ha_agent import maintenance_file
+from ha_agent import hypervisor, maintenance_file
 from ha_agent.broker.rpc.client import RpcClient
 from ha_agent.broker_port import SocketBroker
 from ha_agent.clock import SystemClock
@@ -32,9 +32,6 @@ from ha_agent.fsm.policy import Hysteresis, Policy, ScoreWeights
 from ha_agent.fsm.state import State
 from ha_agent.perform import Performer
 from ha_agent.readiness import Readiness
-from ha_agent.vdsm.from_config import vdsm_client
-from ha_agent.vdsm.verbs import Vdsm
-from ha_agent.vdsm_port import VdsmHypervisor
 from ha_agent.waiting import Signal
 
 log = logging.getLogger(__name__)
@@ -88,13 +85,7 @@ class Agent:
         self._readiness = Readiness()
         self._wake = Signal()
         self._look_again = Signal()
-        vdsm = config.vdsm
-        self._vdsm_client = vdsm_client(config.vdsm, self._clock, self._look_again.set)
-        self._hypervisor = VdsmHypervisor(
-            Vdsm(self._vdsm_client),
-            config.engine.vm_uuid,
-            shutdown_timeout_seconds=config.engine.stop_timeout_seconds,
-        )
+        self._hypervisor = hypervisor.chosen(config, self._clock, self._look_again.set)
         rpc = RpcClient(
             str(config.broker.socket),
             call_deadline_seconds=config.broker.call_deadline_seconds,
@@ -107,10 +98,11 @@ class Agent:
             policy_of(config),
             self._clock,
             self._broker,
-            Performer(self._broker, self._hypervisor),
+            Performer(self._broker, self._hypervisor.port),
             times=CycleTimes(
                 publish_interval_seconds=config.status.publish_interval_seconds,
-                vm_max_age_seconds=vdsm.poll_interval_seconds + vdsm.call_deadline_seconds,
+                vm_max_age_seconds=self._hypervisor.poll_interval_seconds
+                + self._hypervisor.look_deadline_seconds,
             ),
             wake=self._wake.set,
             on_decision=lambda step: self._decisions.record(step, self._clock.wall()),
@@ -118,10 +110,10 @@ class Agent:
         self._feed = Feed(
             self.cycle,
             self._broker,
-            self._hypervisor,
+            self._hypervisor.port,
             self._clock,
             look_again=self._look_again,
-            poll_interval_seconds=vdsm.poll_interval_seconds,
+            poll_interval_seconds=self._hypervisor.poll_interval_seconds,
         )
 
     async def run(self) -> None:
@@ -139,12 +131,12 @@ class Agent:
         )
         self._read_maintenance(maintenance)
         self._decisions.start()
-        self._vdsm_client.start()
+        self._hypervisor.start()
         tasks = [
             loop.create_task(task)
             for task in (
                 self._feed.follow_broker(),
-                self._follow_events(),
+                *(follow() for follow in self._hypervisor.follow),
                 self._feed.follow_vm(),
             )
         ]
@@ -157,7 +149,7 @@ class Agent:
             await asyncio.wait(tasks)
             watch.close()
             await self.cycle.finish(_STOP_DEADLINE_SECONDS)
-            await self._vdsm_client.close()
+            await self._hypervisor.close()
             await self._rpc.close()
             self._decisions.stop()
 
@@ -178,13 +170,6 @@ class Agent:
             # A clock that stands still for a moment must not make this a busy loop.
             due_seconds = max(self.cycle.next_due_seconds, _SHORTEST_PAUSE_SECONDS)
             await self._wake.wait(min(interval_seconds, due_seconds))
-
-    async def _follow_events(self) -> None:
-        """Look at the VM whenever an event comes: events are partial, may be lost or late, so
-        they are only a reason to look."""
-        while True:
-            await self._vdsm_client.next_event()
-            self._look_again.set()
 
     # Local files -------------------------------------------------------------------------
 

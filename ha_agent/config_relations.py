@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Callable, NamedTuple
 
 from ha_agent.broker.sanlock.times import IO_TIMEOUT_SECONDS, SanlockTimes
-from ha_agent.config_schema import BLOCK_DOMAIN_TYPES
+from ha_agent.config_libvirt import file_lock_has_files
+from ha_agent.config_storage import BLOCK_DOMAIN_TYPES, connection_fits, locks_are_shared
 
 
 class Relation(NamedTuple):
@@ -41,6 +42,20 @@ def _sanlock_times(backend: str, profile: str, watchdog_fire_seconds: int) -> bo
 
 RELATIONS = (
     Relation(
+        ("host.hypervisor", "libvirt.vm_lease", "storage.domain_type"),
+        file_lock_has_files,
+        "image and lockd lock the disk's file, which must be on a file system whose locks all"
+        " hosts see and a dead host loses: not a block domain, not NFSv3; use sanlock",
+    ),
+    Relation(
+        ("host.hypervisor", "libvirt.vm_lease", "vdsm-server.vm_lease"),
+        lambda hypervisor, vm_lease, served: (
+            hypervisor != "libvirt" or vm_lease != "sanlock" or served == "sanlock"
+        ),
+        "libvirt's sanlock leases need the storage domain's lockspace joined, which ha-vdsm does"
+        " with [vdsm-server] vm_lease = sanlock only",
+    ),
+    Relation(
         ("notify.smtp_user", "notify.smtp_security", "notify.smtp_host"),
         lambda user, security, host: (
             not user or security != "none" or host in ("localhost", "127.0.0.1", "::1")
@@ -56,6 +71,29 @@ RELATIONS = (
         ("storage.max_hosts", "host.id"),
         lambda max_hosts, host_id: host_id <= max_hosts,
         "the host's id must not be above max_hosts, or nobody reads this host's status block",
+    ),
+    Relation(
+        (
+            "storage.domain_type",
+            "storage.connection",
+            "storage.iscsi_target",
+            "storage.vfs_type",
+        ),
+        connection_fits,
+        "connection must be server:/export for nfs, server:/volume for glusterfs, what mount(8)"
+        " takes for posixfs and cephfs (and vfs_type its type), a directory for localfs, portals"
+        " ADDRESS[:PORT] for iscsi (and iscsi_target the target's name)",
+    ),
+    Relation(
+        ("lease.backend", "storage.mount_options"),
+        locks_are_shared,
+        "with these mount options locks are seen on this host only, and two hosts could own the"
+        " engine VM at once; leave them out, or use the back end sanlock",
+    ),
+    Relation(
+        ("storage.iscsi_user", "storage.iscsi_password_file"),
+        lambda user, file: bool(user) == bool(file),
+        "CHAP needs both a user and a file with the password",
     ),
     Relation(
         ("storage.domain_uuid", "storage.domain_path"),

@@ -50,17 +50,13 @@ from ha_agent.config_kinds import (
     seconds,
     whole,
 )
+from ha_agent.config_libvirt import LibvirtConfig
+from ha_agent.config_storage import StorageConfig
 
 
 def of(kind: Kind, derived: str = "") -> Mapping[str, Any]:
     """Return the dataclass field metadata of a key; `derived` says what an empty one becomes."""
     return {"kind": kind, "derived": derived}
-
-
-# The file domains that VDSM knows, then the block domains. VDSM itself says "nfs" for any
-# version; "nfs3" is how an administrator says that the mount is version 3.
-FILE_DOMAIN_TYPES = ("nfs", "nfs3", "glusterfs", "cephfs", "posixfs", "localfs")
-BLOCK_DOMAIN_TYPES = ("iscsi", "fc")
 
 
 @dataclass(frozen=True)
@@ -69,6 +65,7 @@ class HostConfig:
 
     id: int = field(metadata=of(whole(1, 2000)))
     name: str = field(metadata=of(ADDRESS, derived="the system's host name"))
+    hypervisor: str = field(default="vdsm", metadata=of(choice("vdsm", "libvirt")))
     run_dir: Path = field(default=Path("/run/ha-agent"), metadata=of(PATH))
     state_dir: Path = field(default=Path("/var/lib/ha-agent"), metadata=of(PATH))
 
@@ -85,23 +82,6 @@ class EngineConfig:
     bad_health_grace_seconds: float = field(default=120.0, metadata=of(seconds(1, 86400)))
     start_timeout_seconds: float = field(default=600.0, metadata=of(seconds(1, 86400)))
     stop_timeout_seconds: float = field(default=120.0, metadata=of(seconds(1, 86400)))
-
-
-@dataclass(frozen=True)
-class StorageConfig:
-    """[storage]: the hosted engine's storage domain and what is kept on it."""
-
-    domain_uuid: str = field(metadata=of(UUID))
-    domain_path: Path = field(metadata=of(PATH))
-    status_image: str = field(metadata=of(UUID))
-    status_volume: str = field(metadata=of(UUID))
-    domain_type: str = field(
-        default="nfs", metadata=of(choice(*FILE_DOMAIN_TYPES, *BLOCK_DOMAIN_TYPES))
-    )
-    max_hosts: int = field(default=64, metadata=of(whole(1, 2000)))
-    io_deadline_seconds: float = field(default=5.0, metadata=of(DEADLINE))
-    ovf_deadline_seconds: float = field(default=20.0, metadata=of(DEADLINE))
-    max_abandoned_workers: int = field(default=8, metadata=of(whole(1, 64)))
 
 
 @dataclass(frozen=True)
@@ -193,6 +173,10 @@ class VdsmServerConfig:
         default_factory=lambda: {"ovirtmgmt": "bridge,br=ovirtmgmt"}, metadata=of(NETWORKS)
     )
     vm_lease: str = field(default="lockfile", metadata=of(choice("lockfile", "sanlock")))
+    ssl: bool = field(default=False, metadata=of(BOOL))
+    key_file: Path = field(default=Path("/etc/pki/vdsm/keys/vdsmkey.pem"), metadata=of(PATH))
+    cert_file: Path = field(default=Path("/etc/pki/vdsm/certs/vdsmcert.pem"), metadata=of(PATH))
+    ca_file: Path = field(default=Path("/etc/pki/vdsm/certs/cacert.pem"), metadata=of(PATH))
 
 
 @dataclass(frozen=True)
@@ -352,6 +336,7 @@ class Config:
     definition: DefinitionConfig
     vdsm: VdsmConfig
     vdsm_server: VdsmServerConfig
+    libvirt: LibvirtConfig
     broker: BrokerConfig
     push: PushConfig
     network: NetworkConfig
@@ -377,6 +362,7 @@ SECTIONS: Mapping[str, type] = {
     "definition": DefinitionConfig,
     "vdsm": VdsmConfig,
     "vdsm-server": VdsmServerConfig,
+    "libvirt": LibvirtConfig,
     "broker": BrokerConfig,
     "push": PushConfig,
     "network": NetworkConfig,

@@ -25,6 +25,7 @@ from ha_agent.fsm.observation import Outcome, OutcomeCode, VmView
 from ha_agent.ports import Broker, DomainDefinition, Hypervisor
 from ha_agent.vdsm.errors import VdsmCallFailed, VdsmCode
 from ha_agent.vdsm.vm_status import lost_lease_race
+from ha_agent.virt.errors import LibvirtCallFailed
 
 log = logging.getLogger(__name__)
 
@@ -99,7 +100,7 @@ def _code(fault: HaAgentError) -> OutcomeCode:
             # The record is there already, as after an answer that was lost: a look tells more.
             return OutcomeCode.UNKNOWN
         return OutcomeCode.FAILED
-    if isinstance(fault, (BrokerRefused, BadInput)):
+    if isinstance(fault, (BrokerRefused, BadInput, LibvirtCallFailed)):
         # An answer, and it will hardly be another one the next time: let other hosts try.
         return OutcomeCode.FAILED
     return OutcomeCode.UNKNOWN

@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What keeps the VM from running twice when agent and broker are dead, and the proof of it.
+
+VDSM's answer is libvirt's <lease> with sanlock. Here an administrator may have any of three, and
+one of them it has to be: a VM without is ended as soon as it is found to have none.
+
+    image    QEMU's own lock on its disk images: OFD locks on bytes 100.. and 200.. of the file,
+             taken before the image is used, held by QEMU's process itself and freed by the
+             kernel with its end (QEMU docs, "Image locking"). File systems with locks for all
+             hosts only: NFS 4, Gluster, CephFS, a local directory.
+    lockd    libvirt's virtlockd: a lock on byte 0 of the disk images, held by virtlockd for QEMU.
+             Needs `lock_manager = "lockd"` in qemu.conf; image's locks are there as well.
+    sanlock  libvirt's sanlock plugin with the volume's lease, as under VDSM: for block domains
+             too, and sanlock ends a QEMU that has lost its storage. Needs `lock_manager =
+             "sanlock"`, auto_disk_leases = 0, and the storage domain's lockspace joined.
+
+A helper process of ours that holds a lock "as long as QEMU lives" was the alternative, and is
+worse than image: it can be killed while QEMU lives.
+
+The proof, since qemu.conf may say anything and QEMU drops its locks in silence where the file
+system has none: `image` is started with its CPUs stopped, the lock is looked for from a
+descriptor of ours, and only then they run. The other two are taken by libvirt when CPUs start,
+so they are looked for right after. The calls block and may hang with the storage.
+"""
+
+from __future__ import annotations
+
+import enum
+import os
+from typing import TYPE_CHECKING
+
+from ha_agent import ofd_lock
+from ha_agent.errors import EnvironmentFault
+from ha_agent.vdsm.vm_sanlock import binding
+from ha_agent.virt.errors import VmLeaseMissing
+
+if TYPE_CHECKING:
+    from ha_agent.virt.place import Placed
+
+# QEMU block/file-posix.c: RAW_LOCK_SHARED_BASE 200 plus the bit of BLK_PERM_WRITE, 1: locked by
+# who lets nobody else write.
+_NO_OTHER_WRITER_BYTE = 201
+_LOCKD_BYTE = 0
+
+
+class LeaseKind(enum.Enum):
+    """[libvirt] vm_lease."""
+
+    IMAGE = "image"
+    LOCKD = "lockd"
+    SANLOCK = "sanlock"
+
+
+def prove(kind: LeaseKind, placed: Placed) -> None:
+    """Look that the running VM has its lease. Raises VmLeaseMissing, EnvironmentFault."""
+    if kind is LeaseKind.SANLOCK:
+        for lease in placed.leases:
+            _prove_sanlock(*lease)
+        return
+    if not placed.disks:
+        raise VmLeaseMissing("the VM has no disk that could be locked")
+    byte = _NO_OTHER_WRITER_BYTE if kind is LeaseKind.IMAGE else _LOCKD_BYTE
+    for path in placed.disks:
+        if not _is_locked(path, byte):
+            why = {
+                LeaseKind.IMAGE: "QEMU has no lock on it; its file system may have none",
+                LeaseKind.LOCKD: 'virtlockd has no lock on it: is lock_manager = "lockd" set in'
+                " /etc/libvirt/qemu.conf, and libvirt restarted since?",
+            }[kind]
+            raise VmLeaseMissing(f"{path}: {why}")
+
+
+def _is_locked(path: str, byte: int) -> bool:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return ofd_lock.is_locked(descriptor, byte, 1)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise EnvironmentFault(f"{path}: {error.strerror}") from error
+
+
+def _prove_sanlock(lockspace: str, key: str, path: str, offset: int) -> None:
+    sanlock = binding()
+    try:
+        owners = sanlock.read_resource_owners(lockspace.encode(), key.encode(), [(path, offset)])
+    except sanlock.SanlockException as error:
+        raise EnvironmentFault(f"sanlock, lease {path}: {error}") from error
+    if not owners:
+        raise VmLeaseMissing(
+            f'{path}: nobody holds this lease: is lock_manager = "sanlock" set in'
+            " /etc/libvirt/qemu.conf, and libvirt restarted since?"
+        )
