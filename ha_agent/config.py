@@ -2,7 +2,7 @@
 """Read ha-agent.conf: files in, one frozen Config or one error with every fault out.
 
 A process root calls `load` once and passes the sections down (DESIGN.md, rule 6); nothing
-else in the package reads configuration files or the environment. A reload is another
+else in the package reads our configuration or the environment. A reload is another
 `load`, whose result replaces the old Config between two ticks.
 
 Format of a file, UTF-8, at most 1 MiB:
@@ -25,6 +25,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Callable, NamedTuple, Optional
 
+from ha_agent import config_vdsm
 from ha_agent.broker.sanlock.times import IO_TIMEOUT_SECONDS, SanlockTimes
 from ha_agent.config_kinds import ADDRESS
 from ha_agent.config_relations import RELATIONS
@@ -84,12 +85,14 @@ class _Entry(NamedTuple):
     origin: str
 
 
-def load(paths: Sequence[Path], environ: Mapping[str, str]) -> Config:
+def load(
+    paths: Sequence[Path], environ: Mapping[str, str], *, host_root: Path = Path("/")
+) -> Config:
     """Read the files at `paths` and return the configuration.
 
     Without `paths`, HA_AGENT_CONFIG in `environ` names the file, /etc/ha-agent/ha-agent.conf
-    otherwise. Raises ConfigError, with every fault, for whatever is wrong; a file that can't
-    be read is a fault too.
+    otherwise; VDSM's own files are below `host_root` (config_vdsm.py). Raises ConfigError,
+    with every fault, for whatever is wrong; a file of ours that can't be read is a fault too.
     """
     faults: list[Fault] = []
     entries: list[_Entry] = []
@@ -115,6 +118,7 @@ def load(paths: Sequence[Path], environ: Mapping[str, str]) -> Config:
     # What is missing can't be told while a file can't be read.
     if all_read:
         faults += _fill_in(values, origins)
+        faults += (Fault(*fault) for fault in config_vdsm.take(values, origins, host_root))
         faults += _broken_relations(values, origins)
     if faults:
         raise ConfigError(sorted(faults, key=_reading_order(files)))
