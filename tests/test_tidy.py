@@ -59,7 +59,11 @@ PURE = (
     "ha_agent.vdsm.vm_status",
     "ha_agent.vdsm.domain_model",
     "ha_agent.vdsm.placement",
+    "ha_agent.vdsm.domain_coverage",
     "ha_agent.vdsm.qemu_devices",
+    "ha_agent.vdsm.qemu_disks",
+    "ha_agent.vdsm.qemu_layout",
+    "ha_agent.vdsm.qemu_machine",
 )
 NOT_PURE = ("ha_agent.ovfstore.volume_io", "ha_agent.ovfstore.history")
 IMPURE_LIBRARIES = (

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Optional
 
@@ -15,6 +16,16 @@ class PciAddress:
     slot: int
     function: int
     multifunction: bool = False
+
+
+@dataclass(frozen=True)
+class DriveAddress:
+    """Where a disk is on its controller."""
+
+    controller: int
+    bus: int
+    target: int
+    unit: int
 
 
 @dataclass(frozen=True)
@@ -46,6 +57,10 @@ class Disk:
     shareable: bool = False
     volume: Optional[VolumeIds] = None
     address: Optional[PciAddress] = None
+    drive: Optional[DriveAddress] = None
+    io_thread: int = 0
+    is_optional: bool = False
+    has_reservations: bool = False
 
 
 @dataclass(frozen=True)
@@ -56,6 +71,7 @@ class Nic:
     network: str
     mac: str
     link_up: bool = True
+    queues: int = 0
     boot_order: Optional[int] = None
     address: Optional[PciAddress] = None
 
@@ -74,7 +90,10 @@ class Lease:
 
 @dataclass(frozen=True)
 class Device:
-    """Any other device: element name, kind (its type or model), further attributes."""
+    """Any other device: element name, kind (its type or model), further attributes.
+
+    `options` are numbers by name: ports, queues, iothread, bytes, period, vram.
+    """
 
     tag: str
     kind: str
@@ -82,6 +101,7 @@ class Device:
     index: Optional[int] = None
     action: str = ""
     address: Optional[PciAddress] = None
+    options: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -103,7 +123,44 @@ class Cpu:
     sockets: int = 0
     cores: int = 0
     threads: int = 0
-    numa_cells: int = 0
+
+
+@dataclass(frozen=True)
+class NumaCell:
+    """A node of the guest's memory. `cpus` is a set such as 0-3,8, or empty."""
+
+    cell_id: int
+    cpus: str
+    memory_mib: int
+    is_shared: bool = False
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """The machine beyond its devices. 0 and "" mean that the document does not say.
+
+    `timers` are (name, tickpolicy, present), `smbios` (name, value), in which values such as
+    HOST-SERIAL: are the host's to fill in. `no_sleep` has mem and disk where the guest must not
+    suspend to it.
+    """
+
+    max_memory_mib: int = 0
+    memory_slots: int = 0
+    huge_page_kib: int = 0
+    cells: tuple[NumaCell, ...] = ()
+    io_threads: int = 0
+    pinned_cpus: int = 0
+    smbios: tuple[tuple[str, str], ...] = ()
+    clock_seconds: int = 0
+    timers: tuple[tuple[str, str, str], ...] = ()
+    has_acpi: bool = True
+    has_smm: bool = False
+    no_sleep: tuple[str, ...] = ()
+    kernel: str = ""
+    initrd: str = ""
+    kernel_arguments: str = ""
+    boot_menu_ms: int = 0
+    has_serial_bios: bool = False
 
 
 @dataclass(frozen=True)
@@ -131,7 +188,8 @@ class Domain:
     launch_paused: bool
     destroy_on_reboot: bool
     resume_behavior: str
-    other_elements: tuple[str, ...]
+    tuning: Tuning
+    unknown_parts: tuple[str, ...]
 
     @property
     def has_open_vnc(self) -> bool:

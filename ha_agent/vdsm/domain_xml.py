@@ -17,32 +17,37 @@ from typing import Optional, Union
 from lxml import etree
 
 from ha_agent.errors import BadInput
+from ha_agent.vdsm import domain_coverage
 from ha_agent.vdsm.domain_model import (
     Cpu,
     Device,
     Disk,
     Domain,
+    DriveAddress,
     Graphics,
     Lease,
     Nic,
     PciAddress,
     VolumeIds,
 )
+from ha_agent.vdsm.domain_tuning import integer, read_tuning, size_kib
 
 OVIRT_VM = "http://ovirt.org/vm/1.0"
 MAX_XML_BYTES = 1024 * 1024
 MAX_DEVICES = 256
 
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
-_KIB_OF_UNIT = {"": 1, "k": 1, "kib": 1, "m": 1024, "mib": 1024, "g": 1024**2, "gib": 1024**2}
+# Numbers of devices, by where they stand.
+_OPTIONS = (
+    (".", "ports"),
+    ("driver", "queues"),
+    ("driver", "iothread"),
+    ("rate", "bytes"),
+    ("rate", "period"),
+    ("model", "vram"),
+)
 _OFFSET = re.compile(r"[0-9]{1,18}")
 _WHERE = "domain XML"
-
-
-_USED = {
-    "name", "uuid", "memory", "currentMemory", "vcpu", "cpu", "os", "devices", "metadata",
-    "features", "clock", "sysinfo", "pm", "on_poweroff", "on_reboot", "on_crash", "description",
-}  # fmt: skip
 
 
 def parse_domain(text: Union[str, bytes]) -> Domain:
@@ -53,7 +58,7 @@ def parse_domain(text: Union[str, bytes]) -> Domain:
     devices = _need(root.find("devices"), "devices")
     if len(devices) > MAX_DEVICES:
         raise BadInput(f"more than {MAX_DEVICES} devices", where=_WHERE)
-    max_vcpus = _integer(_text(root, "vcpu"), "vcpu", 1, 4096)
+    max_vcpus = integer(_text(root, "vcpu"), "vcpu", 1, 4096)
     current = _need(root.find("vcpu"), "vcpu").get("current")
     operating_system = _need(root.find("os"), "os")
     machine = _need(operating_system.find("type"), "os/type")
@@ -65,7 +70,7 @@ def parse_domain(text: Union[str, bytes]) -> Domain:
         uuid=_uuid(_text(root, "uuid")),
         name=_text(root, "name"),
         memory_mib=_memory_mib(root),
-        vcpus=_integer(current, "vcpu current", 1, max_vcpus) if current else max_vcpus,
+        vcpus=integer(current, "vcpu current", 1, max_vcpus) if current else max_vcpus,
         max_vcpus=max_vcpus,
         cpu=_cpu(root.find("cpu")),
         machine=machine.get("machine") or "",
@@ -92,7 +97,8 @@ def parse_domain(text: Union[str, bytes]) -> Domain:
         launch_paused=_flag(metadata, "launchPaused"),
         destroy_on_reboot=_flag(metadata, "destroy_on_reboot"),
         resume_behavior=_vm_text(metadata, "resumeBehavior").lower(),
-        other_elements=_other_elements(root),
+        tuning=read_tuning(root),
+        unknown_parts=domain_coverage.unknown(root),
     )
 
 
@@ -116,14 +122,6 @@ def _root(text: Union[str, bytes]) -> etree._Element:
     return root
 
 
-def _other_elements(root: etree._Element) -> tuple[str, ...]:
-    return tuple(
-        child.tag
-        for child in root
-        if isinstance(child.tag, str) and child.tag not in _USED and (len(child) or child.attrib)
-    )
-
-
 def _need(element: Optional[etree._Element], name: str) -> etree._Element:
     if element is None:
         raise BadInput(f"no <{name}>", where=_WHERE)
@@ -137,16 +135,6 @@ def _text(parent: etree._Element, name: str) -> str:
     return text
 
 
-def _integer(text: Optional[str], what: str, low: int, high: int) -> int:
-    try:
-        value = int(text or "", 16 if (text or "").lower().startswith("0x") else 10)
-    except ValueError:
-        raise BadInput(f"{what}: {(text or '')[:40]!r} is no number", where=_WHERE) from None
-    if not low <= value <= high:
-        raise BadInput(f"{what}: {value} is not within {low} and {high}", where=_WHERE)
-    return value
-
-
 def _uuid(text: str) -> str:
     if not _UUID.fullmatch(text.lower()):
         raise BadInput(f"<uuid> {text[:60]!r} is no UUID", where=_WHERE)
@@ -156,11 +144,7 @@ def _uuid(text: str) -> str:
 def _memory_mib(root: etree._Element) -> int:
     element = root.find("currentMemory")
     element = _need(root.find("memory"), "memory") if element is None else element
-    unit = (element.get("unit") or "").lower()
-    if unit not in _KIB_OF_UNIT:
-        raise BadInput(f"memory unit {unit[:20]!r} is unknown", where=_WHERE)
-    kib = _integer((element.text or "").strip(), "memory", 1, 2**40) * _KIB_OF_UNIT[unit]
-    return max(1, kib // 1024)
+    return max(1, size_kib(element.text, element.get("unit"), "memory") // 1024)
 
 
 def _cpu(element: Optional[etree._Element]) -> Cpu:
@@ -170,7 +154,7 @@ def _cpu(element: Optional[etree._Element]) -> Cpu:
 
     def count(name: str) -> int:
         text = None if topology is None else topology.get(name)
-        return _integer(text, f"topology {name}", 1, 4096) if text else 0
+        return integer(text, f"topology {name}", 1, 4096) if text else 0
 
     return Cpu(
         mode=element.get("mode") or "",
@@ -182,7 +166,6 @@ def _cpu(element: Optional[etree._Element]) -> Cpu:
         sockets=count("sockets"),
         cores=count("cores"),
         threads=count("threads"),
-        numa_cells=len(element.findall("numa/cell")),
     )
 
 
@@ -193,7 +176,7 @@ def _attribute(element: etree._Element, path: str, name: str) -> str:
 
 def _boot_order(element: etree._Element) -> Optional[int]:
     order = _attribute(element, "boot", "order")
-    return _integer(order, "boot order", 1, 1000) if order else None
+    return integer(order, "boot order", 1, 1000) if order else None
 
 
 def _address(element: etree._Element) -> Optional[PciAddress]:
@@ -201,9 +184,9 @@ def _address(element: etree._Element) -> Optional[PciAddress]:
     if address is None or address.get("type") != "pci" or not address.get("slot"):
         return None
     return PciAddress(
-        bus=_integer(address.get("bus") or "0", "PCI bus", 0, 255),
-        slot=_integer(address.get("slot"), "PCI slot", 0, 31),
-        function=_integer(address.get("function") or "0", "PCI function", 0, 7),
+        bus=integer(address.get("bus") or "0", "PCI bus", 0, 255),
+        slot=integer(address.get("slot"), "PCI slot", 0, 31),
+        function=integer(address.get("function") or "0", "PCI function", 0, 7),
         multifunction=address.get("multifunction") == "on",
     )
 
@@ -233,7 +216,27 @@ def _disk(element: etree._Element, volumes: dict[str, VolumeIds]) -> Disk:
         shareable=element.find("shareable") is not None,
         volume=volumes.get(target),
         address=_address(element),
+        drive=_drive(element),
+        io_thread=_number(element, "driver", "iothread"),
+        is_optional=_attribute(element, "source", "startupPolicy") in ("optional", "requisite"),
+        has_reservations=element.find("source/reservations") is not None,
     )
+
+
+def _drive(element: etree._Element) -> Optional[DriveAddress]:
+    address = element.find("address")
+    if address is None or address.get("type") != "drive":
+        return None
+    numbers = [
+        integer(address.get(name) or "0", f"drive {name}", 0, high)
+        for name, high in (("controller", 255), ("bus", 1), ("target", 255), ("unit", 16383))
+    ]
+    return DriveAddress(*numbers)
+
+
+def _number(element: etree._Element, path: str, name: str) -> int:
+    text = _attribute(element, path, name)
+    return integer(text, f"{element.tag} {name}", 0, 2**32 - 1) if text else 0
 
 
 def _nic(element: etree._Element) -> Nic:
@@ -247,6 +250,7 @@ def _nic(element: etree._Element) -> Nic:
         network=network,
         mac=mac,
         link_up=_attribute(element, "link", "state") != "down",
+        queues=_number(element, "driver", "queues"),
         boot_order=_boot_order(element),
         address=_address(element),
     )
@@ -274,10 +278,14 @@ def _device(element: etree._Element) -> Device:
         kind = "-".join(filter(None, (element.get("type"), element.get("model"))))
     elif tag == "video":
         kind = _attribute(element, "model", "type")
-    elif tag in ("watchdog", "rng", "memballoon", "sound", "tpm"):
+    elif tag in ("watchdog", "rng", "memballoon", "sound", "tpm", "panic"):
         kind = element.get("model") or ""
     elif tag in ("console", "channel"):
         kind = (target.get("type") if target is not None else None) or kind
+    if tag == "tpm":
+        backend = element.find("backend")
+        if backend is not None:
+            name = f"{backend.get('type') or ''} {backend.get('version') or ''}".strip()
     if tag == "rng":
         name = (element.findtext("backend") or "").strip()
     index = element.get("index")
@@ -285,9 +293,14 @@ def _device(element: etree._Element) -> Device:
         tag=tag,
         kind=kind,
         name=name,
-        index=_integer(index, f"{tag} index", 0, 255) if index else None,
+        index=integer(index, f"{tag} index", 0, 255) if index else None,
         action=element.get("action") or "",
         address=_address(element),
+        options={
+            name: _number(element, path, name)
+            for path, name in _OPTIONS
+            if _attribute(element, path, name)
+        },
     )
 
 

@@ -37,7 +37,9 @@ class Placement:
 
     `disk_paths` are the real paths by target, `no_direct_io` the targets whose storage has no
     direct I/O. `firmware` and `nvram` are files, set when the definition asks for UEFI.
-    `qmp_fd` is a listening socket that QEMU inherits.
+    `qmp_fd` is a listening socket that QEMU inherits. `missing_disks` are the targets of optional
+    disks whose file is not there. `free_huge_pages` are numbers by the page's size in KiB,
+    `smbios` values for placeholders such as HOST-SERIAL:. `tpm_socket` is swtpm's.
     """
 
     run_dir: Path
@@ -48,6 +50,10 @@ class Placement:
     firmware: str = ""
     nvram: str = ""
     qmp_fd: int = 3
+    missing_disks: frozenset[str] = frozenset()
+    free_huge_pages: Mapping[int, int] = field(default_factory=dict)
+    smbios: Mapping[str, str] = field(default_factory=dict)
+    tpm_socket: str = ""
 
 
 @dataclass(frozen=True)

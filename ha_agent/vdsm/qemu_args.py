@@ -20,6 +20,9 @@ Decisions, with reasons:
   password: the engine's has expired when it is written, so somebody sets one with a verb first.
 - A VM that a reboot is to end is ended by QEMU itself, also while nobody watches it.
 
+- Huge pages and NUMA cells are given where they fit; where they don't, the VM runs without, with a
+  note: an engine that is slower beats none.
+
 A device that the guest would miss (disk, network, TPM, host device) and that can't be given is an
 UnsupportedDevice that names it. One that only costs comfort is left out and listed in `notes`.
 """
@@ -27,37 +30,32 @@ UnsupportedDevice that names it. One that only costs comfort is left out and lis
 from __future__ import annotations
 
 from ha_agent.errors import BadInput
-from ha_agent.vdsm.domain_model import Cpu, Domain
+from ha_agent.vdsm.domain_model import Domain
 from ha_agent.vdsm.placement import (
     DOMAIN_XML,
     Command,
     Placement,
     QemuBinary,
-    UnsupportedDevice,
-    blockdev,
     escape,
 )
 from ha_agent.vdsm.qemu_devices import DeviceArguments
+from ha_agent.vdsm.qemu_machine import MachineArguments
 
 
 def build_command(domain: Domain, qemu: QemuBinary, placement: Placement) -> Command:
     """Return the command that runs the VM. Raises UnsupportedDevice, or BadInput for the rest."""
     if domain.arch != "x86_64":
         raise BadInput(f"architecture {domain.arch!r} is not supported", where=DOMAIN_XML)
-    notes = [f"<{name}> is not used" for name in domain.other_elements]
-    machine = _machine(domain, qemu, notes)
-    devices = DeviceArguments(domain, qemu, placement, is_q35="q35" in machine)
-    devices.collect()
+    notes = [f"<{part}> is not used" for part in domain.unknown_parts]
+    machine = MachineArguments(domain, qemu, placement)
+    devices = DeviceArguments(domain, qemu, placement, is_q35=machine.is_q35)
     arguments = (
         qemu.path,
         *_identity(domain, placement),
-        *_machine_arguments(domain, placement, machine),
-        *("-m", f"size={domain.memory_mib}M"),
-        *("-smp", _smp(domain, notes)),
-        *("-cpu", _cpu_model(domain.cpu, qemu, placement.accelerator, notes)),
-        *devices.arguments(),
+        *machine.arguments(),
+        *devices.collect(),
     )
-    return Command(arguments, (*notes, *devices.notes))
+    return Command(arguments, (*notes, *machine.notes, *devices.notes))
 
 
 def _identity(domain: Domain, placement: Placement) -> list[str]:
@@ -68,79 +66,12 @@ def _identity(domain: Domain, placement: Placement) -> list[str]:
         *("-pidfile", str(placement.run_dir / "qemu.pid")),
         *("-chardev", f"socket,id=qmp,fd={placement.qmp_fd},server=on,wait=off"),
         *("-mon", "chardev=qmp,mode=control"),
-        *("-rtc", "base=utc,driftfix=slew"),
-        *("-boot", f"strict=on,menu={'on' if domain.boot_menu else 'off'}"),
     ]
     if domain.launch_paused:
         arguments.append("-S")
     if domain.destroy_on_reboot:
         arguments += ["-action", "reboot=shutdown"]
-    if any(device.tag == "graphics" and device.kind == "vnc" for device in domain.devices):
-        arguments += ["-vnc", f"unix:{escape(str(placement.run_dir))}/vnc.sock,password=on"]
+    if any(graphics.kind == "vnc" for graphics in domain.graphics):
+        socket = f"{escape(str(placement.run_dir))}/vnc.sock"
+        arguments += ["-vnc", f"unix:{socket},password=on"]
     return arguments
-
-
-def _machine(domain: Domain, qemu: QemuBinary, notes: list[str]) -> str:
-    wanted = domain.machine
-    if wanted in qemu.machines:
-        return wanted
-    if wanted and not wanted.startswith(("pc", "q35")):
-        raise UnsupportedDevice(f"machine type {wanted[:60]!r} is not supported")
-    machine = "q35" if "q35" in wanted else "pc"
-    notes.append(f"machine type {wanted or '(none)'} is not in this QEMU, {machine} is used")
-    return machine
-
-
-def _machine_arguments(domain: Domain, placement: Placement, machine: str) -> list[str]:
-    options = f"{machine},usb=off,dump-guest-core=off"
-    blocks: list[str] = []
-    if domain.loader:
-        if not placement.firmware:
-            raise UnsupportedDevice(f"UEFI firmware {domain.loader} is not on this host")
-        blocks = _pflash("pflash0", placement.firmware, read_only=True)
-        options += ",pflash0=pflash0"
-        if placement.nvram:
-            blocks += _pflash("pflash1", placement.nvram, read_only=False)
-            options += ",pflash1=pflash1"
-    if domain.secure_boot:
-        options += ",smm=on"
-        blocks += ["-global", "driver=cfi.pflash01,property=secure,value=on"]
-    threads = ",thread=multi" if placement.accelerator == "tcg" else ""
-    return [*blocks, "-machine", options, "-accel", placement.accelerator + threads]
-
-
-def _pflash(node: str, path: str, read_only: bool) -> list[str]:
-    image = {"driver": "file", "filename": path, "read-only": read_only}
-    return blockdev({"driver": "raw", "node-name": node, "read-only": read_only, "file": image})
-
-
-def _smp(domain: Domain, notes: list[str]) -> str:
-    cpu = domain.cpu
-    count = f"{domain.vcpus},maxcpus={domain.max_vcpus}"
-    if cpu.numa_cells > 1:
-        notes.append(f"{cpu.numa_cells} NUMA cells are merged into one")
-    if cpu.sockets * cpu.cores * cpu.threads == domain.max_vcpus:
-        return count + f",sockets={cpu.sockets},cores={cpu.cores},threads={cpu.threads}"
-    if cpu.sockets:
-        notes.append("the CPU topology does not give the number of vCPUs and is not used")
-    return count
-
-
-def _cpu_model(cpu: Cpu, qemu: QemuBinary, accelerator: str, notes: list[str]) -> str:
-    if cpu.mode in ("host-passthrough", "host-model"):
-        model = "host" if accelerator == "kvm" else "max"
-    elif not cpu.model:
-        model = "max"
-    elif cpu.model in qemu.cpu_models:
-        model = cpu.model
-    else:
-        model = "max"
-        notes.append(f"CPU model {cpu.model} is not in this QEMU, max is used")
-    for policy, name in cpu.features:
-        if name not in qemu.cpu_flags:
-            notes.append(f"CPU feature {name} is not in this QEMU")
-        elif policy in ("require", "force"):
-            model += f",{name}=on"
-        elif policy in ("disable", "forbid"):
-            model += f",{name}=off"
-    return model

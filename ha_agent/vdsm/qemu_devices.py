@@ -6,18 +6,17 @@ qemu_args.py owns the decisions and their reasons; this is the table of devices.
 
 from __future__ import annotations
 
-from typing import Callable, Optional
+from typing import Callable
 
-from ha_agent.errors import BadInput
-from ha_agent.vdsm.domain_model import Device, Disk, Domain, Nic, PciAddress
+from ha_agent.vdsm.domain_model import Device, Domain, Nic
 from ha_agent.vdsm.placement import (
-    DOMAIN_XML,
     Placement,
     QemuBinary,
     UnsupportedDevice,
-    blockdev,
     escape,
 )
+from ha_agent.vdsm.qemu_disks import DiskArguments
+from ha_agent.vdsm.qemu_layout import Layout
 
 _NIC_MODELS = {
     "virtio": "virtio-net-pci",
@@ -42,7 +41,6 @@ _USB_CONTROLLERS = {
 # Part of the machine itself, or made when a device needs them.
 _BUILT_IN_CONTROLLERS = {
     "ide",
-    "sata",
     "fdc",
     "usb-none",
     "pci-pci-root",
@@ -53,28 +51,32 @@ _BUILT_IN_CONTROLLERS = {
 }
 _COMFORT_DEVICES = {
     "sound", "audio", "redirdev", "smartcard", "memory", "parallel", "emulator", "shmem", "hub",
-    "panic", "iommu", "vsock",
+    "iommu", "vsock",
 }  # fmt: skip
-_WATCHDOG_ACTIONS = {"reset", "poweroff", "pause", "none", "shutdown"}
-_ERROR_POLICIES = {"stop": "stop", "report": "report", "ignore": "ignore", "enospace": "enospc"}
-_BOOT_CLASSES = {"disk": "hd", "cdrom": "cdrom", "network": "network"}
+# A dump would be libvirt's to take; the guest is reset behind it.
+_WATCHDOG_ACTIONS = {
+    **{name: name for name in ("reset", "poweroff", "pause", "none", "shutdown")},
+    "inject-nmi": "inject-nmi",
+}
+_RNG_PERIOD_MS = 1000  # libvirt's default
+_VRAM_MIB = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+_BALLOONS = {
+    "virtio-transitional": "virtio-balloon-pci-transitional",
+    "virtio-non-transitional": "virtio-balloon-pci-non-transitional",
+}
+_TPM_MODELS = ("tpm-crb", "tpm-tis")
 _ROOT_PORT = "pci-pcie-root-port"
 
 
 class DeviceArguments:
-    """Collects the arguments of one VM's devices; `arguments()` returns them in a safe order."""
+    """Collects the arguments of one VM's devices. Their order is qemu_layout.py's."""
 
     def __init__(self, domain: Domain, qemu: QemuBinary, placement: Placement, is_q35: bool):
-        self.notes: list[str] = []
         self._domain = domain
         self._qemu = qemu
         self._placement = placement
-        self._is_q35 = is_q35
-        # By the bus of the PCI address; None holds what has no address.
-        self._groups: dict[Optional[int], list[str]] = {0: [], None: []}
-        self._ports: dict[int, Optional[PciAddress]] = {}
-        self._made: set[str] = set()
-        self._boot_seen: set[str] = set()
+        self._layout = Layout(domain, is_q35)
+        self._disks = DiskArguments(self._layout, qemu, placement, domain.tuning.io_threads)
         self._serial_consoles = 0
         self._virtual_ports = 0
         self._add: dict[str, Callable[[Device], None]] = {
@@ -88,10 +90,17 @@ class DeviceArguments:
             "watchdog": self._watchdog,
             "input": self._input,
             "graphics": self._graphics,
+            "panic": self._panic,
+            "tpm": self._tpm,
         }
 
-    def collect(self) -> None:
-        """Take all devices of the definition. Raises UnsupportedDevice, BadInput."""
+    @property
+    def notes(self) -> list[str]:
+        """What differs from the definition."""
+        return self._layout.notes
+
+    def collect(self) -> list[str]:
+        """Return the arguments of all devices. Raises UnsupportedDevice, BadInput."""
         # Controllers first: a channel or a disk needs to know whether its own is there.
         devices = sorted(self._domain.devices, key=lambda device: device.tag != "controller")
         for device in devices:
@@ -103,113 +112,10 @@ class DeviceArguments:
                 kind = f" {device.kind}" if device.kind else ""
                 raise UnsupportedDevice(f"device <{device.tag}>{kind} is not supported")
         for number, disk in enumerate(self._domain.disks):
-            self._disk(number, disk)
+            self._disks.add(number, disk)
         for number, nic in enumerate(self._domain.nics):
             self._nic(number, nic)
-
-    def arguments(self) -> list[str]:
-        """Return what was collected: addressed devices first, each bus before its devices."""
-        ports: list[str] = []
-        late_ports: list[str] = []
-        for bus in sorted({*self._ports, *(bus for bus in self._groups if bus)}):
-            address = self._ports.get(bus)
-            port = f"pcie-root-port,id=pci.{bus},bus=pcie.0,chassis={bus},port={bus}"
-            if address is None:
-                late_ports += ["-device", port]
-            else:
-                ports += ["-device", port + _slot(address)]
-        behind = [part for bus in sorted(filter(None, self._groups)) for part in self._groups[bus]]
-        return [*ports, *self._groups[0], *late_ports, *behind, *self._groups[None]]
-
-    def _place(self, arguments: list[str], address: Optional[PciAddress] = None) -> None:
-        """Queue arguments whose last one is a -device's; `address` is added to that one."""
-        if address is not None and address.bus and not self._is_q35:
-            self.notes.append(f"PCI address on bus {address.bus} of a pc machine is not kept")
-            address = None
-        if address is None:
-            self._groups[None] += arguments
-            return
-        root = "pcie.0" if self._is_q35 else "pci.0"
-        bus = f"pci.{address.bus}" if address.bus else root
-        placed = f"{arguments[-1]},bus={bus}{_slot(address)}"
-        self._groups.setdefault(address.bus, []).extend([*arguments[:-1], placed])
-
-    def _once(self, name: str, device: str, address: Optional[PciAddress] = None) -> None:
-        if name not in self._made:
-            self._made.add(name)
-            self._place(["-device", f"{device},id={name}"], address)
-
-    def _boot_index(self, kind: str, order: Optional[int]) -> str:
-        """Return ",bootindex=N": the device's own order, or its class's place in <os><boot>."""
-        classes = self._domain.boot_devices
-        if order is None and _BOOT_CLASSES[kind] in classes and kind not in self._boot_seen:
-            self._boot_seen.add(kind)
-            order = classes.index(_BOOT_CLASSES[kind]) + 1
-        return f",bootindex={order}" if order else ""
-
-    # Disks
-
-    def _disk(self, number: int, disk: Disk) -> None:
-        path = self._placement.disk_paths.get(disk.target, disk.path)
-        if disk.device not in ("disk", "cdrom"):
-            raise UnsupportedDevice(f"disk {disk.target} of kind {disk.device!r} is not supported")
-        if path is None and disk.device == "disk":
-            raise BadInput(f"disk {disk.target} has no source", where=DOMAIN_XML)
-        device = f"{self._disk_model(disk)},id={disk.target}"
-        arguments: list[str] = []
-        if path is not None:
-            arguments = self._image(f"node{number}", path, disk)
-            device += f",drive=node{number}"
-        if disk.serial:
-            # As libvirt does: ATA and virtio-blk have room for 20 characters.
-            serial = disk.serial if disk.bus == "scsi" else disk.serial[:20]
-            device += f",serial={escape(serial)}"
-        if disk.shareable and disk.device == "disk":
-            device += ",share-rw=on"
-        policy = _ERROR_POLICIES.get(disk.error_policy)
-        if disk.device == "disk" and policy:
-            device += f",werror={policy},rerror={'report' if policy == 'enospc' else policy}"
-        device += self._boot_index(disk.device, disk.boot_order)
-        self._place([*arguments, "-device", device], disk.address)
-
-    def _disk_model(self, disk: Disk) -> str:
-        kind = "cd" if disk.device == "cdrom" else "hd"
-        unit = ord(disk.target[-1]) - ord("a")
-        if disk.bus == "virtio" and kind == "hd":
-            return "virtio-blk-pci"
-        if disk.bus == "scsi":
-            self._once("scsi0", "virtio-scsi-pci")
-            return f"scsi-{kind},bus=scsi0.0"
-        if disk.bus == "sata" or (disk.bus == "ide" and self._is_q35):
-            # q35 has an AHCI controller built in, whose ports are named like IDE ones.
-            if self._is_q35:
-                return f"ide-{kind},bus=ide.{unit % 6}"
-            self._once("ahci0", "ich9-ahci")
-            return f"ide-{kind},bus=ahci0.{unit % 6}"
-        if disk.bus == "ide":
-            return f"ide-{kind},bus=ide.{unit // 2 % 2},unit={unit % 2}"
-        raise UnsupportedDevice(f"disk {disk.target} on bus {disk.bus!r} is not supported")
-
-    def _image(self, node: str, path: str, disk: Disk) -> list[str]:
-        if disk.format not in ("raw", "qcow2"):
-            raise UnsupportedDevice(f"disk {disk.target}: format {disk.format!r} is not supported")
-        direct = disk.cache in ("none", "directsync")
-        if direct and disk.target in self._placement.no_direct_io:
-            direct = False
-            self.notes.append(f"disk {disk.target}: its storage has no direct I/O, cached instead")
-        shared = {
-            "cache": {"direct": direct, "no-flush": disk.cache == "unsafe"},
-            "discard": "unmap" if disk.discard == "unmap" else "ignore",
-            "read-only": disk.read_only or disk.device == "cdrom",
-        }
-        image = {
-            "driver": "host_device" if path.startswith("/dev/") else "file",
-            "filename": path,
-            "locking": "on",
-            "aio": "native" if disk.io == "native" and direct else "threads",
-            **shared,
-        }
-        return blockdev({"driver": disk.format, "node-name": node, **shared, "file": image})
+        return self._layout.arguments()
 
     # Network
 
@@ -227,10 +133,12 @@ class DeviceArguments:
         else:
             arguments = ["-netdev", self._backend(number, nic.network)]
             device += f",netdev=net{number}"
+        if nic.queues > 1:
+            self.notes.append(f"network card {number} has one queue, not {nic.queues}")
         if nic.mac:
             device += f",mac={nic.mac}"
-        device += self._boot_index("network", nic.boot_order)
-        self._place([*arguments, "-device", device], nic.address)
+        device += self._layout.boot_index("network", nic.boot_order)
+        self._layout.place([*arguments, "-device", device], nic.address)
 
     def _backend(self, number: int, network: str) -> str:
         networks = self._placement.networks
@@ -247,34 +155,41 @@ class DeviceArguments:
     # Controllers, consoles and the rest
 
     def _controller(self, device: Device) -> None:
-        if device.kind == _ROOT_PORT and device.index and self._is_q35:
-            self._ports[device.index] = device.address
+        if device.kind == _ROOT_PORT and device.index and self._layout.is_q35:
+            self._layout.add_port(device.index, device.address)
         elif device.kind in _USB_CONTROLLERS:
-            self._once("usb", _USB_CONTROLLERS[device.kind], device.address)
+            model, ports = _USB_CONTROLLERS[device.kind], device.options.get("ports", 0)
+            if ports and "xhci" in model:
+                model += f",p2={ports},p3={ports}"
+            self._layout.once("usb", model, device.address)
         elif device.kind == "virtio-serial":
-            self._once("virtio-serial0", "virtio-serial-pci", device.address)
+            ports = device.options.get("ports", 0)
+            model = "virtio-serial-pci" + (f",max_ports={ports}" if ports else "")
+            self._layout.once("virtio-serial0", model, device.address)
         elif device.kind == "scsi-virtio-scsi":
-            self._once(f"scsi{device.index or 0}", "virtio-scsi-pci", device.address)
+            self._disks.add_scsi(device)
+        elif device.kind == "sata":
+            self._disks.add_sata(device)
         elif device.kind not in _BUILT_IN_CONTROLLERS and device.kind != _ROOT_PORT:
             self.notes.append(f"controller {device.kind} is left out")
 
     def _console(self, device: Device) -> None:
         """Add the text console. libvirt's first <console> of type serial is its <serial>."""
         if device.kind == "virtio":
-            self._once("virtio-serial0", "virtio-serial-pci")
+            self._layout.once("virtio-serial0", "virtio-serial-pci")
             model = "virtconsole,bus=virtio-serial0.0"
         else:
             self._serial_consoles += 1
             model = "isa-serial"
-        if "console" in self._made or self._serial_consoles > 1:
+        if "console" in self._layout.made or self._serial_consoles > 1:
             return
-        self._made.add("console")
+        self._layout.made.add("console")
         folder = escape(str(self._placement.run_dir))
         chardev = (
             f"socket,id=console,path={folder}/console.sock,server=on,wait=off,"
             f"logfile={folder}/console.log,logappend=on"
         )
-        self._place(["-chardev", chardev, "-device", f"{model},chardev=console"])
+        self._layout.place(["-chardev", chardev, "-device", f"{model},chardev=console"])
 
     def _channel(self, device: Device) -> None:
         if (
@@ -284,13 +199,13 @@ class DeviceArguments:
         ):
             self.notes.append(f"channel {device.name or device.kind} is left out")
             return
-        self._once("virtio-serial0", "virtio-serial-pci")
+        self._layout.once("virtio-serial0", "virtio-serial-pci")
         number = self._virtual_ports
         self._virtual_ports += 1
         folder = escape(str(self._placement.run_dir))
         socket = f"path={folder}/channel{number}.sock,server=on,wait=off"
         port = f"virtserialport,bus=virtio-serial0.0,name={escape(device.name)}"
-        self._place(
+        self._layout.place(
             [
                 *("-chardev", f"socket,id=channel{number},{socket}"),
                 *("-device", f"{port},chardev=channel{number}"),
@@ -299,49 +214,78 @@ class DeviceArguments:
 
     def _video(self, device: Device) -> None:
         model = _VIDEO_MODELS.get(device.kind)
-        if device.kind == "none" or "video" in self._made:
+        if device.kind == "none" or "video" in self._layout.made:
             return
         if model is None or model not in self._qemu.devices:
             self.notes.append(f"video {device.kind} is not in this QEMU, VGA is used")
             model = "VGA"
-        self._once("video", model, device.address)
+        vram_mib, rest = divmod(device.options.get("vram", 0), 1024)
+        if not rest and model == "VGA" and vram_mib in _VRAM_MIB:
+            model += f",vgamem_mb={vram_mib}"
+        elif device.options.get("vram"):
+            self.notes.append(f"video {device.kind}: QEMU's own amount of memory is used")
+        self._layout.once("video", model, device.address)
 
     def _rng(self, device: Device) -> None:
         source = device.name if device.name.startswith("/dev/") else "/dev/urandom"
         if source == "/dev/hwrng":
             self.notes.append("rng: /dev/urandom is used instead of /dev/hwrng")
             source = "/dev/urandom"
-        number = sum(name.startswith("rng") for name in self._made)
-        self._made.add(f"rng{number}")
+        number = sum(name.startswith("rng") for name in self._layout.made)
+        self._layout.made.add(f"rng{number}")
         backend = f"rng-random,id=rngsource{number},filename={escape(source)}"
         model = f"virtio-rng-pci,id=rng{number},rng=rngsource{number}"
-        self._place(["-object", backend, "-device", model], device.address)
+        if device.options.get("bytes"):
+            model += f",max-bytes={device.options['bytes']}"
+            model += f",period={device.options.get('period', _RNG_PERIOD_MS)}"
+        self._layout.place(["-object", backend, "-device", model], device.address)
 
     def _balloon(self, device: Device) -> None:
         if device.kind != "none":
-            self._once("balloon0", "virtio-balloon-pci", device.address)
+            model = _BALLOONS.get(device.kind, "virtio-balloon-pci")
+            self._layout.once("balloon0", model, device.address)
 
     def _watchdog(self, device: Device) -> None:
         if device.kind not in ("i6300esb", "ib700"):
             self.notes.append(f"watchdog {device.kind} is left out")
             return
-        action = device.action if device.action in _WATCHDOG_ACTIONS else "reset"
-        self._place(
+        action = _WATCHDOG_ACTIONS.get(device.action or "reset", "")
+        if not action:
+            self.notes.append(f"watchdog action {device.action} is not QEMU's, reset is used")
+            action = "reset"
+        self._layout.place(
             ["-action", f"watchdog={action}", "-device", f"{device.kind},id=watchdog0"],
             device.address if device.kind == "i6300esb" else None,
         )
 
     def _input(self, device: Device) -> None:
-        if device.kind == "tablet" and self._made & {"usb"}:
-            self._place(["-device", "usb-tablet,bus=usb.0"])
+        if device.kind == "tablet" and self._layout.made & {"usb"}:
+            self._layout.place(["-device", "usb-tablet,bus=usb.0"])
         elif device.kind not in ("mouse", "keyboard"):
             self.notes.append(f"input {device.kind} is left out")
+
+    def _panic(self, device: Device) -> None:
+        if device.kind in ("", "isa") and "pvpanic" in self._qemu.devices:
+            self._layout.once("panic0", "pvpanic")
+        else:
+            self.notes.append(f"panic device {device.kind} is left out")
+
+    def _tpm(self, device: Device) -> None:
+        if device.kind not in _TPM_MODELS or device.name not in ("emulator", "emulator 2.0"):
+            raise UnsupportedDevice(f"device <tpm> {device.kind} {device.name} is not supported")
+        if device.kind not in self._qemu.devices:
+            raise UnsupportedDevice(f"device <tpm> {device.kind} is not in this QEMU")
+        if not self._placement.tpm_socket:
+            raise UnsupportedDevice(f"device <tpm> {device.kind} needs swtpm, not installed here")
+        socket = escape(self._placement.tpm_socket)
+        self._layout.place(
+            [
+                *("-chardev", f"socket,id=chrtpm,path={socket}"),
+                *("-tpmdev", "emulator,id=tpm0,chardev=chrtpm"),
+                *("-device", f"{device.kind},tpmdev=tpm0,id=tpm0-device"),
+            ]
+        )
 
     def _graphics(self, device: Device) -> None:
         if device.kind != "vnc":
             self.notes.append(f"graphics {device.kind} is left out")
-
-
-def _slot(address: PciAddress) -> str:
-    flag = ",multifunction=on" if address.multifunction else ""
-    return f",addr=0x{address.slot:x}.0x{address.function:x}{flag}"

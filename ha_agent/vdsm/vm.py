@@ -20,7 +20,7 @@ from collections.abc import Coroutine, Mapping
 from typing import Any, Callable, Optional
 
 from ha_agent.errors import EnvironmentFault, HaAgentError
-from ha_agent.vdsm import registry
+from ha_agent.vdsm import registry, vm_tpm
 from ha_agent.vdsm.domain_model import Domain
 from ha_agent.vdsm.errors import VdsmCode
 from ha_agent.vdsm.qemu import QemuExit, QemuProcess, listen_for_qmp, spawn
@@ -64,6 +64,7 @@ class Vm:
         self._vm_dir = registry.vm_dir(host.run_dir, record.uuid)
         self._monitor = VmMonitor(self.state, self._vm_dir, self._paused_by_io)
         self._process: Optional[QemuProcess] = None
+        self._tpm: Optional[QemuProcess] = None
         self._tending: Optional[asyncio.Task[None]] = None
         self._start: Optional[asyncio.Task[None]] = None
         self._chores: set[asyncio.Task[None]] = set()
@@ -115,6 +116,8 @@ class Vm:
             start = await self._host.leases.prepare(leases, command.arguments, is_paused=is_paused)
             self._times.step("lease")
             self.state.save(is_lease_held=not is_paused)
+            if vm_tpm.socket_for(self.domain, self._vm_dir):
+                self._tpm = vm_tpm.start(self._vm_dir)
             self._spawn(start)
             # QEMU has its own copies; from here on the leases end with it.
             start.let_go()
@@ -176,7 +179,11 @@ class Vm:
         self.state.save(status=VmStatus.UP.value, pid=pid, start_ticks=start_ticks)
         self._do(self._monitor.keep(self._process))
         # Whether it is paused should be known before the first answer, if QEMU tells it soon.
-        await self._monitor.has_looked.wait(_FIRST_LOOK_SECONDS)
+        has_looked = await self._monitor.has_looked.wait(_FIRST_LOOK_SECONDS)
+        if has_looked and not (self.state.is_paused or self.record.is_lease_held):
+            # Its record was damaged, or we died before it was written. Nothing lets vCPUs run
+            # without the VM lease, so it is held.
+            self.state.save(is_lease_held=True)
 
     async def _abandon_start(self, error: Exception) -> None:
         process, why = self._process, str(error)
@@ -301,6 +308,12 @@ class Vm:
     # Inside
 
     async def _close_process(self) -> None:
+        if self._tpm is not None:
+            if self.state.is_down:
+                self._tpm.kill()  # it ends with QEMU, but not when QEMU never came
+                await self._tpm.wait(_KILL_SECONDS)
+            await self._tpm.close()
+            self._tpm = None
         if self._process is not None:
             await self._process.close()
             self._process = None

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Callable
 
 from ha_agent.errors import BadInput, EnvironmentFault
-from ha_agent.vdsm import file_domain
+from ha_agent.vdsm import file_domain, vm_tpm
 from ha_agent.vdsm.deadline import StorageThreads
 from ha_agent.vdsm.domain_model import Disk, Domain, Lease
+from ha_agent.vdsm.host_identity import free_huge_pages, smbios_values
 from ha_agent.vdsm.placement import Command, Placement, QemuBinary
 from ha_agent.vdsm.qemu import QMP_FD
 from ha_agent.vdsm.qemu_args import build_command
@@ -84,44 +85,51 @@ async def command_for(host: VmHost, domain: Domain, vm_dir: Path) -> Command:
 
     Raises BadInput, EnvironmentFault, DeadlineExceeded.
     """
-    disk_paths: dict[str, str] = {}
-    cached: set[str] = set()
-    for disk in domain.disks:
-        path, direct = await host.threads.run(
-            f"disk {disk.target}",
-            host.storage_deadline_seconds,
-            functools.partial(_look_at_disk, disk, host.domain_paths()),
-        )
-        if path:
-            disk_paths[disk.target] = path
-            if not direct:
-                cached.add(disk.target)
+    found = await _look_at_disks(host, domain)
     firmware, nvram = _firmware(domain, vm_dir)
     placement = Placement(
         run_dir=vm_dir,
         accelerator=host.accelerator,
         networks=host.networks,
-        disk_paths=disk_paths,
-        no_direct_io=frozenset(cached),
+        disk_paths={target: seen.path for target, seen in found.items() if seen.is_there},
+        no_direct_io=frozenset(target for target, seen in found.items() if not seen.is_direct),
+        missing_disks=frozenset(
+            target for target, seen in found.items() if seen.path and not seen.is_there
+        ),
         firmware=firmware,
         nvram=nvram,
         qmp_fd=QMP_FD,
+        free_huge_pages=free_huge_pages(),
+        smbios=smbios_values(),
+        tpm_socket=vm_tpm.socket_for(domain, vm_dir),
     )
     return build_command(domain, host.qemu, placement)
 
 
 async def disk_paths(host: VmHost, domain: Domain) -> tuple[str, ...]:
     """Return the real paths of the VM's disks. Raises as command_for."""
-    found = []
-    for disk in domain.disks:
-        path, _ = await host.threads.run(
+    found = await _look_at_disks(host, domain)
+    return tuple(seen.path for seen in found.values() if seen.is_there)
+
+
+@dataclass(frozen=True)
+class _SeenDisk:
+    """A disk's real path, "" for an empty cdrom, and whether it has direct I/O."""
+
+    path: str = ""
+    is_there: bool = False
+    is_direct: bool = False
+
+
+async def _look_at_disks(host: VmHost, domain: Domain) -> dict[str, _SeenDisk]:
+    return {
+        disk.target: await host.threads.run(
             f"disk {disk.target}",
             host.storage_deadline_seconds,
             functools.partial(_look_at_disk, disk, host.domain_paths()),
         )
-        if path:
-            found.append(path)
-    return tuple(found)
+        for disk in domain.disks
+    }
 
 
 async def find_leases(host: VmHost, domain: Domain) -> tuple[Lease, ...]:
@@ -142,22 +150,23 @@ async def find_leases(host: VmHost, domain: Domain) -> tuple[Lease, ...]:
     return tuple(found)
 
 
-def _look_at_disk(disk: Disk, domain_paths: tuple[Path, ...]) -> tuple[str, bool]:
-    """Return a disk's real path, "" for an empty cdrom, and whether it has direct I/O."""
+def _look_at_disk(disk: Disk, domain_paths: tuple[Path, ...]) -> _SeenDisk:
     path = disk.path or ""
     if disk.volume is not None:
         ids = disk.volume
         domain_path = file_domain.find_domain(domain_paths, ids.domain)
         path = str(file_domain.find_volume(domain_path, ids.image, ids.volume))
     if not path:
-        return "", False
+        return _SeenDisk()
     if not os.path.exists(path):
+        if disk.is_optional:
+            return _SeenDisk(path)
         raise EnvironmentFault(f"disk {disk.target}: {path} does not exist")
     try:
         os.close(os.open(path, os.O_RDONLY | os.O_DIRECT | os.O_CLOEXEC))
     except OSError:
-        return path, False
-    return path, True
+        return _SeenDisk(path, is_there=True)
+    return _SeenDisk(path, is_there=True, is_direct=True)
 
 
 def _volume_lease(lease: Lease, domain: Domain, domain_paths: tuple[Path, ...]) -> str:
