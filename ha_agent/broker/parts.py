@@ -25,6 +25,7 @@ from ha_agent.broker.definition.parts import DefinitionParts
 from ha_agent.broker.engine_watch import EngineWatch
 from ha_agent.broker.event_log import EventLog
 from ha_agent.broker.identity import read_boot_id
+from ha_agent.broker.host_vms import HostVms
 from ha_agent.broker.incidents.part import Incidents
 from ha_agent.broker.lease.backend import Keeper, lease_backend
 from ha_agent.broker.maintenance.parts import MaintenanceParts
@@ -88,6 +89,7 @@ class Parts:
         self._monitor = self._status_monitor()
         self._vdsm_client = vdsm_client(config.vdsm, clock, self._vdsm_connected)
         vdsm = Vdsm(self._vdsm_client)
+        self._vms = HostVms(config, vdsm, clock)
         self._definition = DefinitionParts(
             config,
             vdsm,
@@ -98,7 +100,7 @@ class Parts:
         )
         self._monitor.own.extra.proven = self._definition.starts.proven_here
         self._maintenance = MaintenanceParts(
-            config, vdsm, self._monitor, self.board, clock=clock, boot_id=read_boot_id()
+            config, self._vms, self._monitor, self.board, clock=clock, boot_id=read_boot_id()
         )
         self._engine_watch = EngineWatch(
             lambda tell: health_loop(config.engine, clock, tell),
@@ -106,7 +108,7 @@ class Parts:
         )
         self._agent_watch = AgentWatch(
             self.board.read,
-            lambda: vdsm.vm_stats(config.engine.vm_uuid),
+            self._vms.engine_vm,
             self._lease,
             clock=clock,
             limit_seconds=_SILENT_INTERVALS * config.status.publish_interval_seconds,
@@ -208,6 +210,7 @@ class Parts:
                 self._clock,
                 self._maintenance.in_local_maintenance,
             ),
+            self._vms.part(),
             self._metrics_feature(),
             self._incidents_feature(access),
         )

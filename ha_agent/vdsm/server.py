@@ -82,6 +82,7 @@ class ServerSettings:
     monitor_interval_seconds: float = 10.0
     vm_lease: str = "lockfile"
     sanlock_io_timeout_seconds: int = 10
+    runs_vms: bool = True
     tls: Optional[TlsFiles] = None
     sample_interval_seconds: float = SAMPLE_INTERVAL_SECONDS
 
@@ -210,6 +211,10 @@ class EmbeddedVdsm:
                 raise Refusal(
                     VdsmCode.RECOVERY_IN_PROGRESS, "Recovering from crash or Initializing"
                 )
+            if message.method == "VM.create" and not self._settings.runs_vms:
+                raise Refusal(
+                    VdsmCode.CANNOT_CREATE_VM, "VMs of this host run under libvirt: [host] hypervisor"
+                )
             result = await self._handlers.call(message.method, message.params)
         except Refusal as refusal:
             log.debug("%s: %d %s", message.method, refusal.code, refusal.message)
@@ -242,6 +247,7 @@ def settings_from(config: configuration.Config) -> ServerSettings:
         storage_deadline_seconds=config.storage.io_deadline_seconds,
         vm_lease=section.vm_lease,
         sanlock_io_timeout_seconds=config.sanlock.io_timeout_seconds,
+        runs_vms=config.host.hypervisor == "vdsm",
         tls=TlsFiles(section.key_file, section.cert_file, section.ca_file) if section.ssl else None,
     )
 

@@ -10,6 +10,7 @@ from typing import Optional
 from ha_agent.broker.api.arguments import Access
 from ha_agent.broker.api.maintenance import STORAGE_CALLS, MaintenanceApi
 from ha_agent.broker.blocks.monitor import StatusMonitor
+from ha_agent.broker.host_vms import HostVms
 from ha_agent.broker.maintenance.local import LocalMaintenanceKeeper
 from ha_agent.broker.maintenance.order_file import KeptOrder, OrderFile
 from ha_agent.broker.maintenance.orders import MaintenanceKeeper
@@ -20,7 +21,6 @@ from ha_agent.broker.watch import Board
 from ha_agent.clock import SystemClock
 from ha_agent.config_schema import Config
 from ha_agent.errors import BadInput, EnvironmentFault
-from ha_agent.vdsm.verbs import Vdsm
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ class MaintenanceParts:
     def __init__(
         self,
         config: Config,
-        vdsm: Vdsm,
+        vms: HostVms,
         monitor: StatusMonitor,
         board: Board,
         *,
@@ -49,7 +49,7 @@ class MaintenanceParts:
             host_alive_seconds=config.status.host_alive_seconds,
             file=file,
             kept=_kept(file, host.id, host.name, clock),
-            count_other_vms=lambda: other_vms(vdsm.vm_list, config.engine.vm_uuid),
+            count_other_vms=lambda: other_vms(vms.vm_list, config.engine.vm_uuid),
         )
 
         def note(text: str) -> None:
