@@ -41,10 +41,11 @@ _WHERE = "domain XML"
 
 @dataclass(frozen=True)
 class HostOffer:
-    """What this host's libvirt has for an architecture: see capabilities.py."""
+    """What this host's libvirt has for an architecture, by its own capabilities."""
 
     domain_types: tuple[str, ...]
     machines: frozenset[str]
+    security_models: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -232,7 +233,8 @@ def _disk(disk: etree._Element, placement: VirtPlacement, notes: list[str]) -> N
         del source.attrib[attribute]
     source.set("file" if kind == "file" else "dev", path)
     _drop(source, "seclabel")
-    etree.SubElement(source, "seclabel", model="dac", relabel="no")
+    if "dac" in placement.offer.security_models:  # not of an unprivileged libvirt
+        etree.SubElement(source, "seclabel", model="dac", relabel="no")
     driver = disk.find("driver")
     if name in placement.no_direct_io and driver is not None and driver.get("cache") == "none":
         notes.append(f"disk {name}: its storage has no direct I/O")
@@ -299,4 +301,5 @@ def offer_of(capabilities_xml: str, arch: str) -> HostOffer:
             continue
         types += [domain.get("type") or "" for domain in found.findall("domain")]
         machines |= {(machine.text or "").strip() for machine in found.iter("machine")}
-    return HostOffer(tuple(dict.fromkeys(types)), frozenset(machines))
+    models = {(model.text or "").strip() for model in root.findall("host/secmodel/model")}
+    return HostOffer(tuple(dict.fromkeys(types)), frozenset(machines), frozenset(models))

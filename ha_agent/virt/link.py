@@ -103,6 +103,11 @@ class Link:
         """Begin to connect, in the background."""
         self._task = asyncio.get_running_loop().create_task(self._run())
 
+    async def ended(self) -> None:
+        """Wait for the end of what `start` began, which only `close` and a bug bring about."""
+        if self._task is not None:
+            await asyncio.wait([self._task])
+
     async def close(self) -> None:
         """End the connection; a libvirtd that hangs is not waited for."""
         if self._task is not None:

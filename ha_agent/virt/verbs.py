@@ -118,6 +118,14 @@ class Virt:
         """Begin to connect, in the background."""
         self.link.start()
 
+    async def run(self) -> None:
+        """Keep the connection until cancelled."""
+        self.start()
+        try:
+            await self.link.ended()
+        finally:
+            await self.close()
+
     async def close(self) -> None:
         """End the connection. VMs go on; a start under way is left to libvirt."""
         for start in list(self._starts.values()):
