@@ -104,6 +104,9 @@ def _troubles(snapshot: Snapshot) -> list[str]:
             f"The status blocks of the hosts were last read {_ago(now, storage.read_at)}; "
             "what is said of other hosts is as old."
         )
+    if storage.connection_problem:
+        why = _end(storage.connection_problem)
+        found.append(f"The storage domain is not connected as it should be: {why}")
     if snapshot.lease.ours and snapshot.lease.detail:
         found.append(
             "This host holds the lease, but the last try to renew it failed: "

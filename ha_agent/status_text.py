@@ -254,6 +254,8 @@ def _warnings(snapshot: Snapshot, today: Optional[WallTime]) -> list[str]:
     if storage.problem:
         read = _age(now, storage.read_at)
         warnings.append(f"status volume, last read {read}: {storage.problem}")
+    if storage.connection_problem:
+        warnings.append(f"storage domain: {storage.connection_problem}")
     if storage.workers_stuck:
         stuck = storage.workers_stuck
         noun = "process hangs" if stuck == 1 else "processes hang"

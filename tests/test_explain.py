@@ -261,6 +261,10 @@ def test_a_better_host_is_said() -> None:
         ),
         ({"storage": StorageEntry(workers_stuck=2)}, "2 of our processes stuck"),
         (
+            {"storage": StorageEntry(connection_problem="portal a:3260: code 465")},
+            "is not connected as it should be: portal a:3260: code 465.",
+        ),
+        (
             {"lease": LeaseEntry("held", ours=True, detail="EIO", fence_at=NOW + 5.0)},
             "failed: EIO. Unless it is renewed, the engine VM is ended here in 5.0 s.",
         ),

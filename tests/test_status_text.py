@@ -285,6 +285,12 @@ def test_storage_that_hangs() -> None:
     assert "! 1 storage process hangs in the kernel: storage does not answer" in lines
 
 
+def test_a_domain_that_is_not_connected() -> None:
+    storage = StorageEntry(read_at=NOW, connection_problem="portal a:3260 is not connected")
+    lines = status_text(replace(PICTURE, storage=storage)).splitlines()
+    assert "! storage domain: portal a:3260 is not connected" in lines
+
+
 def test_the_engines_page_as_this_host_sees_it() -> None:
     health = HealthEntry("bad", "no complete answer within 5 s", NOW - 1)
     text = status_text(replace(PICTURE, health=health))

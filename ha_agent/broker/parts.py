@@ -38,10 +38,12 @@ from ha_agent.broker.probes.host_probes import HostProbes
 from ha_agent.broker.push.parts import PushParts
 from ha_agent.broker.rpc.tally import RpcTally
 from ha_agent.broker.snapshot import LeaseEntry, Report, Snapshot
+from ha_agent.broker.storage.domain_connect import DomainConnect
 from ha_agent.broker.storage.domain_monitor import domain_monitor_part
 from ha_agent.broker.storage.lane import StorageLane
 from ha_agent.broker.storage.launch import Nursery
 from ha_agent.broker.storage.leftovers import find_leftovers
+from ha_agent.broker.storage.server_source import wanted_of
 from ha_agent.broker.watch import Board
 from ha_agent.clock import SystemClock
 from ha_agent.config_schema import Config
@@ -115,6 +117,13 @@ class Parts:
             grace_seconds=config.engine.bad_health_grace_seconds,
             watch_engine=lambda: self._engine_watch.watch(True),
         )
+        self._connect = DomainConnect(
+            vdsm,
+            wanted_of(config.storage, config.lease.backend),
+            clock=clock,
+            in_maintenance=self._maintenance.in_local_maintenance,
+            is_unread=lambda: bool(self._monitor.storage.problem),
+        )
         self._probes = self._host_probes(vdsm)
         self.access = access = Access(os.getuid(), gid)
         self.rpc_tally = RpcTally()
@@ -153,10 +162,9 @@ class Parts:
 
     def _status_monitor(self) -> StatusMonitor:
         config, storage = self._config, self._config.storage
-        volume = storage.domain_path / "images" / storage.status_image / storage.status_volume
         store = BlockStore(
             self._lanes["status"],
-            str(volume),
+            str(storage.status_path),
             clock=self._clock,
             max_hosts=storage.max_hosts,
             deadline_seconds=storage.io_deadline_seconds,
@@ -208,8 +216,9 @@ class Parts:
                 self._config.storage.domain_uuid,
                 self._config.host.id,
                 self._clock,
-                self._maintenance.in_local_maintenance,
+                self._connect.may_monitor,
             ),
+            Part("domain_connect", work=(self._connect.run,)),
             self._vms.part(),
             self._metrics_feature(),
             self._incidents_feature(access),
@@ -322,6 +331,7 @@ class Parts:
         storage = replaced(
             storage,
             problem=storage.problem or ("" if hold.held else hold.reason),
+            connection_problem=self._connect.problem,
             workers_replaced=sum(lane.replaced for lane in lanes),
             workers_stuck=sum(lane.stuck for lane in lanes),
         )
@@ -345,6 +355,8 @@ class Parts:
 
     def _vdsm_connected(self) -> None:
         self._definition.connected()
+        self._connect.connected()
+        self._push.vdsm_showed(self._vdsm_client.server_certificate)
 
     def _own_reads(self) -> OwnReads:
         storage, latency = self._monitor.storage, self._lanes["status"].stats()["latency_seconds"]

@@ -213,13 +213,16 @@ class DomainEntry:
 
 @dataclass(frozen=True)
 class StorageEntry:
-    """How storage does: when the status blocks were last read and written, and what is wrong."""
+    """How storage does: when the status blocks were last read and written, and what is wrong.
+
+    `connection_problem`: why the domain is not connected, or not by all of its paths."""
 
     read_at: Optional[Instant] = None
     written_at: Optional[Instant] = None
     problem: str = ""
     workers_replaced: int = 0
     workers_stuck: int = 0
+    connection_problem: str = ""
 
 
 @dataclass(frozen=True)

@@ -199,12 +199,11 @@ class LockspaceApi:
 
     async def _clear(self, host_id: int) -> None:
         storage = self._config.storage
-        volume = storage.domain_path / "images" / storage.status_image / storage.status_volume
         try:
             answer = await self._lane.call(
                 "write_slot",
                 storage.io_deadline_seconds,
-                path=str(volume),
+                path=str(storage.status_path),
                 slot=host_id,
                 data=bytes(SLOT_BYTES),
                 read_back=True,

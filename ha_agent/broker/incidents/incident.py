@@ -52,6 +52,7 @@ KINDS: Mapping[str, Kind] = {
     "maintenance-forgotten": Kind("warning", 24 * _HOUR, _MINUTE),
     "no-spare-host": Kind("warning", 15 * _MINUTE, 5 * _MINUTE),
     "storage": Kind("critical", 30.0, 2 * _MINUTE, own=True),
+    "storage-path": Kind("warning", 5 * _MINUTE, 2 * _MINUTE, own=True),
     "storage-stuck": Kind("warning", 2 * _MINUTE, 2 * _MINUTE, own=True),
     "lease": Kind("critical", 30.0, 2 * _MINUTE, own=True),
     "definition": Kind("warning", 5 * _MINUTE, 5 * _MINUTE, own=True),

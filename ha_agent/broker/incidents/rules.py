@@ -25,7 +25,7 @@ _CLOCK_STEP_SECONDS = 30.0
 _LATE_SECONDS = 600.0
 _MANY_REASONS = 5
 # The lease stays: it is told in the same message, and it may be the one that was first.
-_FOLLOWERS = ("storage-stuck", "definition")
+_FOLLOWERS = ("storage-stuck", "storage-path", "definition")
 # A VM that a migration hands over is seen on no host for a moment at most.
 _FAULT_GAP_SECONDS = 20.0
 
@@ -95,9 +95,12 @@ def without_followers(troubles: Iterable[Trouble], are_open: Iterable[str]) -> l
 def _storage(snapshot: Snapshot) -> Iterable[Trouble]:
     storage, now = snapshot.storage, snapshot.made_at
     if storage.problem:
-        yield Trouble("storage", storage.problem)
+        both = (storage.problem, storage.connection_problem)
+        yield Trouble("storage", "; ".join(filter(None, both)))
     elif storage.read_at is not None and now - storage.read_at > _OLD_READ_SECONDS:
         yield Trouble("storage", "it does not answer, and says nothing of why")
+    if storage.connection_problem:
+        yield Trouble("storage-path", storage.connection_problem)
     if storage.workers_stuck:
         noun = "process hangs" if storage.workers_stuck == 1 else "processes hang"
         yield Trouble("storage-stuck", f"{storage.workers_stuck} storage {noun} in the kernel")

@@ -26,7 +26,7 @@ from ha_agent.broker.sanlock.lockspace_codec import LOCKSPACE_BYTES
 from ha_agent.broker.sanlock.lockspace_watch import Judged, LockspaceWatch
 from ha_agent.broker.sanlock.place import RESOURCE_OFFSET, decode_leader
 from ha_agent.broker.snapshot import Snapshot
-from ha_agent.config_schema import BLOCK_DOMAIN_TYPES, Config
+from ha_agent.config_schema import Config
 from ha_agent.errors import BadInput, EnvironmentFault, HaAgentError
 from ha_agent.instant import Instant
 
@@ -75,7 +75,7 @@ def spaces_of(config: Config) -> tuple[Space, ...]:
         lockspace, path = config.sanlock.lockspace, str(config.sanlock.path)
         found.append(Space("ownership", lockspace, path, config.engine.vm_uuid))
     domain, uuid = config.storage.domain_path, config.storage.domain_uuid
-    if config.storage.domain_type in BLOCK_DOMAIN_TYPES:
+    if config.storage.is_block:
         found.append(Space("domain", uuid, str(Path("/dev") / uuid / "ids")))
     elif config.vdsm_server.vm_lease == "sanlock":
         found.append(Space("domain", uuid, str(domain / "dom_md" / "ids")))

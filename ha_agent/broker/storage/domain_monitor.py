@@ -49,9 +49,9 @@ class DomainMonitor:
         domain_uuid: str,
         host_id: int,
         clock: Clock,
-        in_maintenance: Callable[[], bool],
+        may_ask: Callable[[], bool],
     ) -> None:
-        self._in_maintenance = in_maintenance
+        self._may_ask = may_ask
         self._vdsm = vdsm
         self._domain_uuid = domain_uuid
         self._host_id = host_id
@@ -67,7 +67,7 @@ class DomainMonitor:
     async def keep(self) -> None:
         """Ask for the monitor if VDSM has none."""
         trouble = ""
-        if self._in_maintenance():
+        if not self._may_ask():
             return
         try:
             if self._domain_uuid not in await self._vdsm.storage_vitals([self._domain_uuid]):
@@ -81,8 +81,9 @@ class DomainMonitor:
 
 
 def domain_monitor_part(
-    vdsm: Vdsm, domain_uuid: str, host_id: int, clock: Clock, in_maintenance: Callable[[], bool]
+    vdsm: Vdsm, domain_uuid: str, host_id: int, clock: Clock, may_ask: Callable[[], bool]
 ) -> Part:
-    """Build the feature. `in_maintenance`: this host is in local maintenance."""
-    keeper = DomainMonitor(vdsm, domain_uuid, host_id, clock, in_maintenance)
+    """Build the feature. `may_ask`: not in local maintenance, and the domain is connected or
+    that was tried (domain_connect.py)."""
+    keeper = DomainMonitor(vdsm, domain_uuid, host_id, clock, may_ask)
     return Part("domain_monitor", work=(keeper.run,))

@@ -77,6 +77,7 @@ def test_nothing_is_wrong() -> None:
         ({"storage": StorageEntry(read_at=NOW, problem="EIO")}, "storage"),
         ({"storage": StorageEntry(read_at=NOW - 31.0)}, "storage"),
         ({"storage": StorageEntry(read_at=NOW, workers_stuck=1)}, "storage-stuck"),
+        ({"storage": StorageEntry(read_at=NOW, connection_problem="portal")}, "storage-path"),
         ({"lease": LeaseEntry(state="held", ours=True, detail="EIO")}, "lease"),
         ({"lease": LeaseEntry(state="unreadable", detail="EIO")}, "lease"),
         ({"definition": DefinitionEntry()}, "definition"),

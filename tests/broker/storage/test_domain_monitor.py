@@ -40,7 +40,7 @@ class Clock:
 
 async def test_it_is_started_once_and_again_after_a_restart() -> None:
     vdsm = Vdsm()
-    keeper = DomainMonitor(vdsm, "sd", 3, Clock(), lambda: False)
+    keeper = DomainMonitor(vdsm, "sd", 3, Clock(), lambda: True)
     await keeper.keep()
     await keeper.keep()
     assert vdsm.started == [("sd", 3)]
@@ -54,7 +54,7 @@ async def test_it_is_started_once_and_again_after_a_restart() -> None:
 async def test_in_local_maintenance_it_is_left_as_it_is() -> None:
     """The engine has VDSM end its monitors then, to let go of the host id and the storage."""
     vdsm, maintenance = Vdsm(), [True]
-    keeper = DomainMonitor(vdsm, "sd", 3, Clock(), lambda: maintenance[0])
+    keeper = DomainMonitor(vdsm, "sd", 3, Clock(), lambda: not maintenance[0])
     await keeper.keep()
     assert vdsm.started == []
     maintenance[0] = False
@@ -64,7 +64,7 @@ async def test_in_local_maintenance_it_is_left_as_it_is() -> None:
 
 async def test_it_is_work_of_the_broker() -> None:
     vdsm = Vdsm()
-    [work] = domain_monitor_part(vdsm, "sd", 3, Clock(), lambda: False).work
+    [work] = domain_monitor_part(vdsm, "sd", 3, Clock(), lambda: True).work
     with contextlib.suppress(Ended):
         await work()
     assert vdsm.monitors == {"sd": 3}
