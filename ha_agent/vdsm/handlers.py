@@ -15,19 +15,21 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Optional
+from typing import Any, Callable
 
 from ha_agent.errors import HaAgentError
 from ha_agent.instant import WallTime
 from ha_agent.vdsm.errors import VdsmCode
-from ha_agent.vdsm.host_stats import CpuUse, capabilities, host_stats
+from ha_agent.vdsm.host_stats import HostSamples, capabilities, hardware_info, host_stats
 from ha_agent.vdsm.jsonrpc import Params
 from ha_agent.vdsm.monitors import Monitors
 from ha_agent.vdsm.refusal import Refusal, general
+from ha_agent.vdsm.refused_verbs import check_refused
 from ha_agent.vdsm.storage_verbs import StorageVerbs
 from ha_agent.vdsm.tasks import Tasks
 from ha_agent.vdsm.vm_start import VmHost
 from ha_agent.vdsm.vm_status import VmStatus
+from ha_agent.vdsm.vm_verbs import VmVerbs
 from ha_agent.vdsm.vms import Vms
 from ha_agent.vdsm.volume_verbs import VolumeVerbs
 
@@ -40,13 +42,6 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
     "list": (list,),
     "object": (dict,),
 }
-
-# VDSM has these only on a host whose pool is connected; the HA agent has no use for them.
-_POOL_VERBS = {
-    "Volume.delete", "Volume.getSize", "Image.delete", "Lease.create", "Lease.delete",
-    "Lease.info", "Lease.status",
-}  # fmt: skip
-_SPM_VERBS = {"Host.getAllTasksStatuses", "Host.getAllTasksInfo"}
 
 
 @dataclass(frozen=True)
@@ -96,6 +91,7 @@ class Handlers:
         storage: StorageVerbs,
         monitors: Monitors,
         tasks: Tasks,
+        samples: HostSamples,
         wall: Callable[[], WallTime],
         make_lease: Callable[[Path], None] = lambda _volume: None,
     ) -> None:
@@ -107,19 +103,27 @@ class Handlers:
         self._tasks = tasks
         self._monitors = monitors
         self._wall = wall
-        self._cpu = CpuUse()
-        self._verbs = {**self._host_verbs(), **self._vm_verbs(), **self._storage_verbs()}
+        self._samples = samples
+        self._vm_verbs = VmVerbs(vms)
+        self._verbs = {**self._host_verbs(), **self._verbs_on_vms(), **self._storage_verbs()}
         self._verbs.update(self._writing_verbs())
 
     def _host_verbs(self) -> dict[str, _Verb]:
+        vms = self._vm_verbs
         return {
             "Host.ping2": _Verb(_nothing),
             "Host.ping": _Verb(_nothing),
             "Host.getStats": _Verb(self._stats),
             "Host.getCapabilities": _Verb(self._capabilities),
-            "Host.getVMList": _Verb(self._vm_list, "fullStatus?:any vmList?:list onlyUUID?:any"),
-            "Host.getAllVmStats": _Verb(lambda: [vm.stats() for vm in self._vms.all()]),
-            "Host.dumpxmls": _Verb(self._xmls, "vmList?:list"),
+            "Host.getHardwareInfo": _Verb(hardware_info),
+            "Host.getVMList": _Verb(vms.summaries, "fullStatus?:any vmList?:list onlyUUID?:any"),
+            "Host.getVMFullList": _Verb(vms.full_list, "vmList?:list"),
+            "Host.getAllVmStats": _Verb(vms.all_stats),
+            "Host.dumpxmls": _Verb(vms.definitions, "vmList?:list"),
+            # No LUN of this host is any use to this VDSM.
+            "Host.getDeviceList": _Verb(
+                lambda *_: [], "storageType?:any guids?:any checkStatus?:any refresh?:any"
+            ),
             "Host.startMonitoringDomain": _Verb(self._start_monitor, "sdUUID:text hostID:number"),
             "Host.stopMonitoringDomain": _Verb(self._monitors.leave, "sdUUID:text"),
             "Host.getStorageRepoStats": _Verb(self._monitors.stats, "domains?:list"),
@@ -127,23 +131,39 @@ class Handlers:
             "Host.getStorageDomains": _Verb(self._storage.domains),
         }
 
-    def _vm_verbs(self) -> dict[str, _Verb]:
+    def _verbs_on_vms(self) -> dict[str, _Verb]:
+        vms = self._vm_verbs
+        ticket = "vmID:text password:text ttl:number existingConnAction:text params?:any"
         return {
-            "VM.create": _Verb(self._create, "vmID:text vmParams:object"),
-            "VM.getStats": _Verb(lambda vm: [self._vms.get(vm).stats()], "vmID:text"),
-            "VM.destroy": _Verb(self._destroy, "vmID:text gracefulAttempts?:number"),
+            "VM.create": _Verb(vms.create, "vmID:text vmParams:object"),
+            "VM.getStats": _Verb(vms.stats, "vmID:text"),
+            "VM.destroy": _Verb(vms.destroy, "vmID:text gracefulAttempts?:number"),
             "VM.shutdown": _Verb(
-                self._shutdown,
+                vms.shutdown,
                 "vmID:text delay?:number message?:text reboot?:any timeout?:number force?:any",
             ),
-            "VM.pause": _Verb(self._pause, "vmID:text"),
-            "VM.cont": _Verb(self._cont, "vmID:text"),
+            "VM.pause": _Verb(vms.pause, "vmID:text"),
+            "VM.cont": _Verb(vms.cont, "vmID:text"),
+            "VM.reset": _Verb(vms.reset, "vmID:text"),
+            "VM.setDestroyOnReboot": _Verb(vms.set_destroy_on_reboot, "vmID:text"),
+            "VM.updateDevice": _Verb(vms.update_device, "vmID:text params:object"),
+            "VM.setTicket": _Verb(vms.set_ticket, ticket),
+            "VM.migrate": _Verb(vms.migrate, "vmID:text params:object"),
+            "VM.migrateCancel": _Verb(vms.no_migration, "vmID:text"),
+            "VM.getMigrationStatus": _Verb(vms.no_migration, "vmID:text"),
+            "VM.desktopLogin": _Verb(
+                vms.no_guest_agent, "vmID:text domain:text username:text password:text"
+            ),
+            "VM.desktopLock": _Verb(vms.no_guest_agent, "vmID:text"),
+            "VM.desktopLogoff": _Verb(vms.no_guest_agent, "vmID:text force:any"),
+            "VM.hotplugLease": _Verb(vms.no_hotplug, "vmID:text lease:object"),
+            "VM.hotunplugLease": _Verb(vms.no_hotplug, "vmID:text lease:object"),
         }
 
     def _storage_verbs(self) -> dict[str, _Verb]:
         storage = self._storage
         volume = "storagepoolID:text storagedomainID:text imageID:text"
-        servers = "storagepoolID:text domainType:number connectionParams:list"
+        servers = "storagepoolID:text domainType:any connectionParams:list"
         return {
             "StorageDomain.getInfo": _Verb(storage.domain_info, "storagedomainID:text"),
             "StorageDomain.getStats": _Verb(storage.domain_stats, "storagedomainID:text"),
@@ -159,8 +179,11 @@ class Handlers:
             ),
             "Image.teardown": _Verb(storage.tear_down_image, f"{volume} volumeID?:text"),
             "Volume.getInfo": _Verb(storage.volume_info, f"volumeID:text {volume}"),
+            "StorageDomain.validate": _Verb(storage.validate, "storagedomainID:text"),
             "StoragePool.connectStorageServer": _Verb(storage.connect_servers, servers),
             "StoragePool.disconnectStorageServer": _Verb(storage.disconnect_servers, servers),
+            # None is ever connected.
+            "StoragePool.disconnect": _Verb(_nothing),
         }
 
     def _writing_verbs(self) -> dict[str, _Verb]:
@@ -172,8 +195,8 @@ class Handlers:
             "Volume.setDescription": _Verb(
                 self._volumes.set_description, f"{volume} description:text"
             ),
-            "StoragePool.getSpmStatus": _Verb(self._volumes.spm_status, "storagepoolID:text"),
             "Task.getStatus": _Verb(self._tasks.status, "taskID:text"),
+            "Task.getInfo": _Verb(self._tasks.info, "taskID:text"),
             "Task.clear": _Verb(self._tasks.clear, "taskID:text"),
         }
 
@@ -181,10 +204,7 @@ class Handlers:
         """Carry out one call and return its result. Raises Refusal."""
         if self.is_recovering:
             raise Refusal(VdsmCode.RECOVERY_IN_PROGRESS, "Recovering from crash or Initializing")
-        if method in _POOL_VERBS:
-            raise Refusal(VdsmCode.POOL_NOT_CONNECTED, "Unknown pool id, pool not connected")
-        if method in _SPM_VERBS:
-            raise Refusal(VdsmCode.NOT_SPM, "Not SPM")
+        check_refused(method)
         verb = self._verbs.get(method)
         if verb is None:
             raise Refusal(
@@ -212,7 +232,7 @@ class Handlers:
         vms = self._vms.all()
         active = [vm for vm in vms if vm.raw_status == VmStatus.UP]
         return {
-            **host_stats(self._cpu, self._host.networks, self._wall()),
+            **host_stats(self._samples, self._host.networks, self._wall()),
             "vmCount": len(vms),
             "vmActive": len(active),
             "vmMigrating": 0,
@@ -222,59 +242,12 @@ class Handlers:
     def _capabilities(self) -> dict[str, Any]:
         return capabilities(self._host.networks, self._host.qemu, self._host.accelerator == "kvm")
 
-    def _vm_list(self, _full: Any, wanted: Optional[list[Any]], _only: Any) -> list[Any]:
-        vms = self._vms.all()
-        return [vm.summary() for vm in vms if not wanted or vm.record.uuid in wanted]
-
-    def _xmls(self, wanted: Optional[list[Any]]) -> dict[str, str]:
-        vms = self._vms.all()
-        return {
-            vm.record.uuid: vm.record.xml for vm in vms if not wanted or vm.record.uuid in wanted
-        }
-
     def _start_monitor(self, domain: str, host_id: int) -> None:
         self._monitors.start(domain, host_id)
 
     async def _create_volume(self, *arguments: Any) -> str:
         return await self._volumes.create(*arguments, wall=self._wall())
 
-    # VMs
-
-    def _create(self, _vm_id: str, params: Mapping[str, Any]) -> dict[str, Any]:
-        """VM.create: as in VDSM the id is the document's, and vmID is ignored."""
-        xml = params.get("_srcDomXML") or params.get("xml")
-        if not isinstance(xml, str):
-            raise general("'xml'")
-        return self._vms.create(xml)
-
-    async def _destroy(self, vm_id: str, graceful_attempts: Optional[int]) -> None:
-        await self._vms.destroy(vm_id, graceful=graceful_attempts is None or graceful_attempts > 0)
-
-    async def _shutdown(
-        self,
-        vm_id: str,
-        _delay: Optional[int],
-        _message: Optional[str],
-        reboot: Any,
-        timeout_seconds: Optional[int],
-        force: Any,
-    ) -> None:
-        """VM.shutdown. Delay and message are for a guest agent, which is not spoken to here."""
-        await self._vms.get(vm_id).shutdown(timeout_seconds, _flag(force), _flag(reboot))
-
-    async def _pause(self, vm_id: str) -> dict[str, Any]:
-        await self._vms.get(vm_id).pause()
-        return {"vmList": {}}
-
-    async def _cont(self, vm_id: str) -> dict[str, Any]:
-        await self._vms.get(vm_id).cont()
-        return {"vmList": {}}
-
 
 def _nothing() -> None:
     """Answer true: that it comes is the point."""
-
-
-def _flag(value: Any) -> bool:
-    """Read a boolean, also as the text that VDSM's tools send."""
-    return value.strip().lower() == "true" if isinstance(value, str) else bool(value)

@@ -1,8 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""This host's figures in VDSM's shapes, from /proc and /sys. No shared storage."""
+"""This host's figures in VDSM's shapes, from /proc, /sys and DMI. No shared storage.
+
+As in VDSM, links and the use of processors come from samples, one each 15 s: `network` is absent
+from Host.getStats until there are two (facts 2).
+"""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import datetime
 import os
 import platform
@@ -13,6 +19,8 @@ from typing import Any, Optional
 from ha_agent.instant import WallTime
 from ha_agent.vdsm.placement import QemuBinary
 
+SAMPLE_INTERVAL_SECONDS = 15.0
+_DMI = Path("/sys/class/dmi/id")
 _MEMORY_KEYS = ("MemFree", "Cached", "Buffers", "SReclaimable")
 
 
@@ -27,24 +35,57 @@ def memory_kib(meminfo: str) -> dict[str, int]:
     return values
 
 
-class CpuUse:
-    """CPU use between two readings of /proc/stat, in percent of all CPUs."""
+def cpu_ticks(stat: str) -> tuple[int, ...]:
+    """Read the first line of /proc/stat: ticks of all CPUs by kind."""
+    return tuple(int(field) for field in stat.splitlines()[0].split()[1:9])
 
-    def __init__(self) -> None:
-        self._last: Optional[tuple[int, ...]] = None
 
-    def percent(self, stat: str) -> dict[str, float]:
-        """Return user, system and idle since the last call (since boot at the first)."""
-        now = tuple(int(field) for field in stat.splitlines()[0].split()[1:9])
-        last = self._last or (0,) * len(now)
-        self._last = now
-        spent = [max(0, new - old) for new, old in zip(now, last)]
-        total = sum(spent) or 1
-        return {
-            "user": 100.0 * (spent[0] + spent[1]) / total,
-            "system": 100.0 * (sum(spent) - sum(spent[:2]) - spent[3] - spent[4]) / total,
-            "idle": 100.0 * (spent[3] + spent[4]) / total,
-        }
+def cpu_use(before: tuple[int, ...], after: tuple[int, ...]) -> dict[str, float]:
+    """Return user, system and idle between two samples, in percent of all CPUs."""
+    spent = [max(0, new - old) for new, old in zip(after, before)]
+    total = sum(spent) or 1
+    return {
+        "user": 100.0 * (spent[0] + spent[1]) / total,
+        "system": 100.0 * (sum(spent) - sum(spent[:2]) - spent[3] - spent[4]) / total,
+        "idle": 100.0 * (spent[3] + spent[4]) / total,
+    }
+
+
+class HostSamples:
+    """The last two samples. `start` begins to take them, `stop` ends that."""
+
+    def __init__(self, interval_seconds: float = SAMPLE_INTERVAL_SECONDS) -> None:
+        self._interval_seconds = interval_seconds
+        self._samples: list[tuple[int, ...]] = []
+        self._task: Optional[asyncio.Task[None]] = None
+
+    @property
+    def are_enough(self) -> bool:
+        """Whether there are two."""
+        return len(self._samples) == 2
+
+    def use(self) -> dict[str, float]:
+        """Return user, system and idle in percent; all idle without two samples, as VDSM says."""
+        if not self.are_enough:
+            return {"user": 0.0, "system": 0.0, "idle": 100.0}
+        return cpu_use(*self._samples)
+
+    def start(self) -> None:
+        """Take samples from now on, in the running loop."""
+        self._task = asyncio.get_running_loop().create_task(self._take())
+
+    async def stop(self) -> None:
+        """Take no more."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+
+    async def _take(self) -> None:
+        while True:
+            ticks = cpu_ticks(Path("/proc/stat").read_text())
+            self._samples = [*self._samples[-1:], ticks]
+            await asyncio.sleep(self._interval_seconds)
 
 
 def network_stats(networks: Mapping[str, str], sys_net: Path) -> dict[str, dict[str, Any]]:
@@ -100,13 +141,16 @@ def _read(path: Path) -> str:
         return ""
 
 
-def host_stats(cpu: CpuUse, networks: Mapping[str, str], wall: WallTime) -> dict[str, Any]:
+def host_stats(
+    samples: HostSamples, networks: Mapping[str, str], wall: WallTime
+) -> dict[str, Any]:
     """Return Host.getStats but for VMs and storage domains."""
     memory = memory_kib(Path("/proc/meminfo").read_text())
-    use = cpu.percent(Path("/proc/stat").read_text())
+    use = samples.use()
     moment = datetime.datetime.fromtimestamp(wall.unix_seconds, datetime.timezone.utc)
     free_kib = sum(memory.get(key, 0) for key in _MEMORY_KEYS)
     total_kib = memory.get("MemTotal", 0) or 1
+    network = network_stats(networks, Path("/sys/class/net")) if samples.are_enough else None
     return {
         "memFree": free_kib // 1024,
         "memAvailable": memory.get("MemAvailable", 0) // 1024,
@@ -122,7 +166,7 @@ def host_stats(cpu: CpuUse, networks: Mapping[str, str], wall: WallTime) -> dict
         "cpuIdle": f"{use['idle']:.2f}",
         "elapsedTime": _read(Path("/proc/uptime")).partition(".")[0],
         "dateTime": f"{moment:%Y-%m-%dT%H:%M:%S} GMT",
-        "network": network_stats(networks, Path("/sys/class/net")),
+        **({"network": network} if network is not None else {}),
         "netConfigDirty": "False",
         "ksmState": False,
         "momStatus": "inactive",
@@ -162,4 +206,18 @@ def capabilities(networks: Mapping[str, str], qemu: QemuBinary, kvm: bool) -> di
         "supportedENGINEs": ["4.5"],
         "vmTypes": ["kvm"],
         "hostedEngineDeployed": True,
+    }
+
+
+def hardware_info() -> dict[str, str]:
+    """Return Host.getHardwareInfo: what DMI says of the machine, and what it keeps to itself as
+    empty texts. The names are the schema's (vdsm's lib/vdsm/api/vdsm-api.yml).
+    """
+    return {
+        "systemManufacturer": _read(_DMI / "sys_vendor"),
+        "systemProductName": _read(_DMI / "product_name"),
+        "systemVersion": _read(_DMI / "product_version"),
+        "systemSerialNumber": _read(_DMI / "product_serial"),
+        "systemUUID": _read(_DMI / "product_uuid"),
+        "systemFamily": _read(_DMI / "product_family"),
     }

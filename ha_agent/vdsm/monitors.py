@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Optional, Protocol
 
-from ha_agent.errors import HaAgentError
+from ha_agent.errors import EnvironmentFault, HaAgentError
 from ha_agent.instant import Instant
 from ha_agent.vdsm import file_domain
 from ha_agent.vdsm.deadline import StorageThreads
@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 
 READ_BYTES = 4096
 _JOINING_SECONDS = 1.0
+_MAX_MONITORS = 100
 
 
 class Clock(Protocol):
@@ -82,8 +83,12 @@ class Monitors:
         self._troubles: dict[str, tuple[object, ...]] = {}
 
     def start(self, domain: str, host_id: int) -> None:
-        """Begin to monitor; nothing happens when it is monitored already."""
+        """Begin to monitor; nothing happens when it is monitored already. Raises EnvironmentFault
+        for more than any host has.
+        """
         if domain not in self._tasks:
+            if len(self._tasks) >= _MAX_MONITORS:
+                raise EnvironmentFault(f"{_MAX_MONITORS} storage domains are monitored already")
             self._host_ids[domain] = host_id
             self._tasks[domain] = asyncio.create_task(self._monitor(domain))
 

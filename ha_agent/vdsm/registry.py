@@ -33,6 +33,7 @@ from ha_agent.errors import BadInput
 RECORD = "vm.json"
 DEFINITION = "domain.xml"
 MAX_RECORD_BYTES = 4 * 1024 * 1024
+_STATUSES = ("WaitForLaunch", "Up", "Down")
 _LOGS_KEPT = {"qemu.log", "console.log"}
 
 
@@ -137,6 +138,8 @@ def _record(value: dict[str, Any], path: Path) -> VmRecord:
     for name, types in _TYPES.items():
         if not isinstance(value.get(name), types):
             raise BadInput(f"{name} is missing or of a wrong type", where=str(path))
+    if value["status"] not in _STATUSES:
+        raise BadInput(f"status {value['status'][:40]!r} is unknown", where=str(path))
     known = {name: value[name] for name in _TYPES}
     return VmRecord(**known)
 

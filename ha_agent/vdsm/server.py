@@ -33,6 +33,7 @@ from ha_agent.vdsm import jsonrpc
 from ha_agent.vdsm.deadline import StorageThreads
 from ha_agent.vdsm.errors import VdsmCode
 from ha_agent.vdsm.handlers import Handlers
+from ha_agent.vdsm.host_stats import SAMPLE_INTERVAL_SECONDS, HostSamples
 from ha_agent.vdsm.monitors import Monitors
 from ha_agent.vdsm.qemu import MAX_SOCKET_PATH_BYTES
 from ha_agent.vdsm.qemu_probe import choose_accelerator, read_qemu
@@ -50,6 +51,7 @@ from ha_agent.waiting import wait_for_event
 
 log = logging.getLogger(__name__)
 
+_NO_WATCHDOG_SECONDS = 3600.0
 # What a VM's sockets add to the run directory: /<uuid>/channel99.sock.
 _SOCKET_PATH_BYTES = 1 + 36 + 1 + len("channel99.sock")
 
@@ -68,7 +70,8 @@ class ServerSettings:
 
     `domain_paths` are storage domains or directories that hold them; `networks` maps a network's
     name to QEMU's -netdev value without id; `accelerator` is auto, kvm or tcg; `vm_lease` is
-    lockfile or sanlock. Port 0 takes any. `tls` None is plain TCP.
+    lockfile or sanlock. Without `runs_vms` it serves the storage only: the VM is libvirt's. Port 0
+    takes any. `tls` None is plain TCP.
     """
 
     run_dir: Path
@@ -98,6 +101,7 @@ class EmbeddedVdsm:
         self._vms: Optional[Vms] = None
         self._monitors: Optional[Monitors] = None
         self._tasks = Tasks()
+        self._samples = HostSamples(self._settings.sample_interval_seconds)
 
     @property
     def port(self) -> int:
@@ -150,15 +154,18 @@ class EmbeddedVdsm:
             storage,
             self._monitors,
             self._tasks,
+            self._samples,
             self._clock.wall,
             *([lockspaces.initialise_volume] if lockspaces else []),
         )
+        self._samples.start()
         await self._vms.recover()
         self._handlers.is_recovering = False
 
     async def stop(self) -> None:
         """End the connections and let go of the VMs, which go on."""
         await self._stomp.close()
+        await self._samples.stop()
         await self._tasks.stop()
         if self._monitors is not None:
             await self._monitors.stop()
@@ -236,6 +243,7 @@ def _leases(
 def settings_from(config: configuration.Config) -> ServerSettings:
     """Return the settings that a configuration file says."""
     section = config.vdsm_server
+    tls = TlsFiles(section.key_file, section.cert_file, section.ca_file)
     return ServerSettings(
         run_dir=config.host.run_dir / "vdsm",
         domain_paths=tuple(section.domain_paths),
@@ -248,7 +256,7 @@ def settings_from(config: configuration.Config) -> ServerSettings:
         vm_lease=section.vm_lease,
         sanlock_io_timeout_seconds=config.sanlock.io_timeout_seconds,
         runs_vms=config.host.hypervisor == "vdsm",
-        tls=TlsFiles(section.key_file, section.cert_file, section.ca_file) if section.ssl else None,
+        tls=tls if section.ssl else None,
     )
 
 

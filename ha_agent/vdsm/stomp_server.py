@@ -1,301 +1,259 @@
 # SPDX-License-Identifier: Apache-2.0
-"""VDSM's side of STOMP over TCP: connections, subscriptions, routing. It knows no verbs.
+"""VDSM's side of STOMP over TCP, or TLS: who listens, what goes where. It knows no verbs.
 
-As VDSM does it (facts 1.1, 1.2):
-- The first 11 bytes must begin a frame's command; "STOMP" and a line end are reset.
-- SUBSCRIBE and SEND work without CONNECT; only accept-version 1.2 is CONNECTED.
-- A reply goes to every subscriber of its `reply-to` on any connection, and nowhere when there
-  is none: the request is executed all the same. Events go to `jms.queue.events`.
-- A request that can't be read is answered on `jms.topic.vdsm_responses`.
-Other than VDSM it gives nobody copies of the requests, passwords and all, and keeps a request's
-reply-to with the request, so that equal ids of two clients do not mix.
+As VDSM does it (facts 1.1, 1.2; vdsm's lib/yajsonrpc/stompserver.py), for all connections
+together:
+- The destination of a reply is looked up by the request's id, in one table of all clients: two
+  that use the same id at once get one of the replies astray, on `jms.topic.vdsm_responses`. A
+  notification has no id, and neither has an event: the next event goes where the notification's
+  reply would have gone. So ids are uuid4 and notifications are not sent.
+- A reply goes to every subscriber of its destination, and nowhere when there is none: the request
+  is executed all the same. Events go to `jms.queue.events`.
+- A request that can't be read has no id, and is answered on `jms.topic.vdsm_responses`.
+- What is sent to another destination goes to its subscribers, and to those of its parents.
+Other than VDSM it gives nobody copies of the requests, passwords and all.
 
-A client's output is bounded: one that does not read is cut off, and the others notice nothing.
+A client that does not read is cut off, by itself or as the worst when all together have too much
+waiting; the others notice nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
-from collections import deque
+import socket
 from collections.abc import Awaitable
 from typing import Callable, Optional
 
-from ha_agent.vdsm.stomp import (
-    CLIENT_COMMANDS,
-    HEART_BEAT,
-    SERVER_COMMANDS,
-    Frame,
-    StompDecoder,
-    StompError,
-    encode,
-    parse_heart_beat,
-)
+from ha_agent.certificates import TlsFiles
+from ha_agent.vdsm import jsonrpc
+from ha_agent.vdsm.stomp import Frame, encode
+from ha_agent.vdsm.stomp_session import MAX_OUTPUT_BYTES, MAX_REQUESTS, Session
+from ha_agent.vdsm.stomp_stream import open_stream
+
+__all__ = ["MAX_OUTPUT_BYTES", "MAX_REQUESTS", "StompServer"]
 
 log = logging.getLogger(__name__)
 
 EVENTS = "jms.queue.events"
-UNREADABLE_REPLIES = "jms.topic.vdsm_responses"
+COMMON_REPLIES = "jms.topic.vdsm_responses"
 REQUEST_DESTINATIONS = ("jms.topic.vdsm_requests", "jms.topic.vdsm_irs_requests")
 
-MAX_OUTPUT_BYTES = 32 * 1024 * 1024
-MAX_REQUESTS = 80  # under way for one client; then it is read no further
-MAX_SUBSCRIPTIONS = 1000
 MAX_CONNECTIONS = 200
-_FIRST_BYTES = len("UNSUBSCRIBE")
-_FIRST_SECONDS = 10.0
-_LEAST_BEAT_MS = 1000
-_FLUSH_SECONDS = 2.0
-# We beat a little early, so that a client without patience never misses one.
-_BEAT_SHARE = 0.8
-# A client that beats exactly at its interval is not cut off by the loop's own delay.
-_GRACE_SECONDS = 0.5
-_READ_BYTES = 64 * 1024
-_FIRST_WORDS = tuple(
-    command.encode() for command in (CLIENT_COMMANDS | SERVER_COMMANDS) - {"STOMP"}
-)
+MAX_ALL_OUTPUT_BYTES = 128 * 1024 * 1024
+_MAX_ROUTES = 10_000  # ids that were never answered are forgotten, the oldest first
+_MAX_DEPTH = 32  # parents of a destination that are looked at
+_ACCEPT_RETRY_SECONDS = 0.5
 
 # Takes a request's body; returns the reply's body, None for none, and whether it was readable.
 Answer = Callable[[bytes], Awaitable[tuple[Optional[bytes], bool]]]
+_Subscription = tuple[Session, str]
 
 
 class StompServer:
     """Listens, answers requests, publishes events."""
 
-    def __init__(self, answer: Answer) -> None:
+    def __init__(self, answer: Answer, tls: Optional[TlsFiles] = None) -> None:
+        """`tls` None is plain TCP."""
         self._answer = answer
-        self._sessions: set[_Session] = set()
-        self._server: Optional[asyncio.Server] = None
+        self._tls = tls
+        self._listeners: list[socket.socket] = []
+        self._accepting: list[asyncio.Task[None]] = []
+        self._connections: set[asyncio.Task[None]] = set()
+        self._sessions: set[Session] = set()
+        self._requests: set[asyncio.Task[None]] = set()
+        self._subscriptions: dict[str, dict[_Subscription, None]] = {}
+        self._routes: dict[Optional[jsonrpc.MessageId], str] = {}
 
     async def start(self, host: str, port: int) -> None:
-        """Listen. Raises OSError."""
-        self._server = await asyncio.start_server(self._connected, host, port)
+        """Listen at every address of the host; "::" is all of both kinds. Raises OSError."""
+        loop = asyncio.get_running_loop()
+        found = await loop.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+        failed: Optional[OSError] = None
+        for family, _kind, _protocol, _name, address in dict.fromkeys(found):
+            try:
+                # Port 0 is any, but the same for all.
+                where = (address[0], self.port if self._listeners else port, *address[2:])
+                self._listeners.append(_bound(family, where))
+            except OSError as error:
+                failed = failed or error
+        if failed is not None and not (self._listeners and _is_no_address(failed)):
+            self._stop_listening()
+            raise failed
+        self._accepting = [loop.create_task(self._accept(each)) for each in self._listeners]
 
     @property
     def port(self) -> int:
         """The port that is listened on, also when 0 was asked for."""
-        assert self._server is not None
-        return int(self._server.sockets[0].getsockname()[1])
+        return int(self._listeners[0].getsockname()[1])
+
+    @property
+    def output_bytes(self) -> int:
+        """How much waits for all clients together to read it."""
+        return sum(session.output_bytes for session in self._sessions)
 
     async def close(self) -> None:
-        """Stop listening and end all connections."""
-        if self._server is not None:
-            self._server.close()
-        tasks = [session.task for session in self._sessions if session.task is not None]
+        """Stop listening, end all connections, and the requests under way."""
+        tasks = [*self._accepting, *self._connections, *self._requests]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        self._stop_listening()
 
     def publish(self, destination: str, body: bytes) -> None:
         """Send a message to every subscriber of the destination."""
-        for session in list(self._sessions):
-            session.deliver(destination, body)
+        for session, name in list(self._subscriptions.get(destination, ())):
+            headers = {
+                "destination": destination,
+                "content-type": "application/json",
+                "subscription": name,
+            }
+            session.deliver(encode(Frame("MESSAGE", headers, body)))
+        self._hold_down()
 
-    async def answer(self, body: bytes, reply_to: str) -> None:
-        """Have one request carried out and route its reply."""
-        reply, is_readable = await self._answer(body)
-        if reply is not None:
-            self.publish(reply_to if is_readable else UNREADABLE_REPLIES, reply)
+    def publish_event(self, body: bytes) -> None:
+        """Send an event, to `jms.queue.events` or where a notification leads it."""
+        self.publish(self._routes.pop(None, EVENTS), body)
 
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if len(self._sessions) >= MAX_CONNECTIONS:
-            log.warning("more than %d connections: one is refused", MAX_CONNECTIONS)
-            writer.transport.abort()
-            return
-        session = _Session(self, reader, writer)
-        session.task = asyncio.current_task()
-        self._sessions.add(session)
-        try:
-            await session.run()
-        except asyncio.CancelledError:
-            pass  # we are closing; asyncio's streams would log it as a fault
-        finally:
-            self._sessions.discard(session)
+    # What sessions call
 
+    def subscribe(self, session: Session, name: str, destination: str) -> None:
+        """Remember a subscription."""
+        self._subscriptions.setdefault(destination, {})[session, name] = None
 
-class _Session:
-    """One client's connection."""
+    def unsubscribe(self, session: Session, name: str, destination: str) -> None:
+        """Forget a subscription."""
+        subscribers = self._subscriptions.get(destination, {})
+        subscribers.pop((session, name), None)
+        if not subscribers:
+            self._subscriptions.pop(destination, None)
 
-    def __init__(
-        self, server: StompServer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
-        self.task: Optional[asyncio.Task[None]] = None
-        self._server = server
-        self._reader = reader
-        self._writer = writer
-        peer = writer.get_extra_info("peername")
-        self._peer = f"{peer[0]}:{peer[1]}" if peer else "?"
-        self._decoder = StompDecoder(where=self._peer)
-        self._subscriptions: dict[str, str] = {}  # id -> destination
-        self._output: deque[bytes] = deque()
-        self._output_bytes = 0
-        self._has_output = asyncio.Event()
-        self._is_ending = False
-        self._beat_seconds: Optional[float] = None
-        self._silence_seconds: Optional[float] = None
-        self._requests: set[asyncio.Task[None]] = set()
-        self._slots = asyncio.Semaphore(MAX_REQUESTS)
-
-    async def run(self) -> None:
-        """Serve the client until either side ends the connection."""
-        writing = asyncio.create_task(self._write())
-        reading = asyncio.create_task(self._read())
-        try:
-            await asyncio.wait({reading, writing}, return_when=asyncio.FIRST_COMPLETED)
-            # What was said last, the reason for instance, still goes out.
-            self._is_ending = True
-            self._has_output.set()
-            await asyncio.wait({writing}, timeout=_FLUSH_SECONDS)
-        finally:
-            self._is_ending = True
-            tasks = [reading, writing]
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            # Requests go on: they are executed whether or not somebody waits for the reply.
-            self._writer.close()
-            with contextlib.suppress(OSError, asyncio.TimeoutError):
-                await asyncio.wait_for(self._writer.wait_closed(), _FLUSH_SECONDS)
-            self._writer.transport.abort()
-
-    # In
-
-    async def _read(self) -> None:
-        try:
-            data = await asyncio.wait_for(self._first_bytes(), _FIRST_SECONDS)
-            # wait_for may swallow a cancel that comes with the data (before Python 3.12).
-            while data and not self._is_ending:
-                for frame in self._decoder.feed(data):
-                    await self._take(frame)
-                data = await asyncio.wait_for(
-                    self._reader.read(_READ_BYTES), self._silence_seconds
-                )
-        except asyncio.TimeoutError:
-            log.info("%s: silent for too long", self._peer)
-        except asyncio.IncompleteReadError:
-            pass  # gone before it said anything
-        except StompError as error:
-            log.warning("%s", error)
-            self._error(str(error))
-        except OSError as error:
-            log.info("%s: %s", self._peer, error)
-
-    async def _first_bytes(self) -> bytes:
-        data = await self._reader.readexactly(_FIRST_BYTES)
-        if not data.startswith(_FIRST_WORDS):
-            raise StompError(f"does not speak STOMP 1.2: {data!r}", where=self._peer)
-        return data
-
-    async def _take(self, frame: Frame) -> None:
-        headers = frame.headers
-        if frame.command == "CONNECT":
-            self._connect(headers.get("accept-version", ""), headers.get("heart-beat", "0,0"))
-        elif frame.command == "SUBSCRIBE":
-            self._subscribe(headers.get("id", ""), headers.get("destination", ""))
-        elif frame.command == "UNSUBSCRIBE":
-            if self._subscriptions.pop(headers.get("id", ""), None) is None:
-                self._error("Subscription not available")
-        elif frame.command == "SEND":
-            await self._request(frame)
-        elif frame.command == "DISCONNECT" and "receipt" in headers:
-            self._send(encode(Frame("RECEIPT", {"receipt-id": headers["receipt"]})))
-        elif frame.command == "DISCONNECT":
-            raise StompError("DISCONNECT without a receipt", where=self._peer)
-        else:
-            raise StompError(f"{frame.command} is not supported", where=self._peer)
-
-    def _connect(self, versions: str, heart_beat: str) -> None:
-        if versions != "1.2":
-            self._error("Version unsupported")
-            return
-        sends_ms, wants_ms = (
-            max(interval, _LEAST_BEAT_MS) if interval else 0
-            for interval in parse_heart_beat(heart_beat)
-        )
-        if wants_ms:
-            self._beat_seconds = wants_ms / 1000 * _BEAT_SHARE
-        if sends_ms:
-            self._silence_seconds = sends_ms / 1000 + _GRACE_SECONDS
-        headers = {"version": "1.2", "heart-beat": f"{wants_ms},{sends_ms}"}
-        self._send(encode(Frame("CONNECTED", headers)))
-
-    def _subscribe(self, name: str, destination: str) -> None:
-        if not name or not destination:
-            self._error("Missing destination or subscription id header")
-        elif name in self._subscriptions:
-            self._error("Subscription id already exists")
-        elif len(self._subscriptions) >= MAX_SUBSCRIPTIONS:
-            self._error("Too many subscriptions")
-        else:
-            self._subscriptions[name] = destination
-
-    async def _request(self, frame: Frame) -> None:
-        destination = frame.headers.get("destination", "")
-        if not any(
+    def send(self, frame: Frame) -> Optional[asyncio.Task[None]]:
+        """Route a SEND; return the request that it began. Raises LookupError: nobody takes it."""
+        destination = frame.headers["destination"]
+        if any(
             destination == known or destination.startswith(f"{known}.")
             for known in REQUEST_DESTINATIONS
         ):
-            self._error("Subscription not available")
-            return
-        await self._slots.acquire()
-        task = asyncio.create_task(
-            self._server.answer(frame.body, frame.headers.get("reply-to", ""))
-        )
-        self._requests.add(task)
-        task.add_done_callback(self._request_done)
+            ids = self._note(frame)
+            task = asyncio.get_running_loop().create_task(self._carry_out(frame.body, ids))
+            self._requests.add(task)
+            task.add_done_callback(self._request_done)
+            return task
+        subscribers = self._subscribers_of(destination)
+        if not subscribers:
+            raise LookupError(destination)
+        for session, name in subscribers:
+            headers = {"subscription": name, **frame.headers}
+            session.deliver(encode(Frame("MESSAGE", headers, frame.body)))
+        self._hold_down()
+        return None
+
+    # Inside
+
+    def _note(self, frame: Frame) -> list[Optional[jsonrpc.MessageId]]:
+        """Note where the replies of a body's requests go, and return the requests' ids."""
+        try:
+            messages = jsonrpc.decode_batch(frame.body)
+        except jsonrpc.JsonRpcError:
+            return [None]
+        ids = [None if isinstance(each, jsonrpc.Event) else each.id for each in messages]
+        for message_id in ids:
+            self._routes.pop(message_id, None)
+            # No subscription has an empty destination: without reply-to the reply is dropped.
+            self._routes[message_id] = frame.headers.get("reply-to", "")
+        while len(self._routes) > _MAX_ROUTES:
+            del self._routes[next(iter(self._routes))]
+        return ids
+
+    async def _carry_out(self, body: bytes, ids: list[Optional[jsonrpc.MessageId]]) -> None:
+        reply, is_readable = await self._answer(body)
+        if reply is not None:
+            message_id = ids[0] if is_readable else None
+            self.publish(self._routes.pop(message_id, COMMON_REPLIES), reply)
 
     def _request_done(self, task: asyncio.Task[None]) -> None:
         self._requests.discard(task)
-        self._slots.release()
         if not task.cancelled() and task.exception() is not None:
-            log.error("%s: a request failed", self._peer, exc_info=task.exception())
+            log.error("a request failed", exc_info=task.exception())
 
-    # Out
+    def _subscribers_of(self, destination: str) -> list[_Subscription]:
+        parts = destination.split(".", _MAX_DEPTH)
+        names = [".".join(parts[: count + 1]) for count in range(len(parts))]
+        return [each for name in names for each in self._subscriptions.get(name, ())]
 
-    def deliver(self, destination: str, body: bytes) -> None:
-        """Send a message for each subscription of this client to the destination."""
-        for name, subscribed in self._subscriptions.items():
-            if subscribed == destination:
-                headers = {
-                    "destination": destination,
-                    "content-type": "application/json",
-                    "subscription": name,
-                }
-                self._send(encode(Frame("MESSAGE", headers, body)))
+    def _hold_down(self) -> None:
+        """Cut off who has the most waiting, until all together are within their bound."""
+        while self.output_bytes > MAX_ALL_OUTPUT_BYTES:
+            worst = max(self._sessions, key=lambda session: session.output_bytes)
+            worst.cut_off("all clients together do not read what they are sent")
 
-    def _error(self, text: str) -> None:
-        self._send(encode(Frame("ERROR", {}, text.encode())))
+    async def _accept(self, listener: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                sock, address = await loop.sock_accept(listener)
+            except OSError as error:
+                log.warning("can't accept a connection: %s", error)
+                await asyncio.sleep(_ACCEPT_RETRY_SECONDS)
+                continue
+            peer = f"{address[0]}:{address[1]}"
+            if len(self._connections) >= MAX_CONNECTIONS:
+                log.warning("%s: refused, there are %d connections", peer, MAX_CONNECTIONS)
+                sock.close()
+                continue
+            task = loop.create_task(self._serve(sock, peer))
+            self._connections.add(task)
+            task.add_done_callback(self._connection_done)
 
-    def _send(self, data: bytes) -> None:
-        if self._is_ending:
-            return
-        self._output.append(data)
-        self._output_bytes += len(data)
-        self._has_output.set()
-        if self._output_bytes > MAX_OUTPUT_BYTES:
-            log.warning("%s: does not read what it is sent, cut off", self._peer)
-            self._is_ending = True
-            self._output.clear()
-            self._writer.transport.abort()
-
-    async def _write(self) -> None:
+    async def _serve(self, sock: socket.socket, peer: str) -> None:
+        sock.setblocking(False)
         with contextlib.suppress(OSError):
-            while self._output or not self._is_ending:
-                if not self._output and not await self._wait_for_output():
-                    self._writer.write(HEART_BEAT)
-                while self._output:
-                    data = self._output.popleft()
-                    self._writer.write(data)
-                    await self._writer.drain()
-                    self._output_bytes -= len(data)
-                await self._writer.drain()
-
-    async def _wait_for_output(self) -> bool:
-        """Return True when there is something to send (or the end), False when a beat is due."""
-        self._has_output.clear()
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
-            await asyncio.wait_for(self._has_output.wait(), self._beat_seconds)
-        except asyncio.TimeoutError:
-            return False
-        return True
+            stream = await open_stream(sock, self._tls, peer)
+        except OSError as error:
+            log.info("%s: %s", peer, error)
+            return
+        if stream is not None:
+            session = Session(self, stream, sock, peer)
+            self._sessions.add(session)
+            try:
+                await session.run()
+            finally:
+                self._sessions.discard(session)
+                await stream.dispose()
+
+    def _connection_done(self, task: asyncio.Task[None]) -> None:
+        self._connections.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.error("a connection failed", exc_info=task.exception())
+
+    def _stop_listening(self) -> None:
+        while self._listeners:
+            self._listeners.pop().close()
+
+
+def _bound(family: int, address: tuple[object, ...]) -> socket.socket:
+    """Return a listening socket. Raises OSError."""
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setblocking(False)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, address[0] != "::")
+        listener.bind(address)
+        listener.listen(128)
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+def _is_no_address(error: OSError) -> bool:
+    """Tell whether a host's name has an address of a kind that the host does not have."""
+    return error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)

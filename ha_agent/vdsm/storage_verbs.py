@@ -19,10 +19,12 @@ from ha_agent.vdsm import file_domain
 from ha_agent.vdsm.deadline import StorageThreads
 from ha_agent.vdsm.errors import VdsmCode
 from ha_agent.vdsm.refusal import Refusal
+from ha_agent.vdsm.refused_verbs import ISCSI_NODE_ERROR, STORAGE_TYPE_ERROR
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
+_ISCSI = 3
 _LOCALFS = 4
 _FILE_TYPES = {1, _LOCALFS, 6, 7}  # NFS, LOCALFS, POSIXFS, GLUSTERFS (vdsm's storage/sd.py)
 
@@ -126,6 +128,14 @@ class StorageVerbs:
 
         return await self.run("StorageDomain.getStats", read)
 
+    async def validate(self, domain: str) -> None:
+        """StorageDomain.validate: its metadata can be read."""
+
+        def read() -> None:
+            file_domain.read_domain_metadata(file_domain.find_domain(self.paths(), domain))
+
+        await self.run("StorageDomain.validate", read)
+
     async def images(self, domain: str) -> list[str]:
         """StorageDomain.getImages."""
 
@@ -199,14 +209,17 @@ class StorageVerbs:
         return await self.run("Host.getStorageDomains", read)
 
     async def connect_servers(
-        self, _pool: str, kind: int, connections: list[Any]
+        self, _pool: str, kind: object, connections: list[Any]
     ) -> list[dict[str, Any]]:
         """StoragePool.connectStorageServer: one status for each connection, 0 is good."""
-        if not connections:
-            raise Refusal(VdsmCode.INVALID_PARAMETER, "connectionParams is empty")
+        kind = _domain_type(kind, connections)
+        if kind not in _FILE_TYPES:
+            status = ISCSI_NODE_ERROR if kind == _ISCSI else STORAGE_TYPE_ERROR
+            log.warning("storage of domain type %d can't be used by this VDSM, only files", kind)
+            return [{"id": _fields(each).get("id", ""), "status": status} for each in connections]
         answer = []
         for connection in connections:
-            fields: Mapping[str, Any] = connection if isinstance(connection, Mapping) else {}
+            fields = _fields(connection)
             source = str(fields.get("connection", ""))
             where = await self.run("connection", functools.partial(_mounted_at, kind, source))
             if where is None:
@@ -219,15 +232,32 @@ class StorageVerbs:
         return answer
 
     async def disconnect_servers(
-        self, _pool: str, _kind: int, connections: list[Any]
+        self, _pool: str, kind: object, connections: list[Any]
     ) -> list[dict[str, Any]]:
         """StoragePool.disconnectStorageServer: nothing is unmounted."""
+        _domain_type(kind, connections)
         answer = []
         for connection in connections:
-            fields: Mapping[str, Any] = connection if isinstance(connection, Mapping) else {}
+            fields = _fields(connection)
             self._connected.pop(str(fields.get("connection", "")), None)
             answer.append({"id": fields.get("id", ""), "status": 0})
         return answer
+
+
+def _domain_type(kind: object, connections: list[Any]) -> int:
+    """Return a domain type that is a number, as it must be; a name is 451 in VDSM, too."""
+    if not connections:
+        raise Refusal(VdsmCode.INVALID_PARAMETER, "Invalid parameter: connectionParams is empty")
+    if not isinstance(kind, int) or isinstance(kind, bool):
+        raise Refusal(
+            VdsmCode.STORAGE_CONNECTION_ERROR,
+            f"Error storage server connection: domain type {str(kind)[:40]!r} is no number",
+        )
+    return kind
+
+
+def _fields(connection: object) -> Mapping[str, Any]:
+    return connection if isinstance(connection, Mapping) else {}
 
 
 def _mounted_at(kind: int, source: str) -> Optional[Path]:

@@ -67,6 +67,11 @@ class Tasks:
         message = "1 jobs completed successfully"
         return {**answer, "taskState": "finished", "taskResult": "success", "message": message}
 
+    def info(self, task_id: str) -> dict[str, Any]:
+        """Task.getInfo. Raises Refusal 401."""
+        self._get(task_id)
+        return {"id": task_id, "verb": "createVolume"}
+
     def clear(self, task_id: str) -> None:
         """Task.clear. Raises Refusal 401, or 403 while it runs."""
         if not self._get(task_id).done():

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Callable, Optional
 
 from ha_agent.errors import BadInput
@@ -45,6 +45,10 @@ class Vms:
     def all(self) -> list[Vm]:
         """Return all VMs, Down records included, in the order of their making."""
         return list(self._vms.values())
+
+    def some(self, wanted: Optional[Collection[object]]) -> list[Vm]:
+        """Return the VMs with these UUIDs, all without any."""
+        return [vm for vm in self._vms.values() if not wanted or vm.record.uuid in wanted]
 
     def create(self, xml: str) -> dict[str, Any]:
         """Begin to start a VM and return VM.create's answer.
@@ -100,8 +104,8 @@ class Vms:
             try:
                 domains[record.uuid] = parse_domain(record.xml)
                 sound[record.uuid] = record
-            except BadInput as fault:
-                faults[record.uuid] = fault
+            except BadInput as error:
+                faults[record.uuid] = error
         for uuid, fault in faults.items():
             log.error("VM %s: its record is damaged: %s", uuid, fault)
         for uuid in sorted({*faults, *pids} - set(sound)):

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Any, Callable, Optional
+from typing import Callable, Optional
 
 from ha_agent.instant import WallTime
 from ha_agent.vdsm import file_domain
@@ -39,10 +39,6 @@ class VolumeVerbs:
         self._tasks = tasks
         # VDSM holds the image's lock meanwhile; a write here is short enough for one lock.
         self._writing = asyncio.Lock()
-
-    def spm_status(self, _pool: str) -> dict[str, Any]:
-        """StoragePool.getSpmStatus: no pool is ever connected here."""
-        raise _not_connected()
 
     async def set_description(
         self, volume: str, pool: str, domain: str, image: str, description: str

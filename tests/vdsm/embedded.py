@@ -13,7 +13,7 @@ import tempfile
 import uuid
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, Callable, Optional
 
 from ha_agent.vdsm import file_domain, registry
 from ha_agent.vdsm.server import EmbeddedVdsm, ServerSettings
@@ -73,7 +73,12 @@ class Host:
 
     def __init__(self, domain: Path, **settings: Any) -> None:
         self.run_dir = Path(tempfile.mkdtemp(prefix="vdsm-", dir="/tmp"))
-        values = {"accelerator": "tcg", "networks": {"net": "user"}, **settings}
+        values = {
+            "accelerator": "tcg",
+            "networks": {"net": "user"},
+            "sample_interval_seconds": 0.05,
+            **settings,
+        }
         self.settings = ServerSettings(
             run_dir=self.run_dir, domain_paths=(domain,), listen_port=0, **values
         )
@@ -103,6 +108,12 @@ class Host:
                 if os.fsencode(self.run_dir) in Path(f"/proc/{name}/cmdline").read_bytes():
                     kill(int(name))
         shutil.rmtree(self.run_dir)
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    """Wait until something that is no event of ours holds; the test's own time limit ends it."""
+    while not holds():  # noqa: ASYNC110 - it watches plain values
+        await asyncio.sleep(0.005)
 
 
 def kill(pid: int) -> None:

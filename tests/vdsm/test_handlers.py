@@ -71,7 +71,10 @@ async def test_bad_arguments(client: Client) -> None:
 
 
 async def test_host_stats_have_vdsms_shapes(client: Client) -> None:
-    stats = await client.call("Host.getStats")
+    while True:
+        stats = await client.call("Host.getStats")
+        if "network" in stats:  # with the second sample
+            break
     assert isinstance(stats["memFree"], int)
     assert stats["memFree"] > 0
     for name in ("cpuLoad", "cpuUser", "cpuSys", "cpuIdle"):

@@ -30,33 +30,42 @@ RECORD = VmRecord(
 
 def test_a_record_comes_back_as_it_was(tmp_path: Path) -> None:
     registry.save(tmp_path, RECORD)
-    assert registry.load_all(tmp_path) == ([RECORD], [])
+    assert registry.load_all(tmp_path) == ([RECORD], {})
     changed = dataclasses.replace(RECORD, status="Down", exit_code=1)
     registry.save(tmp_path, changed)
-    assert registry.load_all(tmp_path) == ([changed], [])
+    assert registry.load_all(tmp_path) == ([changed], {})
     assert os.listdir(tmp_path / VM) == ["vm.json"]
 
 
 @pytest.mark.parametrize(
     "text",
-    ["", "{", "[]", "null", json.dumps({**RECORD.__dict__, "pid": "7"}), '{"uuid": "x"}'],
+    [
+        "",
+        "{",
+        "[]",
+        "null",
+        json.dumps({**RECORD.__dict__, "pid": "7"}),
+        json.dumps({**RECORD.__dict__, "status": "?"}),
+        '{"uuid": "x"}',
+    ],
 )
 def test_a_broken_record_is_that_vms_problem(tmp_path: Path, text: str) -> None:
     registry.save(tmp_path, RECORD)
     other = "55555555-5555-4555-8555-555555555555"
     (tmp_path / other).mkdir()
     (tmp_path / other / "vm.json").write_text(text)
-    records, [fault] = registry.load_all(tmp_path)
+    records, faults = registry.load_all(tmp_path)
     assert records == [RECORD]
-    assert other in str(fault)
+    assert other in str(faults.pop(other))
+    assert not faults
 
 
 def test_a_record_of_another_vm_is_not_believed(tmp_path: Path) -> None:
     registry.save(tmp_path, RECORD)
     (tmp_path / VM).rename(tmp_path / "other")
-    records, [fault] = registry.load_all(tmp_path)
+    records, faults = registry.load_all(tmp_path)
     assert records == []
-    assert "is about VM" in str(fault)
+    assert "is about VM" in str(faults["other"])
 
 
 def test_forgetting_keeps_the_logs(tmp_path: Path) -> None:
@@ -64,7 +73,7 @@ def test_forgetting_keeps_the_logs(tmp_path: Path) -> None:
     for name in ("qmp.sock", "qemu.pid", "qemu.log", "console.log"):
         (tmp_path / VM / name).write_text(name)
     registry.forget(tmp_path, VM)
-    assert registry.load_all(tmp_path) == ([], [])
+    assert registry.load_all(tmp_path) == ([], {})
     assert sorted(os.listdir(tmp_path / VM)) == ["console.log", "qemu.log"]
     registry.prepare_dir(tmp_path, VM)
     assert sorted(os.listdir(tmp_path / VM)) == ["console.log.1", "qemu.log.1"]

@@ -27,7 +27,6 @@ from typing import Callable, Optional, Protocol
 
 from ha_agent.broker.push.certs import identity_in, server_context
 from ha_agent.broker.push.entry import PushCounters, PushEntry
-from ha_agent.broker.push.tls import TlsStream, handshake_fault
 from ha_agent.broker.rpc import codec as rpc_codec
 from ha_agent.broker.rpc.codec import Notification
 from ha_agent.broker.rpc.peer import Peer
@@ -37,6 +36,7 @@ from ha_agent.config_schema import PushConfig
 from ha_agent.errors import BadInput, EnvironmentFault
 from ha_agent.instant import WallTime
 from ha_agent.log import fields
+from ha_agent.tls_stream import TlsStream, handshake_fault
 from ha_agent.waiting import wait_for_event, within
 
 log = logging.getLogger(__name__)

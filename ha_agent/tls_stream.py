@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One TLS connection of the engine's push, from its accepted socket on, as a server.
+"""One TLS connection from its accepted socket on, as a server: of the engine's push, and of the
+embedded VDSM.
 
 asyncio's own TLS closes the socket when a handshake fails, without the alert that says why
-(CPython 3.9 to 3.13, asyncio/sslproto.py), so the engine's log would say "connection reset" for
+(CPython 3.9 to 3.13, asyncio/sslproto.py), so the other end's log would say "connection reset" for
 an expired certificate. Here OpenSSL reads and writes memory, and the alert is sent.
 
 What may be sent is what TlsStream offers: `handshake` once, then it is a rpc_peer.Reads and a
@@ -167,7 +168,7 @@ def handshake_fault(error: OSError) -> tuple[str, str]:
         if error.verify_code in _OUT_OF_DATE:
             why = "its certificate, or the CA's, is out of date, or this host's clock is wrong"
             return "certificate_expired", f"{why}: {told}"
-        return "unknown_ca", f"its certificate does not hold against [push] ca_file: {told}"
+        return "unknown_ca", f"its certificate does not hold against ca_file: {told}"
     if reason == "PEER_DID_NOT_RETURN_A_CERTIFICATE":
         return "no_certificate", "it showed no certificate"
     if isinstance(error, NotTls):

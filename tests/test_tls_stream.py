@@ -18,9 +18,9 @@ from typing import Any, Optional
 import pytest
 
 from ha_agent.broker.push.certs import server_context
-from ha_agent.broker.push.tls import NotTls, TlsStream, handshake_fault
 from ha_agent.certificates import TlsFiles
 from ha_agent.push_client import client_context
+from ha_agent.tls_stream import NotTls, TlsStream, handshake_fault
 from tests.push_certs import ENGINE, Pki
 
 LIMIT_SECONDS = 20.0
