@@ -24,8 +24,8 @@ from ha_agent.broker.blocks.store import BlockStore
 from ha_agent.broker.definition.parts import DefinitionParts
 from ha_agent.broker.engine_watch import EngineWatch
 from ha_agent.broker.event_log import EventLog
-from ha_agent.broker.identity import read_boot_id
 from ha_agent.broker.host_vms import HostVms
+from ha_agent.broker.identity import read_boot_id
 from ha_agent.broker.incidents.part import Incidents
 from ha_agent.broker.lease.backend import Keeper, lease_backend
 from ha_agent.broker.maintenance.parts import MaintenanceParts

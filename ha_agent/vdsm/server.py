@@ -220,7 +220,7 @@ class EmbeddedVdsm:
                 )
             if message.method == "VM.create" and not self._settings.runs_vms:
                 raise Refusal(
-                    VdsmCode.CANNOT_CREATE_VM, "VMs of this host run under libvirt: [host] hypervisor"
+                    VdsmCode.CANNOT_CREATE_VM, "VMs of this host are libvirt's: [host] hypervisor"
                 )
             result = await self._handlers.call(message.method, message.params)
         except Refusal as refusal:
