@@ -10,6 +10,7 @@ import pytest
 from ha_agent import config as configuration
 from ha_agent.broker.api.arguments import Access
 from ha_agent.broker.blocks.monitor import MonitorTimes, StatusMonitor
+from ha_agent.broker.host_vms import HostVms
 from ha_agent.broker.maintenance.order import MAINTENANCE, Order
 from ha_agent.broker.maintenance.order_file import FILE_NAME, KeptOrder, OrderFile
 from ha_agent.broker.maintenance.parts import MaintenanceParts
@@ -40,9 +41,9 @@ class World:
             times=MonitorTimes(1.0, 10.0, 20.0),
             may_write=lambda: True,
         )
-        vdsm = Vdsm(vdsm_client(config.vdsm, CLOCK, lambda: None))
+        vms = HostVms(config, Vdsm(vdsm_client(config.vdsm, CLOCK, lambda: None)), CLOCK)
         self.parts = MaintenanceParts(
-            config, vdsm, self.monitor, self.board, clock=CLOCK, boot_id="b1"
+            config, vms, self.monitor, self.board, clock=CLOCK, boot_id="b1"
         )
 
 
