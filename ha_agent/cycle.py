@@ -108,7 +108,8 @@ class Cycle:
         self.next_due_seconds = 0.0
         """Tick again after so long at the latest, if nothing wakes it before; set by each tick."""
         self.state = State.START
-        self.memory = Memory()
+        # Nobody knows what the agent before this one asked VDSM for when it ended.
+        self.memory = Memory(start_open_since=clock.now())
 
     # Answers -----------------------------------------------------------------------------
 
@@ -133,7 +134,7 @@ class Cycle:
         if vm.condition is VmCondition.UNKNOWN:
             self._vm_unknown_since = self._vm_unknown_since or now
         else:
-            self._inputs = replaced(self._inputs, vm=vm)
+            self._inputs = replaced(self._inputs, vm=vm, vm_asked_at=asked_at)
             self._vm_at = now
             self._vm_unknown_since = None
         self._heard()
@@ -327,7 +328,7 @@ class Cycle:
                 self._inputs = dataclasses.replace(self._inputs, vm=None)
             else:
                 self._acted_at = begun
-            self.on_vm(performed.vm)
+            self.on_vm(performed.vm, begun)
         self._outcomes.append(performed.outcome)
         self._heard()
 

@@ -6,15 +6,17 @@ ends, what fails raises an EnvironmentFault, VDSM answers a start before it has 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Callable, Optional
 
 from ha_agent.broker.snapshot import Report, Snapshot
-from ha_agent.errors import EnvironmentFault
+from ha_agent.errors import DeadlineExceeded, EnvironmentFault
 from ha_agent.fsm.observation import VmCondition, VmExit, VmView
 from ha_agent.instant import Instant, WallTime
 from ha_agent.ports import DomainDefinition, LeaseAnswer
 from ha_agent.vdsm.errors import VdsmCallFailed, VdsmCode, VdsmUnreachable
 
+CREATE_DEADLINE_SECONDS = 30.0  # as vdsm/verbs.py has it
 ABSENT = VmView(VmCondition.ABSENT, detail="no such VM")
 SILENT = VmView(VmCondition.UNKNOWN, detail="VDSM at test can't be reached: refused")
 
@@ -101,6 +103,8 @@ class FakeHypervisor:
         self.on_event = on_event
         self.answers = True
         self.refusal: Optional[EnvironmentFault] = None
+        self.create_seconds = 0.0
+        """How long VDSM needs to take a create; the caller waits no longer than its deadline."""
         self.crashes_at_start = False
         self.unable_to_start: set[str] = set()
         """Domain XMLs that no VM comes of."""
@@ -114,6 +118,20 @@ class FakeHypervisor:
 
     async def create(self, xml: str) -> None:
         self._ask("create")
+        if self.create_seconds <= 0.0:
+            self._created(xml)
+            return
+        # It happens whether or not somebody still waits for it.
+        asyncio.get_running_loop().call_later(self.create_seconds, self._taken_late, xml)
+        await asyncio.sleep(min(self.create_seconds, CREATE_DEADLINE_SECONDS))
+        if self.create_seconds > CREATE_DEADLINE_SECONDS:
+            raise DeadlineExceeded("VM.create", CREATE_DEADLINE_SECONDS)
+
+    def _taken_late(self, xml: str) -> None:
+        with contextlib.suppress(VdsmCallFailed):
+            self._created(xml)
+
+    def _created(self, xml: str) -> None:
         self.xml = xml
         if self.view is not ABSENT:
             raise VdsmCallFailed("VM.create", VdsmCode.VM_EXISTS, "Virtual machine already exists")

@@ -101,7 +101,7 @@ class World:
         self.broker.picture = self.picture(**parts)
         self.cycle.on_snapshot(self.broker.picture)
         if vm is not None:
-            self.cycle.on_vm(vm)
+            self.cycle.on_vm(vm, self.clock.now())
 
     async def tick(self, after_seconds: float = 0.0) -> Decision:
         self.clock.time = self.clock.time + after_seconds
@@ -453,6 +453,7 @@ class TestNextDue:
                 await world.tick(0.1)
 
     async def test_the_pause_between_two_tries_of_an_effect(self, world: World) -> None:
+        world.clock.time = world.clock.time + Policy().start_open_seconds
         world.see(lease=world.ours(), definition=DefinitionEntry())
         await world.tick()
         decision = await world.tick()

@@ -24,6 +24,7 @@ from ha_agent.fsm.guards import Guard
 from ha_agent.fsm.memory import Memory
 from ha_agent.fsm.observation import Observation
 from ha_agent.fsm.policy import Policy
+from ha_agent.fsm.start_fate import is_told
 from ha_agent.fsm.state import State
 from ha_agent.fsm.table import TABLE
 from ha_agent.fsm.trends import follow_trends, trend_dues
@@ -138,7 +139,7 @@ _PLAIN = attrgetter(
     *(
         field.name
         for field in fields(Observation)
-        if field.name not in ("now", "health", "facts", "outcomes")
+        if field.name not in ("now", "health", "facts", "outcomes", "vm_asked_at")
     )
 )
 
@@ -151,6 +152,8 @@ def changed(memory: Memory, before: Observation, after: Observation, policy: Pol
     if after.outcomes or _PLAIN(before) != _PLAIN(after):
         return True
     if before.health is not after.health and _health(memory, before) != _health(memory, after):
+        return True
+    if memory.start_open_since is not None and is_told(memory, after, policy):
         return True
     return follow_trends(memory.trends, after, policy) is not memory.trends
 

@@ -24,10 +24,11 @@ from ha_agent.fsm.effect import Effect, EffectKind
 from ha_agent.fsm.follow import follow
 from ha_agent.fsm.guards import effect_possible, engine_health
 from ha_agent.fsm.memory import Memory
-from ha_agent.fsm.observation import Health, Observation
+from ha_agent.fsm.observation import Health, Observation, VmCondition
 from ha_agent.fsm.policy import Policy
 from ha_agent.fsm.row import Row
 from ha_agent.fsm.score import Score, score
+from ha_agent.fsm.start_fate import follow_start
 from ha_agent.fsm.state import State
 from ha_agent.fsm.table import TABLE
 from ha_agent.fsm.trends import follow_trends
@@ -153,7 +154,9 @@ def _absorb(memory: Memory, observation: Observation, policy: Policy) -> Memory:
             if outcome.serial == pending.serial:
                 settled_effect, settled = pending, outcome
                 if pending.kind is EffectKind.SHUTDOWN_VM and not outcome.ok:
-                    shutdown_asked = False
+                    # Without an answer it may have been taken all the same: the VM tells.
+                    taken = observation.vm.condition is VmCondition.STOPPING
+                    shutdown_asked = shutdown_asked and taken
                 pending = pending_since = None
                 break
     global_maintenance = observation.global_maintenance
@@ -173,7 +176,7 @@ def _absorb(memory: Memory, observation: Observation, policy: Policy) -> Memory:
         global_maintenance=global_maintenance,
         failures=failures,
     )
-    memory = follow(memory, observation)
+    memory = follow_start(follow(memory, observation), observation, policy)
     memory = memory.having(vm_order=_follow_order(memory, observation, policy))
     return memory.having(trends=follow_trends(memory.trends, observation, policy))
 

@@ -42,6 +42,8 @@ class Memory:
     `start_fault` why the last one did. `global_maintenance` and `shutdown` are what was last
     known of them. `failures` are the Instants of VM failures on this host within the restart
     window. `not_before` holds back the next start.
+    `start_open_since`: a VM.create asked for then (perhaps by the agent before this one, which
+    ended) has no answer that tells its fate, so it may still take effect.
     `vm_order` is an operator's last order, and how far it has come.
     `trends` are the last measurements and what they cost, `lead` another host's better score.
     `settled` is the outcome that this tick brought for `settled_effect`; it is there for one
@@ -67,6 +69,7 @@ class Memory:
     global_maintenance: Optional[bool] = None
     failures: tuple[Instant, ...] = ()
     not_before: Optional[Instant] = None
+    start_open_since: Optional[Instant] = None
     stop_reason: Optional[StopReason] = None
     shutdown_asked: bool = False
     last_kind: Optional[EffectKind] = None

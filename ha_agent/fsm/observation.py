@@ -228,3 +228,4 @@ class Observation:
     stop_requested: bool = False
     outcomes: tuple[Outcome, ...] = ()
     published_score: Optional[int] = None  # ours, as the peers' brokers can read it now
+    vm_asked_at: Optional[Instant] = None  # when the look that `vm` is from was asked for

@@ -67,6 +67,10 @@ class Policy:
     vdsm_silent_seconds: float = 60.0
     # How long after its start an agent waits for VDSM's first answer before it calls it silent.
     first_look_seconds: float = 3.0
+    # A VM.create without an answer may still take effect. Our call ends after 30 s (verbs.py);
+    # half as much again is for a VDSM that was behind. Only a look later than that shows what
+    # became of it, and before that the ownership lease is not released.
+    start_open_seconds: float = 45.0
     # Between two tries of an effect that failed (destroy, release): VDSM needs a moment.
     retry_pause_seconds: float = 2.0
     weights: ScoreWeights = field(default_factory=ScoreWeights)

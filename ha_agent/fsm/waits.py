@@ -17,9 +17,11 @@ from ha_agent.fsm.effect import EffectKind
 from ha_agent.fsm.guards import (
     RUNNING,
     lease_available,
+    lease_ours,
     no_peer_has_vm,
     our_turn_at,
     page_out_of_reach,
+    vm_gone,
 )
 from ha_agent.fsm.memory import Memory
 from ha_agent.fsm.observation import LeaseCondition, Observation, VmCondition
@@ -55,6 +57,13 @@ _UNDER_WAY = {
     EffectKind.DESTROY_VM: "VDSM to end the engine VM",
 }
 _IDLE = (State.ENGINE_DOWN, State.ENGINE_UNEXPECTEDLY_DOWN)
+_GIVES_UP = (
+    *_IDLE,
+    State.ENGINE_STOP,
+    State.ENGINE_FORCE_STOP,
+    State.GLOBAL_MAINTENANCE,
+    State.LOCAL_MAINTENANCE,
+)
 
 
 def waits(
@@ -62,7 +71,7 @@ def waits(
 ) -> tuple[Wait, ...]:
     """Return what holds things up now; the state, memory and score after the step."""
     context = Context(memory, observation, policy, score)
-    found = _under_way(memory) + _answers(state, context)
+    found = _under_way(memory) + _answers(state, context) + _open_start(state, context)
     if state is State.GLOBAL_MAINTENANCE:
         found.append(_global_maintenance(memory))
     elif observation.local_maintenance and state is State.LOCAL_MAINTENANCE:
@@ -111,6 +120,15 @@ def _under_way(memory: Memory) -> list[Wait]:
         return []
     kind = memory.pending.kind
     return [Wait(_UNDER_WAY.get(kind, f"this to be done: {kind.value}"))]
+
+
+def _open_start(state: State, context: Context) -> list[Wait]:
+    """A lease of ours that is kept for a VM which may still appear (start_fate.py)."""
+    since = context.memory.start_open_since
+    if since is None or state not in _GIVES_UP or not (lease_ours(context) and vm_gone(context)):
+        return []
+    what = "certainty that no start asked for before can still take effect; then the lease is"
+    return [Wait(f"{what} given up", since + context.policy.start_open_seconds)]
 
 
 def _answers(state: State, context: Context) -> list[Wait]:

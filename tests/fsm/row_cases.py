@@ -37,6 +37,7 @@ ALL = tuple(state for state in S if state is not S.AGENT_STOPPED)
 RUNS = (S.ENGINE_STARTING, S.ENGINE_UP, S.ENGINE_UP_BAD_HEALTH)
 STOPS = (S.ENGINE_STOP, S.ENGINE_FORCE_STOP)
 WITH_FALLBACK = DefinitionView(available=True, identity="d1", fallback="d0")
+OPEN_START = Memory(start_open_since=NOW - 10.0)
 NO_DEFINITION = DefinitionView(problem="torn")
 
 
@@ -78,9 +79,19 @@ _HEAD = (
         ALL,
         S.AGENT_STOPPED,
         "the agent is stopping and there is no VM: the broker must not renew the lease on and on",
-        "stop_requested, lease_ours, vm_gone",
+        "stop_requested, lease_ours, vm_gone, start_settled",
         seen(V.ABSENT, L.OURS, stop_requested=True),
         effect=E.RELEASE_LEASE,
+    ),
+    Case(
+        ALL,
+        S.AGENT_STOPPED,
+        "the agent is stopping while a start may still take effect: "
+        "the lease runs out, its fence armed",
+        "stop_requested, lease_ours, vm_gone, not start_settled",
+        seen(V.ABSENT, L.OURS, stop_requested=True),
+        OPEN_START,
+        effect=E.ABANDON_LEASE,
     ),
     Case(
         ALL,
@@ -255,7 +266,7 @@ _MAINTENANCE = (
         (S.GLOBAL_MAINTENANCE,),
         None,
         "the VM is not here any more, so the lease is free for the host that starts it",
-        "vm_gone, lease_ours, not start_under_way",
+        "vm_gone, lease_ours, not start_under_way, start_settled",
         seen(V.ABSENT, L.OURS, global_maintenance=True),
         effect=E.RELEASE_LEASE,
     ),
@@ -277,7 +288,7 @@ _MAINTENANCE = (
         (S.LOCAL_MAINTENANCE,),
         None,
         "a lease that was taken late is of no use in local maintenance: give it up",
-        "lease_ours, vm_gone",
+        "lease_ours, vm_gone, start_settled",
         seen(V.ABSENT, L.OURS, local_maintenance=True),
         effect=E.RELEASE_LEASE,
     ),
@@ -380,7 +391,7 @@ _START = (
         (S.ENGINE_DOWN, S.ENGINE_UNEXPECTEDLY_DOWN),
         None,
         "the lease is ours, but this host can't run the VM: give it up",
-        "lease_ours, vm_gone",
+        "lease_ours, vm_gone, start_settled",
         seen(V.ABSENT, L.OURS, definition=NO_DEFINITION),
         effect=E.RELEASE_LEASE,
     ),
@@ -728,7 +739,7 @@ _STOPPING = (
         STOPS,
         None,
         "the VM is gone from here: give the lease up",
-        "vm_absent, lease_ours",
+        "vm_absent, lease_ours, start_settled",
         seen(V.ABSENT, L.OURS),
         stopping(R.HUNG),
         effect=E.RELEASE_LEASE,
@@ -738,7 +749,7 @@ _STOPPING = (
         STOPS,
         None,
         "the VM is gone from here: give the lease up",
-        "vm_absent, lease_ours",
+        "vm_absent, lease_ours, start_settled",
         seen(V.ABSENT, L.OURS, peers=(peer(),)),
         stopping(R.HUNG),
         effect=E.RELEASE_LEASE,
