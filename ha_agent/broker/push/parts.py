@@ -50,10 +50,10 @@ class PushParts:
         self._certificates: Optional[CertificateWatch] = None
         self.requests = RefreshRequests(keeper, monitor, board, clock=clock)
 
-    def vdsm_showed(self, der: bytes) -> None:
-        """Take the certificate that this host's VDSM showed: it may be another than its file's,
+    def vdsm_showed(self, der: Optional[bytes]) -> None:
+        """Take the certificate that VDSM showed, if any: it may be an older one than its file's,
         and VDSM may be elsewhere."""
-        if self._certificates is not None:
+        if self._certificates is not None and der is not None:
             self._certificates.peer_seen("vdsm server", der)
 
     def part(

@@ -6,7 +6,10 @@ Storage and VDSM are not there; what needs them is tested over whole hosts, in t
 
 from __future__ import annotations
 
+import asyncio
+import datetime
 import signal
+import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -23,6 +26,7 @@ from ha_agent.errors import EnvironmentFault
 from ha_agent.push_client import Deadlines, Target, call_host, client_context
 from tests.push_certs import ENGINE, Pki
 from tests.small_config import write_config
+from tests.vdsm.stomp_peer import StompPeer
 
 CLOCK = SystemClock()
 LIMIT_SECONDS = 30.0
@@ -115,6 +119,35 @@ def test_the_engine_is_served_without_storage_and_told_what_is_missing(
     counters = listening.status_when(lambda status: status["push"]["counters"]["refused"])
     assert counters["push"]["counters"]["refreshes"] == 1
     assert "engine" in {one["role"] for one in counters["certificates"]}
+
+
+async def test_the_certificates_of_vdsm_are_shown_those_of_files_and_its_own(
+    short_path: Path,
+) -> None:
+    pki, peer = Pki(short_path / "vdsm"), StompPeer()
+    # The file was renewed, and VDSM has not taken it.
+    fresh = pki.pair("host1", file="fresh")
+    old = pki.pair("host1", file="old", ends_in=datetime.timedelta(days=5))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(old.cert, old.key)
+    await peer.start(context)
+    drop_in = short_path / "ha-agent.conf.d" / "vdsm.conf"
+    drop_in.parent.mkdir()
+    drop_in.write_text(
+        f"[vdsm]\nport = {peer.port}\nssl = true\n"
+        f"cert_file = {fresh.cert}\nkey_file = {fresh.key}\nca_file = {pki.ca}\n"
+    )
+    process = Process(short_path)
+    try:
+        status = await asyncio.to_thread(
+            process.status_when,
+            lambda status: any(one["role"] == "vdsm server" for one in status["certificates"]),
+        )
+        days = {one["role"]: one["warning_days"] for one in status["certificates"]}
+        assert days == {"vdsm": -1, "vdsm CA": -1, "vdsm server": 7}
+    finally:
+        process.end()
+        await peer.stop()
 
 
 def test_it_stops_when_told(listening: Process) -> None:
