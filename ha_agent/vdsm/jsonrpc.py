@@ -133,14 +133,17 @@ def _dump(members: dict[str, Any]) -> bytes:
 
 def _load(data: bytes) -> Any:
     try:
-        value = _DECODER.decode(data.decode("utf-8"))
+        # A Python function for each integer takes long, where none can be too long.
+        has_long = _LONG_NUMBER in data.translate(_DIGITS_TO_ZERO)
+        value = (_DECODER_OF_LONG if has_long else _DECODER).decode(data.decode("utf-8"))
     except RecursionError:
         raise JsonRpcError("JSON nested too deep", code=PARSE_ERROR) from None
     except UnicodeDecodeError as error:
         raise JsonRpcError(f"not UTF-8 at byte {error.start}", code=PARSE_ERROR) from error
     except ValueError as error:
         raise JsonRpcError(f"not JSON: {error}", code=PARSE_ERROR) from error
-    _check_depth(value)
+    if not _is_surely_shallow(data):
+        _check_depth(value)
     return value
 
 
@@ -165,11 +168,35 @@ def _no_constant(name: str) -> Any:
 
 # Made once: json.loads and json.dumps with arguments make one for each message, which takes
 # longer than most messages do.
-_DECODER = json.JSONDecoder(
+_DECODER = json.JSONDecoder(parse_float=_finite_float, parse_constant=_no_constant)
+_DECODER_OF_LONG = json.JSONDecoder(
     parse_int=_bounded_integer, parse_float=_finite_float, parse_constant=_no_constant
 )
 _ENCODER = json.JSONEncoder(allow_nan=False)
 _CONTAINERS = frozenset((dict, list))  # what _DECODER makes, and no classes derived from them
+
+
+_DIGITS_TO_ZERO = bytes(ord("0") if byte in b"0123456789" else 0 for byte in range(256))
+_LONG_NUMBER = b"0" * (_MAX_INTEGER_DIGITS + 1)
+_BRACKETS_ALIKE = bytes.maketrans(b"[]", b"{}")
+_NO_STRUCTURE = bytes(set(range(256)) - set(b'{}[]"'))
+
+
+def _is_surely_shallow(data: bytes) -> bool:
+    """Whether brackets and quotes of valid JSON show that it is not nested too deep; quick.
+
+    Without a backslash, each quote begins or ends a string. Where an even number of them stands
+    between any two brackets, all brackets are outside of strings, as the first one is. Taking
+    away the innermost pairs of those then takes away one level.
+    """
+    brackets = data.translate(_BRACKETS_ALIKE, _NO_STRUCTURE).replace(b'""', b"")
+    if b"\\" in data or b'"' in brackets:
+        return False
+    for _level in range(MAX_DEPTH):
+        if not brackets:
+            return True
+        brackets = brackets.replace(b"{}", b"")
+    return not brackets
 
 
 def _check_depth(value: Any) -> None:

@@ -132,3 +132,27 @@ def test_infinity_is_never_sent() -> None:
     value: Any = float("inf")
     with pytest.raises(ValueError, match="JSON"):
         encode_response(Response(1, value))
+
+
+NESTED_BETWEEN = st.sampled_from(["", "]", "}", "[", "{", '"', "\\", "]]", '"}', "[{", "\u20ac"])
+
+
+@given(
+    st.integers(MAX_DEPTH - 3, MAX_DEPTH + 3),
+    st.lists(NESTED_BETWEEN, min_size=1, max_size=5),
+    st.booleans(),
+)
+def test_depth_is_told_right_whatever_stands_in_texts(
+    depth: int, texts: list[str], in_front: bool
+) -> None:
+    value: Any = 1
+    for level in range(depth - 1):
+        text = texts[level % len(texts)]
+        inner = [text, value] if in_front else [value, text]
+        value = inner if level % 2 else {text: text, "v": inner[0], "w": inner[1]}
+    data = json.dumps({"jsonrpc": "2.0", "id": 1, "result": value}).encode()
+    if depth > MAX_DEPTH:
+        with pytest.raises(JsonRpcError, match="deeper than 64"):
+            decode(data)
+    else:
+        assert decode(data) == Response(1, value)
