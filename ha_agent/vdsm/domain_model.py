@@ -139,6 +139,7 @@ class NumaCell:
 class Tuning:
     """The machine beyond its devices. 0 and "" mean that the document does not say.
 
+    `pinned_cpus` are (vCPU, set of host CPUs), `memory_now_mib` is what a balloon leaves at first.
     `timers` are (name, tickpolicy, present), `smbios` (name, value), in which values such as
     HOST-SERIAL: are the host's to fill in. `no_sleep` has mem and disk where the guest must not
     suspend to it.
@@ -149,7 +150,8 @@ class Tuning:
     huge_page_kib: int = 0
     cells: tuple[NumaCell, ...] = ()
     io_threads: int = 0
-    pinned_cpus: int = 0
+    pinned_cpus: tuple[tuple[str, str], ...] = ()
+    memory_now_mib: int = 0
     smbios: tuple[tuple[str, str], ...] = ()
     clock_seconds: int = 0
     timers: tuple[tuple[str, str, str], ...] = ()

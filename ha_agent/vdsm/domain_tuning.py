@@ -41,6 +41,7 @@ def read_tuning(root: etree._Element) -> Tuning:
     maximum = root.find("maxMemory")
     page = root.find("memoryBacking/hugepages/page")
     clock = root.find("clock")
+    now = root.find("currentMemory")
     features = root.find("features")
     threads = root.findtext("iothreads")
     delay_ms = _attribute(root, "os/bootmenu", "timeout")
@@ -57,7 +58,15 @@ def read_tuning(root: etree._Element) -> Tuning:
         ),
         cells=_cells(root),
         io_threads=integer(threads.strip(), "iothreads", 0, 256) if threads else 0,
-        pinned_cpus=len(root.findall("cputune/vcpupin")),
+        pinned_cpus=tuple(
+            (pin.get("vcpu") or "", pin.get("cpuset") or "")
+            for pin in root.findall("cputune/vcpupin")
+        ),
+        memory_now_mib=(
+            0
+            if now is None
+            else max(1, size_kib(now.text, now.get("unit"), "currentMemory") // 1024)
+        ),
         smbios=_smbios(root),
         clock_seconds=integer(adjustment, "clock adjustment", -(2**31), 2**31),
         timers=tuple(

@@ -142,8 +142,7 @@ def _uuid(text: str) -> str:
 
 
 def _memory_mib(root: etree._Element) -> int:
-    element = root.find("currentMemory")
-    element = _need(root.find("memory"), "memory") if element is None else element
+    element = _need(root.find("memory"), "memory")
     return max(1, size_kib(element.text, element.get("unit"), "memory") // 1024)
 
 
@@ -286,6 +285,8 @@ def _device(element: etree._Element) -> Device:
         backend = element.find("backend")
         if backend is not None:
             name = f"{backend.get('type') or ''} {backend.get('version') or ''}".strip()
+    if tag == "input":
+        name = element.get("bus") or ""
     if tag == "rng":
         name = (element.findtext("backend") or "").strip()
     index = element.get("index")

@@ -105,7 +105,7 @@ class DeviceArguments:
         devices = sorted(self._domain.devices, key=lambda device: device.tag != "controller")
         for device in devices:
             if device.tag in _COMFORT_DEVICES:
-                self.notes.append(f"device <{device.tag}> is left out")
+                self.notes.append(f"device <{device.tag}> {device.kind}".rstrip() + " is left out")
             elif device.tag in self._add:
                 self._add[device.tag](device)
             else:
@@ -227,6 +227,8 @@ class DeviceArguments:
         self._layout.once("video", model, device.address)
 
     def _rng(self, device: Device) -> None:
+        if device.kind != "virtio":
+            self.notes.append(f"rng {device.kind} is not supported, virtio is used")
         source = device.name if device.name.startswith("/dev/") else "/dev/urandom"
         if source == "/dev/hwrng":
             self.notes.append("rng: /dev/urandom is used instead of /dev/hwrng")
@@ -259,10 +261,10 @@ class DeviceArguments:
         )
 
     def _input(self, device: Device) -> None:
-        if device.kind == "tablet" and self._layout.made & {"usb"}:
+        if device.kind == "tablet" and device.name == "usb" and "usb" in self._layout.made:
             self._layout.place(["-device", "usb-tablet,bus=usb.0"])
         elif device.kind not in ("mouse", "keyboard"):
-            self.notes.append(f"input {device.kind} is left out")
+            self.notes.append(f"input {device.kind} {device.name} is left out")
 
     def _panic(self, device: Device) -> None:
         if device.kind in ("", "isa") and "pvpanic" in self._qemu.devices:

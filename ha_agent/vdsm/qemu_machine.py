@@ -99,6 +99,10 @@ class MachineArguments:
         if tuning.max_memory_mib > domain.memory_mib and tuning.memory_slots:
             size += f",slots={tuning.memory_slots},maxmem={tuning.max_memory_mib}M"
         arguments = ["-m", size]
+        if tuning.memory_now_mib not in (0, domain.memory_mib):
+            self.notes.append(
+                f"the VM has all of its memory at once, not {tuning.memory_now_mib} MiB of it"
+            )
         if tuning.huge_page_kib and not self._pages_fit():
             self.notes.append(
                 f"no huge pages: this host has too few free ones of {tuning.huge_page_kib} KiB"
@@ -142,7 +146,8 @@ class MachineArguments:
         domain, cpu = self._domain, self._domain.cpu
         count = f"{domain.vcpus},maxcpus={domain.max_vcpus}"
         if self._tuning.pinned_cpus:
-            self.notes.append("virtual CPUs are not pinned to those of this host")
+            pins = ", ".join(f"{vcpu} to {cpus}" for vcpu, cpus in self._tuning.pinned_cpus)
+            self.notes.append(f"virtual CPUs are not pinned to those of this host: {pins}")
         if cpu.sockets * cpu.cores * cpu.threads == domain.max_vcpus:
             return count + f",sockets={cpu.sockets},cores={cpu.cores},threads={cpu.threads}"
         if cpu.sockets:

@@ -43,6 +43,7 @@ from ha_agent.vdsm.stomp_stream import server_context
 from ha_agent.vdsm.storage_verbs import StorageVerbs
 from ha_agent.vdsm.tasks import Tasks
 from ha_agent.vdsm.vm_lease import LockFileLeases, VmLeases
+from ha_agent.vdsm.vm_pause import PauseTimes
 from ha_agent.vdsm.vm_sanlock import HostIds, SanlockLeases
 from ha_agent.vdsm.vm_start import VmHost
 from ha_agent.vdsm.vm_state import vdsm_clock_ms
@@ -88,6 +89,7 @@ class ServerSettings:
     runs_vms: bool = True
     tls: Optional[TlsFiles] = None
     sample_interval_seconds: float = SAMPLE_INTERVAL_SECONDS
+    pause_times: PauseTimes = field(default_factory=PauseTimes)
 
 
 class EmbeddedVdsm:
@@ -138,6 +140,7 @@ class EmbeddedVdsm:
             leases=leases,
             storage_deadline_seconds=settings.storage_deadline_seconds,
             threads=threads,
+            pause_times=settings.pause_times,
         )
         self._vms = Vms(host, self._clock, self._emit)
         self._monitors = Monitors(

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import functools
 import pathlib
 import shutil
@@ -35,6 +36,9 @@ def start_fault(xml: str, folder: pathlib.Path) -> str:
     if not shutil.which(BINARY) or not shutil.which("qemu-img"):
         pytest.skip("no QEMU")
     domain = parse_domain(xml)
+    # A kernel is a file of some host, not of this one.
+    tuning = dataclasses.replace(domain.tuning, kernel="")
+    domain = dataclasses.replace(domain, tuning=tuning)
     paths = {}
     for disk in domain.disks:
         if disk.device == "disk":

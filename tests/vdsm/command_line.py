@@ -18,7 +18,9 @@ QEMU = QemuBinary(
     machines=frozenset({"pc", "q35", "pc-q35-7.2"}),
     cpu_models=frozenset({"Broadwell", "max", "host"}),
     cpu_flags=frozenset({"vmx", "pcid"}),
-    devices=frozenset({"virtio-net-pci", "e1000", "e1000e", "rtl8139", "VGA", "cirrus-vga"}),
+    devices=frozenset(
+        {"virtio-net-pci", "e1000", "e1000e", "rtl8139", "VGA", "cirrus-vga", "tpm-crb"}
+    ),
 )
 PLACEMENT = Placement(
     run_dir=Path("/run/v"),

@@ -76,7 +76,11 @@ def test_networks() -> None:
         (NIC.format("storage", "virtio", ""), "network 'storage' is not among"),
         (NIC.format("net", "ne2k_pci", ""), "model 'ne2k_pci'"),
         ("<hostdev type='pci'/>", "<hostdev> pci"),
-        ("<tpm model='tpm-crb'/>", "<tpm> tpm-crb"),
+        (
+            "<tpm model='tpm-crb'><backend type='emulator' version='2.0'/></tpm>",
+            "<tpm> tpm-crb needs swtpm",
+        ),
+        ("<tpm model='tpm-crb'><backend type='passthrough'/></tpm>", "<tpm> tpm-crb passthrough"),
         ("<filesystem type='mount'/>", "<filesystem> mount"),
     ],
 )
@@ -91,7 +95,7 @@ def test_what_only_costs_comfort_is_noted() -> None:
     command = build(make_xml(devices=devices))
     assert device(command, "VGA")
     assert {
-        "device <sound> is left out",
+        "device <sound> ich6 is left out",
         "video qxl is not in this QEMU, VGA is used",
         "graphics spice is left out",
     } <= set(command.notes)
