@@ -88,8 +88,8 @@ class StompServer:
 
     @property
     def port(self) -> int:
-        """The port that is listened on, also when 0 was asked for."""
-        return int(self._listeners[0].getsockname()[1])
+        """The port that is listened on, also when 0 was asked for; 0 while none is."""
+        return int(self._listeners[0].getsockname()[1]) if self._listeners else 0
 
     @property
     def output_bytes(self) -> int:

@@ -5,25 +5,38 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import shutil
+import signal
 import socket
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Optional
 
 import pytest
 
+from ha_agent.certificates import TlsFiles
+from ha_agent.clock import SystemClock
 from ha_agent.errors import BadInput, EnvironmentFault
 from ha_agent.vdsm import registry
+from ha_agent.vdsm.client import VdsmClient
 from ha_agent.vdsm.server import EmbeddedVdsm, ServerSettings
+from tests.push_certs import Pki
 from tests.vdsm.embedded import (
+    BLANK,
     DOMAIN,
+    IMAGE,
     VM,
+    VOLUME,
     Client,
     Host,
+    Refused,
     hosts,
+    kill,
     make_domain,
     make_xml,
+    until,
 )
 
 pytestmark = [
@@ -93,39 +106,220 @@ networks = net: user
 """
 
 
+class Process:
+    """`ha-vdsm` as a process over one configuration, started again and again."""
+
+    def __init__(self, tmp_path: Path, **settings: str) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            self.port = probe.getsockname()[1]
+        self.host = Host(tmp_path)  # for its clean-up of what runs below the directory
+        self.run_dir = self.host.run_dir / "vdsm"
+        self._config = tmp_path / "ha-agent.conf"
+        text = CONFIG.format(
+            run_dir=self.host.run_dir,
+            vm=VM,
+            domain_uuid=DOMAIN,
+            domain=make_domain(tmp_path),
+            port=self.port,
+        )
+        self._config.write_text(text + "".join(f"{k} = {v}\n" for k, v in settings.items()))
+        self.process: Optional[asyncio.subprocess.Process] = None
+
+    async def start(self) -> Client:
+        """Start it, and return a client once it no longer answers 99."""
+        self.process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "ha_agent.vdsm.server", "--config", str(self._config))
+        )
+        return await _connect(self.port)
+
+    async def kill(self) -> None:
+        assert self.process is not None
+        self.process.kill()
+        await self.process.wait()
+
+    async def clean_up(self) -> None:
+        if self.process is not None and self.process.returncode is None:
+            await self.kill()
+        await self.host.clean_up()
+
+
 async def test_the_process_may_be_killed_and_its_vms_live(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    # Only for its clean-up of what runs below the directory.
-    host = Host(tmp_path)
-    path = tmp_path / "ha-agent.conf"
-    domain = make_domain(tmp_path)
-    path.write_text(
-        CONFIG.format(run_dir=host.run_dir, vm=VM, domain_uuid=DOMAIN, domain=domain, port=port)
-    )
-    arguments = [sys.executable, "-m", "ha_agent.vdsm.server", "--config", str(path)]
-    process = await asyncio.create_subprocess_exec(*arguments)
+    vdsm = Process(tmp_path)
     try:
-        client = await _connect(port)
+        client = await vdsm.start()
         await client.create(make_xml())
         await client.event("Powering up")
         client.close()
-        pid = int((host.run_dir / "vdsm" / VM / "qemu.pid").read_text())
-        process.kill()
-        await process.wait()
+        pid = int((vdsm.run_dir / VM / "qemu.pid").read_text())
+        await vdsm.kill()
         assert registry.start_ticks(pid) is not None
-        process = await asyncio.create_subprocess_exec(*arguments)
-        client = await _connect(port)
+        client = await vdsm.start()
         assert (await client.status())["status"] == "Powering up"
         client.close()
-        process.terminate()
-        assert await asyncio.wait_for(process.wait(), 10) == 0
+        assert vdsm.process is not None
+        vdsm.process.terminate()
+        assert await vdsm.process.wait() == 0
         assert registry.start_ticks(pid) is not None
     finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
+        await vdsm.clean_up()
+
+
+# Told that it is QEMU for a VM, it says so, and waits; then it becomes QEMU.
+SLOW_QEMU = """#!/bin/sh
+case "$*" in *-uuid*)
+    echo $$ > {place}/begun
+    while [ ! -e {place}/go ]; do sleep 0.01; done ;;
+esac
+exec qemu-system-x86_64 "$@"
+"""
+
+
+async def test_killed_in_the_middle_of_a_start_it_finds_what_it_began(tmp_path: Path) -> None:
+    slow = tmp_path / "slow-qemu"
+    slow.write_text(SLOW_QEMU.format(place=tmp_path))
+    slow.chmod(0o755)
+    vdsm = Process(tmp_path, qemu_binary=str(slow))
+    try:
+        client = await vdsm.start()
+        await client.create(make_xml())
+        await until(lambda: (tmp_path / "begun").exists())
+        await vdsm.kill()
+        client.close()
+        (tmp_path / "go").touch()
+        client = await vdsm.start()
+        stats = await client.status()
+        assert (stats["status"], stats["pid"]) == (
+            "Powering up",
+            (tmp_path / "begun").read_text().strip(),
+        )
+        await client.call("VM.destroy", vmID=VM)
+        await client.create(make_xml())  # and its lease is free again
+        await client.event("Powering up")
+        client.close()
+    finally:
+        await vdsm.clean_up()
+
+
+async def test_killed_in_the_middle_of_a_destroy_it_ends_the_vm_when_asked_again(
+    tmp_path: Path,
+) -> None:
+    vdsm = Process(tmp_path)
+    try:
+        client = await vdsm.start()
+        await client.create(make_xml())
+        await client.event("Powering up")
+        pid = int((vdsm.run_dir / VM / "qemu.pid").read_text())
+        os.kill(pid, signal.SIGSTOP)  # so that it does not take QMP's quit
+        client.request("VM.destroy", {"vmID": VM}, "1")
+        # Its order is in: answered after the destroy has begun.
+        assert (await client.status())["pid"] == str(pid)
+        await vdsm.kill()
+        client.close()
+        client = await vdsm.start()
+        assert (await client.status())["pid"] == str(pid)
+        assert await client.call("VM.destroy", vmID=VM) is True
+        assert registry.start_ticks(pid) is None
+        await client.create(make_xml())
+        await client.event("Powering up")
+        client.close()
+    finally:
+        await vdsm.clean_up()
+
+
+async def test_while_it_recovers_every_verb_is_99_and_no_event_is_sent(tmp_path: Path) -> None:
+    slow = tmp_path / "slow-qemu"
+    gate = tmp_path / "help"
+    slow.write_text(
+        f'#!/bin/sh\nwhile [ ! -e {gate} ]; do sleep 0.01; done\nexec qemu-system-x86_64 "$@"\n'
+    )
+    slow.chmod(0o755)
+    host = Host(make_domain(tmp_path), qemu_binary=str(slow))
+    gate.touch()
+    async with hosts(host) as [client]:
+        await client.create(make_xml())
+        await client.event("Powering up")
+        pid = host.pid()
+        await host.stop()
+        kill(pid)
+        gate.unlink()
+        host.vdsm = vdsm = EmbeddedVdsm(host.settings)
+        starting = asyncio.create_task(vdsm.start())
+        await until(lambda: vdsm.port != 0)
+        again = await Client.connect(vdsm.port)
+        try:
+            for verb in ("Host.ping2", "VM.getStats", "No.such"):
+                with pytest.raises(Refused) as refused:
+                    await again.call(verb, vmID=VM)
+                assert refused.value.code == 99
+            gate.touch()
+            await starting
+            assert (await again.status())["status"] == "Down"
+            assert again.events == []
+        finally:
+            again.close()
+
+
+async def test_it_serves_tls_when_it_has_files(tmp_path: Path) -> None:
+    pki = Pki(tmp_path / "pki")
+    own, other = pki.pair("some.host", file="own"), pki.pair("another.host", file="other")
+    tls = TlsFiles(own.key, own.cert, pki.ca)
+    host = Host(make_domain(tmp_path), tls=tls)
+    vdsm = host.vdsm = EmbeddedVdsm(host.settings)
+    clock = SystemClock()
+    try:
+        await vdsm.start()
+        ready = asyncio.Event()
+        client = VdsmClient(
+            "127.0.0.1",
+            vdsm.port,
+            clock=clock,
+            uniform=lambda: 0.5,
+            tls=TlsFiles(other.key, other.cert, pki.ca),
+            on_connected=ready.set,
+        )
+        client.start()
+        try:
+            await ready.wait()
+            assert await client.call("Host.getVMList", {}) == []
+        finally:
+            await client.close()
+    finally:
         await host.clean_up()
+
+
+async def test_keys_that_can_t_be_used_are_said_at_the_start(tmp_path: Path) -> None:
+    gone = tmp_path / "gone.pem"
+    host = Host(tmp_path, tls=TlsFiles(gone, gone, gone))
+    try:
+        with pytest.raises(EnvironmentFault, match=r"gone\.pem: No such file"):
+            await host.start()
+    finally:
+        await host.clean_up()
+
+
+async def test_it_ends_in_time_while_storage_hangs(tmp_path: Path) -> None:
+    """A FIFO stands for storage: who opens it hangs, as a thread on a dead mount does."""
+    vdsm = Process(tmp_path)
+    try:
+        client = await vdsm.start()
+        metadata = tmp_path / DOMAIN / "images" / IMAGE / f"{VOLUME}.meta"
+        metadata.unlink()
+        os.mkfifo(metadata)
+        ids = {"storagepoolID": BLANK, "storagedomainID": DOMAIN, "imageID": IMAGE}
+        client.request("Volume.getInfo", {**ids, "volumeID": VOLUME}, "1")
+        assert await client.call("Host.ping2") is True
+        assert vdsm.process is not None
+        await until(lambda: has_storage_thread(vdsm.process))
+        vdsm.process.terminate()
+        assert await vdsm.process.wait() == 0
+        client.close()
+    finally:
+        await vdsm.clean_up()
+
+
+def has_storage_thread(process: Optional[asyncio.subprocess.Process]) -> bool:
+    assert process is not None
+    return len(os.listdir(f"/proc/{process.pid}/task")) > 1
 
 
 async def _connect(port: int) -> Client:

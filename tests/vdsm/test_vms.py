@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import AsyncIterator
@@ -10,9 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from ha_agent.vdsm import registry
+from ha_agent.vdsm import registry, vm_lease
 from tests.vdsm.embedded import (
+    IMAGE,
     VM,
+    VOLUME,
     Client,
     Host,
     Refused,
@@ -118,3 +121,152 @@ async def test_create_wants_xml(idle: Client) -> None:
     with pytest.raises(Refused) as refused:
         await idle.create(make_xml(devices=vnc))
     assert refused.value.code == 9
+
+
+async def test_a_vm_whose_record_is_damaged_stays_known(tmp_path: Path) -> None:
+    host = Host(make_domain(tmp_path))
+    async with hosts(host) as [client]:
+        await client.create(make_xml())
+        await client.event("Powering up")
+        pid = host.pid()
+        await host.stop()
+        record = host.run_dir / VM / "vm.json"
+        whole = record.read_bytes()
+        for content in (whole[: len(whole) // 2], b"", b"\0" * 4096):
+            record.write_bytes(content)
+            again = await host.start()
+            try:
+                stats = await again.status()
+                assert (stats["vmName"], stats["pid"]) == ("engine", str(pid))
+                assert int(stats["elapsedTime"]) < 600
+                assert (await again.call("Host.dumpxmls"))[VM] == make_xml()
+                with pytest.raises(Refused) as refused:
+                    await again.create(make_xml())
+                assert refused.value.code == 4
+                # Its vCPUs run, so it has its lease, and may go on after a pause.
+                await again.call("VM.pause", vmID=VM)
+                await again.call("VM.cont", vmID=VM)
+            finally:
+                again.close()
+                await host.stop()
+        assert json.loads(record.read_bytes())["pid"] == pid
+
+
+async def test_a_vm_is_known_by_its_qemu_alone(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    host = Host(make_domain(tmp_path))
+    async with hosts(host) as [client]:
+        await client.create(make_xml(name="engine, the &amp; first"))
+        await client.event("Powering up")
+        await host.stop()
+        for name in ("vm.json", "domain.xml"):
+            (host.run_dir / VM / name).unlink()
+        again = await host.start()
+        try:
+            assert (await again.status())["vmName"] == "engine, the & first"
+            assert "known again without its record: by its QEMU" in caplog.text
+            await again.call("VM.destroy", vmID=VM)
+            await again.create(make_xml())
+            await again.event("Powering up")
+        finally:
+            again.close()
+
+
+async def test_a_paused_vm_without_its_record_takes_its_lease_before_it_runs(
+    tmp_path: Path,
+) -> None:
+    """Whether it holds the lease is not known; if another host has it by now, VM.cont must not
+    let the VM run."""
+    domain = make_domain(tmp_path)
+    paused = "<ovirt-vm:launchPaused type='bool'>true</ovirt-vm:launchPaused>"
+    host = Host(domain)
+    async with hosts(host) as [client]:
+        await client.create(make_xml(metadata=paused))
+        await client.event("Paused")
+        await host.stop()
+        (host.run_dir / VM / "vm.json").write_bytes(b"{")
+        elsewhere = vm_lease.take(domain / "images" / IMAGE / f"{VOLUME}.lease")
+        again = await host.start()
+        try:
+            assert (await again.status())["status"] == "Paused"
+            with pytest.raises(Refused, match="Failed to acquire lock"):
+                await again.call("VM.cont", vmID=VM)
+            assert (await again.status())["status"] == "Paused"
+            os.close(elsewhere)
+            await again.call("VM.cont", vmID=VM)
+            assert (await again.status())["status"] == "Powering up"
+        finally:
+            again.close()
+
+
+async def test_a_damaged_record_of_a_vm_that_does_not_run_is_a_down_record(
+    tmp_path: Path,
+) -> None:
+    host = Host(make_domain(tmp_path))
+    async with hosts(host) as [client]:
+        await client.create(make_xml())
+        await client.event("Powering up")
+        pid = host.pid()
+        await host.stop()
+        kill(pid)
+        (host.run_dir / VM / "vm.json").write_bytes(b"[")
+        (host.run_dir / "no-uuid").mkdir()
+        (host.run_dir / "no-uuid" / "vm.json").write_bytes(b"[")
+        again = await host.start()
+        try:
+            stats = await again.status()
+            assert (stats["status"], stats["exitCode"], stats["exitReason"]) == ("Down", 1, 1)
+            assert [vm["vmId"] for vm in await again.call("Host.getVMList")] == [VM]
+            await again.call("VM.destroy", vmID=VM)
+            assert await again.call("Host.getVMList") == []
+        finally:
+            again.close()
+
+
+OTHERS = ["55555555-5555-4555-8555-555555555555", "66666666-6666-4666-8666-666666666666"]
+
+
+def without_disk(vm: str) -> str:
+    """A definition of the one name that all have, and neither disk nor lease."""
+    return (
+        f"<domain type='kvm'><name>engine</name><uuid>{vm}</uuid><memory>32768</memory>"
+        "<vcpu>1</vcpu><os><type machine='pc'>hvm</type></os><devices/></domain>"
+    )
+
+
+async def test_several_vms_live_beside_each_other_and_through_restarts(tmp_path: Path) -> None:
+    host = Host(make_domain(tmp_path))
+    async with hosts(host) as [client]:
+        await client.create(make_xml())
+        for vm in OTHERS:
+            await client.create(without_disk(vm), vm)
+        for vm in (VM, *OTHERS):
+            await until_up(client, vm)
+        pids = {vm: host.pid(vm) for vm in (VM, *OTHERS)}
+        assert len(set(pids.values())) == 3
+        await client.call("VM.pause", vmID=OTHERS[0])
+        await host.stop()
+        kill(pids[OTHERS[1]])
+        again = await host.start()
+        try:
+            statuses = {vm: (await again.status(vm))["status"] for vm in (VM, *OTHERS)}
+            assert statuses == {VM: "Powering up", OTHERS[0]: "Paused", OTHERS[1]: "Down"}
+            assert {vm: host.pid(vm) for vm in (VM, OTHERS[0])} == {
+                vm: pids[vm] for vm in (VM, OTHERS[0])
+            }
+            stats = await again.call("Host.getStats")
+            assert (stats["vmCount"], stats["vmActive"]) == (3, 2)
+            listed = await again.call("Host.getVMList", vmList=[OTHERS[0]])
+            assert [vm["vmId"] for vm in listed] == [OTHERS[0]]
+            await again.call("VM.destroy", vmID=OTHERS[0])
+            kill(pids[VM])
+            assert (await again.event("Down"))["exitReason"] == 2
+            assert [vm["vmId"] for vm in await again.call("Host.getVMList")] == [VM, OTHERS[1]]
+        finally:
+            again.close()
+
+
+async def until_up(client: Client, vm: str) -> None:
+    while (await client.status(vm))["status"] == "WaitForLaunch":
+        pass
