@@ -22,7 +22,9 @@ from ha_agent.errors import BadInput, EnvironmentFault
 from ha_agent.vdsm import registry
 from ha_agent.vdsm.client import VdsmClient
 from ha_agent.vdsm.server import EmbeddedVdsm, ServerSettings
+from tests.faulty_storage import faulty_storage
 from tests.push_certs import Pki
+from tests.storage_faults import Fault
 from tests.vdsm.embedded import (
     BLANK,
     DOMAIN,
@@ -109,7 +111,7 @@ networks = net: user
 class Process:
     """`ha-vdsm` as a process over one configuration, started again and again."""
 
-    def __init__(self, tmp_path: Path, **settings: str) -> None:
+    def __init__(self, tmp_path: Path, *, domain: Optional[Path] = None, **settings: str) -> None:
         with socket.create_server(("127.0.0.1", 0)) as probe:
             self.port = probe.getsockname()[1]
         self.host = Host(tmp_path)  # for its clean-up of what runs below the directory
@@ -119,7 +121,7 @@ class Process:
             run_dir=self.host.run_dir,
             vm=VM,
             domain_uuid=DOMAIN,
-            domain=make_domain(tmp_path),
+            domain=domain or make_domain(tmp_path),
             port=self.port,
         )
         self._config.write_text(text + "".join(f"{k} = {v}\n" for k, v in settings.items()))
@@ -320,6 +322,41 @@ async def test_it_ends_in_time_while_storage_hangs(tmp_path: Path) -> None:
 def has_storage_thread(process: Optional[asyncio.subprocess.Process]) -> bool:
     assert process is not None
     return len(os.listdir(f"/proc/{process.pid}/task")) > 1
+
+
+@pytest.mark.root
+async def test_it_makes_way_while_a_thread_of_it_can_t_even_be_killed(tmp_path: Path) -> None:
+    """In state D, as on a hung NFS mount, the thread stays until the storage answers. What was
+    ha-vdsm is a shell then, and the next one serves the VMs."""
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    make_domain(folder)
+    with faulty_storage(folder, tmp_path / "mount") as storage:
+        vdsm = Process(tmp_path, domain=storage.mount / DOMAIN)
+        first = None
+        try:
+            client = await vdsm.start()
+            await client.create(make_xml())
+            await client.event("Powering up")
+            storage.set(Fault(("open", "read", "getattr"), "*.meta", hang=True))
+            ids = {"storagepoolID": BLANK, "storagedomainID": DOMAIN, "imageID": IMAGE}
+            client.request("Volume.getInfo", {**ids, "volumeID": VOLUME}, "1")
+            await until(lambda: bool(storage.hanging()))
+            first = vdsm.process
+            assert first is not None
+            first.terminate()
+            # Its main thread has ended; nobody can wait for the rest of it.
+            await until(lambda: registry.start_ticks(first.pid) is None)
+            client.close()
+            client = await vdsm.start()
+            assert (await client.status())["status"] == "Powering up"
+            await client.call("VM.destroy", vmID=VM)
+            client.close()
+        finally:
+            storage.release()
+            if first is not None:
+                await first.wait()
+            await vdsm.clean_up()
 
 
 async def _connect(port: int) -> Client:
