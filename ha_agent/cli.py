@@ -32,6 +32,7 @@ from ha_agent import (
     cli_shared_config,
     cli_simulate,
     cli_store,
+    cli_vdsm,
     cli_vm,
     config,
 )
@@ -143,6 +144,7 @@ def _parser(wants_json: bool) -> argparse.ArgumentParser:
     cli_maintenance.add(verbs)
     cli_cluster.add(verbs)
     cli_vm.add(verbs)
+    cli_vdsm.add(verbs)
     cli_host.add(verbs)
     cli_lockspace.add(verbs)
     verbs.asking(

@@ -68,11 +68,12 @@ def _request(sock: socket.socket, unpacker: msgpack.Unpacker) -> Any:
             return message
 
 
-def ha_agent(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+def ha_agent(folder: Path, *words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
     done = subprocess.run(
         [sys.executable, "-m", "ha_agent.cli", "--config", str(folder / "ha-agent.conf"), *words],
         capture_output=True,
         text=True,
+        input=stdin,
         timeout=30,
         check=False,
     )

@@ -38,12 +38,10 @@ from ha_agent.broker.probes.host_probes import HostProbes
 from ha_agent.broker.push.parts import PushParts
 from ha_agent.broker.rpc.tally import RpcTally
 from ha_agent.broker.snapshot import LeaseEntry, Report, Snapshot
-from ha_agent.broker.storage.domain_connect import DomainConnect
-from ha_agent.broker.storage.domain_monitor import domain_monitor_part
 from ha_agent.broker.storage.lane import StorageLane
 from ha_agent.broker.storage.launch import Nursery
 from ha_agent.broker.storage.leftovers import find_leftovers
-from ha_agent.broker.storage.server_source import wanted_of
+from ha_agent.broker.storage.parts import DomainParts
 from ha_agent.broker.watch import Board
 from ha_agent.clock import SystemClock
 from ha_agent.config_schema import Config
@@ -117,12 +115,12 @@ class Parts:
             grace_seconds=config.engine.bad_health_grace_seconds,
             watch_engine=lambda: self._engine_watch.watch(True),
         )
-        self._connect = DomainConnect(
+        self._domain = DomainParts(
+            config,
             vdsm,
-            wanted_of(config.storage, config.lease.backend),
-            clock=clock,
-            in_maintenance=self._maintenance.in_local_maintenance,
-            is_unread=lambda: bool(self._monitor.storage.problem),
+            clock,
+            self._maintenance.in_local_maintenance,
+            lambda: bool(self._monitor.storage.problem),
         )
         self._probes = self._host_probes(vdsm)
         self.access = access = Access(os.getuid(), gid)
@@ -211,15 +209,7 @@ class Parts:
             self._events_feature(access),
             self._vm_feature(access),
             self._lockspace_feature(access),
-            domain_monitor_part(
-                Vdsm(self._vdsm_client),
-                self._config.storage.domain_uuid,
-                self._config.host.id,
-                self._clock,
-                self._connect.may_monitor,
-            ),
-            Part("domain_connect", work=(self._connect.run,)),
-            self._vms.part(),
+            *self._domain.features(self.board.read, access),
             self._metrics_feature(),
             self._incidents_feature(access),
         )
@@ -331,7 +321,7 @@ class Parts:
         storage = replaced(
             storage,
             problem=storage.problem or ("" if hold.held else hold.reason),
-            connection_problem=self._connect.problem,
+            connection_problem=self._domain.connect.problem,
             workers_replaced=sum(lane.replaced for lane in lanes),
             workers_stuck=sum(lane.stuck for lane in lanes),
         )
@@ -355,7 +345,7 @@ class Parts:
 
     def _vdsm_connected(self) -> None:
         self._definition.connected()
-        self._connect.connected()
+        self._domain.connect.connected()
         self._push.vdsm_showed(self._vdsm_client.server_certificate)
 
     def _own_reads(self) -> OwnReads:

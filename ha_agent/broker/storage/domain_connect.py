@@ -124,6 +124,11 @@ class DomainConnect:
         """Why the domain is not connected in full, in words; "" where it is."""
         self.connected()
 
+    @property
+    def server(self) -> Optional[StorageServer]:
+        """What is connected, None where nothing is."""
+        return self._wanted.server
+
     def connected(self) -> None:
         """VDSM has come up: all has to be looked at again."""
         server = self._wanted.server

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The storage domain as this host's VDSM has it: connected, monitored, and the verbs on that."""
+
+from __future__ import annotations
+
+from typing import Callable
+
+from ha_agent.broker.api import vdsm as api_vdsm
+from ha_agent.broker.api.arguments import Access, deadlines_of
+from ha_agent.broker.part import Part
+from ha_agent.broker.snapshot import Snapshot
+from ha_agent.broker.storage.domain_connect import Clock, DomainConnect
+from ha_agent.broker.storage.domain_monitor import domain_monitor_part
+from ha_agent.broker.storage.server_source import wanted_of
+from ha_agent.config_schema import Config
+from ha_agent.vdsm.verbs import Vdsm
+
+
+class DomainParts:
+    """Keeps the domain connected and monitored."""
+
+    def __init__(
+        self,
+        config: Config,
+        vdsm: Vdsm,
+        clock: Clock,
+        in_maintenance: Callable[[], bool],
+        is_unread: Callable[[], bool],
+    ) -> None:
+        """`in_maintenance`: this host is in local maintenance, or it is not known yet;
+        `is_unread`: the status blocks can't be read. Reads small local files."""
+        self._config = config
+        self._vdsm = vdsm
+        self._clock = clock
+        self._in_maintenance = in_maintenance
+        self.connect = DomainConnect(
+            vdsm,
+            wanted_of(config.storage, config.lease.backend),
+            clock=clock,
+            in_maintenance=in_maintenance,
+            is_unread=is_unread,
+        )
+
+    def features(self, picture: Callable[[], Snapshot], access: Access) -> tuple[Part, ...]:
+        """Return what the broker runs and answers."""
+        api = api_vdsm.VdsmApi(
+            self._vdsm,
+            self.connect,
+            picture,
+            access=access,
+            in_maintenance=self._in_maintenance,
+        )
+        monitor = domain_monitor_part(
+            self._vdsm,
+            self._config.storage.domain_uuid,
+            self._config.host.id,
+            self._clock,
+            self.connect.may_monitor,
+        )
+        deadlines_seconds = deadlines_of(api_vdsm.VERBS)
+        connect = Part("vdsm", api.handlers(), deadlines_seconds, (self.connect.run,))
+        return (monitor, connect)
