@@ -28,7 +28,9 @@ from bench import (
     status_load,
     store_put,
     store_read,
+    vdsm_calls,
     vm_crash,
+    vm_start,
 )
 from bench.cluster import Cluster, NotMeasured, running_cluster
 from bench.report import Row, table
@@ -43,12 +45,14 @@ CLAIMS: dict[str, tuple[Measure, str]] = {
     "vm-crash": (vm_crash.measure, vm_crash.CONFIG),
     "maintenance": (maintenance.measure, ""),
     "status": (status_latency.measure, ""),
+    "vm-start": (vm_start.measure, vm_crash.CONFIG),
 }
 # Those that need no hosts: only a work folder, and something to say how far they are.
 ALONE: dict[str, MeasureAlone] = {
     "store-read": store_read.measure,
     "store-put": store_put.measure,
     "ovf-translate": ovf_translate.measure,
+    "vdsm-calls": vdsm_calls.measure,
 }
 # One host, no cluster; the guest's work folder, and how long, and how many clients, may be said.
 LOADS = ("status-load", "heartbeat", "idle", "failover")
@@ -79,6 +83,8 @@ storage worker, there and back, as the broker makes it; the other side is the pr
 and the predecessor start. "direct" is past the page cache, on
 both sides alike. dd and tar read the whole archive; ours is read from its end to the member, so
 that what is in front is not verified. "only read" is what the storage takes for those bytes.
+VDSM: our client, bounds and deadlines included, and stomp.py with json take turns at one server;
+"answers only" is one that does no more, so that the client is what is measured.
 Load: clients and broker share these cores. Heartbeat: all that the status worker reads and writes.
 Idle: agent, broker, its workers and guard, with an engine VM that runs; "alone" counts files that
 strangers map, too, as if they did not."""
