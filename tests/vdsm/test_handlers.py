@@ -50,6 +50,34 @@ async def test_ping_and_unknown_verbs(client: Client) -> None:
     assert await code(client, "Host.ping2.__class__") == -32601
     assert await code(client, "Volume.delete") == 309
     assert await code(client, "Host.getAllTasksStatuses") == 654
+    assert await code(client, "Host.setHaMaintenanceMode", mode="GLOBAL", enabled=True) == 40
+    target = {"host": "10.0.0.1", "port": "3260"}
+    assert await code(client, "ISCSIConnection.discoverSendTargets", **target) == 475
+    assert await client.call("Host.getDeviceList", storageType=3) == []
+    assert await client.call("StoragePool.disconnect", storagepoolID=BLANK) is True
+
+
+async def test_verbs_on_a_vm_that_is_not_here(client: Client) -> None:
+    verbs: dict[str, dict[str, Any]] = {
+        "VM.reset": {},
+        "VM.setDestroyOnReboot": {},
+        "VM.updateDevice": {"params": {"deviceType": "graphics"}},
+        "VM.setTicket": {"password": "x", "ttl": 1, "existingConnAction": "keep"},
+        "VM.migrate": {"params": {}},
+        "VM.migrateCancel": {},
+        "VM.getMigrationStatus": {},
+        "VM.desktopLock": {},
+        "VM.hotplugLease": {"lease": {}},
+    }
+    for verb, params in verbs.items():
+        assert await code(client, verb, vmID=VM, **params) == 1
+    assert await client.call("Host.getVMFullList") == []
+
+
+async def test_what_the_host_is_made_of_is_told_as_texts(client: Client) -> None:
+    info = await client.call("Host.getHardwareInfo")
+    assert {"systemUUID", "systemManufacturer"} < set(info)
+    assert all(isinstance(value, str) for value in info.values())
 
 
 async def test_arguments_by_position_and_by_name(client: Client) -> None:

@@ -13,6 +13,7 @@ from typing import Any, Callable
 import pytest
 
 from ha_agent.clock import SystemClock
+from ha_agent.errors import EnvironmentFault
 from ha_agent.vdsm.deadline import StorageThreads
 from ha_agent.vdsm.monitors import Monitors, read_uncached
 from tests.vdsm.embedded import DOMAIN, make_domain
@@ -46,6 +47,14 @@ async def test_before_the_first_read(monitors: Monitors) -> None:
     vitals = monitors.stats()[DOMAIN]
     assert (vitals["version"], vitals["actual"], vitals["acquired"]) == (-1, False, False)
     assert monitors.stats(["other"]) == {}
+
+
+async def test_monitors_are_bounded(monitors: Monitors) -> None:
+    for number in range(100):
+        monitors.start(f"domain{number}", 1)
+    monitors.start("domain99", 2)  # one that is there already
+    with pytest.raises(EnvironmentFault, match="100 storage domains"):
+        monitors.start("one more", 1)
 
 
 async def test_a_domain_comes_and_goes(monitors: Monitors, tmp_path: Path) -> None:

@@ -93,4 +93,20 @@ async def test_a_storage_server_is_connected_by_its_directory(
     answer = await client.call("StoragePool.connectStorageServer", **nfs)
     assert answer == [{"id": "n", "status": 477}]
     empty = {**params, "connectionParams": []}
-    assert await code(client, "StoragePool.connectStorageServer", **empty) == 1000
+    for verb in ("StoragePool.connectStorageServer", "StoragePool.disconnectStorageServer"):
+        assert await code(client, verb, **empty) == 1000
+        assert await code(client, verb, **{**params, "domainType": "nfs"}) == 451
+        assert await code(client, verb, **{**params, "domainType": "4"}) == 451
+
+
+async def test_block_storage_is_refused_connection_by_connection(client: Client) -> None:
+    lun = {"id": "i", "connection": "10.0.0.1", "port": "3260", "iqn": "iqn.x", "tpgt": "1"}
+    params = {"storagepoolID": BLANK, "connectionParams": [lun, {"id": "j"}]}
+    for kind, status in ((3, 460), (2, 468)):
+        answer = await client.call("StoragePool.connectStorageServer", domainType=kind, **params)
+        assert answer == [{"id": "i", "status": status}, {"id": "j", "status": status}]
+
+
+async def test_a_domain_is_validated(client: Client) -> None:
+    assert await client.call("StorageDomain.validate", storagedomainID=DOMAIN) is True
+    assert await code(client, "StorageDomain.validate", storagedomainID=OTHER) == 358
