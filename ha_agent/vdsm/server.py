@@ -263,6 +263,22 @@ def settings_from(config: configuration.Config) -> ServerSettings:
     )
 
 
+async def _started(vdsm: EmbeddedVdsm, stopping: asyncio.Event) -> bool:
+    """Start, unless it is to stop before that is done, when QEMU does not answer for instance."""
+    starting = asyncio.ensure_future(vdsm.start())
+    waiting = asyncio.ensure_future(stopping.wait())
+    try:
+        await asyncio.wait({starting, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        if starting.done():
+            starting.result()
+            return True
+        return False
+    finally:
+        for task in (starting, waiting):
+            task.cancel()
+        await asyncio.gather(starting, waiting, return_exceptions=True)
+
+
 async def _run(settings: ServerSettings) -> None:
     readiness = Readiness()
     vdsm = EmbeddedVdsm(settings)
@@ -271,9 +287,9 @@ async def _run(settings: ServerSettings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     try:
-        await vdsm.start()
-        readiness.ready()
-        log.info("listening on port %d", vdsm.port)
+        if await _started(vdsm, stopping):
+            readiness.ready()
+            log.info("listening on port %d", vdsm.port)
         while not stopping.is_set():
             readiness.watchdog()
             interval_seconds = readiness.watchdog_interval_seconds()

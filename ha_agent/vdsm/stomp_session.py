@@ -108,7 +108,9 @@ class Session:
             self._stop_waiting_for_silence()
             for task in (reading, writing):
                 task.cancel()
-            await asyncio.gather(reading, writing, return_exceptions=True)
+            for outcome in await asyncio.gather(reading, writing, return_exceptions=True):
+                if isinstance(outcome, Exception):
+                    log.error("%s: a fault of ours ends it", self._peer, exc_info=outcome)
             for name, destination in self._subscriptions.items():
                 self._router.unsubscribe(self, name, destination)
             # Requests go on: they are executed whether or not somebody waits for the reply.

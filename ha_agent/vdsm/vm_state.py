@@ -19,6 +19,7 @@ vm_events.py hears it.
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Callable, Optional, Protocol
@@ -28,6 +29,8 @@ from ha_agent.vdsm import registry
 from ha_agent.vdsm.registry import VmRecord
 from ha_agent.vdsm.vm_end import EXIT_MESSAGES
 from ha_agent.vdsm.vm_status import ExitReason, VmStatus
+
+log = logging.getLogger(__name__)
 
 _POWERING_UP_SECONDS = 60.0
 _POWERING_DOWN_SECONDS = 300.0
@@ -143,8 +146,13 @@ class VmState:
         if changes.get("status", self.record.status) != self.record.status:
             self._changed_at = self._clock.now()
         self.record = dataclasses.replace(self.record, **changes)
-        if not self._is_forgotten:
+        if self._is_forgotten:
+            return
+        try:
             registry.save(self._run_dir, self.record)
+        except OSError as error:
+            # The VM and its events go on; a restart finds it by its QEMU (registry.py).
+            log.error("VM %s: its record can't be written: %s", self.record.uuid, error)
 
     def forget(self) -> None:
         """Remove the record from disk, for good."""

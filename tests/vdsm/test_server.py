@@ -127,11 +127,15 @@ class Process:
         self._config.write_text(text + "".join(f"{k} = {v}\n" for k, v in settings.items()))
         self.process: Optional[asyncio.subprocess.Process] = None
 
-    async def start(self) -> Client:
-        """Start it, and return a client once it no longer answers 99."""
+    async def spawn(self) -> asyncio.subprocess.Process:
         self.process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "ha_agent.vdsm.server", "--config", str(self._config))
         )
+        return self.process
+
+    async def start(self) -> Client:
+        """Start it, and return a client once it no longer answers 99."""
+        await self.spawn()
         return await _connect(self.port)
 
     async def kill(self) -> None:
@@ -322,6 +326,42 @@ async def test_it_ends_in_time_while_storage_hangs(tmp_path: Path) -> None:
 def has_storage_thread(process: Optional[asyncio.subprocess.Process]) -> bool:
     assert process is not None
     return len(os.listdir(f"/proc/{process.pid}/task")) > 1
+
+
+async def test_it_ends_in_the_middle_of_its_start(tmp_path: Path) -> None:
+    stuck = tmp_path / "stuck-qemu"
+    stuck.write_text(f"#!/bin/sh\ntouch {tmp_path}/asked\nexec sleep 1000\n")
+    stuck.chmod(0o755)
+    vdsm = Process(tmp_path, qemu_binary=str(stuck))
+    try:
+        process = await vdsm.spawn()
+        await until(lambda: (tmp_path / "asked").exists())
+        process.terminate()
+        assert await process.wait() == 0
+    finally:
+        await vdsm.clean_up()
+
+
+async def test_a_record_that_can_t_be_written_loses_neither_vm_nor_event(tmp_path: Path) -> None:
+    host = Host(make_domain(tmp_path))
+    async with hosts(host) as [client]:
+        await client.create(make_xml())
+        await client.event("Powering up")
+        pid = host.pid()
+        record = host.run_dir / VM / "vm.json"
+        record.unlink()
+        record.mkdir()  # so that no file can take its place
+        await client.call("VM.shutdown", vmID=VM)
+        await client.event("Powering down")
+        await host.stop()
+        again = await host.start()
+        try:
+            assert (await again.status())["pid"] == str(pid)
+            kill(pid)
+            assert (await again.event("Down"))["exitReason"] == 2
+        finally:
+            again.close()
+        record.rmdir()
 
 
 @pytest.mark.root

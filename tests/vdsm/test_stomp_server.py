@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import socket
 import uuid
 from collections.abc import AsyncIterator
 from typing import Any, Optional
@@ -385,3 +386,27 @@ async def test_a_request_without_reply_makes_nobody_deaf(server: StompServer) ->
     frames: list[Any] = [subscribe("a", "r1"), send("mute", "r1"), send("next", "r1")]
     async with raw(server, *frames) as peer:
         assert (await peer.frame()).body == b"next"
+
+
+@pytest.mark.skipif(not socket.has_ipv6, reason="needs IPv6")
+async def test_two_colons_are_all_addresses_of_both_kinds(echo: Echo) -> None:
+    server = StompServer(echo)
+    try:
+        await server.start("::", 0)
+    except OSError as error:
+        pytest.skip(f"no IPv6 here: {error}")
+    try:
+        for address in ("127.0.0.1", "::1"):
+            client = Client(*await asyncio.open_connection(address, server.port))
+            client.writer.write(encode(subscribe("a", "r1")) + encode(send("x", "r1")))
+            assert (await client.frame()).body == b"x"
+            client.close()
+    finally:
+        await server.close()
+
+
+async def test_an_address_of_somebody_else_is_an_error(echo: Echo) -> None:
+    server = StompServer(echo)
+    with pytest.raises(OSError, match="assign requested address"):
+        await server.start("192.0.2.1", 0)
+    await server.close()
