@@ -53,6 +53,7 @@ class OneHost:
             if wanted(view):
                 return view
             assert CLOCK.now() < ends_at, view
+            assert wanted is not is_launched or not is_down(view), view
             await asyncio.sleep(0.02)
 
     async def refuses_another(self) -> None:

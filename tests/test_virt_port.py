@@ -12,14 +12,12 @@ from typing import Any
 import pytest
 
 from ha_agent import ofd_lock
-from ha_agent.clock import SystemClock
-from ha_agent.virt.binding import Libvirt
-from ha_agent.virt.place import VirtSettings
 from ha_agent.virt.verbs import Virt
 from ha_agent.virt.vm_lock import LeaseKind
 from ha_agent.virt_port import VirtHypervisor
 from tests.hypervisor_contract import HypervisorContract, OneHost
 from tests.vdsm.embedded import VM, make_domain, make_xml
+from tests.virt.connected import connected
 from tests.virt.private_libvirtd import (
     give,
     libvirt_folder,
@@ -27,7 +25,6 @@ from tests.virt.private_libvirtd import (
     private_libvirtd,
 )
 
-CLOCK = SystemClock()
 REAL = [pytest.mark.qemu, pytest.mark.libvirt, needs_libvirtd]
 XML = make_xml()
 
@@ -37,30 +34,6 @@ def cache() -> Iterator[Path]:
     with libvirt_folder() as folder:
         give(folder)
         yield folder
-
-
-@contextlib.asynccontextmanager
-async def connected(
-    domain: Path, uri: str, kind: LeaseKind, **settings: Any
-) -> AsyncIterator[Virt]:
-    ready = asyncio.Event()
-    virt = Virt(
-        Libvirt(),
-        uri,
-        VirtSettings((domain,), kind, settings.pop("accelerator", "tcg"), {"net": "user"}),
-        clock=CLOCK,
-        uniform=lambda: 0.0,
-        call_deadline_seconds=20.0,
-        keepalive_interval_seconds=5,
-        storage_deadline_seconds=20.0,
-        on_change=ready.set,
-    )
-    virt.start()
-    try:
-        await asyncio.wait_for(ready.wait(), 30)
-        yield virt
-    finally:
-        await virt.close()
 
 
 @contextlib.asynccontextmanager

@@ -69,12 +69,12 @@ class PrivateLibvirtd:
         self.folder = folder
         self._cache = cache
         self._process: Optional[subprocess.Popen[bytes]] = None
-        for name in ("run", "config/libvirt", "data"):
+        for name in ("run", "c/libvirt", "data"):
             (folder / name).mkdir(parents=True)
         lines = ['stdio_handler = "file"', "remember_owner = 0"]
         if lock_manager:
             lines.append(f'lock_manager = "{lock_manager}"')
-        (folder / "config/libvirt/qemu.conf").write_text("\n".join(lines) + "\n")
+        (folder / "c/libvirt/qemu.conf").write_text("\n".join(lines) + "\n")
         give(folder)
 
     @property
@@ -92,7 +92,7 @@ class PrivateLibvirtd:
             "PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin",
             "HOME": str(self.folder),
             "XDG_RUNTIME_DIR": str(self.folder / "run"),
-            "XDG_CONFIG_HOME": str(self.folder / "config"),
+            "XDG_CONFIG_HOME": str(self.folder / "c"),
             "XDG_DATA_HOME": str(self.folder / "data"),
             "XDG_CACHE_HOME": str(self._cache),
             "LIBVIRT_LOG_OUTPUTS": "3:stderr",
