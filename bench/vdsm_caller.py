@@ -146,7 +146,8 @@ class Theirs:
                 ca_certs=certificate,
             )
         connection.set_listener("", Listener())
-        connection.connect(wait=True)
+        # VDSM knows no STOMP frame, which is what 1.2 would begin with.
+        connection.connect(wait=True, with_connect_command=True)
         for destination in (self._reply_to, "jms.queue.events"):
             connection.subscribe(destination, id=str(uuid.uuid4()), ack="auto")
         self._connection = connection
