@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import random
 import socket
 from collections.abc import AsyncIterator
 from typing import Any, Callable, Optional
@@ -18,6 +20,7 @@ from ha_agent.vdsm.client import ClientState, VdsmClient
 from ha_agent.vdsm.errors import (
     VdsmCallFailed,
     VdsmConnectionLost,
+    VdsmError,
     VdsmNoAnswer,
     VdsmUnreachable,
 )
@@ -248,6 +251,63 @@ async def test_ten_thousand_calls_at_a_break(
     assert {type(result) for result in results} <= {VdsmConnectionLost, VdsmUnreachable}
     await ready(client)
     assert await client.call("Echo", {}) == {}
+
+
+async def test_bytes_in_pieces_and_breaks_at_any_byte(
+    peer: StompPeer, make_client: Callable[..., VdsmClient]
+) -> None:
+    dice = random.Random(6)
+    open_ends: set[asyncio.StreamWriter] = set()
+
+    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError):
+            while data := await reader.read(dice.choice((1, 7, 100, 65536))):
+                if dice.random() < 0.002:
+                    return
+                writer.write(data)
+                await writer.drain()
+
+    async def between(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        open_ends.add(writer)
+        peer_reader, peer_writer = await asyncio.open_connection("127.0.0.1", peer.port)
+        ways = {
+            asyncio.ensure_future(pump(reader, peer_writer)),
+            asyncio.ensure_future(pump(peer_reader, writer)),
+        }
+        await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+        for end in (writer, peer_writer):
+            end.transport.abort()
+        await asyncio.wait(ways)
+        open_ends.remove(writer)
+
+    server = await asyncio.start_server(between, "127.0.0.1", 0)
+    client = make_client(port=server.sockets[0].getsockname()[1])
+    surely_not: set[int] = set()
+    outcomes: set[str] = set()
+
+    async def user(first: int) -> None:
+        for number in range(first, first + 30):
+            body = {"n": number, "x": "x" * dice.choice((1, 1000, 50_000))}
+            await ready(client)
+            try:
+                assert await client.call("Echo", body) == body
+                outcomes.add("answered")
+            except VdsmError as error:
+                outcomes.add(type(error).__name__)
+                if not error.may_have_executed:
+                    surely_not.add(number)
+
+    await asyncio.gather(*(user(1000 * n) for n in range(8)))
+    executed = {
+        request.params["n"]
+        for request in peer.requests
+        if request.method == "Echo" and isinstance(request.params, dict)
+    }
+    assert not executed & surely_not
+    assert {"answered", "VdsmConnectionLost"} <= outcomes
+    await client.close()
+    server.close()
+    await until(lambda: not open_ends)
 
 
 async def test_an_address_that_does_not_take_connections(

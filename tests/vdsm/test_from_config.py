@@ -24,6 +24,7 @@ from ha_agent.vdsm.server import EmbeddedVdsm, ServerSettings
 from ha_agent.vdsm.verbs import Vdsm
 from ha_agent.waiting import wait_for_event, within
 from tests.small_config import write_config
+from tests.vdsm.stomp_peer import StompPeer
 
 
 async def test_it_talks_to_the_vdsm_of_the_configuration(short_path: Path) -> None:
@@ -146,6 +147,20 @@ async def test_a_vdsm_that_is_killed_and_started_again(process: Process) -> None
         assert await Vdsm(client).vm_list() == []
     finally:
         await client.close()
+
+
+async def test_beats_are_promised_less_often_than_they_are_wanted_and_sent() -> None:
+    peer = StompPeer()
+    await peer.start()
+    config = VdsmConfig(host="127.0.0.1", port=peer.port, ssl=False)
+    client = vdsm_client(config, SystemClock(), lambda: None)
+    client.start()
+    try:
+        await _until(lambda: client.state is ClientState.READY)
+        assert peer.frames[0].headers["heart-beat"] == "15000,5000"
+    finally:
+        await client.close()
+        await peer.stop()
 
 
 async def test_no_tls_files_without_tls() -> None:

@@ -104,6 +104,12 @@ def test_what_is_wrong_with_this_host(parts: dict[str, Any], kind: str) -> None:
     assert own(replace(GOOD, **parts)) == [kind]
 
 
+def test_a_certificate_that_a_peer_showed_has_no_file() -> None:
+    shown = CertificateEntry("vdsm server", warning_days=0)
+    [trouble] = own_troubles(replace(GOOD, certificates=(shown,)), Local())
+    assert trouble.detail == "vdsm server: it ended on 1970-01-01T00:00:00Z"
+
+
 def test_what_is_no_trouble_of_this_host() -> None:
     assert own(replace(GOOD, lease=LeaseEntry(state="held", detail="EIO"))) == []
     assert own(replace(GOOD, certificates=(CertificateEntry("vdsm", "x"),))) == []
