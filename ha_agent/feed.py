@@ -8,11 +8,13 @@ and simulator run the same ones; they decide nothing.
 
 from __future__ import annotations
 
+import collections
 import logging
 
 from ha_agent.cycle import Cycle
 from ha_agent.errors import BadInput, EnvironmentFault
 from ha_agent.fsm.observation import VmCondition
+from ha_agent.instant import Instant
 from ha_agent.ports import Broker, Clock, Hypervisor
 from ha_agent.waiting import Signal
 
@@ -25,6 +27,9 @@ _RETRY_SECONDS = 0.5
 # While VDSM says that the VM is here but has not settled, events alone would do; VDSM sends
 # none for some changes (facts/vdsm.md 1.4), so look more often.
 _RESTLESS_POLL_SECONDS = 1.0
+# However many events come, the VM is looked at no more often in any second: all of a VM's usual
+# life is within this, so that each look comes at once, and a flood costs no more than that.
+_LOOKS_A_SECOND = 10
 _SETTLED = frozenset({VmCondition.ABSENT, VmCondition.DOWN, VmCondition.UP})
 
 
@@ -47,6 +52,7 @@ class Feed:
         self._clock = clock
         self._look_again = look_again
         self._poll_interval_seconds = poll_interval_seconds
+        self._looks: collections.deque[Instant] = collections.deque(maxlen=_LOOKS_A_SECOND)
 
     async def follow_broker(self) -> None:
         """Bring each new picture, by a long poll."""
@@ -71,6 +77,7 @@ class Feed:
         """Look at the VM when asked to, and from time to time."""
         silent = False
         while True:
+            await self._pause()
             self._look_again.clear()
             asked_at = self._clock.now()
             vm = await self._hypervisor.look()
@@ -82,3 +89,10 @@ class Feed:
             await self._look_again.wait(
                 self._poll_interval_seconds if settled else _RESTLESS_POLL_SECONDS
             )
+
+    async def _pause(self) -> None:
+        """Wait while the last second has had all its looks; what asks for one is kept."""
+        now = self._clock.now()
+        if len(self._looks) == _LOOKS_A_SECOND and now - self._looks[0] < 1.0:
+            await self._clock.sleep(1.0 - (now - self._looks[0]))
+        self._looks.append(self._clock.now())

@@ -46,20 +46,26 @@ def chosen(config: Config, clock: SystemClock, look_again: Callable[[], None]) -
             config.libvirt.poll_interval_seconds,
             config.libvirt.call_deadline_seconds,
         )
-    client = vdsm_client(config.vdsm, clock, look_again)
+
+    def connected() -> None:
+        port.connected()
+        look_again()
+
+    client = vdsm_client(config.vdsm, clock, connected)
+    port = VdsmHypervisor(
+        Vdsm(client),
+        config.engine.vm_uuid,
+        shutdown_timeout_seconds=config.engine.stop_timeout_seconds,
+    )
 
     async def follow_events() -> None:
         """Events are partial, may be lost or late, so they are only a reason to look."""
         while True:
-            await client.next_event()
-            look_again()
+            if port.hears(await client.next_event()):
+                look_again()
 
     return Chosen(
-        VdsmHypervisor(
-            Vdsm(client),
-            config.engine.vm_uuid,
-            shutdown_timeout_seconds=config.engine.stop_timeout_seconds,
-        ),
+        port,
         client.start,
         client.close,
         (follow_events,),

@@ -8,9 +8,14 @@ import logging
 from ha_agent import observe
 from ha_agent.errors import EnvironmentFault
 from ha_agent.fsm.observation import VmCondition, VmView
+from ha_agent.vdsm.jsonrpc import Event
 from ha_agent.vdsm.verbs import Vdsm
+from ha_agent.vdsm.vm_watch import VmWatch
 
 log = logging.getLogger(__name__)
+
+# Two look at a time, so one overtakes the other once; more is no VDSM that can be believed.
+_MOST_OVERTAKEN = 5
 
 
 class VdsmHypervisor:
@@ -21,18 +26,34 @@ class VdsmHypervisor:
         self._vm_uuid = vm_uuid
         self._shutdown_timeout_seconds = shutdown_timeout_seconds
         self._changes = 0
+        self._watch = VmWatch(vm_uuid)
+
+    def connected(self) -> None:
+        """Take that VDSM's connection is a new one."""
+        self._watch = self._watch.connected()
+
+    def hears(self, event: Event) -> bool:
+        """Take an event of VDSM; tell whether the VM has to be looked at for it."""
+        self._watch, is_news = self._watch.event(event)
+        return is_news
 
     async def look(self) -> VmView:
         """Return the VM as VM.getStats has it; UNKNOWN when VDSM does not tell."""
-        while True:
-            changes = self._changes
+        overtaken = 0
+        while overtaken < _MOST_OVERTAKEN:
+            changes, answers = self._changes, self._watch.answers
             try:
-                view = observe.vm_view(await self._vdsm.vm_stats(self._vm_uuid))
+                stats = await self._vdsm.vm_stats(self._vm_uuid)
             except EnvironmentFault as fault:
                 return VmView(VmCondition.UNKNOWN, detail=str(fault))
-            if changes == self._changes:
-                return view
-            # VDSM answers out of order: this may be the VM as it was before we changed it.
+            if changes != self._changes:
+                # VDSM answers out of order: this may be the VM as it was before we changed it.
+                continue
+            self._watch, is_old = self._watch.answer(stats, answers)
+            if not is_old:
+                return observe.vm_view(stats)
+            overtaken += 1
+        return VmView(VmCondition.UNKNOWN, detail="VDSM's answers are of times that go back")
 
     async def create(self, xml: str) -> None:
         """VM.create with a domain XML. Raises VdsmError, DeadlineExceeded."""

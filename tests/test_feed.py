@@ -107,3 +107,27 @@ async def test_a_look_comes_when_it_is_asked_for(
     world.look_again.set()
     await world.until(lambda: world.heard.vms[-1:] == [VmCondition.UNKNOWN])
     assert caplog.text.count(SILENT.detail) == 1
+
+
+async def test_a_flood_of_events_costs_so_many_looks_a_second_and_loses_none(world: World) -> None:
+    """The clock stands but for the feed's own pauses."""
+    world.hypervisor.view = UP
+    began = world.clock.now()
+    world.follow(world.feed.follow_vm())
+    for _ in range(2000):
+        world.look_again.set()
+        await asyncio.sleep(0)
+    looks, seconds = len(world.heard.vms), world.clock.now() - began
+    assert 10 < looks <= 10 * (seconds + 1)
+    world.hypervisor.view = ABSENT
+    world.look_again.set()
+    await world.until(lambda: world.heard.last_vm_is(VmCondition.ABSENT))
+
+
+async def test_the_first_events_are_looked_at_without_a_pause(world: World) -> None:
+    world.follow(world.feed.follow_vm())
+    began = world.clock.now()
+    for number in range(1, 10):
+        world.look_again.set()
+        await world.until(lambda number=number: len(world.heard.vms) >= number)  # type: ignore[misc]
+    assert world.clock.now() == began

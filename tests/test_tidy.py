@@ -57,6 +57,7 @@ PURE = (
     "ha_agent.broker.api.verb",
     "ha_agent.broker.api.definition_verbs",
     "ha_agent.vdsm.vm_status",
+    "ha_agent.vdsm.vm_watch",
     "ha_agent.vdsm.domain_model",
     "ha_agent.vdsm.placement",
     "ha_agent.vdsm.domain_coverage",

@@ -21,6 +21,7 @@ from ha_agent.fsm.observation import VmCondition, VmExit, VmView
 from ha_agent.ports import Hypervisor
 from ha_agent.vdsm.client import ClientState, VdsmClient
 from ha_agent.vdsm.errors import VdsmCallFailed, VdsmCode, VdsmUnreachable
+from ha_agent.vdsm.jsonrpc import Event
 from ha_agent.vdsm.verbs import Vdsm
 from ha_agent.vdsm_port import VdsmHypervisor
 from tests.fakes import FakeHypervisor, VmLease
@@ -277,3 +278,30 @@ async def test_a_shutdown_begins_at_once_and_has_our_time_as_whole_seconds(
     await hypervisor.shutdown()
     assert vdsm.params["delay"] == 0
     assert vdsm.params["timeout"] == 1
+
+
+async def test_of_two_looks_the_later_picture_stays_whoever_is_answered_last(
+    vdsm: PlayedVdsm, hypervisor: VdsmHypervisor
+) -> None:
+    """VDSM serves calls in several threads, and its answers may overtake each other."""
+    vdsm.answers["VM.getStats"] = [{"vmId": VM, "status": "Up", "statusTime": "2147483700"}]
+    gate = vdsm.gates["VM.getStats"] = asyncio.Event()
+    looking = asyncio.ensure_future(hypervisor.look())
+    await asyncio.sleep(0)
+    down = [{"vmId": VM, "status": "Down", "statusTime": "2147483800", "exitReason": 2}]
+    vdsm.answers["VM.getStats"] = down
+    assert (await hypervisor.look()).condition is VmCondition.DOWN
+    gate.set()
+    assert (await looking).condition is VmCondition.DOWN
+    assert vdsm.calls == ["VM.getStats"] * 3
+
+
+async def test_events_are_news_as_long_as_no_answer_has_told_them(
+    vdsm: PlayedVdsm, hypervisor: VdsmHypervisor
+) -> None:
+    old = Event(f"|virt|VM_status|{VM}", {VM: {"status": "Down"}, "notify_time": 2147483650})
+    vdsm.answers["VM.getStats"] = [{"vmId": VM, "status": "Up", "statusTime": "2147483700"}]
+    await hypervisor.look()
+    assert not hypervisor.hears(old)
+    hypervisor.connected()
+    assert hypervisor.hears(old)
