@@ -12,10 +12,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import json
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from pathlib import Path
-from typing import Optional
+from typing import Any, Optional
 
 from ha_agent.vdsm.stomp import HEART_BEAT, Frame, StompDecoder, StompError, encode
 from tests.vdsm.contract.conversation import escaped
@@ -23,35 +24,68 @@ from tests.vdsm.contract.target import Target, context_of
 
 VARIABLE = "HA_AGENT_RECORD_VDSM"
 BLANKED = "***"
+_NO_POOL = "00000000-0000-0000-0000-000000000000"
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _TIME = re.compile(r'("(?:notify_time|statusTime)": "?)\d+')
 _LENGTH = re.compile(r"(\ncontent-length:)\d+")
-_SECRETS = (
-    # A member of a JSON object; one inside a text has its quotation marks escaped.
-    re.compile(r'((\\*)"[^"]*(?:passw|passcode|secret)[^"]*?\2"\s*:\s*\2").*?(?=\2")', re.I),
-    re.compile(r"(\bpasswd=(\\*['\"])).*?(?=\2)"),
-    re.compile(r"(\n(?:passcode|login):)[^\n]*"),
-)
+_SECRET_NAME = re.compile(r"passw|passcode|secret|^pwd$", re.I)
+_SECRET_ATTRIBUTE = re.compile(r"(\bpassw\w*=(['\"])).*?(?=\2)", re.I | re.DOTALL)
+_SECRET_HEADER = re.compile(r"(\n(?:passcode|login):)[^\n]*")
+# In what is no JSON nothing says where a password ends.
+_SECRET_AND_ALL_AFTER = re.compile(r"(passw|passcode|secret).*", re.I | re.DOTALL)
+_DOLLAR = "\x01{"  # stands for a "${" that is no placeholder, until the line is escaped
+
+
+def blanked(text: str) -> str:
+    """Return a frame's text without passwords: headers, members of JSON, attributes of XML."""
+    head, empty, body = text.partition("\n\n")
+    head = _SECRET_HEADER.sub(rf"\g<1>{BLANKED}", head)
+    end = "\0" if body.endswith("\0") else ""
+    try:
+        value = json.loads(body.removesuffix("\0"))
+    except (ValueError, RecursionError):
+        return head + empty + _SECRET_AND_ALL_AFTER.sub(rf"\g<1>{BLANKED}", body)
+    without = _without_secrets(value)
+    return head + empty + (body if without == value else json.dumps(without) + end)
+
+
+def _without_secrets(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {
+            name: BLANKED if _SECRET_NAME.search(name) else _without_secrets(member)
+            for name, member in value.items()
+        }
+    if isinstance(value, list):
+        return [_without_secrets(member) for member in value]
+    if not isinstance(value, str):
+        return value
+    if value.lstrip().startswith(("{", "[")):
+        with contextlib.suppress(ValueError, RecursionError):
+            inside = json.loads(value)
+            without = _without_secrets(inside)
+            return value if without == inside else json.dumps(without)
+    return _SECRET_ATTRIBUTE.sub(rf"\g<1>{BLANKED}", value)
 
 
 class Notes:
     """One connection's lines. The same UUID is the same placeholder throughout."""
 
-    def __init__(self, known: Mapping[str, str]) -> None:
-        """`known` UUIDs keep the name that is given here."""
-        self._names = dict(known)
+    def __init__(self, kept: Collection[str] = ()) -> None:
+        """`kept` UUIDs stay as they are."""
+        self._kept = {_NO_POOL, *kept}
+        self._names: dict[str, str] = {}
         self.lines: list[str] = []
 
     def take(self, way: str, data: bytes) -> None:
         """Add a frame, or bytes that are none."""
-        text = data.decode("latin-1").replace("${", "\\x24{")
-        for pattern in _SECRETS:
-            text = pattern.sub(rf"\g<1>{BLANKED}", text)
+        text = blanked(data.decode("latin-1")).replace("${", _DOLLAR)
         text = _LENGTH.sub(r"\1${length}", text)
         text = _UUID.sub(self._named, _TIME.sub(r"\1${int}", text))
-        self.lines.append(f"{way} {escaped(text)}")
+        self.lines.append(f"{way} {escaped(text)}".replace(escaped(_DOLLAR), "\\x24{"))
 
     def _named(self, match: re.Match[str]) -> str:
+        if match[0] in self._kept:
+            return match[0]
         name = self._names.setdefault(match[0], f"u{len(self._names) + 1}")
         return f"${{uuid:{name}}}"
 
@@ -92,7 +126,9 @@ class Recorder:
         self._tasks.add(task)
         self._connections += 1
         path = self._folder / f"{self._name}-{self._connections}.txt"
-        notes = Notes({})
+        ours = self._target
+        known = (ours.domain_id, ours.image_id, ours.volume_id, ours.vm_id)
+        notes = Notes(known if ours.is_ours else ())
         with contextlib.suppress(OSError, asyncio.CancelledError):
             await self._between(reader, writer, notes)
         writer.transport.abort()
