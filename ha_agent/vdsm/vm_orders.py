@@ -69,7 +69,8 @@ class VmOrders:
             # QEMU's own cont of a running VM says STOP and RESUME; libvirt makes it nothing.
             if self._state.is_paused:
                 await self._execute("cont")
-            self._state.pause_code = self._state.pause_code if self._state.is_paused else ""
+            else:
+                self._state.pause_code = ""
             self._state.powering_up()
             self._state.emit_status()
 
