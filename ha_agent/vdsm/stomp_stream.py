@@ -92,11 +92,9 @@ async def open_stream(sock: socket.socket, tls: Optional[TlsFiles], peer: str) -
             raise
     try:
         stream = TlsStream(sock, server_context(tls))
-    except BaseException as error:
+    except EnvironmentFault as fault:
         sock.close()
-        if not isinstance(error, EnvironmentFault):
-            raise
-        log.error("%s: no connection under TLS: %s", peer, error)
+        log.error("%s: no connection under TLS: %s", peer, fault)
         return None
     is_open = False
     try:
