@@ -62,6 +62,7 @@ PURE = (
     "ha_agent.vdsm.placement",
     "ha_agent.vdsm.domain_coverage",
     "ha_agent.vdsm.qemu_devices",
+    "ha_agent.virt.status",
     "ha_agent.vdsm.qemu_disks",
     "ha_agent.vdsm.qemu_layout",
     "ha_agent.vdsm.qemu_machine",
@@ -86,7 +87,8 @@ PURE_VALUES = ("ha_agent.instant", "ha_agent.errors", "ha_agent.values")
 # Rule 5: nothing in the first may import anything in the second.
 NO_IMPORT = (
     ("ha_agent.ovfstore", ("ha_agent.vdsm", "ha_agent.broker", "ha_agent.fsm")),
-    ("ha_agent.vdsm", ("ha_agent.ovfstore", "ha_agent.broker", "ha_agent.fsm")),
+    ("ha_agent.vdsm", ("ha_agent.ovfstore", "ha_agent.broker", "ha_agent.fsm", "ha_agent.virt")),
+    ("ha_agent.virt", ("ha_agent.ovfstore", "ha_agent.broker", "ha_agent.fsm")),
     ("ha_agent.broker", ("ha_agent.fsm",)),
 )
 # The simulator may import everything; only the command line and itself import it.
@@ -100,6 +102,7 @@ ONE_HOME = {
     "prometheus_client": "ha_agent.broker.metrics.text",
     "pyinotify": "ha_agent.file_watch",
     "transitions": "ha_agent.fsm.machine",
+    "libvirt": "ha_agent.virt.binding",
 }
 
 # Rule 7: process loops, RPC dispatch, and a thread's body that hands all it meets to its caller.
@@ -505,6 +508,8 @@ BROKEN = [
     (import_directions, "ha_agent/broker/__init__.py", "from ..fsm import state"),
     (import_directions, "ha_agent/ovfstore/x.py", "from ha_agent import vdsm"),
     (import_directions, "ha_agent/vdsm/x.py", "import ha_agent.ovfstore"),
+    (import_directions, "ha_agent/virt/x.py", "import ha_agent.broker.lease"),
+    (import_directions, "ha_agent/virt/x.py", "import libvirt"),
     (import_directions, "ha_agent/perform.py", "from ha_agent.agent import main"),
     (import_directions, "ha_agent/broker/x.py", "from ha_agent.broker import service"),
     (import_directions, "ha_agent/cycle.py", "from ha_agent.sim import loop"),
