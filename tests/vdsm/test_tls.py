@@ -16,6 +16,10 @@ from typing import Callable, Optional
 
 import pytest
 import pytest_asyncio
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from ha_agent.certificates import TlsFiles
 from ha_agent.clock import SystemClock
@@ -179,6 +183,41 @@ async def test_vdsms_own_expired_certificate(world: World) -> None:
     await world.peer.start(server_context(world.files))
     said = await reason(world.client(), "certificate has expired")
     assert f"{world.files.cert_file} ended at " in said
+
+
+def write_expired_authority(folder: Path) -> TlsFiles:
+    """Return a pair that is good for longer than its CA."""
+    now = datetime.datetime.now(datetime.timezone.utc)
+    names = [x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, n)]) for n in ("CA", "host")]
+    keys = [ec.generate_private_key(ec.SECP256R1()) for _ in names]
+    certificates = []
+    for number, ends in enumerate((now + AGO, now - AGO)):
+        builder = x509.CertificateBuilder(
+            issuer_name=names[0],
+            subject_name=names[number],
+            public_key=keys[number].public_key(),
+            serial_number=number + 1,
+            not_valid_before=now + 10 * AGO,
+            not_valid_after=ends,
+        )
+        basic = x509.BasicConstraints(ca=number == 0, path_length=None)
+        builder = builder.add_extension(basic, critical=True)
+        certificates.append(builder.sign(keys[0], hashes.SHA256()))
+    files = TlsFiles(folder / "x.key", folder / "x.pem", folder / "x-ca.pem")
+    pem = serialization.Encoding.PEM
+    files.key_file.write_bytes(
+        keys[1].private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    files.ca_file.write_bytes(certificates[0].public_bytes(pem))
+    files.cert_file.write_bytes(certificates[1].public_bytes(pem))
+    return files
+
+
+async def test_an_expired_authority_is_named_with_its_end(world: World) -> None:
+    world.files = write_expired_authority(world.folder)
+    await world.peer.start(server_context(world.files))
+    said = await reason(world.client(), "certificate has expired")
+    assert f"{world.files.ca_file} ended at " in said
 
 
 async def test_vdsm_of_another_authority(world: World) -> None:
