@@ -33,7 +33,13 @@ from ha_agent.fsm.observation import (
 )
 from ha_agent.fsm.vm_order import OrderProgress
 from ha_agent.instant import Instant
-from ha_agent.vdsm.vm_status import ExitReason, VmStats, VmStatus, lost_lease_race
+from ha_agent.vdsm.vm_status import (
+    ExitReason,
+    VmStats,
+    VmStatus,
+    is_lost_race,
+    lock_failure_of_end,
+)
 
 _CONDITIONS = {
     VmStatus.WAIT_FOR_LAUNCH: VmCondition.STARTING,
@@ -81,7 +87,7 @@ def vm_view(stats: Optional[VmStats]) -> VmView:
 
 
 def _exit(stats: VmStats) -> VmExit:
-    if lost_lease_race(stats.exit_message):
+    if is_lost_race(lock_failure_of_end(stats)):
         return VmExit.LEASE_HELD_ELSEWHERE
     if stats.exit_reason is None:
         return VmExit.CRASHED

@@ -24,7 +24,7 @@ from ha_agent.fsm.effect import Effect, EffectKind
 from ha_agent.fsm.observation import Outcome, OutcomeCode, VmView
 from ha_agent.ports import Broker, DomainDefinition, Hypervisor
 from ha_agent.vdsm.errors import VdsmCallFailed, VdsmCode
-from ha_agent.vdsm.vm_status import lost_lease_race
+from ha_agent.vdsm.vm_status import is_lost_race, lock_failure_of_error
 from ha_agent.virt.errors import LibvirtCallFailed
 
 log = logging.getLogger(__name__)
@@ -94,7 +94,7 @@ class Performer:
 
 def _code(fault: HaAgentError) -> OutcomeCode:
     if isinstance(fault, VdsmCallFailed):
-        if lost_lease_race(fault.message):
+        if is_lost_race(lock_failure_of_error(fault.code, fault.message)):
             return OutcomeCode.LEASE_HELD_ELSEWHERE
         if fault.code == VdsmCode.VM_EXISTS:
             # The record is there already, as after an answer that was lost: a look tells more.

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any, Optional
 
 from ha_agent.errors import BadInput
+from ha_agent.vdsm.errors import VdsmCode
 from ha_agent.vdsm.jsonrpc import Event
 
 _STATUS_EVENT_PREFIX = "|virt|VM_status|"
@@ -61,13 +62,24 @@ class ExitReason(enum.IntEnum):
     DESTROYED_ON_PAUSE_TIMEOUT = 14
 
 
+class PauseCode(enum.Enum):
+    """Why a VM is paused (facts 3). It means something only while the status is Paused."""
+
+    NOERR = "NOERR"  # asked for; a VM that runs and was never paused has it, too
+    EIO = "EIO"
+    ENOSPC = "ENOSPC"
+    EOTHER = "EOTHER"
+    EPERM = "EPERM"
+    POSTCOPY = "POSTCOPY"
+
+
 @dataclass(frozen=True)
 class VmStats:
     """One report about one VM. None and "" mean that this report does not say.
 
     `status` is None also for a word that we don't know; `status_text` has the word as VDSM said
-    it. The same goes for `exit_reason` and `exit_reason_number`. `exit_code` is 0 for a normal
-    end and 1 for an error. `pause_code` alone means nothing: a running VM has "NOERR" too.
+    it. The same goes for `exit_reason` and `exit_reason_number`, `pause_code` and
+    `pause_code_text`. `exit_code` is 0 for a normal end and 1 for an error.
     `vdsm_clock_ms` orders reports of one host since its boot: 2**31 - 1 plus its monotonic
     clock, as integer (statusTime or notify_time).
     """
@@ -79,7 +91,8 @@ class VmStats:
     exit_reason: Optional[ExitReason] = None
     exit_reason_number: Optional[int] = None
     exit_message: str = ""
-    pause_code: str = ""
+    pause_code: Optional[PauseCode] = None
+    pause_code_text: str = ""
     vdsm_clock_ms: Optional[int] = None
 
 
@@ -94,10 +107,28 @@ class LockFailure(enum.Enum):
     OTHER = "the lock manager refused the VM lease"
 
 
+# What VDSM has a code for (facts 1.3). A code that names another fault leaves nothing to the words
+# of its message: only these below carry libvirt's words.
+_LOCK_CODES = {
+    VdsmCode.CANNOT_ACQUIRE_HOST_ID: LockFailure.LOCKSPACE_NOT_JOINED,
+    VdsmCode.HOST_ID_MISMATCH: LockFailure.LOCKSPACE_NOT_JOINED,
+    VdsmCode.CLUSTER_LOCK_INIT_ERROR: LockFailure.OUT_OF_REACH,  # sanlock is down
+}
+_CODES_WITH_WORDS = (
+    VdsmCode.CANNOT_CREATE_VM,
+    VdsmCode.GENERAL_EXCEPTION,
+    VdsmCode.INTERNAL_ERROR,
+)
+# A lost VM lease has exit reason 1 and no code of its own (seen, facts 3).
+_REASONS_WITH_WORDS = (None, ExitReason.GENERIC_ERROR, ExitReason.LIBVIRT_START_FAILED)
+
 # VDSM gives no code for these, only libvirt's, sanlock's or QEMU's words. Row order is precedence.
 _LOCK_FAILURES: tuple[tuple[re.Pattern[str], LockFailure, str], ...] = (
     (
-        re.compile(r"Failed to acquire lock: .*(Lease lockspace|No such file|No space left)"),
+        re.compile(
+            r"Failed to acquire lock: .*"
+            r"(Lease lockspace|No such file|No space left|error -24[12]\b)"
+        ),
         LockFailure.LOCKSPACE_NOT_JOINED,
         "sanlock client.c: the lockspace is missing, stale or not joined: not a lost race",
     ),
@@ -125,9 +156,11 @@ _LOCK_FAILURES: tuple[tuple[re.Pattern[str], LockFailure, str], ...] = (
         "sanlock client.c, -244 (other ballot) and -245 (local commit): a close race",
     ),
     (
-        re.compile(r"Failed to acquire lock: .*(owned by another host|for shared acquire)"),
+        re.compile(
+            r"Failed to acquire lock: .*(owned by another host|for shared acquire|error -24[67])"
+        ),
         LockFailure.HELD_BY_OTHER_HOST,
-        "sanlock client.c, -247 and shared leases",
+        "sanlock client.c, -247 (owned) and -246 (shared)",
     ),
     (
         re.compile(r"Failed to acquire lock: File exists"),
@@ -155,14 +188,35 @@ def lock_failure(message: str) -> Optional[LockFailure]:
     return None
 
 
-def lost_lease_race(exit_message: str) -> bool:
+def lock_failure_of_error(code: int, message: str) -> Optional[LockFailure]:
+    """Return what VDSM's error says about a lock: by its code, by its words where it has none."""
+    known = {int(lock): failure for lock, failure in _LOCK_CODES.items()}.get(code)
+    if known is not None or code not in _CODES_WITH_WORDS:
+        return known
+    return lock_failure(message)
+
+
+def lock_failure_of_end(stats: VmStats) -> Optional[LockFailure]:
+    """Return what a Down VM's report says about a lock; its words count only with an exit
+    reason that leaves open what it was."""
+    known = stats.exit_reason_number is None or stats.exit_reason is not None
+    if known and stats.exit_reason not in _REASONS_WITH_WORDS:
+        return None
+    return lock_failure(stats.exit_message)
+
+
+def is_lost_race(failure: Optional[LockFailure]) -> bool:
     """Tell whether the VM did not start because it runs, or starts, somewhere else.
 
     True too for a refusal in words that we don't know: to count it as a crash of the VM would
     be the worse mistake. False for what this host alone can't lock.
     """
-    ours = (None, LockFailure.LOCKSPACE_NOT_JOINED, LockFailure.OUT_OF_REACH)
-    return lock_failure(exit_message) not in ours
+    return failure not in (None, LockFailure.LOCKSPACE_NOT_JOINED, LockFailure.OUT_OF_REACH)
+
+
+def lost_lease_race(exit_message: str) -> bool:
+    """Tell by the words alone whether the race for the VM lease was lost."""
+    return is_lost_race(lock_failure(exit_message))
 
 
 def parse_vm_stats(value: Any, *, vm_id: str = "", notify_time: Any = None) -> VmStats:
@@ -177,6 +231,7 @@ def parse_vm_stats(value: Any, *, vm_id: str = "", notify_time: Any = None) -> V
     if not vm_id:
         raise BadInput("a VM's status without vmId")
     status_text = _text(value.get("status"))
+    pause_text = _text(value.get("pauseCode"))
     reason_number = _integer(value.get("exitReason"))
     reported_at = notify_time if notify_time is not None else value.get("statusTime")
     return VmStats(
@@ -187,7 +242,8 @@ def parse_vm_stats(value: Any, *, vm_id: str = "", notify_time: Any = None) -> V
         exit_reason=_REASON_BY_NUMBER.get(reason_number) if reason_number is not None else None,
         exit_reason_number=reason_number,
         exit_message=_text(value.get("exitMessage")),
-        pause_code=_text(value.get("pauseCode")),
+        pause_code=_PAUSE_BY_TEXT.get(pause_text),
+        pause_code_text=pause_text,
         vdsm_clock_ms=_integer(reported_at),
     )
 
@@ -204,6 +260,7 @@ def parse_status_event(event: Event) -> Optional[VmStats]:
 
 
 _STATUS_BY_TEXT = {status.value: status for status in VmStatus}
+_PAUSE_BY_TEXT = {code.value: code for code in PauseCode}
 _REASON_BY_NUMBER = {int(reason): reason for reason in ExitReason}
 
 

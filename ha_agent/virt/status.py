@@ -23,7 +23,7 @@ from __future__ import annotations
 import enum
 from typing import Optional
 
-from ha_agent.vdsm.vm_status import ExitReason, VmStats, VmStatus
+from ha_agent.vdsm.vm_status import ExitReason, PauseCode, VmStats, VmStatus
 
 _EXIT_NORMAL = 0
 _EXIT_ERROR = 1
@@ -102,20 +102,26 @@ def active_stats(vm_id: str, state: int, reason: int, *, shutdown_asked: bool = 
         return VmStats(vm_id, status_text=text)
     known = DomainState(state)
     status = _STATUS.get(known)
-    pause_code = ""
+    pause: Optional[PauseCode] = None
     if known is DomainState.PAUSED:
         if reason == PausedReason.MIGRATION:
             return VmStats(vm_id, status_text=f"migrating ({text})")
         if reason == PausedReason.STARTING_UP:
             status = VmStatus.WAIT_FOR_LAUNCH
         if reason == PausedReason.IO_ERROR:
-            pause_code = "EIO"
+            pause = PauseCode.EIO
         if reason in (PausedReason.POST_COPY, PausedReason.POST_COPY_FAILED):
-            pause_code = "POSTCOPY"
+            pause = PauseCode.POSTCOPY
     if shutdown_asked and status is VmStatus.UP:
         status = VmStatus.POWERING_DOWN
     status_text = status.value if status is not None else text
-    return VmStats(vm_id, status=status, status_text=status_text, pause_code=pause_code)
+    return VmStats(
+        vm_id,
+        status=status,
+        status_text=status_text,
+        pause_code=pause,
+        pause_code_text="" if pause is None else pause.value,
+    )
 
 
 def launching_stats(vm_id: str) -> VmStats:

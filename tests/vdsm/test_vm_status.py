@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import Any
+from typing import Any, Optional
 
 import pytest
 from hypothesis import given, settings
@@ -14,9 +14,13 @@ from ha_agent.vdsm.jsonrpc import Event
 from ha_agent.vdsm.vm_status import (
     ExitReason,
     LockFailure,
+    PauseCode,
     VmStats,
     VmStatus,
+    is_lost_race,
     lock_failure,
+    lock_failure_of_end,
+    lock_failure_of_error,
     lost_lease_race,
     parse_status_event,
     parse_vm_stats,
@@ -56,7 +60,8 @@ def test_a_down_vm() -> None:
 
 def test_a_paused_vm() -> None:
     stats = parse_vm_stats({"vmId": VM_ID, "status": "Paused", "pauseCode": "EIO"})
-    assert (stats.status, stats.pause_code) == (VmStatus.PAUSED, "EIO")
+    assert (stats.status, stats.pause_code) == (VmStatus.PAUSED, PauseCode.EIO)
+    assert stats.pause_code_text == "EIO"
     assert (stats.exit_code, stats.exit_reason, stats.vdsm_clock_ms) == (None, None, None)
 
 
@@ -80,10 +85,15 @@ def test_the_words_are_vdsms() -> None:
         "Down",
     }
     assert [int(reason) for reason in ExitReason] == list(range(15))
+    pauses = {"NOERR", "EIO", "ENOSPC", "EOTHER", "EPERM", "POSTCOPY"}
+    assert {code.value for code in PauseCode} == pauses
 
 
 def test_what_a_newer_vdsm_may_say_is_kept() -> None:
-    stats = parse_vm_stats({"vmId": "1", "status": "Teleporting", "exitReason": 99})
+    stats = parse_vm_stats(
+        {"vmId": "1", "status": "Teleporting", "exitReason": 99, "pauseCode": "EBUSY"}
+    )
+    assert (stats.pause_code, stats.pause_code_text) == (None, "EBUSY")
     assert (stats.status, stats.status_text) == (None, "Teleporting")
     assert (stats.exit_reason, stats.exit_reason_number) == (None, 99)
 
@@ -206,3 +216,58 @@ def test_a_lease_file_out_of_reach_is_no_lost_race(number: int) -> None:
 def test_other_ends_say_nothing_about_locks(message: str) -> None:
     assert lock_failure(message) is None
     assert not lost_lease_race(message)
+
+
+HELD = "Failed to acquire lock: Lease is held by another host"
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "failure"),
+    [
+        (100, f"General Exception: ('{HELD}',)", LockFailure.HELD_BY_OTHER_HOST),
+        (9, HELD, LockFailure.HELD_BY_OTHER_HOST),
+        (100, "no lock at all", None),
+        (661, "Cannot acquire host id", LockFailure.LOCKSPACE_NOT_JOINED),
+        (700, HELD, LockFailure.LOCKSPACE_NOT_JOINED),
+        (701, "", LockFailure.OUT_OF_REACH),
+        (4, HELD, None),
+        (1, HELD, None),
+        (123456, HELD, None),
+    ],
+)
+def test_a_code_comes_before_the_words(
+    code: int, message: str, failure: Optional[LockFailure]
+) -> None:
+    assert lock_failure_of_error(code, message) is failure
+
+
+@pytest.mark.parametrize("number", [None, *range(15), 99])
+def test_the_words_count_only_where_the_exit_reason_leaves_it_open(number: Optional[int]) -> None:
+    stats = parse_vm_stats(
+        {"vmId": "1", "status": "Down", "exitReason": number, "exitMessage": HELD}
+    )
+    open_reasons = (None, 1, 3, 99)
+    expected = LockFailure.HELD_BY_OTHER_HOST if number in open_reasons else None
+    assert lock_failure_of_end(stats) is expected
+
+
+@pytest.mark.parametrize(
+    ("number", "failure"),
+    [
+        (-241, LockFailure.LOCKSPACE_NOT_JOINED),
+        (-243, LockFailure.HELD_BY_OTHER_HOST),
+        (-244, LockFailure.HELD_BY_OTHER_HOST),
+        (-246, LockFailure.HELD_BY_OTHER_HOST),
+        (-247, LockFailure.HELD_BY_OTHER_HOST),
+        (-299, LockFailure.OTHER),
+    ],
+)
+def test_sanlocks_numbers(number: int, failure: LockFailure) -> None:
+    assert lock_failure(f"Failed to acquire lock: error {number}") is failure
+
+
+def test_a_fault_of_this_host_is_no_lost_race() -> None:
+    lost = {failure for failure in LockFailure if is_lost_race(failure)}
+    ours = {LockFailure.LOCKSPACE_NOT_JOINED, LockFailure.OUT_OF_REACH}
+    assert lost == set(LockFailure) - ours
+    assert not is_lost_race(None)

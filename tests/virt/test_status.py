@@ -37,7 +37,7 @@ def test_what_an_active_domain_is_to_the_state_machine(
 
 
 def test_an_io_error_is_told() -> None:
-    assert status.active_stats(VM, 3, 5).pause_code == "EIO"
+    assert status.active_stats(VM, 3, 5).pause_code is PauseCode.EIO
 
 
 @pytest.mark.parametrize(
