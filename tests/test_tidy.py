@@ -56,6 +56,8 @@ PURE = (
     "ha_agent.broker.api.error_codes",
     "ha_agent.broker.api.verb",
     "ha_agent.broker.api.definition_verbs",
+    "ha_agent.compat.hosted_engine_conf",
+    "ha_agent.vdsm.storage_server",
     "ha_agent.vdsm.vm_status",
     "ha_agent.vdsm.vm_watch",
     "ha_agent.vdsm.domain_model",

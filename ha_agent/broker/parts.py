@@ -209,7 +209,7 @@ class Parts:
             self._events_feature(access),
             self._vm_feature(access),
             self._lockspace_feature(access),
-            *self._domain.features(self.board.read, access),
+            *self._domain.features(self.board.read, access, self._vms.vm_list),
             self._metrics_feature(),
             self._incidents_feature(access),
         )

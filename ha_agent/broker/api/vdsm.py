@@ -10,7 +10,7 @@ this host is not in local maintenance, owns the engine VM, or has any VM.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any, Callable
 
 from ha_agent.broker.api.arguments import Access, bound
@@ -21,6 +21,7 @@ from ha_agent.broker.storage.domain_connect import DomainConnect
 from ha_agent.errors import EnvironmentFault
 from ha_agent.vdsm.storage_server import DomainType, Portal
 from ha_agent.vdsm.verbs import Graphics, OnConnected, Vdsm
+from ha_agent.vdsm.vm_status import VmStats
 
 log = logging.getLogger(__name__)
 
@@ -99,7 +100,10 @@ class VdsmApi:
         *,
         access: Access,
         in_maintenance: Callable[[], bool],
+        vm_list: Callable[[], Awaitable[Sequence[VmStats]]],
     ) -> None:
+        """`vm_list` tells of all VMs of this host, and raises EnvironmentFault."""
+        self._vm_list = vm_list
         self._vdsm = vdsm
         self._connect = connect
         self._picture = picture
@@ -161,13 +165,16 @@ class VdsmApi:
         return True
 
     async def _disconnect_storage(self, _params: Mapping[str, Any], peer: Peer) -> bool:
-        if not self._in_maintenance():
+        picture = self._picture()
+        # The agent has to know of it, too: it is what starts the engine VM.
+        agent_knows = picture.agent.made_at is None or picture.agent.local_maintenance
+        if not self._in_maintenance() or not (agent_knows or picture.agent.stopped):
             why = "this host is not in local maintenance (`ha-agent maintenance local`)"
             raise RpcRefusal("refused", f"a VM may be started here at any time: {why}")
-        if self._picture().lease.ours:
+        if picture.lease.ours:
             raise RpcRefusal("refused", "this host owns the engine VM")
         try:
-            vms = await self._vdsm.vm_list()
+            vms = await self._vm_list()
             if vms:
                 ids = ", ".join(vm.vm_id for vm in vms[:5])
                 raise RpcRefusal("refused", f"VMs of this host may have disks there: {ids}")

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Sequence
 from typing import Callable
 
 from ha_agent.broker.api import vdsm as api_vdsm
@@ -14,6 +15,7 @@ from ha_agent.broker.storage.domain_monitor import domain_monitor_part
 from ha_agent.broker.storage.server_source import wanted_of
 from ha_agent.config_schema import Config
 from ha_agent.vdsm.verbs import Vdsm
+from ha_agent.vdsm.vm_status import VmStats
 
 
 class DomainParts:
@@ -41,14 +43,20 @@ class DomainParts:
             is_unread=is_unread,
         )
 
-    def features(self, picture: Callable[[], Snapshot], access: Access) -> tuple[Part, ...]:
-        """Return what the broker runs and answers."""
+    def features(
+        self,
+        picture: Callable[[], Snapshot],
+        access: Access,
+        vm_list: Callable[[], Awaitable[Sequence[VmStats]]],
+    ) -> tuple[Part, ...]:
+        """Return what the broker runs and answers. `vm_list` tells of all VMs of this host."""
         api = api_vdsm.VdsmApi(
             self._vdsm,
             self.connect,
             picture,
             access=access,
             in_maintenance=self._in_maintenance,
+            vm_list=vm_list,
         )
         monitor = domain_monitor_part(
             self._vdsm,

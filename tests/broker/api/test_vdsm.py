@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Optional
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from ha_agent.broker.api.arguments import Access
 from ha_agent.broker.api.vdsm import VdsmApi
 from ha_agent.broker.rpc.server import Peer, RpcRefusal
-from ha_agent.broker.snapshot import LeaseEntry, Snapshot
+from ha_agent.broker.snapshot import LeaseEntry, Report, Snapshot
 from ha_agent.broker.storage.domain_connect import DomainConnect, Wanted
 from ha_agent.vdsm.errors import VdsmCallFailed
 from ha_agent.vdsm.storage_server import Portal, StorageServer, iscsi, nfs
@@ -73,6 +74,7 @@ class World:
             lambda: self.picture,
             access=Access(0, None),
             in_maintenance=lambda: self.maintenance,
+            vm_list=vdsm.vm_list,
         )
         for verb in ("connect", "disconnect"):
             self.caller.answers[f"StoragePool.{verb}StorageServer"] = lambda params: [
@@ -180,6 +182,9 @@ async def test_storage_that_may_be_needed_is_not_disconnected() -> None:
     world.maintenance = False
     assert "not in local maintenance" in (await world.refused("storage.disconnect")).message
     world.maintenance = True
+    unaware = Report(made_at=world.picture.made_at)
+    world.picture = replace(world.picture, agent=unaware)
+    assert "not in local maintenance" in (await world.refused("storage.disconnect")).message
     world.lease(ours=True)
     assert "owns the engine VM" in (await world.refused("storage.disconnect")).message
     assert world.caller.asked == []

@@ -15,8 +15,10 @@ from ha_agent.broker.api.arguments import Access
 from ha_agent.broker.blocks.codec import StatusBlock
 from ha_agent.broker.blocks.store import BlockStore
 from ha_agent.broker.snapshot import Snapshot
+from ha_agent.broker.storage.domain_connect import DomainConnect
 from ha_agent.broker.storage.lane import StorageLane
 from ha_agent.broker.storage.parts import DomainParts
+from ha_agent.broker.storage.server_source import wanted_of
 from ha_agent.clock import SystemClock
 from ha_agent.config_schema import Config
 from ha_agent.vdsm import file_domain
@@ -159,9 +161,6 @@ class BlockVdsm:
 @pytest.mark.root
 async def test_status_blocks_on_a_block_domain(short_path: Path) -> None:
     """From portals in the configuration to blocks on the device, and away again."""
-    from ha_agent.broker.storage.domain_connect import DomainConnect
-    from ha_agent.broker.storage.server_source import wanted_of
-
     links = short_path / "links"
     path = write_config(short_path, "[lease]\nbackend = sanlock\n[sanlock]\npath = /dev/x/y\n")
     text = path.read_text().replace("domain_type = localfs", "domain_type = iscsi")
@@ -199,7 +198,7 @@ async def test_the_features_of_the_broker(short_path: Path) -> None:
     client = VdsmClient("127.0.0.1", 1, clock=clock, uniform=lambda: 0.5)
     parts = DomainParts(config, Vdsm(client), clock, lambda: True, lambda: False)
     picture = Snapshot(0, 1, "alpha", "vm", clock.now())
-    features = parts.features(lambda: picture, Access(0, None))
+    features = parts.features(lambda: picture, Access(0, None), Vdsm(client).vm_list)
     assert [len(feature.work) for feature in features] == [1, 1]
     verbs = [verb for feature in features for verb in feature.handlers]
     assert "storage.connect" in verbs
