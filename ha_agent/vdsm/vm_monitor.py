@@ -104,6 +104,7 @@ class VmMonitor:
                 before = self._state.status
                 await self.look(process)
                 self.has_looked.set()
+                self._state.settle()
                 if self._state.status != before:
                     self._state.emit_status()
                 complaint = ""

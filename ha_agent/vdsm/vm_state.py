@@ -167,6 +167,13 @@ class VmState:
         """The guest has just been asked to power off."""
         self._set_phase(VmStatus.POWERING_DOWN, _POWERING_DOWN_SECONDS)
 
+    def settle(self) -> None:
+        """Forget a VM.shutdown that the guest did not heed: a later end is its own."""
+        status, lasts_seconds, since = self._phase
+        is_over = self._clock.now() - since >= lasts_seconds
+        if self.record.is_shutdown_asked and (is_over or status != VmStatus.POWERING_DOWN):
+            self.save(is_shutdown_asked=False)
+
     def rebooting(self) -> None:
         """The guest has just been reset."""
         self._set_phase(VmStatus.REBOOT_IN_PROGRESS, _REBOOT_SECONDS)

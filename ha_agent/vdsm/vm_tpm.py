@@ -6,7 +6,7 @@
     3. QEMU connects by the socket's path; when that connection ends, so does swtpm
 
 The state lasts as long as the VM's record: a VM that is created anew has an empty TPM, as the
-translator says in its notes. Data that somebody hands VM.create for it is refused (vms.py).
+translator says in its notes. Data that somebody hands VM.create for it is refused (vm_verbs.py).
 """
 
 from __future__ import annotations

@@ -66,6 +66,10 @@ class VmVerbs:
         xml = params.get("_srcDomXML") or params.get("xml")
         if not isinstance(xml, str):
             raise general("'xml'")
+        for name in ("_X_tpmdata", "_X_nvramdata"):
+            if params.get(name):
+                # To start without it would be to lose it: the guest makes its own anew.
+                raise general(f"{name} is not supported: TPM and UEFI variables start empty here")
         return self._vms.create(xml)
 
     async def destroy(self, vm_id: str, graceful_attempts: Optional[int]) -> None:

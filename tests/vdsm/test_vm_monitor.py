@@ -203,3 +203,39 @@ async def test_a_vm_that_ended_while_nobody_watched_is_down(tmp_path: Path) -> N
         with contextlib.closing(await _restarted(host)) as again:
             stats = await again.status()
             assert (stats["status"], stats["exitCode"], stats["exitReason"]) == ("Down", 1, 1)
+
+
+async def test_a_cont_that_hangs_with_qemu_keeps_nobody_from_destroying(tmp_path: Path) -> None:
+    paused = make_xml(metadata="<ovirt-vm:launchPaused>true</ovirt-vm:launchPaused>")
+    host = Host(make_domain(tmp_path))
+    async with hosts(host) as [client]:
+        await client.create(paused)
+        await client.event("Paused")
+        os.kill(host.pid(), signal.SIGSTOP)
+        client.request("VM.cont", {"vmID": VM}, "hangs")
+        assert host.vdsm is not None
+        with contextlib.closing(await Client.connect(host.vdsm.port)) as other:
+            assert await other.call("VM.destroy", vmID=VM) is True
+            assert await other.call("Host.getVMList") == []
+            # The lease went with QEMU, whatever became of the order.
+            await other.create(make_xml())
+            await other.event("Powering up")
+
+
+async def test_the_lease_goes_with_a_vm_that_is_killed_for_its_pause(tmp_path: Path) -> None:
+    times = PauseTimes(look_seconds=60.0, kill_seconds=0.1)
+    async with _failing(tmp_path, 5, once=True, pause_times=times) as (_, client):
+        await client.create(_resume("kill"))
+        await client.event("Down")
+        await client.call("VM.destroy", vmID=VM)
+        await client.create(_resume("leave_paused"))
+        await client.event("Powering up")
+
+
+async def test_data_for_tpm_and_firmware_is_refused_by_name(tmp_path: Path) -> None:
+    async with hosts(Host(make_domain(tmp_path))) as [client]:
+        for name in ("_X_tpmdata", "_X_nvramdata"):
+            params = {"xml": make_xml(), name: "eA=="}
+            with pytest.raises(Refused, match=name):
+                await client.call("VM.create", vmID=VM, vmParams=params)
+        assert await client.call("Host.getVMList") == []

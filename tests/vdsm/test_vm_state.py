@@ -36,16 +36,28 @@ def _state(folder: Path, **fields: Any) -> tuple[VmState, Hand, list[Mapping[str
 
 def test_phases_pass(tmp_path: Path) -> None:
     state, clock, _ = _state(tmp_path)
-    assert state.status == VmStatus.POWERING_UP
-    clock.seconds += 61
-    assert state.status == VmStatus.UP
-    state.powering_down()
-    clock.seconds += 299
-    assert state.status == VmStatus.POWERING_DOWN
-    clock.seconds += 2
-    assert state.status == VmStatus.UP
+    seen = [state.status.value]
+    for seconds, change in ((61, None), (0, state.powering_down), (299, None), (2, None)):
+        clock.seconds += seconds
+        if change is not None:
+            change()
+        seen.append(state.status.value)
     state.rebooting()
-    assert state.status == VmStatus.REBOOT_IN_PROGRESS
+    assert [*seen, state.status.value] == [
+        "Powering up", "Up", "Powering down", "Powering down", "Up", "RebootInProgress",
+    ]  # fmt: skip
+
+
+def test_a_shutdown_that_is_not_heeded_is_forgotten(tmp_path: Path) -> None:
+    state, clock, _ = _state(tmp_path)
+    state.save(is_shutdown_asked=True)
+    state.powering_down()
+    state.settle()
+    assert state.record.is_shutdown_asked
+    clock.seconds += 301
+    state.settle()
+    [record] = registry.load_all(tmp_path)[0]
+    assert not record.is_shutdown_asked
 
 
 def test_a_vm_found_again_has_been_up_since_its_start(tmp_path: Path) -> None:
