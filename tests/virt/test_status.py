@@ -5,6 +5,7 @@ import pytest
 
 from ha_agent import observe
 from ha_agent.fsm.observation import VmCondition, VmExit
+from ha_agent.vdsm.vm_status import PauseCode
 from ha_agent.virt import status
 from ha_agent.virt.errors import LibvirtCode
 from tests.virt.private_libvirtd import needs_libvirtd
