@@ -267,14 +267,14 @@ class Session:
         self._send(data)
 
     def cut_off(self, why: str) -> None:
-        """End at once; what waits is dropped."""
+        """End at once; what waits is dropped, also of one that is ending already."""
         if not self._is_ending:
             log.warning("%s: cut off, %s", self._peer, why)
-            self._is_ending = True
-            self._output.clear()
-            self._output_bytes = 0
-            self._has_output.set()
-            self._stream.abort()
+        self._is_ending = True
+        self._output.clear()
+        self._output_bytes = 0
+        self._has_output.set()
+        self._stream.abort()
 
     def _reset(self) -> None:
         self._is_ending = True

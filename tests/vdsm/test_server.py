@@ -265,32 +265,35 @@ async def test_while_it_recovers_every_verb_is_99_and_no_event_is_sent(tmp_path:
             again.close()
 
 
-async def test_it_serves_tls_when_it_has_files(tmp_path: Path) -> None:
+async def test_it_serves_tls_as_configured(tmp_path: Path) -> None:
     pki = Pki(tmp_path / "pki")
     own, other = pki.pair("some.host", file="own"), pki.pair("another.host", file="other")
-    tls = TlsFiles(own.key, own.cert, pki.ca)
-    host = Host(make_domain(tmp_path), tls=tls)
-    vdsm = host.vdsm = EmbeddedVdsm(host.settings)
-    clock = SystemClock()
+    vdsm = Process(
+        tmp_path,
+        ssl="true",
+        key_file=str(own.key),
+        cert_file=str(own.cert),
+        ca_file=str(pki.ca),
+    )
+    ready = asyncio.Event()
+    client = VdsmClient(
+        "127.0.0.1",
+        vdsm.port,
+        clock=SystemClock(),
+        uniform=lambda: 0.5,
+        tls=TlsFiles(other.key, other.cert, pki.ca),
+        on_connected=ready.set,
+    )
     try:
-        await vdsm.start()
-        ready = asyncio.Event()
-        client = VdsmClient(
-            "127.0.0.1",
-            vdsm.port,
-            clock=clock,
-            uniform=lambda: 0.5,
-            tls=TlsFiles(other.key, other.cert, pki.ca),
-            on_connected=ready.set,
-        )
+        await vdsm.spawn()
         client.start()
-        try:
-            await ready.wait()
-            assert await client.call("Host.getVMList", {}) == []
-        finally:
-            await client.close()
+        await ready.wait()
+        assert await client.call("Host.getVMList", {}) == []
+        with pytest.raises((EOFError, ConnectionError)):
+            await Client.connect(vdsm.port)  # in the clear
     finally:
-        await host.clean_up()
+        await client.close()
+        await vdsm.clean_up()
 
 
 async def test_keys_that_can_t_be_used_are_said_at_the_start(tmp_path: Path) -> None:

@@ -332,6 +332,30 @@ async def test_all_clients_together_hold_a_bounded_output(server: StompServer) -
             assert (await peer.frame()).body == b"y"
 
 
+async def test_who_is_ending_with_much_unread_counts_and_is_cut_off_too(
+    server: StompServer,
+) -> None:
+    big = b"x" * (1 << 20)
+    count = stomp_server.MAX_ALL_OUTPUT_BYTES // stomp_server.MAX_OUTPUT_BYTES + 1
+    async with contextlib.AsyncExitStack() as stack:
+        for turn in ("first", "second"):
+            for n in range(count):
+                name = f"{turn}{n}"
+                frames = (subscribe("a", turn), subscribe("r", name), send("x", name))
+                peer = await stack.enter_async_context(raw(server, *frames))
+                await peer.frame()
+                if turn == "first":
+                    for _ in range(24):
+                        server.publish(turn, big)
+                    peer.writer.write(encode(Frame("DISCONNECT")))
+            await asyncio.sleep(0.05)  # they are ending now, and what waits for them is flushed
+        for _ in range(24):
+            server.publish("second", big)
+        assert server.output_bytes <= stomp_server.MAX_ALL_OUTPUT_BYTES
+        async with raw(server, subscribe("a", "good"), send("y", "good")) as good:
+            assert (await good.frame()).body == b"y"
+
+
 async def test_requests_of_many_bytes_wait_for_each_other(server: StompServer, echo: Echo) -> None:
     size = stomp_session.MAX_FRAME_BYTES - 200
     frames = [send("wait", "r1", params={"pad": "x" * size}) for _ in range(3)]
