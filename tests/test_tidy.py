@@ -58,6 +58,7 @@ PURE = (
     "ha_agent.broker.api.definition_verbs",
     "ha_agent.compat.hosted_engine_conf",
     "ha_agent.vdsm.storage_server",
+    "ha_agent.vdsm.errors",
     "ha_agent.vdsm.vm_status",
     "ha_agent.vdsm.vm_watch",
     "ha_agent.vdsm.domain_model",
