@@ -170,7 +170,7 @@ def test_sysinfo_reboot_and_metadata() -> None:
         "</system></sysinfo><devices>"
     )
     xml = make_xml().replace("<devices>", more, 1)
-    root, _made = placed(xml, sysinfo={"OS-NAME:": "Debian", "HOST-SERIAL:": ""})
+    root, made = placed(xml, sysinfo={"OS-NAME:": "Debian", "HOST-SERIAL:": ""})
     assert [entry.text for entry in root.iter("entry")] == ["Debian"]
     assert root.find("on_reboot") is None, "as VDSM: restart, the default"
     assert VOLUME in etree.tostring(root.find("metadata")).decode()
