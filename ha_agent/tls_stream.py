@@ -6,8 +6,8 @@ asyncio's own TLS closes the socket when a handshake fails, without the alert th
 (CPython 3.9 to 3.13, asyncio/sslproto.py), so the other end's log would say "connection reset" for
 an expired certificate. Here OpenSSL reads and writes memory, and the alert is sent.
 
-What may be sent is what TlsStream offers: `handshake` once, then it is a rpc_peer.Reads and a
-rpc_peer.Writes, and `dispose` at the end. It knows no deadline: its callers do.
+What may be sent is what TlsStream offers: `handshake` once, then it is a rpc.peer.Reads and a
+rpc.peer.Writes, and `dispose` at the end. It knows no deadline: its callers do.
 """
 
 from __future__ import annotations
@@ -161,7 +161,7 @@ class TlsStream:
 
 
 def handshake_fault(error: OSError) -> tuple[str, str]:
-    """Return the counter (push_entry.PushCounters) and the words for a handshake that failed."""
+    """Return the counter (push.entry.PushCounters) and the words for a handshake that failed."""
     reason = getattr(error, "reason", None) or ""
     if isinstance(error, ssl.SSLCertVerificationError):
         told = error.verify_message or "it can't be verified"
