@@ -27,6 +27,7 @@ def virt(
             vm_lease=LeaseKind(section.vm_lease),
             accelerator=section.accelerator,
             networks=section.networks,
+            host_id=config.host.id,
         ),
         clock=clock,
         uniform=random.random,

@@ -29,6 +29,7 @@ class VirtSettings:
     vm_lease: LeaseKind
     accelerator: str
     networks: Mapping[str, str]
+    host_id: int
 
 
 @dataclass(frozen=True)

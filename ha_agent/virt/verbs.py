@@ -240,7 +240,7 @@ class Virt:
         domain = connection.createXML(placed.domain.xml, flags)
         try:
             if is_image or not placed.is_paused:
-                prove(kind, placed)
+                prove(kind, placed, self._settings.host_id)
             if start.unwanted.is_set():
                 raise _Unwanted("the start was undone")
             if flags and not placed.is_paused:

@@ -51,11 +51,14 @@ class LeaseKind(enum.Enum):
     SANLOCK = "sanlock"
 
 
-def prove(kind: LeaseKind, placed: Placed) -> None:
-    """Look that the running VM has its lease. Raises VmLeaseMissing, EnvironmentFault."""
+def prove(kind: LeaseKind, placed: Placed, host_id: int) -> None:
+    """Look that the running VM has its lease; one of sanlock's is held by this host's id.
+
+    Raises VmLeaseMissing, EnvironmentFault.
+    """
     if kind is LeaseKind.SANLOCK:
         for lease in placed.leases:
-            _prove_sanlock(*lease)
+            _prove_sanlock(*lease, host_id)
         return
     if not placed.disks:
         raise VmLeaseMissing("the VM has no disk that could be locked")
@@ -81,14 +84,16 @@ def _is_locked(path: str, byte: int) -> bool:
         raise EnvironmentFault(f"{path}: {error.strerror}") from error
 
 
-def _prove_sanlock(lockspace: str, key: str, path: str, offset: int) -> None:
+def _prove_sanlock(lockspace: str, key: str, path: str, offset: int, host_id: int) -> None:
     sanlock = binding()
+    resource = (lockspace.encode(), key.encode(), [(path, offset)])
     try:
-        owners = sanlock.read_resource_owners(lockspace.encode(), key.encode(), [(path, offset)])
+        owners = sanlock.read_resource_owners(*resource)
     except sanlock.SanlockException as error:
         raise EnvironmentFault(f"sanlock, lease {path}: {error}") from error
-    if not owners:
+    # A host that is dead stays an owner until somebody takes the lease.
+    if host_id not in [owner["host_id"] for owner in owners]:
         raise VmLeaseMissing(
-            f'{path}: nobody holds this lease: is lock_manager = "sanlock" set in'
+            f'{path}: this host does not hold this lease: is lock_manager = "sanlock" set in'
             " /etc/libvirt/qemu.conf, and libvirt restarted since?"
         )

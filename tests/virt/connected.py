@@ -26,7 +26,7 @@ async def connected(
     virt = Virt(
         Libvirt(),
         uri,
-        VirtSettings((domain,), kind, settings.pop("accelerator", "tcg"), {"net": "user"}),
+        VirtSettings((domain,), kind, settings.pop("accelerator", "tcg"), {"net": "user"}, 1),
         clock=CLOCK,
         uniform=lambda: 0.0,
         call_deadline_seconds=settings.pop("call_deadline_seconds", 20.0),

@@ -17,7 +17,7 @@ CAPABILITIES = (
 
 
 def placed(domain: Path, xml: str, kind: LeaseKind = LeaseKind.IMAGE) -> Placed:
-    return place_vm(xml, VM, VirtSettings((domain,), kind, "auto", {}), CAPABILITIES)
+    return place_vm(xml, VM, VirtSettings((domain,), kind, "auto", {}, 1), CAPABILITIES)
 
 
 def test_the_disk_is_found_by_its_ids(tmp_path: Path) -> None:

@@ -30,10 +30,10 @@ def test_image_is_proved_by_qemus_shared_lock_only(disk: Path) -> None:
     with disk.open("r+b") as file:
         assert ofd_lock.try_lock(file.fileno(), 0, 1)
         with pytest.raises(VmLeaseMissing, match="its file system may have none"):
-            prove(LeaseKind.IMAGE, placed(disk))
+            prove(LeaseKind.IMAGE, placed(disk), 1)
         shared = struct.pack("hhqqi4x", fcntl.F_RDLCK, 0, 201, 1, 0)
         fcntl.fcntl(file, 37, shared)
-        prove(LeaseKind.IMAGE, placed(disk))
+        prove(LeaseKind.IMAGE, placed(disk), 1)
 
 
 def test_lockd_is_proved_by_the_first_byte_of_every_disk(disk: Path, tmp_path: Path) -> None:
@@ -42,16 +42,16 @@ def test_lockd_is_proved_by_the_first_byte_of_every_disk(disk: Path, tmp_path: P
     with disk.open("r+b") as file, other.open("r+b") as second:
         assert ofd_lock.try_lock(file.fileno(), 0, 1)
         with pytest.raises(VmLeaseMissing, match=f"{other}: virtlockd has no lock"):
-            prove(LeaseKind.LOCKD, placed(disk, other))
+            prove(LeaseKind.LOCKD, placed(disk, other), 1)
         assert ofd_lock.try_lock(second.fileno(), 0, 1)
-        prove(LeaseKind.LOCKD, placed(disk, other))
+        prove(LeaseKind.LOCKD, placed(disk, other), 1)
 
 
 def test_a_vm_without_disks_has_nothing_that_keeps_another_out() -> None:
     with pytest.raises(VmLeaseMissing, match="no disk"):
-        prove(LeaseKind.IMAGE, placed())
+        prove(LeaseKind.IMAGE, placed(), 1)
 
 
 def test_a_disk_that_is_not_there_proves_nothing(tmp_path: Path) -> None:
     with pytest.raises(EnvironmentFault, match="No such file"):
-        prove(LeaseKind.IMAGE, placed(tmp_path / "gone"))
+        prove(LeaseKind.IMAGE, placed(tmp_path / "gone"), 1)
