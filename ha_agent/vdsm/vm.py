@@ -268,7 +268,8 @@ class Vm:
             return
         tender = PauseTender(
             self.domain.resume_behavior,
-            is_paused=lambda: self.status == VmStatus.PAUSED,
+            # Also while it still starts: its first write may fail.
+            is_paused=lambda: self.state.is_paused and not self.state.is_down,
             is_storage_well=self._is_storage_well,
             resume=self._resume,
             kill=self._kill_paused,
