@@ -2,7 +2,7 @@
 PYTHON := .venv/bin/python
 VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' ha_agent/__init__.py)
 
-.PHONY: help setup demo test bench load fuzz mutate sim sim-long diagram dist clean
+.PHONY: help setup demo test bench load vdsm-contract fuzz mutate sim sim-long diagram dist clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -21,6 +21,10 @@ bench: setup ## measure what we claim
 
 load: setup ## a thousand clients at once, heartbeat I/O, an idle host; SECONDS=600 for longer
 	@$(PYTHON) -m bench status-load heartbeat idle $(if $(SECONDS),--seconds $(SECONDS))
+
+vdsm-contract: setup ## hold a real VDSM against the suite; VDSM=host:54321 CERTS=/etc/pki/vdsm
+	@HA_AGENT_TEST_VDSM=$(VDSM) $(if $(CERTS),HA_AGENT_TEST_VDSM_CERTS=$(CERTS)) \
+		$(PYTHON) -m pytest -q -rs tests/vdsm/contract
 
 fuzz: setup ## a million hostile inputs to all that reads bytes from outside; SHARE=0.1 for fewer
 	@$(PYTHON) -m fuzz $(if $(SHARE),--share $(SHARE))

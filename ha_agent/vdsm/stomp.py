@@ -44,7 +44,8 @@ COMMANDS = CLIENT_COMMANDS | SERVER_COMMANDS
 _LONGEST_COMMAND_BYTES = max(len(command) for command in COMMANDS)
 _HEAD_END = re.compile(rb"\n\r?\n")
 _HEAD_END_BYTES = 3
-_EOL_BYTES = b"\r\n"
+_LINE_ENDS = re.compile(rb"[\r\n]+")
+_LONE_CR = re.compile(rb"\r(?!\n)")
 _ESCAPES = {"\\": "\\\\", ":": "\\c", "\n": "\\n", "\r": "\\r"}
 _UNESCAPES = {escaped: plain for plain, escaped in _ESCAPES.items()}
 _TO_ESCAPE = re.compile(r"[\\:\n\r]")
@@ -195,16 +196,15 @@ class StompDecoder:
 
     def _skip_heart_beats(self) -> None:
         """Drop line ends before a frame. A CR waits for what follows it: only CRLF is one."""
-        start = 0
-        while True:
-            if self._buffer.startswith(b"\n", start):
-                start += 1
-            elif self._buffer.startswith(_EOL_BYTES, start):
-                start += 2
-            else:
-                break
-        if start:
-            self._consume(start)
+        # By patterns without groups: a flood of beats must take neither time nor memory.
+        found = _LINE_ENDS.match(self._buffer)
+        end = found.end() if found else 0
+        # A match holds on to the buffer, which can't be shortened meanwhile.
+        found = None
+        if end:
+            lone = _LONE_CR.search(self._buffer, 0, end)
+            end, lone = (lone.start() if lone else end), None
+            self._consume(end)
 
     def _check_command_so_far(self) -> None:
         """Refuse garbage before its first line ends, which for garbage may be never."""
