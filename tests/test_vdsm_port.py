@@ -7,25 +7,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
-from typing import Any, Callable, Optional
+from typing import Any, Optional
 
 import pytest
 
 from ha_agent.clock import SystemClock
 from ha_agent.errors import DeadlineExceeded, EnvironmentFault
-from ha_agent.fsm.guards import RUNNING
-from ha_agent.fsm.observation import VmCondition, VmExit, VmView
-from ha_agent.ports import Hypervisor
+from ha_agent.fsm.observation import VmCondition, VmExit
 from ha_agent.vdsm.client import ClientState, VdsmClient
-from ha_agent.vdsm.errors import VdsmCallFailed, VdsmCode, VdsmUnreachable
+from ha_agent.vdsm.errors import VdsmCallFailed, VdsmCode
 from ha_agent.vdsm.jsonrpc import Event
 from ha_agent.vdsm.verbs import Vdsm
 from ha_agent.vdsm_port import VdsmHypervisor
 from tests.fakes import FakeHypervisor, VmLease
-from tests.vdsm.embedded import VM, Host, kill, make_domain, make_xml
+from tests.hypervisor_contract import HypervisorContract, OneHost
+from tests.vdsm.embedded import VM, Host, kill, make_domain
 
 CLOCK = SystemClock()
 REAL = pytest.param(
@@ -35,32 +33,6 @@ REAL = pytest.param(
         pytest.mark.skipif(not shutil.which("qemu-system-x86_64"), reason="needs QEMU"),
     ],
 )
-
-
-def is_launched(view: VmView) -> bool:
-    return view.condition in RUNNING and view.detail != "WaitForLaunch"
-
-
-def is_down(view: VmView) -> bool:
-    return view.condition is VmCondition.DOWN
-
-
-@dataclass
-class OneHost:
-    """A hypervisor, and what a test does behind its back."""
-
-    hypervisor: Hypervisor
-    crash: Callable[[], None]
-    silence: Callable[[], Awaitable[None]]
-
-    async def until(self, wanted: Callable[[VmView], bool]) -> VmView:
-        ends_at = CLOCK.now() + 30.0
-        while True:
-            view = await self.hypervisor.look()
-            if wanted(view):
-                return view
-            assert CLOCK.now() < ends_at, view
-            await asyncio.sleep(0.02)
 
 
 def fake_hosts() -> list[OneHost]:
@@ -117,71 +89,8 @@ async def pair(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
         yield made
 
 
-class TestContract:
-    async def test_no_vm_is_absent_and_nothing_to_end(self, pair: list[OneHost]) -> None:
-        hypervisor = pair[0].hypervisor
-        assert (await hypervisor.look()).condition is VmCondition.ABSENT
-        await hypervisor.destroy()
-        await hypervisor.shutdown()
-        assert (await hypervisor.look()).condition is VmCondition.ABSENT
-
-    async def test_a_vm_from_its_start_to_its_end(self, pair: list[OneHost]) -> None:
-        host = pair[0]
-        await host.hypervisor.create(make_xml())
-        assert (await host.hypervisor.look()).condition in RUNNING, "seen from the answer on"
-        with pytest.raises(VdsmCallFailed) as refused:
-            await host.hypervisor.create(make_xml())
-        assert refused.value.code == VdsmCode.VM_EXISTS
-        await host.until(is_launched)
-        await host.hypervisor.shutdown()
-        assert (await host.hypervisor.look()).condition is VmCondition.STOPPING
-        await host.hypervisor.destroy()
-        assert (await host.hypervisor.look()).condition is VmCondition.ABSENT
-
-    async def test_a_crash_leaves_a_record_that_is_in_the_way(self, pair: list[OneHost]) -> None:
-        host = pair[0]
-        await host.hypervisor.create(make_xml())
-        await host.until(is_launched)
-        host.crash()
-        view = await host.until(is_down)
-        assert view.exit is VmExit.CRASHED
-        with pytest.raises(VdsmCallFailed) as refused:
-            await host.hypervisor.create(make_xml())
-        assert refused.value.code == VdsmCode.VM_EXISTS
-        await host.hypervisor.shutdown()
-        assert (await host.hypervisor.look()).condition is VmCondition.DOWN
-        await host.hypervisor.destroy()
-        assert (await host.hypervisor.look()).condition is VmCondition.ABSENT
-
-    async def test_of_two_starts_one_gets_the_vm_lease(self, pair: list[OneHost]) -> None:
-        first, second = pair
-        await first.hypervisor.create(make_xml())
-        await first.until(is_launched)
-        await second.hypervisor.create(make_xml())
-        view = await second.until(is_down)
-        assert view.exit is VmExit.LEASE_HELD_ELSEWHERE
-        assert (await first.hypervisor.look()).condition in RUNNING
-        await second.hypervisor.destroy()
-        await first.hypervisor.destroy()
-        await second.hypervisor.create(make_xml())
-        await second.until(is_launched)
-
-    async def test_silence_is_unknown_to_a_look_and_a_fault_to_the_rest(
-        self, pair: list[OneHost]
-    ) -> None:
-        host = pair[0]
-        await host.silence()
-        view = await host.hypervisor.look()
-        assert view.condition is VmCondition.UNKNOWN
-        assert "can't be reached" in view.detail
-        calls = (
-            host.hypervisor.create(make_xml()),
-            host.hypervisor.shutdown(),
-            host.hypervisor.destroy(),
-        )
-        for call in calls:
-            with pytest.raises(VdsmUnreachable):
-                await call
+class TestContract(HypervisorContract):
+    """See HypervisorContract."""
 
 
 # The adapter ------------------------------------------------------------------------------
