@@ -317,11 +317,6 @@ def start_left_record(context: Context) -> bool:
     return vm_down(context) and idle(context) and not counted
 
 
-def start_settled(context: Context) -> bool:
-    """no start that was asked for can still take effect"""
-    return context.memory.start_open_since is None
-
-
 def start_failed(context: Context) -> bool:
     """the start failed"""
     code = _settled(context, EffectKind.START_VM)

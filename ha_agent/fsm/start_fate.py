@@ -21,6 +21,7 @@ An agent that begins takes it that the one before it asked at that very moment, 
 
 from __future__ import annotations
 
+from ha_agent.fsm.context import Context
 from ha_agent.fsm.effect import EffectKind
 from ha_agent.fsm.guards import RUNNING
 from ha_agent.fsm.memory import Memory
@@ -28,6 +29,11 @@ from ha_agent.fsm.observation import LeaseCondition, Observation, OutcomeCode, V
 from ha_agent.fsm.policy import Policy
 
 _NOT_OURS = (LeaseCondition.FREE, LeaseCondition.HELD)
+
+
+def start_settled(context: Context) -> bool:
+    """no start that was asked for can still take effect"""
+    return context.memory.start_open_since is None
 
 
 def follow_start(memory: Memory, observation: Observation, policy: Policy) -> Memory:

@@ -19,6 +19,7 @@ from ha_agent.fsm import order_guards as o
 from ha_agent.fsm.effect import EffectKind
 from ha_agent.fsm.memory import StopReason
 from ha_agent.fsm.row import Row, after_you, because, failure, failures_forgiven, hold_back
+from ha_agent.fsm.start_fate import start_settled
 from ha_agent.fsm.state import State
 
 S = State
@@ -38,14 +39,14 @@ _HEAD = (
     Row(
         _ALL,
         S.AGENT_STOPPED,
-        (g.stop_requested, g.lease_ours, g.vm_gone, g.start_settled),
+        (g.stop_requested, g.lease_ours, g.vm_gone, start_settled),
         "the agent is stopping and there is no VM: the broker must not renew the lease on and on",
         effect=E.RELEASE_LEASE,
     ),
     Row(
         _ALL,
         S.AGENT_STOPPED,
-        (g.stop_requested, g.lease_ours, g.vm_gone, g.negate(g.start_settled)),
+        (g.stop_requested, g.lease_ours, g.vm_gone, g.negate(start_settled)),
         "the agent is stopping while a start may still take effect: "
         "the lease runs out, its fence armed",
         effect=E.ABANDON_LEASE,
@@ -189,7 +190,7 @@ _MAINTENANCE = (
         (S.GLOBAL_MAINTENANCE,),
         None,
         # Not during a start: VDSM may have been asked, and a release would disarm the fence.
-        (g.vm_gone, g.lease_ours, g.negate(o.start_under_way), g.start_settled),
+        (g.vm_gone, g.lease_ours, g.negate(o.start_under_way), start_settled),
         "the VM is not here any more, so the lease is free for the host that starts it",
         effect=E.RELEASE_LEASE,
     ),
@@ -208,7 +209,7 @@ _MAINTENANCE = (
     Row(
         (S.LOCAL_MAINTENANCE,),
         None,
-        (g.lease_ours, g.vm_gone, g.start_settled),
+        (g.lease_ours, g.vm_gone, start_settled),
         "a lease that was taken late is of no use in local maintenance: give it up",
         effect=E.RELEASE_LEASE,
     ),
@@ -297,7 +298,7 @@ _START = (
     Row(
         (S.ENGINE_DOWN, S.ENGINE_UNEXPECTEDLY_DOWN),
         None,
-        (g.lease_ours, g.vm_gone, g.start_settled),
+        (g.lease_ours, g.vm_gone, start_settled),
         "the lease is ours, but this host can't run the VM: give it up",
         effect=E.RELEASE_LEASE,
     ),
@@ -572,7 +573,7 @@ _STOPPING = (
     Row(
         (S.ENGINE_STOP, S.ENGINE_FORCE_STOP),
         None,
-        (g.vm_absent, g.lease_ours, g.start_settled),
+        (g.vm_absent, g.lease_ours, start_settled),
         "the VM is gone from here: give the lease up",
         effect=E.RELEASE_LEASE,
         notes=(after_you,),

@@ -81,6 +81,7 @@ KINDS: dict[str, Kind] = {
     "vdsm-slow": Kind("host", "number", "must", "each answer takes so many seconds"),
     "vdsm-deaf": Kind("host", "", "must", "its events are lost"),
     "vdsm-late": Kind("host", "number", "must", "its events come so many seconds late"),
+    "vdsm-unheard": Kind("host", "", "must", "it does what it is asked, its answers are lost"),
     "vdsm-stale": Kind("host", "", "must", "its answers show the VM as it was when this began"),
     # The engine VM, wherever it is
     "guest-crash": Kind("cluster", "", "", "QEMU ends"),

@@ -199,10 +199,10 @@ class SimVdsmCalls:
             try:
                 value = work(vdsm)
             except VdsmCallFailed as fault:
-                if not answer.done():
+                if not answer.done() and "vdsm-unheard" not in self._host.faults:
                     answer.set_exception(fault)
             else:
-                if not answer.done():
+                if not answer.done() and "vdsm-unheard" not in self._host.faults:
                     answer.set_result(value)
 
         def lost() -> None:
