@@ -20,7 +20,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from typing import Any, Callable, Optional, Protocol, TypeVar
+from typing import Any, Callable, NamedTuple, Optional, Protocol, TypeVar
 
 from ha_agent.errors import EnvironmentFault
 from ha_agent.vdsm.deadline import StorageThreads
@@ -59,6 +59,13 @@ class Module(Protocol):
     def open(self, uri: str) -> Connection: ...
 
     def code(self, error: Exception) -> int: ...
+
+
+class _Opened(NamedTuple):
+    """A connection, and the number of its events' callback."""
+
+    connection: Connection
+    events: Optional[int]
 
 
 class Link:
@@ -173,7 +180,7 @@ class Link:
         failures = 0
         while True:
             try:
-                connection = await self._open()
+                opened = await self._open()
             except EnvironmentFault as fault:
                 reason = fault.reason if isinstance(fault, LibvirtUnreachable) else str(fault)
                 if reason != self.reason:
@@ -181,12 +188,12 @@ class Link:
                 self.reason = reason
             else:
                 failures = 0
-                await self._live(connection)
+                await self._live(opened)
             longest = min(_LAST_RETRY_SECONDS, _FIRST_RETRY_SECONDS * 2.0 ** min(failures, 10))
             await self._clock.sleep(longest * (0.5 + 0.5 * self._uniform()))
             failures += 1
 
-    async def _open(self) -> Connection:
+    async def _open(self) -> _Opened:
         loop = asyncio.get_running_loop()
 
         def on_loop(call: Callable[..., None], *arguments: Any) -> None:
@@ -199,18 +206,19 @@ class Link:
         def closed(_connection: Any, _reason: int, _opaque: Any) -> None:
             on_loop(self._lost.set)
 
-        def body() -> Connection:
+        def body() -> _Opened:
             try:
                 connection = self._module.open(self.uri)
             except self._module.error as error:
                 raise LibvirtUnreachable(self.uri, str(error)) from error
+            events: Optional[int] = None
             try:
-                connection.domainEventRegisterAny(None, LIFECYCLE, lifecycle, None)
+                events = connection.domainEventRegisterAny(None, LIFECYCLE, lifecycle, None)
                 self._watch(connection, closed)
             except self._module.error as error:
-                self._end(connection)
+                self._end(_Opened(connection, events))
                 raise LibvirtUnreachable(self.uri, str(error)) from error
-            return connection
+            return _Opened(connection, events)
 
         self._lost.clear()
         what = f"connecting to libvirt at {self.uri}"
@@ -225,8 +233,8 @@ class Link:
             if self._module.code(error) != LibvirtCode.NO_SUPPORT:
                 raise
 
-    async def _live(self, connection: Connection) -> None:
-        self._connection = connection
+    async def _live(self, opened: _Opened) -> None:
+        self._connection = opened.connection
         self.reason = ""
         log.info("connected to libvirt at %s", self.uri)
         try:
@@ -239,9 +247,16 @@ class Link:
             self._connection = None
             with contextlib.suppress(EnvironmentFault):
                 await self.threads.run(
-                    "closing libvirt", _CLOSE_SECONDS, lambda: self._end(connection)
+                    "closing libvirt", _CLOSE_SECONDS, lambda: self._end(opened)
                 )
 
-    def _end(self, connection: Connection) -> None:
+    def _end(self, opened: _Opened) -> None:
+        """Close; each callback holds a reference, with which libvirt keeps the socket open."""
+        connection, events = opened
+        with contextlib.suppress(self._module.error):
+            connection.unregisterCloseCallback()
+        if events is not None:
+            with contextlib.suppress(self._module.error):
+                connection.domainEventDeregisterAny(events)
         with contextlib.suppress(self._module.error):
             connection.close()

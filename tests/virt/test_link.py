@@ -40,6 +40,14 @@ class PlayedConnection:
         self.on_close = callback
         return 0
 
+    def domainEventDeregisterAny(self, _number: int) -> int:
+        self.on_event = None
+        return 0
+
+    def unregisterCloseCallback(self) -> int:
+        self.on_close = None
+        return 0
+
     def setKeepAlive(self, _interval: int, _count: int) -> int:
         return 0
 
@@ -148,6 +156,8 @@ async def test_events_come_in_the_loop_and_a_lost_connection_is_made_anew() -> N
     await world.told()
     assert world.connects == 2
     assert first.closed
+    assert first.on_event is None, "a callback keeps libvirt's connection, and its socket, open"
+    assert first.on_close is None
     await world.link.close()
 
 

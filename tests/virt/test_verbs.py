@@ -5,6 +5,7 @@ a daemon that hangs or is restarted, a VM without its lease, somebody else's dom
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -152,6 +153,20 @@ async def test_a_libvirtd_that_hangs_blocks_neither_calls_nor_the_end(world: Wor
         world.daemon.send(signal.SIGCONT)
         await until(virt, lambda stats: stats is None)
         world.daemon.send(signal.SIGSTOP)
+
+
+async def test_connections_that_ended_leave_no_descriptor(world: World) -> None:
+    """Callbacks hold a connection open beyond its close(), its socket and its pipe with it."""
+    async with connected(world.domain, world.daemon.uri, LeaseKind.IMAGE) as virt:
+        counts = []
+        for _time in range(4):
+            world.daemon.kill()
+            await until(virt, lambda stats: stats is not None and stats.status is None)
+            world.daemon.start()
+            await until(virt, lambda stats: stats is None)
+            counts.append(len(os.listdir("/proc/self/fd")))
+        assert len(set(counts[1:])) == 1, counts
+    assert len(os.listdir("/proc/self/fd")) < counts[0], "close() closes"
 
 
 async def test_a_start_whose_connection_is_lost_is_unknown_at_first(world: World) -> None:
