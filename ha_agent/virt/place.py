@@ -15,6 +15,7 @@ from ha_agent.errors import BadInput, EnvironmentFault
 from ha_agent.vdsm import file_domain
 from ha_agent.vdsm.domain_model import Disk, Domain
 from ha_agent.virt.domain_xml import VirtDomain, VirtPlacement, offer_of, place, read_definition
+from ha_agent.virt.lock_reach import require_shared_locks
 from ha_agent.virt.vm_lock import LeaseKind
 
 _LEASE_PLACEHOLDER = "LEASE-PATH:"
@@ -62,8 +63,11 @@ def place_vm(xml: str, vm_uuid: str, settings: VirtSettings, capabilities_xml: s
     written = tuple(
         disk_paths[disk.target]
         for disk in domain.disks
-        if disk.target in disk_paths and disk.device == "disk" and not disk.read_only
+        if disk.target in disk_paths and disk.device != "cdrom" and not disk.read_only
     )
+    if settings.vm_lease is not LeaseKind.SANLOCK:
+        for path in written:
+            require_shared_locks(path)
     if any(disk.shareable for disk in domain.disks):
         raise BadInput(
             "a shareable disk has no lock that keeps a second VM out", where="domain XML"

@@ -8,6 +8,7 @@ import pytest
 from ha_agent.errors import BadInput, EnvironmentFault
 from ha_agent.virt.place import Placed, VirtSettings, place_vm
 from ha_agent.virt.vm_lock import LeaseKind
+from tests.loop_device import loop_device
 from tests.vdsm.embedded import DOMAIN, IMAGE, VM, VOLUME, make_domain, make_xml
 
 CAPABILITIES = (
@@ -78,3 +79,20 @@ def test_a_cdrom_is_not_what_the_lock_is_proved_by(tmp_path: Path) -> None:
 def test_a_vm_that_the_engine_wants_paused_stays_so(tmp_path: Path) -> None:
     metadata = "<ovirt-vm:launchPaused>true</ovirt-vm:launchPaused>"
     assert placed(make_domain(tmp_path), make_xml(metadata=metadata)).is_paused
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("device", ["disk", "lun"])
+def test_a_block_device_can_only_be_kept_by_sanlock(tmp_path: Path, device: str) -> None:
+    """QEMU's lock on it is there on each host, so that both would find it and run."""
+    image = tmp_path / "image"
+    image.write_bytes(bytes(1 << 20))
+    with loop_device(image, 512) as path:
+        xml = make_xml(
+            devices=f"<disk type='block' device='{device}'><target dev='sdb' bus='scsi'/>"
+            f"<source dev='{path}'/></disk>"
+        )
+        domain = make_domain(tmp_path)
+        with pytest.raises(EnvironmentFault, match="block device"):
+            placed(domain, xml)
+        assert path in placed(domain, xml, LeaseKind.SANLOCK).disks
