@@ -7,9 +7,10 @@
                                                 <- MESSAGE to jms.queue.events
     -> line ends each half of the agreed interval; silence for 1.5 intervals ends it
 
-VDSM routes replies by destination and request id in tables that all its clients share. So both
-are uuid4 here, the reply destination anew for each connection, and every request is a bare
-object with an id: a notification or a batch would end VDSM's service to everybody (facts 1.2).
+VDSM routes replies by destination and request id in tables that all its clients share. So the
+reply destination is a uuid4, anew for each connection, and a request's id is another one with
+the request's number; and every request is a bare object with an id: a notification or a batch
+would end VDSM's service to everybody (facts 1.2).
 
 A connection ends once, for one reason, and then every pending call fails at once. It is never
 mended: client.py makes the next one. It keeps no queue of events and waits for nobody: the
@@ -24,6 +25,7 @@ the kernel takes no more: what it has is counted as sent.)
 from __future__ import annotations
 
 import asyncio
+import itertools
 import uuid
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -69,10 +71,15 @@ class Clock(Protocol):
 
 @dataclass
 class _Call:
-    """A request under way. `is_sent`: some of it may have left this process."""
+    """A request under way. `is_sent`: some of it may have left this process.
+
+    `due_at` is when its answer is late, by the loop's time.
+    """
 
     method: str
     answer: asyncio.Future[Any]
+    deadline_seconds: float
+    due_at: float
     is_sent: bool = False
 
 
@@ -105,8 +112,19 @@ class Connection(asyncio.Protocol):
         self._why_lost = why_lost
         self._decoder = stomp.StompDecoder(where=f"VDSM at {peer}")
         self._reply_destination = str(uuid.uuid4())
+        self._id_prefix = str(uuid.uuid4())
+        self._numbers = itertools.count(1)  # of requests, and of what waits to be sent
+        self._request_head = stomp.encode_head(
+            "SEND",
+            {
+                "destination": REQUEST_DESTINATION,
+                "content-type": "application/json",
+                "reply-to": self._reply_destination,
+            },
+        )
         self._greeting: asyncio.Future[None] = loop.create_future()
         self._calls: dict[jsonrpc.MessageId, _Call] = {}
+        self._deadline_timer: Optional[asyncio.TimerHandle] = None  # of all calls, see _limit
         self._is_paused = False
         self._unsent: OrderedDict[jsonrpc.MessageId, tuple[bytes, Optional[_Call]]] = OrderedDict()
         self._unsent_bytes = 0
@@ -159,7 +177,7 @@ class Connection(asyncio.Protocol):
     async def greet(self, deadline_seconds: float) -> None:
         """Open the STOMP session and subscribe. Raises VdsmConnectionLost, DeadlineExceeded."""
         sends_ms, wants_ms = self._heart_beat_ms
-        self._send(
+        self._send_frame(
             "CONNECT",
             {"accept-version": STOMP_VERSION, "heart-beat": f"{sends_ms},{wants_ms}"},
         )
@@ -169,7 +187,7 @@ class Connection(asyncio.Protocol):
             raise DeadlineExceeded(f"STOMP greeting of VDSM at {self._peer}", deadline_seconds)
         self._greeting.result()
         for destination in (self._reply_destination, EVENT_DESTINATION):
-            self._send(
+            self._send_frame(
                 "SUBSCRIBE",
                 {"destination": destination, "ack": "auto", "id": str(uuid.uuid4())},
             )
@@ -182,28 +200,20 @@ class Connection(asyncio.Protocol):
         """
         if self.ended.done():
             raise VdsmUnreachable(self._peer, self.ended.result())
-        call = _Call(method, self._loop.create_future())
-        request = jsonrpc.Request(method, params, str(uuid.uuid4()))
-        body = jsonrpc.encode_request(request)
-        self._calls[request.id] = call
-        timer = self._loop.call_later(deadline_seconds, _expire, call, deadline_seconds)
+        now = self._loop.time()
+        call = _Call(method, self._loop.create_future(), deadline_seconds, now + deadline_seconds)
+        number = f"{self._id_prefix}-{next(self._numbers)}"
+        body = jsonrpc.encode_request(jsonrpc.Request(method, params, number))
+        self._calls[number] = call
+        self._limit(call.due_at)
         try:
-            self._send(
-                "SEND",
-                {
-                    "destination": REQUEST_DESTINATION,
-                    "content-type": "application/json",
-                    "reply-to": self._reply_destination,
-                },
-                body,
-                call=(request.id, call),
-            )
+            self._send(stomp.with_body(self._request_head, body), number, call)
             return await call.answer
         finally:
-            timer.cancel()
-            del self._calls[request.id]
-            data, _call = self._unsent.pop(request.id, (b"", None))
-            self._unsent_bytes -= len(data)
+            del self._calls[number]
+            if number in self._unsent:
+                data, _call = self._unsent.pop(number)
+                self._unsent_bytes -= len(data)
 
     def end(self, reason: str) -> None:
         """Close at once and fail every pending call. The first reason stays."""
@@ -211,7 +221,7 @@ class Connection(asyncio.Protocol):
             return
         reason = reason[:_MAX_REASON_CHARS]
         self.ended.set_result(reason)
-        for timer in (self._beat_timer, self._silence_timer):
+        for timer in (self._beat_timer, self._silence_timer, self._deadline_timer):
             if timer is not None:
                 timer.cancel()
         self._transport.abort()
@@ -267,26 +277,18 @@ class Connection(asyncio.Protocol):
 
     # Bytes out, and time.
 
-    def _send(
-        self,
-        command: str,
-        headers: Mapping[str, str],
-        body: bytes = b"",
-        *,
-        call: Optional[tuple[jsonrpc.MessageId, _Call]] = None,
-    ) -> None:
-        """Send a frame, in its turn. `call` is its request's id and the call, if it has one."""
+    def _send_frame(self, command: str, headers: Mapping[str, str]) -> None:
+        frame = stomp.encode(stomp.Frame(command, headers))
+        self._send(frame, next(self._numbers), None)
+
+    def _send(self, data: bytes, key: jsonrpc.MessageId, call: Optional[_Call]) -> None:
+        """Send a frame, in its turn. `call` is the call that it is the request of, if any."""
         if self.ended.done():
             return
-        data = stomp.encode(stomp.Frame(command, headers, body))
-        key: jsonrpc.MessageId = str(uuid.uuid4())
-        waiting = None
-        if call is not None:
-            key, waiting = call
         if not self._is_paused:
-            self._write(data, waiting)
+            self._write(data, call)
             return
-        self._unsent[key] = data, waiting
+        self._unsent[key] = data, call
         self._unsent_bytes += len(data)
         if self._unsent_bytes > _MAX_UNSENT_BYTES:
             self.end("it reads nothing of what we send")
@@ -295,6 +297,32 @@ class Connection(asyncio.Protocol):
         if call is not None:
             call.is_sent = True
         self._transport.write(data)
+
+    def _limit(self, due_at: float) -> None:
+        """See that `_expire` runs at that time of the loop.
+
+        Calls share a timer. Most are answered long before their deadline, and the next ones find
+        it set, to a time before theirs.
+        """
+        timer = self._deadline_timer
+        if timer is not None:
+            if timer.when() <= due_at:
+                return
+            timer.cancel()
+        self._deadline_timer = self._loop.call_at(due_at, self._expire)
+
+    def _expire(self) -> None:
+        """Fail the calls whose time is over, and set the timer for those that are left."""
+        self._deadline_timer = None
+        now = self._loop.time()
+        for call in self._calls.values():
+            if call.answer.done():
+                continue
+            if call.due_at > now:
+                self._limit(call.due_at)
+                continue
+            late = VdsmNoAnswer(call.method, call.deadline_seconds, may_have_executed=call.is_sent)
+            call.answer.set_exception(late)
 
     def _beat(self, period_seconds: float) -> None:
         if not self._is_paused:  # else VDSM has yet to read what stands before it
@@ -312,9 +340,3 @@ class Connection(asyncio.Protocol):
             self.end(f"no heart-beat for {limit_seconds:g} s")
             return
         self._silence_timer = self._loop.call_later(left_seconds, self._watch, limit_seconds)
-
-
-def _expire(call: _Call, deadline_seconds: float) -> None:
-    if not call.answer.done():
-        late = VdsmNoAnswer(call.method, deadline_seconds, may_have_executed=call.is_sent)
-        call.answer.set_exception(late)

@@ -134,8 +134,8 @@ def _dump(members: dict[str, Any]) -> bytes:
 def _load(data: bytes) -> Any:
     try:
         # A Python function for each integer takes long, where none can be too long.
-        has_long = _LONG_NUMBER in data.translate(_DIGITS_TO_ZERO)
-        value = (_DECODER_OF_LONG if has_long else _DECODER).decode(data.decode("utf-8"))
+        decoder = _DECODER_OF_LONG if _has_long_number(data) else _DECODER
+        value = decoder.decode(data.decode("utf-8"))
     except RecursionError:
         raise JsonRpcError("JSON nested too deep", code=PARSE_ERROR) from None
     except UnicodeDecodeError as error:
@@ -178,17 +178,33 @@ _CONTAINERS = frozenset((dict, list))  # what _DECODER makes, and no classes der
 
 _DIGITS_TO_ZERO = bytes(ord("0") if byte in b"0123456789" else 0 for byte in range(256))
 _LONG_NUMBER = b"0" * (_MAX_INTEGER_DIGITS + 1)
+# At first one byte in so many is looked at: a number that is too long has so many of those.
+_STRIDE = 8
+_LONG_NUMBER_SEEN = b"0" * (len(_LONG_NUMBER) // _STRIDE)
 _BRACKETS_ALIKE = bytes.maketrans(b"[]", b"{}")
+_NO_BRACKETS = bytes(set(range(256)) - set(b"{}[]"))
 _NO_STRUCTURE = bytes(set(range(256)) - set(b'{}[]"'))
+
+
+def _has_long_number(data: bytes) -> bool:
+    """Whether there are more than _MAX_INTEGER_DIGITS digits in a row; in strings, too."""
+    seen = data[::_STRIDE].translate(_DIGITS_TO_ZERO)
+    return _LONG_NUMBER_SEEN in seen and _LONG_NUMBER in data.translate(_DIGITS_TO_ZERO)
 
 
 def _is_surely_shallow(data: bytes) -> bool:
     """Whether brackets and quotes of valid JSON show that it is not nested too deep; quick.
 
+    What is nested deeper opens more brackets than MAX_DEPTH first and closes as many afterwards:
+    few answers have so many at all, those in strings included.
+
     Without a backslash, each quote begins or ends a string. Where an even number of them stands
     between any two brackets, all brackets are outside of strings, as the first one is. Taking
     away the innermost pairs of those then takes away one level.
     """
+    after_opened = data.translate(_BRACKETS_ALIKE, _NO_BRACKETS).split(b"{", MAX_DEPTH + 1)
+    if len(after_opened) <= MAX_DEPTH + 1 or after_opened[-1].count(b"}") <= MAX_DEPTH:
+        return True
     brackets = data.translate(_BRACKETS_ALIKE, _NO_STRUCTURE).replace(b'""', b"")
     if b"\\" in data or b'"' in brackets:
         return False

@@ -72,20 +72,32 @@ def encode(frame: Frame) -> bytes:
     Raises StompError for an unknown command, an empty header name, or a NUL in a header, which
     VDSM would take for the end of the frame.
     """
-    if frame.command not in COMMANDS:
-        raise StompError(f"unknown command {frame.command!r}")
-    headers = dict(frame.headers)
-    headers.pop("content-length", None)
-    if frame.body:
-        headers["content-length"] = str(len(frame.body))
-    lines = [frame.command]
+    return with_body(encode_head(frame.command, frame.headers), frame.body)
+
+
+def encode_head(command: str, headers: Mapping[str, str]) -> bytes:
+    """Return what frames that differ in their body alone begin with, for `with_body`.
+
+    Raises StompError as `encode` does.
+    """
+    if command not in COMMANDS:
+        raise StompError(f"unknown command {command!r}")
+    lines = [command]
     for name, value in headers.items():
         if not name:
             raise StompError("empty header name")
         if "\0" in name or "\0" in value:
             raise StompError(f"NUL in header {name!r}")
-        lines.append(f"{_escape(name)}:{_escape(value)}")
-    return ("\n".join(lines) + "\n\n").encode() + frame.body + b"\0"
+        if name != "content-length":
+            lines.append(f"{_escape(name)}:{_escape(value)}")
+    return "\n".join(lines).encode()
+
+
+def with_body(head: bytes, body: bytes) -> bytes:
+    """Return the frame of this head, which is `encode_head`'s."""
+    if not body:
+        return head + b"\n\n\0"
+    return b"%b\ncontent-length:%d\n\n%b\0" % (head, len(body), body)
 
 
 def parse_heart_beat(value: str) -> tuple[int, int]:
@@ -224,13 +236,14 @@ class StompDecoder:
         self._check_command(command)
         if len(lines) - 1 > self._max_headers:
             raise self._bad(f"{command}: more than {self._max_headers} headers")
+        has_escapes = b"\\" in head
         headers: dict[str, str] = {}
         for number, line in enumerate(lines[1:], 1):
             name, colon, value = line.partition(":")
             if not colon or not name:
                 what = f"{command}, header {number}"
                 raise self._bad(f"{what}: {line[:40]!r} is not name:value")
-            if "\\" in line:
+            if has_escapes:
                 what = f"{command}, header {number}"
                 name, value = self._unescape(name, what), self._unescape(value, what)
             headers.setdefault(name, value)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import uuid
 from collections.abc import AsyncIterator
 
 import pytest
@@ -89,6 +90,46 @@ async def test_a_request_and_replies_to_nobody(wire: Wire) -> None:
     wire.send("MESSAGE", {}, jsonrpc.encode_event(jsonrpc.Event("|x", {})))
     await wire.event_came.wait()
     assert wire.connection.unmatched_replies == 3
+
+
+async def test_ids_are_like_no_others(wire: Wire) -> None:
+    await wire.greet()
+    other = Connection("peer:1", clock=CLOCK, heart_beat_ms=(0, 0), on_event=wire.take_event)
+    calls, seen = [], set()
+    near_end, far_end = socket.socketpair()
+    with near_end, far_end:
+        await asyncio.get_running_loop().create_connection(lambda: other, sock=near_end)
+        far = Wire(far_end)
+        far_end.setblocking(False)
+        for connection, end in ((wire.connection, wire), (other, far)):
+            for _ in range(3):
+                calls.append(asyncio.create_task(connection.call("VM.getStats", {}, 5)))
+                request = jsonrpc.decode((await end.receive()).body)
+                assert isinstance(request, jsonrpc.Request)
+                assert isinstance(request.id, str)
+                uuid.UUID(request.id[:36])
+                seen.add(request.id)
+            connection.end("end of the test")
+    await asyncio.wait(calls)
+    assert all(isinstance(call.exception(), VdsmConnectionLost) for call in calls)
+    assert len(seen) == 6
+
+
+async def test_each_call_has_its_own_deadline(wire: Wire) -> None:
+    await wire.greet()
+
+    async def call(deadline_seconds: float) -> None:
+        with pytest.raises(VdsmNoAnswer, match=f"within {deadline_seconds:g} s"):
+            await wire.connection.call("Silent", {}, deadline_seconds)
+
+    patient = asyncio.create_task(wire.connection.call("VM.getStats", {}, 30))
+    await asyncio.gather(*(call(deadline) for deadline in (0.05, 0.02, 0.04, 0.01)))
+    # A timer that is set for 30 s does not hold this one up.
+    await call(0.02)
+    assert not patient.done()
+    wire.connection.end("end of the test")
+    with pytest.raises(VdsmConnectionLost):
+        await patient
 
 
 async def test_event_that_went_astray_is_an_event(wire: Wire) -> None:

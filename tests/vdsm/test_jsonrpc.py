@@ -128,6 +128,30 @@ def test_garbage_is_a_json_rpc_error(data: bytes) -> None:
         decode_batch(data)
 
 
+@pytest.mark.parametrize("place", range(16))
+def test_a_number_that_is_too_long_is_seen_anywhere(place: int) -> None:
+    front, end = b'{"jsonrpc": "2.0", "id": 1, "result": ' + b" " * place, b"}"
+    assert decode(front + b"9" * 40 + end) == Response(1, int("9" * 40))
+    with pytest.raises(JsonRpcError, match="an integer of 41 digits"):
+        decode(front + b"9" * 41 + end)
+
+
+@pytest.mark.parametrize("depth", [MAX_DEPTH, MAX_DEPTH + 1])
+@pytest.mark.parametrize("siblings", [0, 20, 200])
+@pytest.mark.parametrize("text", ["", "[[{{", "}}]]", '"', "\\"])
+def test_depth_is_told_right_among_siblings(depth: int, siblings: int, text: str) -> None:
+    value: Any = text
+    for level in range(depth - 1):
+        value = {"a": value} if level % 2 else [value]
+    members = {"x": [{} for _ in range(siblings)], "deep": value, "y": [[text]] * siblings}
+    data = json.dumps({"jsonrpc": "2.0", "id": 1, "result": 1, **members}).encode()
+    if depth > MAX_DEPTH:
+        with pytest.raises(JsonRpcError, match="deeper than 64"):
+            decode(data)
+    else:
+        assert decode(data) == Response(1, 1)
+
+
 def test_infinity_is_never_sent() -> None:
     value: Any = float("inf")
     with pytest.raises(ValueError, match="JSON"):
