@@ -11,7 +11,8 @@ What this client promises to its user:
 - A call is sent at most once. Nothing is repeated here, since only the caller knows what may be.
 - Calls are refused at once (VdsmUnreachable) while there is no ready connection.
 - A connection on which no call is answered is given up: when one had no answer by its deadline,
-  Host.ping2 is asked, and when that has none either, the next connection is made.
+  or its caller waited for long and left, Host.ping2 is asked. When nothing at all is answered
+  by that one's deadline, the next connection is made.
 - Events may get lost: while disconnected, and when the reader of `next_event` is slow (then
   `events_lost` counts). VDSM has no replay. So poll as well, and after each `on_connected`.
 
@@ -148,12 +149,17 @@ class VdsmClient:
             raise VdsmUnreachable(self.peer, self.reason)
         if deadline_seconds is None:
             deadline_seconds = self._call_deadline_seconds
+        began_at = self._clock.now()
         try:
             return await connection.call(method, params, deadline_seconds)
         except VdsmNoAnswer as error:
-            if connection is self._connection and (self._check is None or self._check.done()):
-                self._check = asyncio.ensure_future(self._check_hearing(connection, str(error)))
-                self._check.add_done_callback(_report_bug)
+            self._doubt(connection, str(error))
+            raise
+        except asyncio.CancelledError:
+            waited_seconds = self._clock.now() - began_at
+            if waited_seconds >= self._ping_deadline_seconds / 2:
+                late = f"VDSM {method}: no answer within {waited_seconds:.1f} s, and nobody waits"
+                self._doubt(connection, late)
             raise
 
     async def next_event(self) -> Event:
@@ -202,12 +208,24 @@ class VdsmClient:
             if self._check is not None:
                 await asyncio.wait([self._check])  # its call has just failed
 
+    def _doubt(self, connection: Connection, late: str) -> None:
+        """Begin to check whether VDSM answers at all, unless that is being done."""
+        if connection is self._connection and (self._check is None or self._check.done()):
+            self._check = asyncio.ensure_future(self._check_hearing(connection, late))
+            self._check.add_done_callback(_report_bug)
+
     async def _check_hearing(self, connection: Connection, late: str) -> None:
-        """Give the connection up when VDSM does not answer the simplest of calls either."""
+        """Give the connection up when VDSM does not answer the simplest of calls either.
+
+        An answer to any other call meanwhile, a late one too, tells that it is slow and not deaf.
+        """
+        answers = connection.answers
         try:
             await connection.call("Host.ping2", {}, self._ping_deadline_seconds)
         except VdsmNoAnswer as silent:
-            connection.end(f"it keeps the connection but answers no call: {late}, then {silent}")
+            if connection.answers == answers:
+                said = f"it keeps the connection but answers no call: {late}, then {silent}"
+                connection.end(said)
         except VdsmError:
             return  # an answer, too; or the connection has ended by itself
 

@@ -103,6 +103,7 @@ class Connection(asyncio.Protocol):
     ) -> None:
         loop = asyncio.get_running_loop()
         self.ended: asyncio.Future[str] = loop.create_future()
+        self.answers = 0  # to calls, errors and unmatched ones too
         self.unmatched_replies = 0  # late after a deadline, or an answer to nobody
         self._loop = loop
         self._peer = peer
@@ -266,6 +267,7 @@ class Connection(asyncio.Protocol):
             return
         if isinstance(message, jsonrpc.Request):
             raise stomp.StompError("a request, which VDSM never sends")
+        self.answers += 1
         call = None if message.id is None else self._calls.get(message.id)
         if call is None or call.answer.done():
             self.unmatched_replies += 1

@@ -15,7 +15,7 @@ import pytest_asyncio
 
 from ha_agent.clock import SystemClock
 from ha_agent.errors import DeadlineExceeded
-from ha_agent.vdsm import stomp
+from ha_agent.vdsm import jsonrpc, stomp
 from ha_agent.vdsm.client import ClientState, VdsmClient
 from ha_agent.vdsm.errors import (
     VdsmCallFailed,
@@ -226,6 +226,32 @@ async def test_one_slow_verb_is_no_reason_to_give_the_connection_up(
     pings = [request for request in peer.requests if request.method == "Host.ping2"]
     assert len(pings) < 25, "one is asked at a time, for all that had no answer"
     assert peer.connections == 1
+
+
+async def test_an_answer_that_comes_too_late_is_one_too(
+    peer: StompPeer, make_client: Callable[..., VdsmClient]
+) -> None:
+    client = await ready(make_client(call_deadline_seconds=0.2))
+    peer.answers_pings = False
+    with pytest.raises(VdsmNoAnswer):
+        await client.call("Silent", {}, deadline_seconds=0.02)
+    await until(lambda: len(peer.requests) == 3)
+    slow = peer.requests[1]
+    assert (slow.method, peer.requests[2].method) == ("Silent", "Host.ping2")
+    peer.reply(jsonrpc.Response(slow.id, True))
+    await asyncio.sleep(0.3)  # the ping had no answer by now
+    assert await client.call("Echo", {}) == {}
+    assert (client.state, peer.connections) == (ClientState.READY, 1)
+
+
+async def test_callers_that_give_up_by_themselves_do_not_hide_that_it_is_deaf(
+    peer: StompPeer, make_client: Callable[..., VdsmClient]
+) -> None:
+    client = await ready(make_client(call_deadline_seconds=0.05))
+    peer.answers_pings = False
+    with pytest.raises(asyncio.TimeoutError):
+        await within(0.06, client.call("Silent", {}, deadline_seconds=30))
+    await until(lambda: peer.connections == 2)
 
 
 async def test_a_peer_that_drops_every_connection_is_not_asked_again_and_again(
