@@ -7,7 +7,6 @@ so that no answer waits for storage. Belongs to one event loop; never blocks.
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import operator
 from typing import Any, Callable
@@ -16,7 +15,7 @@ from ha_agent.broker.push.entry import PushEntry
 from ha_agent.broker.snapshot import HostEntry, Report, Snapshot
 from ha_agent.instant import Instant
 from ha_agent.values import replaced
-from ha_agent.waiting import wait_for_event
+from ha_agent.waiting import Signal
 
 # What changes with every publish of a host, whatever it says.
 _QUIET = {
@@ -61,7 +60,7 @@ class Board:
         self._snapshot = first
         self._now = now
         self._live = live
-        self._changed = asyncio.Event()
+        self._changed = Signal()
 
     @property
     def current(self) -> Snapshot:
@@ -88,13 +87,17 @@ class Board:
         self._snapshot = replaced(old, version=version, **changed)
         if told:
             self._changed.set()
-            self._changed = asyncio.Event()
+            self._changed = Signal()
 
     async def newer_than(self, version: int, wait_seconds: float) -> Snapshot:
         """Return the picture as soon as its version is not `version`, or after the wait."""
-        if self._snapshot.version == version and wait_seconds > 0:
-            await wait_for_event(self._changed, wait_seconds)
+        await self.changed_from(version, wait_seconds)
         return self.read()
+
+    async def changed_from(self, version: int, wait_seconds: float) -> None:
+        """Wait as `newer_than` does, for who reads the picture later or not at all."""
+        if self._snapshot.version == version and wait_seconds > 0:
+            await self._changed.wait(wait_seconds)
 
     def wake(self) -> None:
         """Let everybody who waits go on, as at the end of the broker."""

@@ -189,7 +189,7 @@ class Api:
 
     async def _snapshot(self, params: Mapping[str, Any], _peer: Peer) -> Any:
         wait_seconds = params["wait_seconds"]
-        await self._board.newer_than(params["since_version"], wait_seconds)
+        await self._board.changed_from(params["since_version"], wait_seconds)
         return Late(lambda: to_wire(self._board.read()))
 
     async def _watch(self, params: Mapping[str, Any], _peer: Peer) -> Any:
@@ -198,7 +198,7 @@ class Api:
         async def news() -> Callable[[], Mapping[str, Any]]:
             nonlocal seen
             # Looked at anew now and then: at the broker's end the board wakes everybody.
-            await self._board.newer_than(seen, MAX_WAIT_SECONDS)
+            await self._board.changed_from(seen, MAX_WAIT_SECONDS)
 
             def picture() -> Mapping[str, Any]:
                 nonlocal seen

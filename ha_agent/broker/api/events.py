@@ -107,7 +107,7 @@ class Watch:
         """Look for ever."""
         while True:
             snapshot = self.look()
-            await self._board.newer_than(snapshot.version, _LOOK_SECONDS)
+            await self._board.changed_from(snapshot.version, _LOOK_SECONDS)
             # At the broker's end nothing on the board waits any more: others must have a turn.
             await asyncio.sleep(_PAUSE_SECONDS)
 
