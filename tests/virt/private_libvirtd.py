@@ -152,11 +152,13 @@ class PrivateLibvirtd:
             os.kill(pid, signal.SIGKILL)
 
     def power_cut(self) -> None:
-        """End everything at once."""
-        for pid in self.pids():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        """End everything at once: libvirtd first, so that nothing is started meanwhile."""
         self.kill()
+        for _time in range(3):  # what had just been forked has its arguments by then
+            for pid in self.pids():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            CLOCK.block(0.01)
 
 
 def _arguments(pid: int) -> list[bytes]:

@@ -14,6 +14,7 @@ from typing import Callable, Optional
 
 import pytest
 
+from ha_agent.broker.lease.fence import VmProcesses
 from ha_agent.errors import BadInput, EnvironmentFault
 from ha_agent.vdsm.vm_status import ExitReason, VmStats, VmStatus, lost_lease_race
 from ha_agent.virt.errors import LibvirtCallFailed, LibvirtUnreachable
@@ -167,6 +168,30 @@ async def test_connections_that_ended_leave_no_descriptor(world: World) -> None:
             counts.append(len(os.listdir("/proc/self/fd")))
         assert len(set(counts[1:])) == 1, counts
     assert len(os.listdir("/proc/self/fd")) < counts[0], "close() closes"
+
+
+async def test_the_guard_finds_and_ends_libvirts_qemu(world: World) -> None:
+    """Also with libvirtd away, and of another user than the guard's, as on any real host."""
+    guard = VmProcesses(VM, "")
+    elsewhere = VmProcesses(VM, f"{world.daemon.folder}-other/")
+    async with connected(world.domain, world.daemon.uri, LeaseKind.IMAGE) as virt:
+        await virt.create_vm(VM, XML)
+        await until(virt, is_up)
+        world.daemon.kill()
+        pids = world.daemon.qemus()
+        try:
+            guard.scan()
+            assert guard.known() == pids
+            elsewhere.scan()
+            assert not elsewhere.known(), "the marker is another host's on this machine"
+            assert guard.kill() == ""
+            ends_at = CLOCK.now() + LIMIT_SECONDS
+            while guard.alive():
+                assert CLOCK.now() < ends_at
+                await asyncio.sleep(0.02)
+        finally:
+            guard.close()
+            elsewhere.close()
 
 
 async def test_a_start_whose_connection_is_lost_is_unknown_at_first(world: World) -> None:
