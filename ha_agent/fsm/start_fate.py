@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What became of a VM.create that nobody answered. Pure; runs before the rows are asked.
 
-    VM.create sent --> answer: done, or refused           its fate is known
+    VM.create sent --> answer: done, or refused           its fate is known, not that of one before
                    --> no answer (deadline, connection
                        lost), or our agent ended meanwhile  it may still take effect: open
 
@@ -50,7 +50,7 @@ def follow_start(memory: Memory, observation: Observation, policy: Policy) -> Me
 
 def is_told(memory: Memory, observation: Observation, policy: Policy) -> bool:
     """Return whether a picture shows what became of the open start, or that it is no matter."""
-    if observation.vm.condition in RUNNING or observation.lease.condition in _NOT_OURS:
+    if observation.vm.condition in RUNNING or _is_not_ours(observation):
         return True
     since, asked_at = memory.start_open_since, observation.vm_asked_at
     if since is None or asked_at is None:
@@ -59,11 +59,20 @@ def is_told(memory: Memory, observation: Observation, policy: Policy) -> bool:
     return gone and asked_at - since >= policy.start_open_seconds
 
 
+def _is_not_ours(observation: Observation) -> bool:
+    """Return whether the lease is free or another host's, expired or not."""
+    lease = observation.lease
+    if lease.condition is LeaseCondition.EXPIRED:
+        return lease.host_id != observation.host_id
+    return lease.condition in _NOT_OURS
+
+
 def _take_outcome(memory: Memory) -> Memory:
     effect, outcome = memory.settled_effect, memory.settled
     if effect is None or outcome is None or effect.kind is not EffectKind.START_VM:
         return memory
     if not outcome.definition:
         return memory  # there was nothing to start from, so VDSM was not asked
-    answered = outcome.code is not OutcomeCode.UNKNOWN
-    return memory.having(start_open_since=None if answered else memory.last_at)
+    if outcome.code is not OutcomeCode.UNKNOWN:
+        return memory  # an earlier one, sent before the connection ended, may still be under way
+    return memory.having(start_open_since=memory.last_at)

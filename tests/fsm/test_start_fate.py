@@ -13,7 +13,7 @@ from ha_agent.fsm.memory import Memory
 from ha_agent.fsm.observation import LeaseCondition, Outcome, OutcomeCode, VmCondition
 from ha_agent.fsm.policy import Policy
 from ha_agent.fsm.start_fate import follow_start, is_told
-from tests.fsm.pictures import NOW, seen
+from tests.fsm.pictures import NOW, US, lease, seen
 
 V, L = VmCondition, LeaseCondition
 POLICY = Policy()
@@ -36,11 +36,11 @@ def after(
 
 @pytest.mark.parametrize("code", list(OutcomeCode))
 @pytest.mark.parametrize("before", [False, True])
-def test_a_start_without_an_answer_is_open_and_any_answer_ends_it(
+def test_a_start_without_an_answer_is_open_and_an_answer_tells_of_no_other(
     code: OutcomeCode, before: bool
 ) -> None:
     memory = after(EffectKind.START_VM, code, before=before)
-    open_since = ASKED if code is OutcomeCode.UNKNOWN else None
+    open_since = ASKED if code is OutcomeCode.UNKNOWN else memory.start_open_since
     told = follow_start(memory, seen(V.ABSENT, L.OURS), POLICY)
     assert told.start_open_since == open_since
 
@@ -85,7 +85,19 @@ def test_what_a_look_tells(
     assert follow_start(memory, picture, POLICY).start_open_since == expected
 
 
-@pytest.mark.parametrize("condition", list(L))
-def test_a_lease_that_is_not_ours_is_not_kept_for_it(condition: LeaseCondition) -> None:
-    told = is_told(Memory(start_open_since=ASKED), seen(V.ABSENT, condition), POLICY)
-    assert told is (condition in (L.FREE, L.HELD))
+@pytest.mark.parametrize(
+    ("condition", "holder", "told"),
+    [
+        (L.FREE, None, True),
+        (L.HELD, 2, True),
+        (L.EXPIRED, 2, True),
+        (L.EXPIRED, US, False),
+        (L.OURS, US, False),
+        (L.UNKNOWN, None, False),
+    ],
+)
+def test_a_lease_that_is_not_ours_is_not_kept_for_it(
+    condition: LeaseCondition, holder: Optional[int], told: bool
+) -> None:
+    picture = seen(V.ABSENT, lease=lease(condition, host_id=holder))
+    assert is_told(Memory(start_open_since=ASKED), picture, POLICY) is told

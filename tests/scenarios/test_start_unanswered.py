@@ -5,8 +5,10 @@ does not know what the one before it asked for. Each test is one story."""
 
 from __future__ import annotations
 
+from ha_agent.fsm.observation import VmExit
 from ha_agent.fsm.policy import Policy
 from ha_agent.fsm.state import State
+from ha_agent.vdsm.errors import VdsmCallFailed, VdsmCode
 from tests.scenarios.cluster import Cluster, story
 
 OPEN_SECONDS = Policy().start_open_seconds
@@ -103,3 +105,32 @@ async def test_a_start_without_an_answer_is_asked_for_again_only_after_a_look() 
     await cluster.pass_time(120.0)
     assert cluster.running == [1]
     assert set(cluster[1].hypervisor.calls) == {"create"}, "neither stopped nor cleared"
+
+
+@story
+async def test_a_refusal_of_the_second_start_says_nothing_of_the_first() -> None:
+    cluster = Cluster()
+    await asked(cluster, 20.0)
+    cluster[1].kill_agent()
+    cluster[1].hypervisor.refusal = VdsmCallFailed("VM.create", VdsmCode.CANNOT_CREATE_VM, "no")
+    cluster[1].start_agent()
+    await cluster.pass_time(3.0)
+    assert cluster[1].hypervisor.calls.count("create") >= 2, cluster.story()
+    cluster[1].hypervisor.refusal = None
+    cluster[1].maintenance(True)
+    await cluster.pass_time(12.0)
+    assert cluster[1].lease_epoch, cluster.story()
+    await cluster.pass_time(5.0)
+    assert cluster.running == [1], cluster.story()
+
+
+@story
+async def test_a_vm_that_ended_while_the_agent_was_away_is_restarted_at_once() -> None:
+    """What the agent before may have asked for holds up no start, only a release."""
+    cluster = Cluster()
+    await cluster.up_on(1)
+    cluster[1].kill_agent()
+    cluster[1].hypervisor.end(VmExit.CRASHED)
+    await cluster.pass_time(1.0)
+    cluster[1].start_agent()
+    await cluster.until(State.ENGINE_STARTING, 1, seconds=5.0)
