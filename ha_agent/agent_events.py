@@ -29,6 +29,7 @@ _DOING = {
     EffectKind.RELEASE_LEASE: ("give the lease up", "Giving the lease up"),
     EffectKind.ABANDON_LEASE: ("let the lease run out", "Letting the lease run out"),
     EffectKind.START_VM: ("start the engine VM", "Starting the engine VM"),
+    EffectKind.RESUME_VM: ("let the paused engine VM go on", "Letting the paused engine VM go on"),
     EffectKind.SHUTDOWN_VM: ("shut the engine VM down", "Shutting the engine VM down"),
     EffectKind.DESTROY_VM: ("end the engine VM by force", "Ending the engine VM by force"),
 }
@@ -116,6 +117,9 @@ class AgentEvents:
         if effect.fallback:
             how = " from the last definition with which the engine became healthy"
             values["fallback"] = "yes"
+        if effect.paused:
+            how = ", paused"
+            values["paused"] = "yes"
         text = f"The agent asks to {self._doing(effect)[0]}{how}, because: {effect.why}."
         self._tell("effect", text, at, values)
 

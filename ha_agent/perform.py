@@ -24,7 +24,7 @@ from ha_agent.fsm.effect import Effect, EffectKind
 from ha_agent.fsm.observation import Outcome, OutcomeCode, VmView
 from ha_agent.ports import Broker, DomainDefinition, Hypervisor
 from ha_agent.vdsm.errors import VdsmCallFailed, VdsmCode
-from ha_agent.vdsm.vm_status import is_lost_race, lock_failure_of_error
+from ha_agent.vdsm.vm_status import is_lost_race, lock_failure, lock_failure_of_error
 from ha_agent.virt.errors import LibvirtCallFailed
 
 log = logging.getLogger(__name__)
@@ -58,7 +58,9 @@ class Performer:
             if effect.kind is EffectKind.START_VM:
                 definition = await self._definition(effect)
                 identity = definition.identity
-                await self._hypervisor.create(definition.xml)
+                await self._hypervisor.create(definition.xml, paused=effect.paused)
+            elif effect.kind is EffectKind.RESUME_VM:
+                await self._hypervisor.resume()
             elif effect.kind is EffectKind.SHUTDOWN_VM:
                 await self._hypervisor.shutdown()
             else:
@@ -100,6 +102,8 @@ def _code(fault: HaAgentError) -> OutcomeCode:
             # The record is there already, as after an answer that was lost: a look tells more.
             return OutcomeCode.UNKNOWN
         return OutcomeCode.FAILED
+    if isinstance(fault, LibvirtCallFailed) and is_lost_race(lock_failure(fault.message)):
+        return OutcomeCode.LEASE_HELD_ELSEWHERE
     if isinstance(fault, (BrokerRefused, BadInput, LibvirtCallFailed)):
         # An answer, and it will hardly be another one the next time: let other hosts try.
         return OutcomeCode.FAILED

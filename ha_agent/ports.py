@@ -74,8 +74,16 @@ class Hypervisor(Protocol):
         """Return the VM as it is now; a silent or recovering VDSM gives UNKNOWN."""
         ...
 
-    async def create(self, xml: str) -> None:
-        """Start the VM. VmLeaseHeldElsewhere, VdsmError."""
+    async def create(self, xml: str, *, paused: bool = False) -> None:
+        """Start the VM. VmLeaseHeldElsewhere, VdsmError.
+
+        `paused`: as far as its first instruction. It may hold no VM lease until `resume`.
+        """
+        ...
+
+    async def resume(self) -> None:
+        """Let a paused VM go on, with its VM lease. No VM, and a lease that is held elsewhere,
+        are faults; the VM stays paused then."""
         ...
 
     async def shutdown(self) -> None:

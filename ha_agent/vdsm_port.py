@@ -55,10 +55,17 @@ class VdsmHypervisor:
             overtaken += 1
         return VmView(VmCondition.UNKNOWN, detail="VDSM's answers are of times that go back")
 
-    async def create(self, xml: str) -> None:
-        """VM.create with a domain XML. Raises VdsmError, DeadlineExceeded."""
+    async def create(self, xml: str, *, paused: bool = False) -> None:
+        """VM.create with a domain XML. Raises VdsmError, DeadlineExceeded, BadInput."""
         try:
-            await self._vdsm.create_vm(self._vm_uuid, xml)
+            await self._vdsm.create_vm(self._vm_uuid, xml, paused=paused)
+        finally:
+            self._changes += 1
+
+    async def resume(self) -> None:
+        """VM.cont, which takes the VM lease. Raises VdsmError, DeadlineExceeded."""
+        try:
+            await self._vdsm.continue_vm(self._vm_uuid)
         finally:
             self._changes += 1
 

@@ -23,9 +23,13 @@ class VirtHypervisor:
         except EnvironmentFault as fault:
             return VmView(VmCondition.UNKNOWN, detail=str(fault))
 
-    async def create(self, xml: str) -> None:
+    async def create(self, xml: str, *, paused: bool = False) -> None:
         """Begin the start. Raises LibvirtError, DeadlineExceeded, BadInput, EnvironmentFault."""
-        await self._virt.create_vm(self._vm_uuid, xml)
+        await self._virt.create_vm(self._vm_uuid, xml, paused=paused)
+
+    async def resume(self) -> None:
+        """Let the VM's CPUs run. Raises LibvirtError, DeadlineExceeded, EnvironmentFault."""
+        await self._virt.resume_vm(self._vm_uuid)
 
     async def shutdown(self) -> None:
         """Ask the guest; one that does not follow is destroyed at the agent's own deadline."""

@@ -18,6 +18,7 @@ from ha_agent.vdsm.errors import VdsmCallFailed, VdsmCode, VdsmUnreachable
 
 CREATE_DEADLINE_SECONDS = 30.0  # as vdsm/verbs.py has it
 ABSENT = VmView(VmCondition.ABSENT, detail="no such VM")
+LAUNCHED_PAUSED = VmView(VmCondition.PAUSED, detail="Paused as it was launched")
 SILENT = VmView(VmCondition.UNKNOWN, detail="VDSM at test can't be reached: refused")
 
 
@@ -109,6 +110,7 @@ class FakeHypervisor:
         self.unable_to_start: set[str] = set()
         """Domain XMLs that no VM comes of."""
         self.xml = ""
+        self.starts_paused = False
         self.view = ABSENT
         self.calls: list[str] = []
         self.running_since: Optional[float] = None
@@ -116,8 +118,9 @@ class FakeHypervisor:
     async def look(self) -> VmView:
         return self.view if self.answers else SILENT
 
-    async def create(self, xml: str) -> None:
-        self._ask("create")
+    async def create(self, xml: str, *, paused: bool = False) -> None:
+        self._ask("create paused" if paused else "create")
+        self.starts_paused = paused
         if self.create_seconds <= 0.0:
             self._created(xml)
             return
@@ -151,7 +154,7 @@ class FakeHypervisor:
 
     def end(self, ended: VmExit) -> None:
         """The VM's process ends, as by a crash; VDSM keeps a Down record and says so."""
-        if self.running_since is None:
+        if self.running_since is None and self.view is not LAUNCHED_PAUSED:
             return
         self.running_since = None
         if self.vm_lease.holder is self:
@@ -166,7 +169,20 @@ class FakeHypervisor:
         self.view = VmView(VmCondition.PAUSED, detail="Paused")
         self.on_event()
 
-    def resume(self) -> None:
+    async def resume(self) -> None:
+        self._ask("resume")
+        if self.view in (ABSENT, SILENT) or self.view.condition is VmCondition.DOWN:
+            message = "Virtual machine does not exist"
+            raise VdsmCallFailed("VM.cont", VdsmCode.NO_SUCH_VM, message)
+        if self.vm_lease.holder not in (None, self):
+            message = "General Exception: ('Failed to acquire lock: error -243',)"
+            raise VdsmCallFailed("VM.cont", VdsmCode.GENERAL_EXCEPTION, message)
+        if self.running_since is None:
+            self.running_since = asyncio.get_running_loop().time()
+        if self.view.condition is VmCondition.PAUSED:
+            self.go_on()
+
+    def go_on(self) -> None:
         """The guest goes on, and has its VM lease again."""
         assert self.vm_lease.holder is None
         self.vm_lease.holder = self
@@ -176,10 +192,12 @@ class FakeHypervisor:
     def _started(self) -> None:
         if self.view.condition is not VmCondition.STARTING:
             return
-        if self.vm_lease.holder is not None:
+        if self.vm_lease.holder is not None and not self.starts_paused:
             self.view = VmView(VmCondition.DOWN, VmExit.LEASE_HELD_ELSEWHERE, detail="Down")
         elif self.crashes_at_start or self.xml in self.unable_to_start:
             self.view = VmView(VmCondition.DOWN, VmExit.START_FAILED, detail="Down")
+        elif self.starts_paused:
+            self.view = LAUNCHED_PAUSED  # without the VM lease
         else:
             self.vm_lease.holder = self
             self.running_since = asyncio.get_running_loop().time()

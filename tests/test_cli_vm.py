@@ -14,7 +14,9 @@ from tests.fake_broker import FakeBroker, ha_agent
 @pytest.mark.parametrize(
     ("words", "asked"),
     [
-        (("start",), ("vm.start", {})),
+        (("start",), ("vm.start", {"paused": False})),
+        (("start", "--paused"), ("vm.start", {"paused": True})),
+        (("resume",), ("vm.resume", {})),
         (("stop",), ("vm.stop", {"force": False})),
         (("stop", "--force"), ("vm.stop", {"force": True})),
     ],

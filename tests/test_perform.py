@@ -23,6 +23,7 @@ from ha_agent.vdsm.errors import (
     VdsmConnectionLost,
     VdsmUnreachable,
 )
+from ha_agent.virt.errors import LibvirtCallFailed
 from tests.fakes import FakeBroker, FakeHypervisor
 
 PICTURE = Snapshot(3, 1, "h1", "vm", Instant(1000.0))
@@ -156,6 +157,45 @@ async def test_what_a_fault_of_vdsm_means(
     asked_with = "d1" if kind is EffectKind.START_VM else ""
     assert performed.outcome == Outcome(7, code, str(fault), asked_with)
     assert performed.vm is not None, "the look tells what became of it"
+
+
+async def test_a_paused_start_and_what_lets_it_go_on(world: World) -> None:
+    performed = await world.perform(EffectKind.START_VM, paused=True)
+    assert world.order == ["definition", "create paused"]
+    assert performed.outcome == Outcome(7, OutcomeCode.OK, definition="d1")
+    await asyncio.sleep(0.05)
+    performed = await world.perform(EffectKind.RESUME_VM)
+    assert performed.outcome == Outcome(7, OutcomeCode.OK)
+    assert performed.vm is not None
+    assert performed.vm.condition is VmCondition.UP
+
+
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [
+        (
+            VdsmCallFailed(
+                "VM.cont",
+                VdsmCode.GENERAL_EXCEPTION,
+                "General Exception: ('Failed to acquire lock: error -243',)",
+            ),
+            OutcomeCode.LEASE_HELD_ELSEWHERE,
+        ),
+        (
+            LibvirtCallFailed("resume the VM", 87, "Failed to acquire lock: is locked"),
+            OutcomeCode.LEASE_HELD_ELSEWHERE,
+        ),
+        (LibvirtCallFailed("resume the VM", 55, "domain is not running"), FAILED),
+        (VdsmCallFailed("VM.cont", VdsmCode.NO_SUCH_VM, "Virtual machine does not exist"), FAILED),
+        (DeadlineExceeded("VM.cont", 30.0), UNKNOWN),
+    ],
+)
+async def test_what_refuses_a_resume(
+    world: World, fault: EnvironmentFault, code: OutcomeCode
+) -> None:
+    world.hypervisor.refusal = fault
+    performed = await world.perform(EffectKind.RESUME_VM)
+    assert performed.outcome == Outcome(7, code, str(fault))
 
 
 async def test_a_silent_vdsm_is_unknown_and_so_is_the_vm(world: World) -> None:

@@ -12,12 +12,13 @@ from dataclasses import dataclass
 
 
 class EffectKind(enum.Enum):
-    """The six things that this program does to the world."""
+    """The seven things that this program does to the world."""
 
     TAKE_LEASE = "take lease"
     RELEASE_LEASE = "release lease"  # at once: the VM is confirmed gone
     ABANDON_LEASE = "abandon lease"  # it runs out, and the fence ends a VM that nobody sees
     START_VM = "start VM"
+    RESUME_VM = "resume VM"
     SHUTDOWN_VM = "shut VM down"
     DESTROY_VM = "destroy VM"
 
@@ -28,7 +29,8 @@ class Effect:
 
     `lease_epoch` is, for TAKE_LEASE, the epoch that the decision was made on: the lease is
     not taken if it has moved on meanwhile. `fallback` is, for START_VM, whether to start from
-    the last definition that became healthy instead of the one in use.
+    the last definition that became healthy instead of the one in use; and `paused`, whether its
+    processors are to stand still until RESUME_VM.
     """
 
     kind: EffectKind
@@ -36,3 +38,4 @@ class Effect:
     why: str
     lease_epoch: int = 0
     fallback: bool = False
+    paused: bool = False

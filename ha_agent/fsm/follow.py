@@ -24,12 +24,15 @@ def follow(memory: Memory, observation: Observation) -> Memory:
     appeared = running_since is not None and memory.running_since is None
     started_here = memory.last_kind is EffectKind.START_VM
     unknown = condition is VmCondition.UNKNOWN
+    # Under global maintenance a pause is the operator's matter: it may be asked for, and last as
+    # long as somebody looks at the console. The grace time for it begins when the agents decide.
+    paused = condition is VmCondition.PAUSED and not memory.global_maintenance
     memory = memory.having(
         running_since=running_since,
         # A VM that came by migration, or was started by hand: from what, nobody here knows.
         started_from="" if appeared and not started_here else memory.started_from,
         vm_unknown_since=(memory.vm_unknown_since or now) if unknown else None,
-        paused_since=(memory.paused_since or now) if condition is VmCondition.PAUSED else None,
+        paused_since=(memory.paused_since or now) if paused else None,
         shutdown=memory.shutdown if observation.shutdown is None else observation.shutdown,
     )
     health = engine_health(memory, observation)

@@ -224,7 +224,7 @@ def _request(
     why = row.why
     if row.fallback and memory.start_fault:
         why = f"{why} ({memory.start_fault})"
-    effect = Effect(kind, serial, why, lease.epoch, row.fallback)
+    effect = Effect(kind, serial, why, lease.epoch, row.fallback, row.paused)
     if kind is EffectKind.START_VM:
         source = definition.fallback if row.fallback else definition.identity
         memory = replace(memory, was_healthy=False, started_from=source, start_fault="")

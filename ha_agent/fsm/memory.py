@@ -36,7 +36,8 @@ class Memory:
 
     `running_since` is when the VM that runs here now was first seen running, `bad_since` since
     when its health page has been bad, `vm_unknown_since` since when VDSM has been silent.
-    `paused_since` since when it has been paused. `was_healthy`: the engine became healthy since
+    `paused_since` since when it has been paused
+    outside of global maintenance. `was_healthy`: the engine became healthy since
     the VM was last started. `started_from` is the definition that it was started from, ""
     where nobody knows; `failing` one of which the last `failed_starts` starts failed, and
     `start_fault` why the last one did. `global_maintenance` and `shutdown` are what was last

@@ -173,6 +173,8 @@ class VmOrderKind(enum.Enum):
     """What an operator may order under global maintenance."""
 
     START = "start"
+    START_PAUSED = "start paused"
+    RESUME = "resume"
     STOP = "stop"
     FORCE_STOP = "force stop"
 

@@ -17,7 +17,7 @@ Note = Callable[[Context, Memory], Memory]
 
 @dataclass(frozen=True)
 class Row:
-    """One edge. `fallback` goes with START_VM (effect.py)."""
+    """One edge. `fallback` and `paused` go with START_VM (effect.py)."""
 
     sources: tuple[State, ...]
     target: Optional[State]
@@ -25,6 +25,7 @@ class Row:
     why: str
     effect: Optional[EffectKind] = None
     fallback: bool = False
+    paused: bool = False
     notes: tuple[Note, ...] = ()
 
 

@@ -161,6 +161,22 @@ _MAINTENANCE = (
     Row(
         (S.GLOBAL_MAINTENANCE,),
         None,
+        (o.paused_start_ordered, g.lease_ours, g.vm_absent),
+        "an operator has ordered the start here, paused",
+        effect=E.START_VM,
+        paused=True,
+    ),
+    Row(
+        (S.GLOBAL_MAINTENANCE,),
+        None,
+        # It takes its VM lease only now. Without the ownership lease another host may start one.
+        (o.resume_ordered, g.lease_ours, g.vm_paused),
+        "an operator has ordered the paused VM to go on",
+        effect=E.RESUME_VM,
+    ),
+    Row(
+        (S.GLOBAL_MAINTENANCE,),
+        None,
         (o.start_ordered, g.lease_ours, g.vm_absent),
         "an operator has ordered the start here",
         effect=E.START_VM,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An operator's order to start or stop the engine VM on this host, and how far it has come.
+"""An operator's order to start, resume or stop the engine VM on this host, and how far it is.
 
 Only under global maintenance, where the agents decide nothing of their own: outside of it the VM
 that was stopped would be started again at once. The rows of the table ask for the effects; this
@@ -8,6 +8,10 @@ module says when the order is done, and when and why it can't be. It decides on 
     OPEN      taken notice of; nothing that can't be taken back has been asked for
     ASKED     VDSM has been asked, so the end is waited for, also when the order is taken back
     DONE, REFUSED
+
+A VM that is started paused holds no VM lease until it is resumed (facts/vdsm.md 3): meanwhile the
+ownership lease alone keeps other hosts from a start. So it is resumed only under that, and the
+hypervisor takes the VM lease then, or refuses, and the VM stays paused.
 """
 
 from __future__ import annotations
@@ -37,12 +41,19 @@ START_SECONDS = 60.0
 
 _RUNS = (VmCondition.STARTING, VmCondition.UP)
 _GONE = (VmCondition.ABSENT, VmCondition.DOWN)
+# Orders that end with the VM here, which need the lease.
+STARTS = (VmOrderKind.START, VmOrderKind.START_PAUSED)
+_NEED_LEASE = (*STARTS, VmOrderKind.RESUME)
 _MOVES = (VmCondition.MIGRATING_AWAY, VmCondition.MIGRATING_HERE)
 _ASKS = {
     VmOrderKind.START: EffectKind.START_VM,
+    VmOrderKind.START_PAUSED: EffectKind.START_VM,
+    VmOrderKind.RESUME: EffectKind.RESUME_VM,
     VmOrderKind.STOP: EffectKind.SHUTDOWN_VM,
     VmOrderKind.FORCE_STOP: EffectKind.DESTROY_VM,
 }
+_LEASE_ELSEWHERE = OutcomeCode.LEASE_HELD_ELSEWHERE
+_RESUME = "`ha-agent vm resume`"
 # No answer is not a no: the next look at VDSM tells.
 _MAY_HAVE_WORKED = (OutcomeCode.OK, OutcomeCode.UNKNOWN)
 
@@ -114,7 +125,7 @@ def order_due(progress: OrderProgress, stop_timeout_seconds: float) -> Optional[
     if not _asked(progress):
         seconds = BEGIN_SECONDS
     else:
-        seconds = START_SECONDS if progress.kind is VmOrderKind.START else stop_timeout_seconds
+        seconds = START_SECONDS if progress.kind in _NEED_LEASE else stop_timeout_seconds
     return reached(progress.since, seconds)
 
 
@@ -134,11 +145,15 @@ def _kind(effect: Optional[Effect]) -> Optional[EffectKind]:
 
 def _done(progress: OrderProgress, observation: Observation) -> str:
     condition = observation.vm.condition
-    if progress.kind is VmOrderKind.START:
+    ours = observation.lease.condition is LeaseCondition.OURS
+    if progress.kind is VmOrderKind.START_PAUSED:
+        paused = condition is VmCondition.PAUSED and _asked(progress)
+        return f"the engine VM is here, paused; {_RESUME} lets it run" if paused and ours else ""
+    if progress.kind in _NEED_LEASE:
         # One that is launching may yet be refused by its VM lease.
         runs = condition in _RUNS and not observation.vm.launching
-        ours = observation.lease.condition is LeaseCondition.OURS
-        return "the engine VM runs here" if runs and ours else ""
+        counts = progress.kind is VmOrderKind.START or _asked(progress)
+        return "the engine VM runs here" if runs and ours and counts else ""
     # What is gone unasked, or has left for another host, was not stopped by this order.
     stopped = condition in _GONE and observation.vm.exit is not VmExit.MIGRATED
     return "the engine VM is stopped" if stopped and _asked(progress) else ""
@@ -150,7 +165,12 @@ def _fault(progress: OrderProgress, observation: Observation, following: Followi
     late = due is not None and observation.now >= due
     effect, outcome = following.settled_effect, following.settled
     if effect is not None and outcome is not None and outcome.code not in _MAY_HAVE_WORKED:
-        taking = progress.kind is VmOrderKind.START and effect.kind is EffectKind.TAKE_LEASE
+        if (effect.kind, outcome.code) == (EffectKind.RESUME_VM, _LEASE_ELSEWHERE):
+            return (
+                "the VM lease is held elsewhere, where the engine VM may run: it stays paused"
+                f" here ({outcome.detail})"
+            )
+        taking = progress.kind in _NEED_LEASE and effect.kind is EffectKind.TAKE_LEASE
         if taking or effect.kind is _ASKS[progress.kind]:
             return f"{effect.kind.value} did not work: {outcome.detail}"
     if _asked(progress):
@@ -161,8 +181,10 @@ def _fault(progress: OrderProgress, observation: Observation, following: Followi
         return "global maintenance is over, and the agents decide again"
     if observation.vm.condition in _MOVES:
         return f"the engine VM is {observation.vm.condition.value}"
-    find = _start_fault if progress.kind is VmOrderKind.START else _stop_fault
-    fault = find(observation, following)
+    fault = ""
+    if progress.kind in _NEED_LEASE:
+        fault = _elsewhere_fault(observation, following)
+    fault = fault or _here_fault(progress.kind, observation)
     return fault or (_late_fault(observation) if late else "")
 
 
@@ -177,11 +199,14 @@ def _late_fault(observation: Observation) -> str:
 def _fault_after_asking(
     progress: OrderProgress, observation: Observation, following: Following, *, late: bool
 ) -> str:
-    if progress.kind is VmOrderKind.START:
-        if observation.vm.condition is VmCondition.DOWN and following.pending is None:
+    if progress.kind in _NEED_LEASE:
+        condition = observation.vm.condition
+        if condition is VmCondition.DOWN and following.pending is None:
             return f"the engine VM ended at once: {observation.vm.detail}"
-        waits = _kind(following.pending) is EffectKind.START_VM
-        return "the engine VM was not seen to run in time" if late and not waits else ""
+        waits = _kind(following.pending) is _ASKS[progress.kind]
+        word = "be paused" if progress.kind is VmOrderKind.START_PAUSED else "run"
+        fault = f"the engine VM was not seen to {word} in time: it is {condition.value}"
+        return fault if late and not waits else ""
     if observation.vm.exit is VmExit.MIGRATED:
         return "the engine VM has migrated to another host"
     if not late:
@@ -190,7 +215,7 @@ def _fault_after_asking(
     return f"the engine VM has not ended within {seconds:g} s; by force it is ended at once"
 
 
-def _start_fault(observation: Observation, following: Following) -> str:
+def _elsewhere_fault(observation: Observation, following: Following) -> str:
     lease = observation.lease
     if following.shutting_down:
         return "the cluster is being shut down"
@@ -200,14 +225,29 @@ def _start_fault(observation: Observation, following: Following) -> str:
     for peer in observation.peers:
         if peer.alive and peer.vm_up and peer.host_id != holder:
             return f"host {peer.host_id} ({peer.host_name}) says that the engine VM runs there"
-    if observation.vm.condition in (VmCondition.PAUSED, VmCondition.STOPPING):
-        # A guest may ignore that it is asked to stop, for ever.
-        return f"the engine VM is here already, and {observation.vm.condition.value}"
-    if observation.vm.condition in _GONE and not observation.definition.available:
-        return f"there is no definition to start it from: {observation.definition.problem}"
     return ""
 
 
-def _stop_fault(observation: Observation, _following: Following) -> str:
-    gone = observation.vm.condition in _GONE
-    return "the engine VM does not run on this host" if gone else ""
+def _here_fault(kind: VmOrderKind, observation: Observation) -> str:
+    """Return what stands against the order on this host itself."""
+    condition = observation.vm.condition
+    if condition in _GONE:
+        if kind not in STARTS:
+            return "the engine VM does not run on this host"
+        if not observation.definition.available:
+            return f"there is no definition to start it from: {observation.definition.problem}"
+        return ""
+    if condition is VmCondition.PAUSED:
+        if kind in STARTS:
+            return f"the engine VM is here already, and paused; {_RESUME} lets it run"
+        if kind is VmOrderKind.STOP:
+            return f"the engine VM is paused and can't shut down; {_RESUME} first, or use force"
+        return ""
+    if kind in STARTS and condition is VmCondition.STOPPING:
+        # A guest may ignore that it is asked to stop, for ever.
+        return "the engine VM is here already, and stopping"
+    if kind is VmOrderKind.START_PAUSED and condition in _RUNS:
+        return "the engine VM runs here already"
+    if kind is VmOrderKind.RESUME and condition is not VmCondition.UNKNOWN:
+        return f"the engine VM is not paused: it is {condition.value}"
+    return ""

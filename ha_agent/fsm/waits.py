@@ -53,6 +53,7 @@ _UNDER_WAY = {
     EffectKind.RELEASE_LEASE: "the lease to be given up on shared storage",
     EffectKind.ABANDON_LEASE: "the lease to run out; the fence ends the engine VM before that",
     EffectKind.START_VM: "VDSM to take the order to start the engine VM",
+    EffectKind.RESUME_VM: "VDSM to let the paused engine VM go on",
     EffectKind.SHUTDOWN_VM: "VDSM to take the order to shut the engine VM down",
     EffectKind.DESTROY_VM: "VDSM to end the engine VM",
 }

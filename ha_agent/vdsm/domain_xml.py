@@ -52,7 +52,7 @@ _WHERE = "domain XML"
 
 def parse_domain(text: Union[str, bytes]) -> Domain:
     """Read one domain document. Raises BadInput that names the element."""
-    root = _root(text)
+    root = domain_root(text)
     metadata = root.find("metadata")
     vm_data = None if metadata is None else metadata.find(f"{{{OVIRT_VM}}}vm")
     devices = _need(root.find("devices"), "devices")
@@ -102,7 +102,8 @@ def parse_domain(text: Union[str, bytes]) -> Domain:
     )
 
 
-def _root(text: Union[str, bytes]) -> etree._Element:
+def domain_root(text: Union[str, bytes]) -> etree._Element:
+    """Return the <domain> element. Raises BadInput for no XML, too much of it, or a DOCTYPE."""
     data = text.encode() if isinstance(text, str) else text
     if len(data) > MAX_XML_BYTES:
         raise BadInput(f"longer than {MAX_XML_BYTES} bytes", where=_WHERE)

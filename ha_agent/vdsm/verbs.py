@@ -20,6 +20,7 @@ from typing import Any, Optional
 from ha_agent.errors import BadInput
 from ha_agent.vdsm import answers, answers_connect
 from ha_agent.vdsm.errors import VdsmCallFailed, VdsmCode
+from ha_agent.vdsm.launch_paused import launch_paused
 from ha_agent.vdsm.verb_calls import MEMORY_DEADLINE_SECONDS, NO_POOL
 from ha_agent.vdsm.verbs_connect import ConnectCalls
 from ha_agent.vdsm.verbs_storage import Allocation, StorageCalls
@@ -75,13 +76,17 @@ class Vdsm(StorageCalls, ConnectCalls):
         """Host.getVMList: id and libvirt's raw status of every VM, Down records too."""
         return await self._ask("Host.getVMList", {}, MEMORY_DEADLINE_SECONDS, _all_vms)
 
-    async def create_vm(self, vm_id: str, domain_xml: str) -> VmStats:
+    async def create_vm(self, vm_id: str, domain_xml: str, *, paused: bool = False) -> VmStats:
         """VM.create: define and start. Changes. Returns the record, status WaitForLaunch.
 
         The start goes on after the answer: its end shows in events and vm_stats, a lost lease
         as Down with a reason. `vm_id` must be the XML's <uuid>, which alone counts. Codes: 4
         when there is a record, perhaps Down (destroy it first); 9 for XML that VDSM refuses.
+        `paused`: its processors stand still, and it holds no VM lease, until `continue_vm`.
+        Raises BadInput when that can't be written into the XML.
         """
+        if paused:
+            domain_xml = launch_paused(domain_xml)
         params = {"vmID": vm_id, "vmParams": {"xml": domain_xml}}
         read = functools.partial(parse_vm_stats, vm_id=vm_id)
         return await self._ask("VM.create", params, _VM_DEADLINE_SECONDS, read)
@@ -125,13 +130,6 @@ class Vdsm(StorageCalls, ConnectCalls):
         held elsewhere: the VM stays paused. Code 1: not here.
         """
         await self._call("VM.cont", {"vmID": vm_id}, _VM_DEADLINE_SECONDS)
-
-    async def pause_vm(self, vm_id: str) -> None:
-        """VM.pause: stop the VM's processors. Changes. Under sanlock its lease goes with that.
-
-        Code 1: not here. Code 6: it is down.
-        """
-        await self._call("VM.pause", {"vmID": vm_id}, _VM_DEADLINE_SECONDS)
 
     async def migration_status(self, vm_id: str) -> Optional[answers_connect.MigrationStatus]:
         """VM.getMigrationStatus: how far the VM's migration away from here is.

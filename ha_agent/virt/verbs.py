@@ -5,6 +5,7 @@
     vm_stats      WaitForLaunch, Up, ..., a Down record of how the VM ended, or None
     destroy_vm    ends the VM or its start, and clears the record
     shutdown_vm   asks the guest
+    resume_vm     lets a VM that was started paused run
 
 The domain is transient. Nothing on this host, neither autostart nor libvirt-guests nor `virsh
 start`, can bring it back after a crash or a boot: whether the VM runs here is decided anew each
@@ -34,7 +35,8 @@ from typing import Callable, Optional, Protocol
 
 from ha_agent.errors import DeadlineExceeded, HaAgentError
 from ha_agent.instant import Instant
-from ha_agent.vdsm.vm_status import VmStats, lock_failure
+from ha_agent.vdsm.launch_paused import launch_paused
+from ha_agent.vdsm.vm_status import VmStats
 from ha_agent.virt import status
 from ha_agent.virt.binding import LIST_ACTIVE, START_PAUSED, Connection, Domain
 from ha_agent.virt.errors import (
@@ -46,7 +48,7 @@ from ha_agent.virt.errors import (
 )
 from ha_agent.virt.link import Link, Module
 from ha_agent.virt.place import Placed, VirtSettings, place_vm
-from ha_agent.virt.vm_lock import LeaseKind, prove
+from ha_agent.virt.vm_lock import LeaseKind, lock_text, lock_words, prove
 
 log = logging.getLogger(__name__)
 
@@ -112,6 +114,7 @@ class Virt:
         self._running: set[str] = set()
         self._asked: set[str] = set()
         self._ended: dict[str, VmStats] = {}
+        self._placed: dict[str, Placed] = {}
         self._unsure: dict[str, Optional[Instant]] = {}
 
     def start(self) -> None:
@@ -184,8 +187,8 @@ class Virt:
 
     # Changing ----------------------------------------------------------------------------
 
-    async def create_vm(self, vm_uuid: str, xml: str) -> None:
-        """Begin to start the VM from the engine's domain XML.
+    async def create_vm(self, vm_uuid: str, xml: str, *, paused: bool = False) -> None:
+        """Begin to start the VM from the engine's domain XML, or as far as `resume_vm`.
 
         Raises VmExists, LibvirtError, DeadlineExceeded, BadInput and EnvironmentFault when
         something on this host or its storage is not there; then nothing was begun.
@@ -194,7 +197,7 @@ class Virt:
             raise VmExists(f"VM {vm_uuid}: it is being started, or has to be destroyed first")
         start = self._starts[vm_uuid] = _Start()
         try:
-            run = await self._prepare(start, vm_uuid, xml)
+            run = await self._prepare(start, vm_uuid, launch_paused(xml) if paused else xml)
         except BaseException:
             del self._starts[vm_uuid]
             raise
@@ -215,7 +218,7 @@ class Virt:
         )
         for note in placed.domain.notes:
             log.info("VM %s: %s", vm_uuid, note)
-        work = functools.partial(self._start, start, placed)
+        work = functools.partial(self._start, start, vm_uuid, placed)
         return self.link.worker("start the VM", work, changes=True)
 
     def _refuse_existing(self, connection: Connection, vm_uuid: str) -> None:
@@ -232,7 +235,9 @@ class Virt:
                 f" start by itself; remove it with `virsh undefine {vm_uuid}`",
             )
 
-    def _start(self, start: _Start, placed: Placed, connection: Connection) -> None:
+    def _start(
+        self, start: _Start, vm_uuid: str, placed: Placed, connection: Connection
+    ) -> None:
         """Start the VM; in a thread. What can't be proved, or is unwanted, is ended again."""
         kind = self._settings.vm_lease
         is_image = kind is LeaseKind.IMAGE
@@ -241,6 +246,7 @@ class Virt:
         try:
             if is_image or not placed.is_paused:
                 prove(kind, placed, self._settings.host_id)
+            self._placed[vm_uuid] = placed
             if start.unwanted.is_set():
                 raise _Unwanted("the start was undone")
             if flags and not placed.is_paused:
@@ -265,9 +271,37 @@ class Virt:
         elif isinstance(failure, LibvirtConnectionLost):
             self._unsure[vm_uuid] = None
         elif not isinstance(failure, _Unwanted):
-            self._ended[vm_uuid] = status.failed_stats(vm_uuid, _lock_text(failure))
+            self._ended[vm_uuid] = status.failed_stats(vm_uuid, lock_text(failure))
         if failure is not None:
             log.warning("VM %s was not started: %s", vm_uuid, failure)
+
+    async def resume_vm(self, vm_uuid: str) -> None:
+        """Let a paused VM's CPUs run, and look that it has its lease. One that is found to have
+        none is ended at once. Raises LibvirtError, DeadlineExceeded, EnvironmentFault."""
+        kind, placed = self._settings.vm_lease, self._placed.get(vm_uuid)
+        # An image's lock was looked for before the first CPU ran, also of one started paused;
+        # libvirt takes the others now.
+        if placed is None and kind is not LeaseKind.IMAGE:
+            why = "this agent has not started it and can't prove its lease; end it, by force"
+            raise LibvirtCallFailed("resume the VM", LibvirtCode.OPERATION_INVALID, why)
+
+        def work(connection: Connection) -> None:
+            domain = connection.lookupByUUIDString(vm_uuid)
+            domain.resume()
+            try:
+                if placed is not None:
+                    prove(kind, placed, self._settings.host_id)
+            except BaseException:
+                with contextlib.suppress(self.link.error):
+                    domain.destroy()
+                raise
+
+        try:
+            await self.link.call("resume the VM", work, changes=True)
+        except LibvirtCallFailed as fault:
+            raise LibvirtCallFailed(fault.what, fault.code, lock_words(fault)) from fault
+        finally:
+            self._changes += 1
 
     async def shutdown_vm(self, vm_uuid: str) -> None:
         """Ask the guest to shut down, by its agent or by ACPI; no VM is no error. Raises
@@ -308,6 +342,7 @@ class Virt:
             self._running.discard(vm_uuid)
             self._asked.discard(vm_uuid)
             self._ended.pop(vm_uuid, None)
+            self._placed.pop(vm_uuid, None)
         finally:
             self._changes += 1
 
@@ -352,16 +387,6 @@ class Virt:
     def _gone(self, vm_uuid: str, record: VmStats) -> None:
         log.info("VM %s has ended: %s", vm_uuid, record.exit_message)
         self._ended[vm_uuid] = record
+        self._placed.pop(vm_uuid, None)
         self._running.discard(vm_uuid)
         self._asked.discard(vm_uuid)
-
-
-def _lock_text(fault: HaAgentError) -> str:
-    """Return a failed start's words, as VDSM's exit message has them: a lock is told by them."""
-    text = str(fault)
-    if not isinstance(fault, LibvirtCallFailed):
-        return text
-    if fault.code == LibvirtCode.RESOURCE_BUSY and lock_failure(fault.message) is None:
-        # virtlockd says "Lockspace resource '...' is locked", and has this code for it.
-        return f"Failed to acquire lock: {fault.message}"
-    return text

@@ -30,9 +30,10 @@ import os
 from typing import TYPE_CHECKING
 
 from ha_agent import ofd_lock
-from ha_agent.errors import EnvironmentFault
+from ha_agent.errors import EnvironmentFault, HaAgentError
 from ha_agent.vdsm.vm_sanlock import binding
-from ha_agent.virt.errors import VmLeaseMissing
+from ha_agent.vdsm.vm_status import lock_failure
+from ha_agent.virt.errors import LibvirtCallFailed, LibvirtCode, VmLeaseMissing
 
 if TYPE_CHECKING:
     from ha_agent.virt.place import Placed
@@ -97,3 +98,18 @@ def _prove_sanlock(lockspace: str, key: str, path: str, offset: int, host_id: in
             f'{path}: this host does not hold this lease: is lock_manager = "sanlock" set in'
             " /etc/libvirt/qemu.conf, and libvirt restarted since?"
         )
+
+
+def lock_text(fault: HaAgentError) -> str:
+    """Return a failed start's words, as VDSM's exit message has them: a lock is told by them."""
+    if isinstance(fault, LibvirtCallFailed) and lock_words(fault) != fault.message:
+        return lock_words(fault)
+    return str(fault)
+
+
+def lock_words(fault: LibvirtCallFailed) -> str:
+    """Return libvirt's message, with a lock that is held by another in VDSM's words."""
+    if fault.code == LibvirtCode.RESOURCE_BUSY and lock_failure(fault.message) is None:
+        # virtlockd says "Lockspace resource '...' is locked", and has this code for it.
+        return f"Failed to acquire lock: {fault.message}"
+    return fault.message

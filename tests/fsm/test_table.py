@@ -248,6 +248,8 @@ WAYS: dict[str, tuple[Tweak, ...]] = {
         see(definition=DefinitionView(available=True, identity="d1")),
     ),
     "start_ordered": (see(vm_order=None),),
+    "paused_start_ordered": (see(vm_order=None),),
+    "resume_ordered": (see(vm_order=None),),
     "stop_ordered": (see(vm_order=None),),
     "force_stop_ordered": (see(vm_order=None),),
     "not_start_under_way": (

@@ -137,7 +137,7 @@ def test_a_shutdown_of_the_cluster_comes_first() -> None:
 @pytest.mark.parametrize("kind", list(K))
 def test_without_global_maintenance_the_agents_decide(kind: VmOrderKind) -> None:
     following = dataclasses.replace(QUIET, global_maintenance=False)
-    vm = V.ABSENT if kind is K.START else V.UP
+    vm = {K.START: V.ABSENT, K.START_PAUSED: V.ABSENT, K.RESUME: V.PAUSED}.get(kind, V.UP)
     assert follow_order(known(kind), picture(kind, vm), following).phase is P.REFUSED
     unknown = dataclasses.replace(QUIET, global_maintenance=None)
     assert follow_order(known(kind), picture(kind, vm), unknown).phase is P.OPEN
@@ -160,6 +160,9 @@ def test_a_stop_that_vdsm_refuses() -> None:
     [
         (K.START, V.ABSENT, P.OPEN, BEGIN_SECONDS),
         (K.START, V.ABSENT, P.ASKED, START_SECONDS),
+        (K.START_PAUSED, V.ABSENT, P.ASKED, START_SECONDS),
+        (K.RESUME, V.PAUSED, P.OPEN, BEGIN_SECONDS),
+        (K.RESUME, V.PAUSED, P.ASKED, START_SECONDS),
         (K.STOP, V.UP, P.OPEN, BEGIN_SECONDS),
         (K.STOP, V.UP, P.ASKED, 120.0),
     ],
@@ -218,3 +221,51 @@ def test_a_late_refusal_says_who_is_silent() -> None:
     assert "VDSM" in follow_order(late, picture(K.STOP, V.UNKNOWN), QUIET).detail
     late = known(K.START, age_seconds=BEGIN_SECONDS)
     assert "lease" in follow_order(late, picture(K.START, lease=L.UNKNOWN), QUIET).detail
+
+
+@pytest.mark.parametrize(
+    ("kind", "phase", "view", "lease", "then"),
+    [
+        (K.START_PAUSED, P.ASKED, VmView(V.STARTING, launching=True), L.OURS, P.ASKED),
+        (K.START_PAUSED, P.ASKED, VmView(V.PAUSED), L.OURS, P.DONE),
+        (K.START_PAUSED, P.ASKED, VmView(V.PAUSED), L.HELD, P.ASKED),
+        (K.START_PAUSED, P.ASKED, VmView(V.UP), L.OURS, P.ASKED),
+        (K.START_PAUSED, P.ASKED, VmView(V.DOWN), L.OURS, P.REFUSED),
+        (K.START_PAUSED, P.OPEN, VmView(V.PAUSED), L.OURS, P.REFUSED),
+        (K.START_PAUSED, P.OPEN, VmView(V.UP), L.OURS, P.REFUSED),
+        (K.RESUME, P.ASKED, VmView(V.PAUSED), L.OURS, P.ASKED),
+        (K.RESUME, P.ASKED, VmView(V.UP), L.OURS, P.DONE),
+        (K.RESUME, P.ASKED, VmView(V.UP), L.HELD, P.ASKED),
+        (K.RESUME, P.OPEN, VmView(V.PAUSED), L.OURS, P.OPEN),
+        (K.RESUME, P.OPEN, VmView(V.PAUSED), L.FREE, P.OPEN),  # the lease is taken first
+        (K.RESUME, P.OPEN, VmView(V.PAUSED), L.HELD, P.REFUSED),
+        (K.RESUME, P.OPEN, VmView(V.UP), L.OURS, P.REFUSED),
+        (K.RESUME, P.OPEN, VmView(V.ABSENT), L.OURS, P.REFUSED),
+        (K.RESUME, P.OPEN, VmView(V.UNKNOWN), L.OURS, P.OPEN),
+        (K.STOP, P.OPEN, VmView(V.PAUSED), L.OURS, P.REFUSED),
+        (K.FORCE_STOP, P.OPEN, VmView(V.PAUSED), L.OURS, P.OPEN),
+    ],
+)
+def test_a_vm_that_is_paused(
+    kind: VmOrderKind, phase: OrderPhase, view: VmView, lease: LeaseCondition, then: OrderPhase
+) -> None:
+    stand = dataclasses.replace(picture(kind, lease=lease), vm=view)
+    answer = follow_order(known(kind, phase), stand, QUIET)
+    assert answer.phase is then, answer.detail
+
+
+def test_a_resume_that_the_vm_lease_refuses_says_where_the_vm_may_be() -> None:
+    following = ended(EffectKind.RESUME_VM, OutcomeCode.LEASE_HELD_ELSEWHERE, "error -243")
+    stand = picture(K.RESUME, V.PAUSED, L.OURS)
+    answer = follow_order(known(K.RESUME, P.ASKED), stand, following)
+    assert answer.phase is P.REFUSED
+    assert answer.detail == (
+        "the VM lease is held elsewhere, where the engine VM may run: it stays paused here"
+        " (error -243)"
+    )
+
+
+def test_another_host_that_claims_the_vm_stands_against_a_resume() -> None:
+    stand = picture(K.RESUME, V.PAUSED, L.OURS, peers=(peer(3, vm_up=True),))
+    answer = follow_order(known(K.RESUME), stand, QUIET)
+    assert (answer.phase, "host 3" in answer.detail) == (P.REFUSED, True)

@@ -38,7 +38,7 @@ async def test_resumed_within_the_grace_time() -> None:
         cluster[1].hypervisor.pause()
         await cluster.pass_time(100.0)
         assert cluster.state(1) is State.ENGINE_UP_BAD_HEALTH
-        cluster[1].hypervisor.resume()
+        cluster[1].hypervisor.go_on()
         await cluster.until(State.ENGINE_UP, 1, seconds=5.0)
     assert cluster[1].hypervisor.calls == ["create"]
 
@@ -52,7 +52,7 @@ async def test_resumed_at_the_end_of_the_grace_time_the_page_has_its_own() -> No
     cluster[1].hypervisor.pause()
     await cluster.pass_time(118.0)
     cluster[1].engine_hung = True
-    cluster[1].hypervisor.resume()
+    cluster[1].hypervisor.go_on()
     await cluster.pass_time(10.0)
     assert cluster.state(1) is State.ENGINE_UP_BAD_HEALTH
     cluster[1].engine_hung = False
@@ -67,7 +67,7 @@ async def test_resumed_but_the_engine_does_not_come_to_itself() -> None:
     cluster[1].hypervisor.pause()
     await cluster.pass_time(60.0)
     cluster[1].engine_hung = True
-    cluster[1].hypervisor.resume()
+    cluster[1].hypervisor.go_on()
     resumed_at = cluster.now
     await cluster.until(State.ENGINE_STOP, 1, seconds=125.0)
     assert cluster.now - resumed_at >= 120.0

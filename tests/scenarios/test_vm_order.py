@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+import pytest
+
 from ha_agent.broker.snapshot import VmOrderEntry
 from ha_agent.cycle import Cycle
 from ha_agent.fsm.memory import Memory
 from ha_agent.fsm.state import State
 from ha_agent.fsm.vm_order import OrderPhase, OrderProgress
-from tests.scenarios.cluster import Cluster, story
+from ha_agent.vdsm.errors import VdsmCallFailed
+from tests.scenarios.cluster import LEASE_EXPIRY_SECONDS, Cluster, story
 
 ALL = (1, 2, 3)
 
@@ -198,3 +201,132 @@ async def test_orders_again_and_again_on_two_hosts_never_make_two_vms() -> None:
     await cluster.pass_time(30.0)
     assert len(cluster.running) <= 1, cluster.story()
     assert not any(progress(cluster, host_id).is_open for host_id in (2, 3))
+
+
+async def started_paused(cluster: Cluster, host_id: int) -> None:
+    await cluster.up_on(1)
+    await maintained(cluster)
+    await stopped(cluster, 1)
+    order(cluster, host_id, 7, "start paused")
+    await cluster.pass_time(20.0)
+    assert progress(cluster, host_id).phase is OrderPhase.DONE, cluster.story()
+    assert cluster[host_id].hypervisor.calls[-1] == "create paused"
+
+
+def resume_behind_the_agent(cluster: Cluster, host_id: int) -> None:
+    """As with `vdsm-client VM cont`: only the VM lease is in the way."""
+    hypervisor = cluster[host_id].hypervisor
+    with pytest.raises(VdsmCallFailed, match="Failed to acquire lock"):
+        hypervisor.resume().send(None)
+
+
+@story
+async def test_a_vm_that_is_started_paused_stays_until_it_is_resumed() -> None:
+    """It holds no VM lease, so only the ownership lease keeps others from starting a second."""
+    cluster = Cluster()
+    await started_paused(cluster, 2)
+    await cluster.pass_time(200.0)
+    assert cluster[2].hypervisor.calls == ["create paused"]
+    assert cluster.vm_lease.holder is None
+    order(cluster, 3, 8, "start")
+    await cluster.pass_time(20.0)
+    told = progress(cluster, 3)
+    assert (told.phase, told.detail) == (OrderPhase.REFUSED, "host 2 (h2) holds the lease")
+    order(cluster, 2, 9, "resume")
+    await cluster.pass_time(20.0)
+    assert progress(cluster, 2).phase is OrderPhase.DONE, cluster.story()
+    assert cluster.running == [2]
+    cluster.global_maintenance = False
+    await cluster.until(State.ENGINE_UP, 2, seconds=60.0)
+    await cluster.pass_time(200.0)
+    assert cluster[2].hypervisor.calls == ["create paused", "resume"]
+
+
+@story
+async def test_a_vm_left_paused_has_its_grace_time_from_the_end_of_maintenance() -> None:
+    """Somebody may have looked at it for long; who ends the maintenance may be about to resume
+    it. Then the agents do what they do with any paused VM, and one runs in the end."""
+    cluster = Cluster()
+    await started_paused(cluster, 2)
+    await cluster.pass_time(200.0)
+    ended_at = cluster.now
+    cluster.global_maintenance = False
+    await cluster.pass_time(110.0)
+    assert cluster[2].hypervisor.calls == ["create paused"]
+    await cluster.pass_time(200.0)
+    forced = cluster.seconds_of("h2 EngineForceStop [destroy VM]", after=ended_at)
+    assert forced is not None
+    assert 120.0 <= forced <= 124.0
+    assert len(cluster.running) == 1, cluster.story()
+
+
+@story
+async def test_maintenance_that_ends_in_the_middle_of_a_paused_start_leaves_one_vm() -> None:
+    for seconds in (0.2, 1.0, 3.0):
+        cluster = Cluster()
+        await cluster.up_on(1)
+        await maintained(cluster)
+        await stopped(cluster, 1)
+        order(cluster, 2, 7, "start paused")
+        await cluster.pass_time(seconds)
+        cluster.global_maintenance = False
+        await cluster.pass_time(300.0)
+        assert len(cluster.running) == 1, cluster.story()
+        assert not progress(cluster, 2).is_open
+
+
+@story
+async def test_a_paused_vm_whose_host_has_lost_the_lease_never_goes_on_beside_another() -> None:
+    """Its broker is dead and the guard gone with it; the operator starts the VM elsewhere."""
+    cluster = Cluster()
+    await started_paused(cluster, 2)
+    cluster[2].guard.cancel()
+    cluster[2].kill_broker()
+    await cluster.pass_time(LEASE_EXPIRY_SECONDS + 40.0)  # its status block is old, too
+    order(cluster, 3, 8, "start")
+    await cluster.pass_time(30.0)
+    assert cluster.running == [3], cluster.story()
+    resume_behind_the_agent(cluster, 2)
+    cluster[2].start_broker()
+    await cluster.pass_time(10.0)
+    order(cluster, 2, 9, "resume")
+    await cluster.pass_time(30.0)
+    told = progress(cluster, 2)
+    assert told.phase is OrderPhase.REFUSED, cluster.story()
+    assert "host 3 (h3) holds the lease" in told.detail
+    assert cluster[2].hypervisor.calls.count("resume") == 1
+    assert cluster.running == [3]
+
+
+@story
+async def test_a_vm_lease_that_is_held_elsewhere_is_told_and_leaves_it_paused() -> None:
+    """Somebody has started it with other tools, past every lease but this one."""
+    cluster = Cluster()
+    await started_paused(cluster, 2)
+    cluster.vm_lease.holder = cluster[3].hypervisor
+    order(cluster, 2, 8, "resume")
+    await cluster.pass_time(20.0)
+    told = progress(cluster, 2)
+    assert told.phase is OrderPhase.REFUSED, cluster.story()
+    assert "the VM lease is held elsewhere" in told.detail
+    assert not cluster.running
+    cluster.vm_lease.holder = None
+    order(cluster, 2, 9, "resume")
+    await cluster.pass_time(20.0)
+    assert progress(cluster, 2).phase is OrderPhase.DONE
+    assert cluster.running == [2]
+
+
+@story
+async def test_a_paused_vm_is_stopped_by_force_or_not_at_all() -> None:
+    cluster = Cluster()
+    await started_paused(cluster, 2)
+    order(cluster, 2, 8, "stop")
+    await cluster.pass_time(10.0)
+    assert "can't shut down" in progress(cluster, 2).detail
+    order(cluster, 2, 9, "force stop")
+    await cluster.pass_time(10.0)
+    assert progress(cluster, 2).phase is OrderPhase.DONE, cluster.story()
+    order(cluster, 3, 10, "start")
+    await cluster.pass_time(20.0)
+    assert cluster.running == [3]

@@ -9,6 +9,7 @@ from typing import Any, Callable
 import pytest
 
 from ha_agent.vdsm.errors import VdsmBadAnswer, VdsmCallFailed
+from ha_agent.vdsm.launch_paused import launch_paused
 from ha_agent.vdsm.verbs import Graphics, OnConnected, Vdsm
 from ha_agent.vdsm.vm_status import VmStatus
 from tests.vdsm.recording_caller import RecordingCaller, ask, refused
@@ -36,6 +37,12 @@ CONSOLE = {
             "VM.create",
             {"vmID": VM, "vmParams": {"xml": "<domain/>"}},
         ),
+        (
+            lambda v: v.create_vm(VM, "<domain/>", paused=True),
+            {"vmId": VM, "status": "WaitForLaunch", "statusTime": "1"},
+            "VM.create",
+            {"vmID": VM, "vmParams": {"xml": launch_paused("<domain/>")}},
+        ),
         (lambda v: v.shutdown_vm(VM), True, "VM.shutdown", {"vmID": VM}),
         (
             lambda v: v.shutdown_vm(VM, delay_seconds=0, timeout_seconds=60, message="bye"),
@@ -45,7 +52,6 @@ CONSOLE = {
         ),
         (lambda v: v.destroy_vm(VM), True, "VM.destroy", {"vmID": VM, "gracefulAttempts": 1}),
         (lambda v: v.continue_vm(VM), {"vmList": {}}, "VM.cont", {"vmID": VM}),
-        (lambda v: v.pause_vm(VM), {"vmList": {}}, "VM.pause", {"vmID": VM}),
         (
             lambda v: v.migration_status(VM),
             {"progress": 3},
@@ -117,8 +123,6 @@ async def test_other_codes_are_errors() -> None:
         assert caught.value.code == 4
     with pytest.raises(VdsmCallFailed):
         await ask(refused(1), lambda v: v.continue_vm(VM))
-    with pytest.raises(VdsmCallFailed):
-        await ask(refused(1), lambda v: v.pause_vm(VM))
 
 
 async def test_vm_answers() -> None:

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The socket's verbs `vm.start` and `vm.stop`: an operator's orders for this host's agent.
+"""The socket's verbs `vm.start`, `vm.resume` and `vm.stop`: an operator's orders for this host's
+agent.
 
 They go through the agent's state machine, never around it: the order stands on the board, the
 agent takes notice of it in its next tick (fsm/vm_order.py), takes the lease before it starts
@@ -42,6 +43,22 @@ VERBS = (
         "vm.start",
         "Under global maintenance: takes the lease and starts the engine VM on this host.",
         who=Who.CHANGE,
+        arguments=(
+            Argument(
+                "paused",
+                Kind.FLAG,
+                "only as far as the first instruction; the VM lease is taken by vm.resume",
+                default=False,
+            ),
+        ),
+        result=_RESULT,
+        errors=_ERRORS,
+        deadline="[engine] stop_timeout_seconds and 95 s, at least 155 s",
+    ),
+    Verb(
+        "vm.resume",
+        "Under global maintenance: lets the paused engine VM go on, which takes its VM lease.",
+        who=Who.CHANGE,
         result=_RESULT,
         errors=_ERRORS,
         deadline="[engine] stop_timeout_seconds and 95 s, at least 155 s",
@@ -83,7 +100,11 @@ class VmApi:
 
     def handlers(self) -> dict[str, Handler]:
         """Return the verbs."""
-        handlers: dict[str, Handler] = {"vm.start": self._start, "vm.stop": self._stop}
+        handlers: dict[str, Handler] = {
+            "vm.start": self._start,
+            "vm.resume": self._resume,
+            "vm.stop": self._stop,
+        }
         return bound(VERBS, handlers, self._access)
 
     @property
@@ -91,8 +112,11 @@ class VmApi:
         """Return the deadline of each verb."""
         return {verb.name: self._order_seconds + 5.0 for verb in VERBS}
 
-    async def _start(self, _params: Mapping[str, Any], peer: Peer) -> Any:
-        return await self._give("start", peer)
+    async def _start(self, params: Mapping[str, Any], peer: Peer) -> Any:
+        return await self._give("start paused" if params["paused"] else "start", peer)
+
+    async def _resume(self, _params: Mapping[str, Any], peer: Peer) -> Any:
+        return await self._give("resume", peer)
 
     async def _stop(self, params: Mapping[str, Any], peer: Peer) -> Any:
         return await self._give("force stop" if params["force"] else "stop", peer)
@@ -166,6 +190,16 @@ def _fault(what: str, snapshot: Snapshot, max_age_seconds: float) -> Optional[Rp
         why = (
             "the agents start the engine VM by themselves, on the best host; `ha-agent explain` "
             "says what they wait for, and under global maintenance it can be started by hand"
+        )
+    elif what == "start paused":
+        why = (
+            "the agents would end an engine VM that stays paused, and start it elsewhere; set"
+            " global maintenance first (`ha-agent maintenance global`)"
+        )
+    elif what == "resume":
+        why = (
+            "the agents decide; set global maintenance first (`ha-agent maintenance global`): an"
+            " engine VM that stays paused without it is ended and started anew"
         )
     else:
         why = (

@@ -62,6 +62,8 @@ async def refused(call: asyncio.Future[Any]) -> RpcRefusal:
     ("verb", "params", "what"),
     [
         ("vm.start", {}, "start"),
+        ("vm.start", {"paused": True}, "start paused"),
+        ("vm.resume", {}, "resume"),
         ("vm.stop", {}, "stop"),
         ("vm.stop", {"force": True}, "force stop"),
     ],
@@ -111,13 +113,19 @@ async def test_a_caller_that_leaves_does_not_take_the_order_back(world: World) -
 
 
 @pytest.mark.parametrize(
-    ("verb", "says"), [("vm.start", "by themselves"), ("vm.stop", "set global maintenance first")]
+    ("verb", "params", "says"),
+    [
+        ("vm.start", {}, "by themselves"),
+        ("vm.start", {"paused": True}, "stays paused, and start it elsewhere"),
+        ("vm.resume", {}, "set global maintenance first"),
+        ("vm.stop", {}, "set global maintenance first"),
+    ],
 )
 async def test_outside_of_global_maintenance_nothing_is_ordered(
-    world: World, verb: str, says: str
+    world: World, verb: str, params: dict[str, Any], says: str
 ) -> None:
     world.board.update(global_maintenance=False)
-    refusal = await refused(world.ask(verb))
+    refusal = await refused(world.ask(verb, **params))
     assert (refusal.code, says in refusal.message) == ("refused", True), refusal.message
     assert world.board.current.vm_order is None
 

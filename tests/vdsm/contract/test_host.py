@@ -54,9 +54,9 @@ async def test_a_vm_that_is_not_there(vdsm: Talk) -> None:
     assert await vdsm.shutdown_vm(nobody) is False
     assert await vdsm.migration_status(nobody) is None
     assert await vdsm.set_console_password(nobody, "secret", ttl_seconds=5) is False
-    for order in (vdsm.continue_vm, vdsm.pause_vm):
+    for verb in ("VM.cont", "VM.pause"):
         with pytest.raises(VdsmCallFailed) as failed:
-            await order(nobody)
+            await vdsm.call(verb, vmID=nobody)
         assert failed.value.code == VdsmCode.NO_SUCH_VM
 
 

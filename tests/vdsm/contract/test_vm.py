@@ -104,7 +104,7 @@ async def test_an_event_is_partial_and_dated(vdsm: Talk, guest: Target, vm: str)
 
 async def test_pause_and_continue(vdsm: Talk, guest: Target, vm: str) -> None:
     await started(vdsm, guest)
-    await vdsm.pause_vm(vm)
+    await vdsm.call("VM.pause", vmID=vm)
     await vdsm.told(vm, VmStatus.PAUSED)
     stats = await vdsm.vm_stats(vm)
     assert stats is not None
