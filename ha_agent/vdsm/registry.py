@@ -202,10 +202,16 @@ def rebuild(
 
 
 def _least_definition(uuid: str, name: str) -> str:
-    """Return a definition that says no more of a VM than what it is called."""
+    """Return a definition that says no more of a VM than what it is called.
+
+    Its leases are not known, which is not the same as none: the one here can't be found, so a
+    VM that is paused and not known to hold its lease can be destroyed, but not let run.
+    """
     return (
         f"<domain type='kvm'><name>{escape(name)}</name><uuid>{uuid}</uuid><memory>1024</memory>"
-        "<vcpu>1</vcpu><os><type>hvm</type></os><devices/></domain>"
+        "<vcpu>1</vcpu><os><type>hvm</type></os><devices><lease><key>unknown</key>"
+        "<lockspace>unknown</lockspace><target path='LEASE-PATH:' offset='LEASE-OFFSET:'/>"
+        "</lease></devices></domain>"
     )
 
 

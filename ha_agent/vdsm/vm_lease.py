@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +31,8 @@ from ha_agent.vdsm.domain_model import Lease
 from ha_agent.vdsm.qemu import QemuProcess
 
 _LOCKED_BYTES = 1
+# lock:	1: OFDLCK ADVISORY  WRITE -1 00:1f:4711 0 0
+_OFD_LOCK = re.compile(r"^lock:\s+\d+: OFDLCK +\S+ +WRITE ", re.MULTILINE)
 
 
 class LeaseRefused(EnvironmentFault):
@@ -101,8 +104,18 @@ class LockFileLeases:
         return LeasedStart(tuple(arguments), held)
 
     async def hand_over(self, leases: Sequence[Lease], process: QemuProcess) -> None:
-        """Take the locks and give QEMU the descriptors."""
-        held = await self._take(leases)
+        """Take the locks and give QEMU the descriptors, but for those that it has already: it
+        was let run before, and we have lost what we knew of that.
+        """
+        missing = []
+        for lease in leases:
+            has_it = await self._threads.run(
+                f"VM lease {lease.path}",
+                self._deadline_seconds,
+                functools.partial(has_lock, process.pid, Path(lease.path)),
+            )
+            missing += [] if has_it else [lease]
+        held = await self._take(missing)
         try:
             for number, descriptor in enumerate(held):
                 await process.hold(descriptor, f"lease{number}")
@@ -146,6 +159,28 @@ def take(path: Path) -> int:
         os.close(descriptor)
         raise
     return descriptor
+
+
+def has_lock(pid: int, path: Path) -> bool:
+    """Tell whether a process has an open file description that locks the file.
+
+    By /proc/<pid>/fdinfo, whose "lock:" lines are this description's own (proc_pid_fdinfo(5)).
+    Other processes may share it, but as long as this one has it nobody else gets the lock. A
+    file that can't be looked at is told as not locked: then `take` says what is wrong with it.
+    """
+    try:
+        wanted = os.stat(path)
+        names = os.listdir(f"/proc/{pid}/fd")
+    except OSError:
+        return False
+    for name in names:
+        try:
+            is_it = os.path.samestat(os.stat(f"/proc/{pid}/fd/{name}"), wanted)
+            if is_it and _OFD_LOCK.search(Path(f"/proc/{pid}/fdinfo/{name}").read_text()):
+                return True
+        except OSError:
+            continue  # closed meanwhile
+    return False
 
 
 def lock(descriptor: int) -> None:

@@ -136,9 +136,10 @@ class Vms:
         if record.status == VmStatus.DOWN.value and found is None:
             return
         pid, ticks = record.pid, record.start_ticks
-        if pid is None and found is not None:
-            # We died between spawning QEMU and writing down its pid, or before; or it would not
-            # end, and runs although it was given up.
+        if found is not None:
+            # The command line knows better than the record: we may have died before the pid was
+            # written down; or QEMU would not end and was given up; or the record is damaged. What
+            # runs must not be taken for Down: it could be created a second time.
             pid, ticks = found, registry.start_ticks(found)
         try:
             if pid is None or ticks is None:

@@ -61,3 +61,20 @@ def test_a_missing_lease_is_not_made_up(tmp_path: Path) -> None:
         vm_lease.take(tmp_path / "v.lease")
     assert lock_failure(str(refused.value)) == LockFailure.LOCKSPACE_NOT_JOINED
     assert not (tmp_path / "v.lease").exists()
+
+
+def test_who_has_the_lock_is_told_by_its_process(tmp_path: Path) -> None:
+    lease, other = tmp_path / "a.lease", tmp_path / "b.lease"
+    for path in (lease, other):
+        path.touch()
+    holder = vm_lease.take(lease)
+    reader = os.open(other, os.O_RDONLY)  # open here, but not locked here
+    try:
+        assert vm_lease.has_lock(os.getpid(), lease)
+        assert not vm_lease.has_lock(os.getpid(), other)
+        assert not vm_lease.has_lock(os.getppid(), lease)
+        assert not vm_lease.has_lock(os.getpid(), tmp_path / "none.lease")
+    finally:
+        os.close(holder)
+        os.close(reader)
+    assert not vm_lease.has_lock(os.getpid(), lease)

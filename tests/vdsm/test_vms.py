@@ -200,6 +200,70 @@ async def test_a_paused_vm_without_its_record_takes_its_lease_before_it_runs(
             again.close()
 
 
+async def test_a_record_with_another_processs_pid_hides_no_qemu(tmp_path: Path) -> None:
+    """Taken for Down it could be destroyed and created anew, and two QEMUs would run."""
+    host = Host(make_domain(tmp_path))
+    async with hosts(host) as [client]:
+        await client.create(make_xml(lease=False))
+        await client.event("Powering up")
+        pid = host.pid()
+        await host.stop()
+        [record], _ = registry.load_all(host.run_dir)
+        registry.save(host.run_dir, registry.VmRecord(**{**record.__dict__, "pid": os.getpid()}))
+        again = await host.start()
+        try:
+            assert (await again.status())["status"] == "Powering up"
+            assert host.pid() == pid
+        finally:
+            again.close()
+
+
+async def test_a_paused_vm_whose_lease_nobody_knows_does_not_run(tmp_path: Path) -> None:
+    """Neither record nor definition: that it has no lease can't be concluded from that."""
+    paused = "<ovirt-vm:launchPaused type='bool'>true</ovirt-vm:launchPaused>"
+    host = Host(make_domain(tmp_path))
+    async with hosts(host) as [client]:
+        await client.create(make_xml(metadata=paused))
+        await client.event("Paused")
+        await host.stop()
+        for name in ("vm.json", "domain.xml"):
+            (host.run_dir / VM / name).unlink()
+        for _ in range(2):  # the second time from the record that was made of it
+            again = await host.start()
+            try:
+                assert (await again.status())["status"] == "Paused"
+                with pytest.raises(Refused, match="lease"):
+                    await again.call("VM.cont", vmID=VM)
+                assert (await again.status())["status"] == "Paused"
+            finally:
+                again.close()
+                await host.stop()
+        again = await host.start()
+        try:
+            await again.call("VM.destroy", vmID=VM)
+        finally:
+            again.close()
+
+
+async def test_a_paused_vm_without_its_record_goes_on_with_the_lease_that_it_has(
+    tmp_path: Path,
+) -> None:
+    host = Host(make_domain(tmp_path))
+    async with hosts(host) as [client]:
+        await client.create(make_xml())
+        await client.event("Powering up")
+        await client.call("VM.pause", vmID=VM)
+        await host.stop()
+        (host.run_dir / VM / "vm.json").write_bytes(b"{")
+        again = await host.start()
+        try:
+            assert (await again.status())["status"] == "Paused"
+            await again.call("VM.cont", vmID=VM)
+            assert (await again.status())["status"] == "Powering up"
+        finally:
+            again.close()
+
+
 async def test_a_damaged_record_of_a_vm_that_does_not_run_is_a_down_record(
     tmp_path: Path,
 ) -> None:
