@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from ha_agent.errors import BadInput
-from ha_agent.vdsm.errors import VdsmBadAnswer
+from ha_agent.vdsm.errors import VdsmBadAnswer, VdsmCallFailed
 from ha_agent.vdsm.verb_calls import VerbCalls
 from tests.vdsm.recording_caller import RecordingCaller, refused
 
@@ -41,3 +41,13 @@ async def test_a_refusal_goes_through() -> None:
     with pytest.raises(type(error)) as caught:
         await Verbs(RecordingCaller(error)).size()
     assert caught.value is error
+
+
+async def test_a_password_that_is_quoted_in_an_error_is_not_told() -> None:
+    error = VdsmCallFailed("a verb", 1000, "no: {'password': 's3cret'}")
+    params = {"connectionParams": [{"id": "a", "password": "s3cret"}, {"password": ""}]}
+    with pytest.raises(VdsmCallFailed) as caught:
+        await Verbs(RecordingCaller(error))._call("a verb", params, 1.0)
+    told = caught.value
+    assert (told.code, told.message) == (1000, "no: {'password': '(password)'}")
+    assert told.__suppress_context__

@@ -136,9 +136,7 @@ class VdsmApi:
                 on_connected=OnConnected(params["on_connected"]),
             )
         except EnvironmentFault as fault:
-            # libvirt may quote the device that it did not like.
-            told = str(fault).replace(password, "(password)")
-            raise RpcRefusal("failed", f"the console's password is not set: {told}") from None
+            raise RpcRefusal("failed", f"the console's password is not set: {fault}") from fault
         if not is_here:
             lease = self._picture().lease
             where = f"; {lease.host_name or lease.host_id} has its lease" if lease.host_id else ""
@@ -165,6 +163,17 @@ class VdsmApi:
         return True
 
     async def _disconnect_storage(self, _params: Mapping[str, Any], peer: Peer) -> bool:
+        log.warning("%s wants the storage domain disconnected", peer.who)
+        try:
+            problem = await self._connect.release(self._refuse_if_needed)
+        except EnvironmentFault as fault:
+            raise RpcRefusal("failed", f"not known to be disconnected: {fault}") from fault
+        if problem:
+            raise RpcRefusal("storage", problem)
+        return True
+
+    async def _refuse_if_needed(self) -> None:
+        """Refuse where the engine VM may be started here, or a VM is. Raises EnvironmentFault."""
         picture = self._picture()
         # The agent has to know of it, too: it is what starts the engine VM.
         agent_knows = picture.agent.made_at is None or picture.agent.local_maintenance
@@ -173,18 +182,10 @@ class VdsmApi:
             raise RpcRefusal("refused", f"a VM may be started here at any time: {why}")
         if picture.lease.ours:
             raise RpcRefusal("refused", "this host owns the engine VM")
-        try:
-            vms = await self._vm_list()
-            if vms:
-                ids = ", ".join(vm.vm_id for vm in vms[:5])
-                raise RpcRefusal("refused", f"VMs of this host may have disks there: {ids}")
-            log.warning("%s has the storage domain disconnected", peer.who)
-            problem = await self._connect.release()
-        except EnvironmentFault as fault:
-            raise RpcRefusal("failed", f"not known to be disconnected: {fault}") from fault
-        if problem:
-            raise RpcRefusal("storage", problem)
-        return True
+        vms = await self._vm_list()
+        if vms:
+            ids = ", ".join(vm.vm_id for vm in vms[:5])
+            raise RpcRefusal("refused", f"VMs of this host may have disks there: {ids}")
 
     async def _targets(self, _params: Mapping[str, Any], _peer: Peer) -> dict[str, Any]:
         server = self._connect.server

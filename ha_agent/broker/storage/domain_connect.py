@@ -27,7 +27,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import Callable, Optional, Protocol
 
 from ha_agent.errors import DeadlineExceeded, EnvironmentFault
@@ -175,13 +175,16 @@ class DomainConnect:
             self.connected()
             return await self._round(lambda: False)
 
-    async def release(self) -> str:
-        """Undo it all: the caller has made sure that nobody needs the storage.
+    async def release(self, refuse_if_needed: Callable[[], Awaitable[None]]) -> str:
+        """Undo it all. `refuse_if_needed` raises where somebody needs the storage, or may soon:
+        it is asked once it is our turn, and last before the storage goes. Either may be minutes
+        after the order.
 
         Returns what went wrong, "" for nothing. Raises EnvironmentFault.
         """
         wanted = self._wanted
         async with self._busy:
+            await refuse_if_needed()
             self.connected()
             if not await self._vdsm.stop_monitoring_domain(wanted.domain_uuid):
                 return "the engine has the domain in its pool: put the host into maintenance there"
@@ -193,6 +196,7 @@ class DomainConnect:
                 log.info("nothing to tear down: %s", error)
             if wanted.server is None:
                 return ""
+            await refuse_if_needed()
             statuses = await self._vdsm.disconnect_storage_server(wanted.server)
             server = wanted.server
             return "; ".join(

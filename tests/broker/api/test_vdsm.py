@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Awaitable
 from dataclasses import replace
-from typing import Any, Optional
+from typing import Any, Callable, Optional
 
 import pytest
 
@@ -21,8 +23,13 @@ from tests.fakes import FakeClock
 ROOT, STRANGER = Peer(1, 0, 0), Peer(2, 99, 99)
 NFS = nfs("host:/export", "4")
 TWO = iscsi([Portal("10.0.0.1"), Portal("10.0.0.2")], "iqn.a:b", user="u", password="chap-pw")
-LEFT = {"storage.disconnect": ["Host.getVMList", "Host.stopMonitoringDomain", "Image.teardown",
-                               "StoragePool.disconnectStorageServer"]}  # fmt: skip
+LEFT = [
+    "Host.getVMList",
+    "Host.stopMonitoringDomain",
+    "Image.teardown",
+    "Host.getVMList",
+    "StoragePool.disconnectStorageServer",
+]
 
 
 class Caller:
@@ -39,12 +46,15 @@ class Caller:
             "Image.prepare": {"path": "/p"},
             "StorageDomain.getStats": {},
         }
+        self.before: dict[str, Callable[[], Awaitable[None]]] = {}
         self.asked: list[tuple[str, Any]] = []
 
     async def call(
         self, method: str, params: Any, *, deadline_seconds: Optional[float] = None
     ) -> Any:
         self.asked.append((method, params))
+        if method in self.before:
+            await self.before[method]()
         answer = self.answers[method]
         if callable(answer):
             answer = answer(params)
@@ -164,7 +174,7 @@ async def test_connect_and_disconnect() -> None:
     assert await world.ask("storage.connect") is True
     world.caller.asked.clear()
     assert await world.ask("storage.disconnect") is True
-    assert [method for method, _ in world.caller.asked] == LEFT["storage.disconnect"]
+    assert [method for method, _ in world.caller.asked] == LEFT
 
 
 async def test_what_is_not_connected_is_an_error() -> None:
@@ -194,6 +204,61 @@ async def test_storage_that_may_be_needed_is_not_disconnected() -> None:
     world.caller.answers["Host.getVMList"] = VdsmCallFailed("Host.getVMList", 99, "recovering")
     assert (await world.refused("storage.disconnect")).code == "failed"
     assert {method for method, _ in world.caller.asked} == {"Host.getVMList"}
+
+
+@pytest.mark.parametrize("verb", ["Host.stopMonitoringDomain", "Image.teardown"])
+async def test_what_begins_while_vdsm_takes_its_time_keeps_the_storage(verb: str) -> None:
+    world = World()
+
+    def takes_minutes(_params: Any) -> bool:
+        world.maintenance = False
+        return True
+
+    world.caller.answers[verb] = takes_minutes
+    refusal = await world.refused("storage.disconnect")
+    assert (refusal.code, "not in local maintenance" in refusal.message) == ("refused", True)
+    methods = [method for method, _ in world.caller.asked]
+    assert "StoragePool.disconnectStorageServer" not in methods
+
+
+async def test_maintenance_that_ends_while_a_round_hangs_keeps_the_storage() -> None:
+    world = World()
+    hangs, goes_on = asyncio.Event(), asyncio.Event()
+
+    async def hang() -> None:
+        hangs.set()
+        await goes_on.wait()
+
+    world.caller.before["StorageDomain.getStats"] = hang
+    connecting = asyncio.ensure_future(world.ask("storage.connect"))
+    await hangs.wait()
+    leaving = asyncio.ensure_future(world.refused("storage.disconnect"))
+    await asyncio.sleep(0)
+    world.maintenance = False
+    goes_on.set()
+    assert await connecting is True
+    assert "not in local maintenance" in (await leaving).message
+    asked = [method for method, _ in world.caller.asked]
+    assert "Host.stopMonitoringDomain" not in asked
+
+
+async def test_what_vdsm_quotes_of_chap_is_not_passed_on(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(0)
+    world = World(TWO)
+    for verb, method in (
+        ("storage.connect", "StoragePool.connectStorageServer"),
+        ("storage.disconnect", "StoragePool.disconnectStorageServer"),
+        ("storage.targets", "ISCSIConnection.discoverSendTargets"),
+    ):
+        quoted = VdsmCallFailed(method, 1000, "Invalid parameter: 'password=chap-pw'")
+        world.caller.answers[method] = quoted
+        world.caller.answers["StorageDomain.getStats"] = VdsmCallFailed("v", 358, "no domain")
+        world.caller.answers["Host.getDeviceList"] = []
+        world.caller.answers["Host.getStorageDomains"] = []
+        message = (await world.refused(verb)).message
+        assert "Invalid parameter: 'password=(password)'" in message
+        assert "code 1000" in message
+    assert "chap-pw" not in caplog.text
 
 
 async def test_targets_of_all_portals_that_answer() -> None:

@@ -99,6 +99,10 @@ class Vdsm:
         return not self.in_pool
 
 
+async def nobody() -> None:
+    """Nobody needs the storage."""
+
+
 class World:
     """A keeper with its VDSM; time passes only by `later`."""
 
@@ -348,7 +352,7 @@ async def test_an_operator_may_connect_in_maintenance_and_disconnect() -> None:
     assert await world.keeper.connect_now() == ""
     assert world.vdsm.connected
     world.vdsm.calls.clear()
-    assert await world.keeper.release() == ""
+    assert await world.keeper.release(nobody) == ""
     assert world.vdsm.calls == ["stop", "teardown", "disconnect"]
     assert await world.keep(100) == []
 
@@ -363,12 +367,12 @@ async def test_an_operator_may_connect_in_maintenance_and_disconnect() -> None:
 async def test_what_is_not_disconnected_is_said(change: Callable[[Vdsm], Any], said: str) -> None:
     world = World()
     change(world.vdsm)
-    assert said in await world.keeper.release()
+    assert said in await world.keeper.release(nobody)
     assert ("disconnect" in world.vdsm.calls) != world.vdsm.in_pool
 
 
 async def test_the_domain_without_its_image_is_disconnected_all_the_same() -> None:
     world = World()
     world.vdsm.faults["teardown"] = VdsmCallFailed("Image.teardown", 254, "no image")
-    assert await world.keeper.release() == ""
+    assert await world.keeper.release(nobody) == ""
     assert world.vdsm.calls[-1] == "disconnect"

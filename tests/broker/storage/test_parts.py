@@ -158,6 +158,10 @@ class BlockVdsm:
         return True
 
 
+async def nobody() -> None:
+    """Nobody needs the storage."""
+
+
 @pytest.mark.root
 async def test_status_blocks_on_a_block_domain(short_path: Path) -> None:
     """From portals in the configuration to blocks on the device, and away again."""
@@ -188,7 +192,7 @@ async def test_status_blocks_on_a_block_domain(short_path: Path) -> None:
             )
             await store.write(BLOCK, read_back=True)
             assert set((await store.read_all()).hosts) == {1}
-        assert await keeper.release() == ""
+        assert await keeper.release(nobody) == ""
         assert not config.storage.status_path.is_symlink()
 
 
