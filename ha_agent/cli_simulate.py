@@ -9,6 +9,7 @@
                                                 each) in place of drawn ones
     ha-agent simulate --seeds 1..1000           many, on all cores
     ha-agent simulate --seed 7 --lease sanlock  with leases by simulated sanlock daemons
+    ha-agent simulate --seed 7 --hostile-vdsm   with VDSMs that misbehave, too
 
 It needs neither broker, nor configuration, nor root. A run that breaks a rule says which, and
 when, with the last lines of its log, and a smaller run that breaks it, too, in the format of a
@@ -51,6 +52,9 @@ def add(verbs: Verbs) -> None:
     parser.add_argument("--old", type=_whole, metavar="N", help="so many of the predecessor's")
     parser.add_argument(
         "--lease", choices=("lockfile", "sanlock"), default="lockfile", help="default: lockfile"
+    )
+    parser.add_argument(
+        "--hostile-vdsm", action="store_true", help="draw a VDSM that misbehaves, too"
     )
     parser.add_argument("--quiet", action="store_true", help="draw no faults")
     parser.add_argument("--faults", type=Path, metavar="FILE", help="these in place of drawn ones")
@@ -131,6 +135,7 @@ def _drawn(arguments: argparse.Namespace) -> Spec:
         old=arguments.old,
         quiet=arguments.quiet,
         lease_backend=arguments.lease,
+        hostile_vdsm=arguments.hostile_vdsm,
     )
     if arguments.faults is None:
         return spec
@@ -221,7 +226,13 @@ def _seeds(arguments: argparse.Namespace) -> int:
 
     if arguments.lease == "sanlock" and arguments.old:
         raise BadInput("old hosts are not simulated with sanlock")
-    wanted = campaign.Wanted(arguments.hosts, arguments.hours, arguments.old, arguments.lease)
+    wanted = campaign.Wanted(
+        arguments.hosts,
+        arguments.hours,
+        arguments.old,
+        arguments.lease,
+        arguments.hostile_vdsm,
+    )
     seeds = arguments.seeds
     shows = sys.stderr.isatty()
 

@@ -4,6 +4,7 @@ does. Only what brings answers to them is simulated."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Optional
 
 from ha_agent.cycle import Cycle
@@ -14,6 +15,7 @@ from ha_agent.perform import Performer
 from ha_agent.sim.broker import BrokerCalls
 from ha_agent.sim.loop import Process
 from ha_agent.sim.vdsm import SimVdsmCalls
+from ha_agent.vdsm.jsonrpc import Event
 from ha_agent.vdsm_port import VdsmHypervisor
 from ha_agent.waiting import Signal
 
@@ -37,9 +39,9 @@ class SimAgent:
         spec = host.world.spec
         self._wake = Signal()
         self._better_host: Optional[int] = None
-        look_again = Signal()
-        self.vdsm = SimVdsmCalls(host, process, look_again.set)
-        hypervisor = VdsmHypervisor(
+        self._look_again = look_again = Signal()
+        self.vdsm = SimVdsmCalls(host, process, look_again.set, self._hear)
+        self._hypervisor = hypervisor = VdsmHypervisor(
             self.vdsm,  # type: ignore[arg-type]  # the four verbs that it calls
             host.world.vm_uuid,
             shutdown_timeout_seconds=spec.policy.stop_timeout_seconds,
@@ -68,6 +70,12 @@ class SimAgent:
             feed.follow_vm(),
         ):
             process.spawn(work)
+
+    def _hear(self, events: Sequence[Event]) -> None:
+        """As hypervisor.py does with each event of VDSM."""
+        for event in events:
+            if self._hypervisor.hears(event):
+                self._look_again.set()
 
     def maintenance_changed(self) -> None:
         """The file of local maintenance was written."""

@@ -32,6 +32,7 @@ class Wanted:
     hours: float = 1.0
     old: Optional[int] = None
     lease_backend: str = LOCKFILE
+    hostile_vdsm: bool = False
 
     def spec(self, seed: int) -> Spec:
         """Return that seed's simulation."""
@@ -41,6 +42,7 @@ class Wanted:
             hours=self.hours,
             old=self.old,
             lease_backend=self.lease_backend,
+            hostile_vdsm=self.hostile_vdsm,
         )
 
 

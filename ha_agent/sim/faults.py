@@ -82,6 +82,13 @@ KINDS: dict[str, Kind] = {
     "vdsm-deaf": Kind("host", "", "must", "its events are lost"),
     "vdsm-late": Kind("host", "number", "must", "its events come so many seconds late"),
     "vdsm-unheard": Kind("host", "", "must", "it does what it is asked, its answers are lost"),
+    "vdsm-overdue": Kind(
+        "host", "number", "must", "... at once, and answers so many seconds later"
+    ),
+    "vdsm-mute": Kind("host", "", "must", "it takes requests, does none and answers none"),
+    "vdsm-no-greeting": Kind("host", "", "must", "it accepts connections and says nothing at all"),
+    "vdsm-flood": Kind("host", "number", "must", "so many events a second, of all sorts"),
+    "vdsm-restarts": Kind("host", "number", "must", "it is killed every so many seconds"),
     "vdsm-stale": Kind("host", "", "must", "its answers show the VM as it was when this began"),
     # The engine VM, wherever it is
     "guest-crash": Kind("cluster", "", "", "QEMU ends"),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Callable, Optional
 
-from ha_agent.sim import operators
+from ha_agent.sim import hostile_vdsm, operators
 from ha_agent.sim.faults import ALL_HOSTS, KINDS, Fault
 from ha_agent.sim.guest import EngineVm
 from ha_agent.sim.host import RESTART_SECONDS, SimHost
@@ -54,6 +54,16 @@ def _condition(host: SimHost, fault: Fault) -> None:
 def _end_condition(host: SimHost, fault: Fault) -> None:
     host.end(fault.kind)
     host.say(f"-- end of {fault.kind}")
+
+
+def _vdsm_flood(host: SimHost, fault: Fault) -> None:
+    _condition(host, fault)
+    hostile_vdsm.flood(host, fault.number)
+
+
+def _vdsm_restarts(host: SimHost, fault: Fault) -> None:
+    _condition(host, fault)
+    hostile_vdsm.restart_again_and_again(host, fault.number)
 
 
 def _vdsm_stale(host: SimHost, fault: Fault) -> None:
@@ -275,6 +285,8 @@ _HOST: dict[str, Callable[[SimHost, Fault], None]] = {
     "clock-jump": _clock_jump,
     "vdsm-silent": _vdsm_silent,
     "vdsm-stale": _vdsm_stale,
+    "vdsm-flood": _vdsm_flood,
+    "vdsm-restarts": _vdsm_restarts,
     "migrate-to": _migrate,
     "migrate-fails": _migrate,
     "start-by-hand": _start_by_hand,

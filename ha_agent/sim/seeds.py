@@ -17,6 +17,7 @@ What is drawn, and its bounds:
     the VM lease     1 in 3: as sanlock has it (held for 140 s after its host's death)
     sanlock          only when asked for: then its daemon has both leases, daemon and holder are
                      killed and stopped as other processes are, and no host is old
+    hostile VDSM     only when asked for: it is mute, answers late or to nobody, floods, restarts
     the mending      faults are over; maintenance ends, the cluster is resumed (an order that
                      was given while storage failed may have been refused)
     the calm end     nothing is done any more (checkers.py has what must then be true).
@@ -34,6 +35,7 @@ at 1.15 would be a broken board, which `simulate --faults` can still show.
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Callable, Optional
 
@@ -140,6 +142,16 @@ RANGES: dict[str, Range] = {
     "definition-gone": Range(2, (10, 300)),
 }
 
+HOSTILE_VDSM: dict[str, Range] = {
+    "vdsm-mute": Range(10, (1, 150)),
+    "vdsm-no-greeting": Range(5, (1, 150)),
+    "vdsm-unheard": Range(10, (5, 150)),
+    "vdsm-overdue": Range(10, (5, 150), value=(2, 45)),
+    "vdsm-flood": Range(5, (1, 20), value=(100, 2000)),
+    "vdsm-restarts": Range(10, (5, 150), value=(5, 40)),
+}
+"""Drawn besides the others when asked for, as to draw them always would change every seed."""
+
 
 def spec_of(
     seed: int,
@@ -149,9 +161,11 @@ def spec_of(
     old: Optional[int] = None,
     quiet: bool = False,
     lease_backend: str = LOCKFILE,
+    hostile_vdsm: bool = False,
 ) -> Spec:
     """Return the simulation of a seed. `hosts` 0 and `old` None: drawn. `quiet`: no faults, no
-    old hosts unless given, an engine that is up, clocks that are right.
+    old hosts unless given, an engine that is up, clocks that are right. `hostile_vdsm`: its
+    kinds of faults are drawn, too.
 
     Raises BadInput for old hosts with sanlock.
     """
@@ -189,19 +203,21 @@ def spec_of(
     )
     if spec.is_sanlock:
         spec = replace(spec, vm_lease_expiry_seconds=0.0)  # its daemon says when
-    return replace(spec, faults=_Year(draw, spec).faults())
+    ranges = {**RANGES, **HOSTILE_VDSM} if hostile_vdsm else RANGES
+    return replace(spec, faults=_Year(draw, spec, ranges).faults())
 
 
 class _Year:
     """Draws one simulation's faults."""
 
-    def __init__(self, draw: Draw, spec: Spec) -> None:
+    def __init__(self, draw: Draw, spec: Spec, ranges: Mapping[str, Range]) -> None:
         self._draw = draw
+        self._ranges = ranges
         self._spec = spec
         self._calm_at = spec.seconds - spec.calm_seconds
         self._end_seconds = self._calm_at - min(_MEND_SECONDS, spec.seconds * _MEND_SHARE)
         self._faults: list[Fault] = []
-        self._kinds = tuple(kind for kind in RANGES for _ in range(RANGES[kind].weight))
+        self._kinds = tuple(kind for kind in ranges for _ in range(ranges[kind].weight))
         self._spared = draw.whole(1, spec.hosts - len(spec.old_hosts))
         """The host of ours that is well in the calm end, whatever stays of the others."""
 
@@ -258,7 +274,7 @@ class _Year:
         left_seconds = round(self._end_seconds - at_seconds, 1)
         if left_seconds < 1:
             return
-        drawn = RANGES[kind]
+        drawn = self._ranges[kind]
         if KINDS[kind].who == "cluster":
             host_id = ALL_HOSTS
         duration = self._duration(drawn, left_seconds)

@@ -11,17 +11,26 @@ real VdsmHypervisor runs above it.
 - A VDSM that hangs takes requests and answers them when it goes on: a call over its deadline may
   still take effect.
 - Events may be lost or late: they are only a reason to look.
+- hostile_vdsm.py has what it does when it is mad: floods of events, restarts without end.
 """
 
 from __future__ import annotations
 
 import asyncio
+import functools
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Callable, Optional, TypeVar
 
-from ha_agent.errors import DeadlineExceeded
 from ha_agent.sim.guest import EngineVm
 from ha_agent.sim.loop import Process, SimLoop
-from ha_agent.vdsm.errors import VdsmCallFailed, VdsmCode, VdsmConnectionLost, VdsmUnreachable
+from ha_agent.vdsm.errors import (
+    VdsmCallFailed,
+    VdsmCode,
+    VdsmConnectionLost,
+    VdsmNoAnswer,
+    VdsmUnreachable,
+)
+from ha_agent.vdsm.jsonrpc import Event
 from ha_agent.vdsm.verb_calls import MEMORY_DEADLINE_SECONDS
 from ha_agent.vdsm.vm_status import ExitReason, VmStats, VmStatus
 
@@ -84,7 +93,7 @@ class SimVdsm:
         uuid = self.host.world.vm_uuid
         if vm.state != "ended":
             status = _status(vm)
-            return VmStats(uuid, status, status.value)
+            return VmStats(uuid, status, status.value, vdsm_clock_ms=self.clock_ms)
         reason = vm.exit_reason
         normal = reason in (ExitReason.ADMIN_SHUTDOWN, ExitReason.USER_SHUTDOWN)
         return VmStats(
@@ -95,7 +104,13 @@ class SimVdsm:
             exit_reason=reason,
             exit_reason_number=None if reason is None else int(reason),
             exit_message=vm.exit_message,
+            vdsm_clock_ms=self.clock_ms,
         )
+
+    @property
+    def clock_ms(self) -> int:
+        """The clock of statusTime and notify_time: this host's since its boot."""
+        return int(self.host.clock.now().boottime_seconds * 1000)
 
     # The verbs that change something, as VDSM does them ----------------------------------
 
@@ -134,18 +149,31 @@ class SimVdsm:
 class SimVdsmCalls:
     """The verbs as one process on the host calls them. Raises as vdsm.verbs.Vdsm does."""
 
-    def __init__(self, host: SimHost, process: Process, on_event: Callable[[], None]) -> None:
-        """`on_event` is called in this process when VDSM has news of the VM."""
+    def __init__(
+        self,
+        host: SimHost,
+        process: Process,
+        on_event: Callable[[], None],
+        on_flood: Callable[[Sequence[Event]], None] = lambda _: None,
+    ) -> None:
+        """`on_event` is called in this process when VDSM has news of the VM, `on_flood` with
+        all the events that came at once of one that floods."""
         self._host = host
         self._loop: SimLoop = host.world.loop
         self._process = process
         self._on_event = on_event
+        self._on_flood = on_flood
         self._dice = host.dice.stream(f"vdsm calls of {process.name}")
 
     def hear(self) -> None:
         """Take an event from VDSM."""
         if self._process.alive:
             self._process.call_later(0.0, self._on_event)
+
+    def hear_flood(self, events: Sequence[Event]) -> None:
+        """Take many events at once."""
+        if self._process.alive:
+            self._process.call_later(0.0, self._on_flood, events)
 
     async def vm_stats(self, _vm_id: str) -> Optional[VmStats]:
         def look(vdsm: SimVdsm) -> Optional[VmStats]:
@@ -154,7 +182,8 @@ class SimVdsmCalls:
 
         return await self._ask("VM.getStats", look, MEMORY_DEADLINE_SECONDS)
 
-    async def create_vm(self, _vm_id: str, domain_xml: str) -> VmStats:
+    async def create_vm(self, _vm_id: str, domain_xml: str, *, paused: bool = False) -> VmStats:
+        assert not paused, "nobody in a simulation orders a start that waits"
         by = self._process.name
         return await self._ask(
             "VM.create", lambda v: v.create(domain_xml, by), _VM_DEADLINE_SECONDS
@@ -186,24 +215,32 @@ class SimVdsmCalls:
         deadline_seconds: float,
         more_seconds: float = 0.0,
     ) -> T:
-        vdsm = self._host.vdsm
+        vdsm, faults = self._host.vdsm, self._host.faults
         if vdsm is None:
             raise VdsmUnreachable(self._host.name, "connection refused")
+        if "vdsm-no-greeting" in faults:
+            raise VdsmUnreachable(self._host.name, "no greeting")
         if self._loop.now < vdsm.recovered_at:
             raise VdsmUnreachable(self._host.name, "still recovering (code 99)")
         answer: asyncio.Future[T] = self._loop.create_future()
 
         def do() -> None:
-            if answer.done() and answer.exception() is None:
+            # Whoever asked may have gone meanwhile; what was sent is done all the same.
+            if "vdsm-mute" in self._host.faults:
                 return
             try:
-                value = work(vdsm)
+                reply = functools.partial(answer.set_result, work(vdsm))
             except VdsmCallFailed as fault:
-                if not answer.done() and "vdsm-unheard" not in self._host.faults:
-                    answer.set_exception(fault)
+                reply = functools.partial(answer.set_exception, fault)
+            overdue_seconds = self._host.faults.get("vdsm-overdue", 0.0)
+            if overdue_seconds:
+                vdsm.process.call_later(overdue_seconds, tell, reply)
             else:
-                if not answer.done() and "vdsm-unheard" not in self._host.faults:
-                    answer.set_result(value)
+                tell(reply)
+
+        def tell(reply: Callable[[], None]) -> None:
+            if not answer.done() and "vdsm-unheard" not in self._host.faults:
+                reply()
 
         def lost() -> None:
             if not answer.done():
@@ -213,9 +250,9 @@ class SimVdsmCalls:
 
         def expire() -> None:
             if not answer.done():
-                answer.set_exception(DeadlineExceeded(verb, deadline_seconds))
+                answer.set_exception(VdsmNoAnswer(verb, deadline_seconds, may_have_executed=True))
 
-        slow_seconds = self._host.faults.get("vdsm-slow", 0.0) + more_seconds
+        slow_seconds = faults.get("vdsm-slow", 0.0) + more_seconds
         delay_seconds = self._dice.uniform(*ANSWER_SECONDS) + slow_seconds
         vdsm.process.call_later(delay_seconds, do)
         vdsm.process.on_killed.append(lost)

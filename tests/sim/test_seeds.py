@@ -23,9 +23,21 @@ def test_a_seed_is_the_same_everywhere() -> None:
 def test_every_kind_of_fault_is_drawn() -> None:
     drawn = {fault.kind for seed in range(300) for fault in spec_of(seed).faults}
     assert drawn >= set(RANGES)
-    # What only undoes another is not drawn by itself; the last is for `--faults` and scenarios, as
-    # to draw it would make every seed another one.
-    assert set(faults.KINDS) - drawn == {"power-on", "start", "vdsm-unheard"}
+    # What only undoes another is not drawn by itself.
+    assert set(faults.KINDS) - drawn == {"power-on", "start", *seeds.HOSTILE_VDSM}
+
+
+def test_a_hostile_vdsm_is_drawn_only_when_asked_for() -> None:
+    asked = {f.kind for seed in range(60) for f in spec_of(seed, hostile_vdsm=True).faults}
+    assert asked >= set(seeds.HOSTILE_VDSM)
+    plain = {f.kind for seed in range(60) for f in spec_of(seed).faults}
+    assert not plain & set(seeds.HOSTILE_VDSM)
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_a_hostile_vdsm_s_line_brings_back_the_fault(seed: int) -> None:
+    for fault in spec_of(seed, hostile_vdsm=True).faults:
+        assert faults.parse(fault.text(), "seed") == fault
 
 
 @pytest.mark.parametrize("seed", range(100))

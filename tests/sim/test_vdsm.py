@@ -3,9 +3,14 @@ from __future__ import annotations
 
 import pytest
 
-from ha_agent.errors import DeadlineExceeded
 from ha_agent.sim.vdsm import RECOVERY_SECONDS, SimVdsmCalls
-from ha_agent.vdsm.errors import VdsmCallFailed, VdsmCode, VdsmConnectionLost, VdsmUnreachable
+from ha_agent.vdsm.errors import (
+    VdsmCallFailed,
+    VdsmCode,
+    VdsmConnectionLost,
+    VdsmNoAnswer,
+    VdsmUnreachable,
+)
 from ha_agent.vdsm.vm_status import ExitReason, VmStats, VmStatus
 from tests.sim.sim_story import Story, story
 
@@ -98,8 +103,9 @@ def test_a_silent_vdsm_may_do_what_was_asked_later() -> None:
     with story(hosts=1, engine_on=0, seconds=0.0) as told:
         client = Client(told)
         told.do("h1 vdsm-silent for 60")
-        with pytest.raises(DeadlineExceeded):
+        with pytest.raises(VdsmNoAnswer) as failed:
             client.create()
+        assert failed.value.may_have_executed
         assert told.now == pytest.approx(30.0)
         told.wait(40.0)
         assert client.stats().status is not VmStatus.DOWN
@@ -137,3 +143,45 @@ def test_stale_answers_show_what_was() -> None:
         assert client.stats().status is VmStatus.UP
         told.wait(31.0)
         assert client.stats().status is VmStatus.DOWN
+
+
+def test_a_mute_vdsm_does_nothing_then_or_later() -> None:
+    with story(hosts=1, engine_on=0, seconds=0.0) as told:
+        client = Client(told)
+        told.do("h1 vdsm-mute for 60")
+        with pytest.raises(VdsmNoAnswer):
+            client.create()
+        told.wait(40.0)
+        assert told.world.loop.run(client.calls.vm_stats("vm")) is None
+
+
+@pytest.mark.parametrize("fault", ["vdsm-unheard", "vdsm-overdue 40"])
+def test_what_is_asked_is_done_and_nobody_hears_of_it(fault: str) -> None:
+    with story(hosts=1, engine_on=0, seconds=0.0) as told:
+        client = Client(told)
+        told.do(f"h1 {fault} for 60")
+        with pytest.raises(VdsmNoAnswer) as failed:
+            client.create()
+        assert failed.value.may_have_executed
+        assert told.running_on == [1]
+
+
+def test_an_overdue_answer_is_as_old_as_it_is_late() -> None:
+    with story(seconds=1.0) as told:
+        client = Client(told)
+        told.do("h1 vdsm-overdue 3 for 60")
+        told.world.outside.call_later(1.0, told.do, "cluster guest-crash")
+        begun = told.now
+        assert client.stats().status is VmStatus.UP
+        assert told.now >= begun + 3.0
+        assert client.stats().status is VmStatus.DOWN
+
+
+def test_who_does_not_greet_is_not_reached() -> None:
+    with story(seconds=1.0) as told:
+        client = Client(told)
+        told.do("h1 vdsm-no-greeting for 60")
+        with pytest.raises(VdsmUnreachable, match="greeting"):
+            client.stats()
+        told.wait(61.0)
+        assert client.stats().status is VmStatus.UP
