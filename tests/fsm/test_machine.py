@@ -227,15 +227,16 @@ class TestEveryDecision:
 
 
 class World:
-    """One host alone, where every effect works at once."""
+    """One host alone, where every effect works at once, and the VM is looked at for each tick."""
 
     def __init__(self, observation: Observation) -> None:
-        self.picture = observation
+        self.picture = dataclasses.replace(observation, vm_asked_at=observation.now)
         self.asked: list[EffectKind] = []
 
     def tick(self, state: State, memory: Memory) -> Decision:
         decision = FSM.step(state, memory, self.picture, POLICY)
-        self.picture = at(self.picture, self.picture.now + 1.0)
+        now = self.picture.now + 1.0
+        self.picture = dataclasses.replace(at(self.picture, now), vm_asked_at=now)
         if decision.effect is not None:
             self.perform(decision)
         return decision
@@ -321,7 +322,9 @@ class TestNothingSticks:
             return
         picture = seen(VmCondition.ABSENT, LeaseCondition.OURS, local_maintenance=True)
         world = World(picture)
-        assert world.run(state, memory, 30, State.LOCAL_MAINTENANCE)
+        # A start that nobody answered may still take effect, and is waited out first.
+        seconds = 30 + int(POLICY.start_open_seconds)
+        assert world.run(state, memory, seconds, State.LOCAL_MAINTENANCE)
         world.run(State.LOCAL_MAINTENANCE, Memory(), 5, State.START)
         assert world.picture.lease.condition is LeaseCondition.FREE
         assert EffectKind.START_VM not in world.asked
