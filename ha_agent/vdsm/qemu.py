@@ -36,6 +36,7 @@ CONNECT_DEADLINE_SECONDS = 30.0
 COMMAND_DEADLINE_SECONDS = 10.0
 # After QEMU's end its last QMP events are still in the socket; reading them takes a millisecond.
 _LAST_EVENTS_SECONDS = 0.2
+_HANG_UP_SECONDS = 1.0
 # Above what we pass on, so that no dup2 in the child overwrites a descriptor still to be passed.
 _SAFE_FD = 64
 MAX_SOCKET_PATH_BYTES = 107  # sizeof(sun_path) - 1
@@ -147,12 +148,18 @@ class QemuProcess:
         """Connect QMP. Raises EnvironmentFault (QEMU ended, no QMP), DeadlineExceeded."""
         client = QMPClient(f"qemu-{self.pid}")
         client.register_listener(_Events(self._deliver))
+        connecting = asyncio.ensure_future(client.connect(str(vm_dir / QMP_SOCKET)))
         try:
-            await within(deadline_seconds, client.connect(str(vm_dir / QMP_SOCKET)))
+            await within(deadline_seconds, connecting)
         except asyncio.TimeoutError:
             raise DeadlineExceeded("QEMU's QMP greeting", deadline_seconds) from None
         except QMPError as error:
             raise EnvironmentFault(f"QMP: {error}") from error
+        finally:
+            if not connecting.done():
+                # The library hangs up; cancelled again in that, by the end of the loop for
+                # instance, it logs tracebacks.
+                await asyncio.wait({connecting}, timeout=_HANG_UP_SECONDS)
         self._client = client
         self._is_answering = True
         self.hung_up.clear()

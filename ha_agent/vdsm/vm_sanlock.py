@@ -101,10 +101,17 @@ class SanlockLeases:
         )
 
     async def hand_over(self, leases: Sequence[Lease], process: QemuProcess) -> None:
-        """Acquire the leases for a registered QEMU. Raises LeaseRefused, DeadlineExceeded."""
+        """Acquire the leases for a registered QEMU, but for those that it has already: it was let
+        run before, and we have lost what we knew of that. Raises LeaseRefused, DeadlineExceeded.
+        """
+        has = await self._threads.run(
+            "VM lease", _CALL_SECONDS, functools.partial(self._held_by, process.pid)
+        )
         done: list[Lease] = []
         try:
             for lease in leases:
+                if (lease.lockspace, lease.key) in has:
+                    continue  # never released here either: its vCPUs may run
                 await self._threads.run(
                     f"VM lease {lease.path}",
                     self._acquire_seconds,
@@ -116,6 +123,13 @@ class SanlockLeases:
             for lease in done:
                 self._release(process.pid, lease)
             raise
+
+    def _held_by(self, pid: int) -> set[tuple[str, str]]:
+        try:
+            resources = self._sanlock.inquire(pid=pid)
+        except self._sanlock.SanlockException:
+            return set()  # acquiring says what is wrong
+        return {(one["lockspace"].decode(), one["resource"].decode()) for one in resources}
 
     def _acquire(self, lease: Lease, pid: int) -> Lease:
         try:

@@ -66,6 +66,23 @@ async def test_a_kill_is_told_as_a_signal(vm_dir: Path) -> None:
     await watched.process.close()
 
 
+async def test_a_connect_that_is_cancelled_leaves_nothing_behind(vm_dir: Path) -> None:
+    """What were still hanging up would be cancelled by the loop's end, and log tracebacks."""
+    watched = Watched(python("import time; time.sleep(60)"), vm_dir)
+    try:
+        connecting = asyncio.create_task(watched.process.connect(vm_dir))
+        for _ in range(20):
+            await asyncio.sleep(0)
+        connecting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await connecting
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+    finally:
+        watched.process.kill()
+        await asyncio.wait_for(watched.ended, 10)
+        await watched.process.close()
+
+
 async def test_only_the_listener_and_the_leases_are_inherited(vm_dir: Path) -> None:
     lease = os.open(vm_dir / "lease", os.O_RDWR | os.O_CREAT)
     other = socket.socket()
