@@ -29,6 +29,7 @@ from bench import (
     store_put,
     store_read,
     vdsm_calls,
+    vdsm_flood,
     vm_crash,
     vm_start,
 )
@@ -53,6 +54,7 @@ ALONE: dict[str, MeasureAlone] = {
     "store-put": store_put.measure,
     "ovf-translate": ovf_translate.measure,
     "vdsm-calls": vdsm_calls.measure,
+    "vdsm-flood": vdsm_flood.measure,
 }
 # One host, no cluster; the guest's work folder, and how long, and how many clients, may be said.
 LOADS = ("status-load", "heartbeat", "idle", "failover")
@@ -84,7 +86,8 @@ and the predecessor start. "direct" is past the page cache, on
 both sides alike. dd and tar read the whole archive; ours is read from its end to the member, so
 that what is in front is not verified. "only read" is what the storage takes for those bytes.
 VDSM: our client, bounds and deadlines included, and stomp.py with json take turns at one server;
-"answers only" is one that does no more, so that the client is what is measured.
+"answers only" is one that does no more, so that the client is what is measured. With 10,000
+events a second agent and broker are real, and both get all of them.
 Load: clients and broker share these cores. Heartbeat: all that the status worker reads and writes.
 Idle: agent, broker, its workers and guard, with an engine VM that runs; "alone" counts files that
 strangers map, too, as if they did not."""

@@ -74,10 +74,12 @@ def make_certificates(folder: Path) -> Path:
 
 
 @contextlib.contextmanager
-def responder(folder: Optional[Path]) -> Iterator[int]:
-    """Run the server that only answers; gives its port."""
-    with _process("bench.vdsm_responder", *([str(folder)] if folder else [])) as process:
-        yield int(_line(process, "the responder did not start"))
+def responder(folder: Optional[Path], flood_a_second: int = 0) -> Iterator[int]:
+    """Run the server that only answers, and floods if it is to; gives its port."""
+    arguments = ["--flood", str(flood_a_second)] if flood_a_second else []
+    arguments += [str(folder)] if folder else []
+    with process_of("bench.vdsm_responder", *arguments) as process:
+        yield int(line_of(process, "the responder did not start"))
 
 
 @contextlib.contextmanager
@@ -89,6 +91,16 @@ def embedded(work: Path, folder: Optional[Path]) -> Iterator[int]:
             f"[vdsm-server]\nssl = true\nkey_file = {folder / KEY}\n"
             f"cert_file = {folder / CERTIFICATE}\nca_file = {folder / CERTIFICATE}\n"
         )
+    with blank_host(extra) as host:
+        port = config.load([host.config], {}).vdsm_server.listen_port
+        host.start(["ha-vdsm"])
+        _wait_for(port, work)
+        yield port
+
+
+@contextlib.contextmanager
+def blank_host(drop_in: str) -> Iterator[Host]:
+    """Make a host on a domain of its own, with an empty disk; what is started there is stopped."""
     with tempfile.TemporaryDirectory(prefix="ha-bench-") as name:
         blank = Path(name) / "blank"
         blank.write_bytes(bytes(1 << 20))
@@ -99,12 +111,9 @@ def embedded(work: Path, folder: Optional[Path]) -> Iterator[int]:
         host.write_config("tcg")
         drop_ins = Path(f"{host.config}.d")
         drop_ins.mkdir()
-        (drop_ins / "bench.conf").write_text(extra)
-        port = config.load([host.config], {}).vdsm_server.listen_port
+        (drop_ins / "bench.conf").write_text(drop_in)
         try:
-            host.start(["ha-vdsm"])
-            _wait_for(port, work)
-            yield port
+            yield host
         finally:
             host.stop()
 
@@ -129,7 +138,7 @@ class Client:
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(order) + "\n")
         self._process.stdin.flush()
-        told: dict[str, Any] = json.loads(_line(self._process, f"{order} was not carried out"))
+        told: dict[str, Any] = json.loads(line_of(self._process, f"{order} was not carried out"))
         return told
 
 
@@ -143,14 +152,15 @@ def callers(port: int, folder: Optional[Path]) -> Iterator[Clients]:
         clients = {}
         for name in (OURS, THEIRS):
             arguments = [name, str(port), *([str(folder)] if folder else [])]
-            process = stack.enter_context(_process("bench.vdsm_caller", *arguments))
-            _line(process, f"{name} did not connect; stomp.py: pip install -e .[bench]")
+            process = stack.enter_context(process_of("bench.vdsm_caller", *arguments))
+            line_of(process, f"{name} did not connect; stomp.py: pip install -e .[bench]")
             clients[name] = Client(process)
         yield clients
 
 
 @contextlib.contextmanager
-def _process(module: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+def process_of(module: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """Run a module of ours, with pipes to it; it is killed at the end."""
     process = subprocess.Popen(
         [sys.executable, "-m", module, *arguments],
         cwd=_ROOT,
@@ -165,7 +175,8 @@ def _process(module: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
         process.communicate()
 
 
-def _line(process: subprocess.Popen[str], missing: str) -> str:
+def line_of(process: subprocess.Popen[str], missing: str) -> str:
+    """Return the next line that it prints. Raises NotMeasured, with `missing`."""
     assert process.stdout is not None
     line = process.stdout.readline()
     if not line:

@@ -1,22 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
 """A VDSM that only answers, as fast as Python can: so that what is measured is its client.
 
-    python -m bench.vdsm_responder [FOLDER]      TLS with FOLDER's KEY and CERTIFICATE, or plain
+    python -m bench.vdsm_responder [--flood A_SECOND] [FOLDER]
+                                                 TLS with FOLDER's KEY and CERTIFICATE, or plain
 
 Prints its port, then serves until killed. It speaks STOMP as VDSM does, but cuts frames at their
 NULs and looks for what it needs in their bytes: no frame is parsed, no JSON read or built anew.
-Every call gets an answer of ANSWERS, made before. Bench.events {"count", "a_second"} is answered
-with null, and then so many status events of a VM come, evenly in portions, or with 0 a second all
-at once.
+Every call gets an answer of ANSWERS, made before, or null. Bench.events {"count", "a_second"} is
+answered with null, and then so many status events of a VM come, evenly in portions, or with 0 a
+second all at once. With --flood whoever subscribes to events gets so many a second without end,
+of a VM whose status changes with each.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import json
 import re
 import ssl
-import sys
 from pathlib import Path
 from typing import Optional, cast
 
@@ -56,28 +58,32 @@ def _host_stats() -> dict[str, object]:
     }
 
 
+VM = "5b3c1f9e-7a4d-4a55-9d0b-2f8c1de0a001"
 ANSWERS = {
     PING.encode(): b"true",
     STATS.encode(): json.dumps(_host_stats()).encode(),
     EVENTS.encode(): b"null",
+    b"VM.getStats": json.dumps([{"vmId": VM, "status": "Up"}]).encode(),
 }
-_VM = "5b3c1f9e-7a4d-4a55-9d0b-2f8c1de0a001"
-EVENT = json.dumps(
-    {
-        "jsonrpc": "2.0",
-        "method": f"|virt|VM_status|{_VM}",
-        "params": {
-            _VM: {"status": "Up", "hash": "-3412874509", "monitorResponse": "0"},
-            "notify_time": 4294967296,
-        },
-    }
-).encode()
+
+
+def _event(status: str) -> bytes:
+    about = {"status": status, "hash": "-3412874509", "monitorResponse": "0"}
+    method, params = f"|virt|VM_status|{VM}", {VM: about, "notify_time": 4294967296}
+    return json.dumps({"jsonrpc": "2.0", "method": method, "params": params}).encode()
+
+
+EVENT = _event("Up")
+_FLOOD = (EVENT, _event("Powering up"))
 
 
 class Responder(asyncio.Protocol):
     """One client's connection."""
 
-    def __init__(self) -> None:
+    def __init__(self, flood_a_second: int = 0) -> None:
+        self._flood_a_second = flood_a_second
+        self._flood_begun_at = 0.0
+        self._flooded = 0
         self._rest = b""
         self._names: dict[bytes, bytes] = {}  # of subscriptions, by destination
         self._beat_timer: Optional[asyncio.TimerHandle] = None
@@ -104,6 +110,9 @@ class Responder(asyncio.Protocol):
         elif head.startswith(b"SUBSCRIBE"):
             destination = _found(_HEADER[b"destination"], head)
             self._names[destination] = _found(_HEADER[b"id"], head)
+            if destination == _EVENTS_DESTINATION and self._flood_a_second:
+                self._flood_begun_at = asyncio.get_running_loop().time()
+                self._flood()
         elif head.startswith((b"CONNECT", b"STOMP")):
             self._transport.write(b"CONNECTED\nversion:1.2\nheart-beat:5000,5000\n\n\0")
             self._beat()
@@ -111,7 +120,8 @@ class Responder(asyncio.Protocol):
     def _answer(self, reply_to: bytes, body: bytes) -> None:
         method = _found(_METHOD, body)
         call = _found(_ID, body)
-        reply = b'{"jsonrpc": "2.0", "id": "%b", "result": %b}' % (call, ANSWERS[method])
+        result = ANSWERS.get(method, b"null")
+        reply = b'{"jsonrpc": "2.0", "id": "%b", "result": %b}' % (call, result)
         self._transport.write(self._message(reply_to, reply))
         if method == EVENTS.encode():
             self._send_events(int(_found(_COUNT, body)), int(_found(_A_SECOND, body)))
@@ -122,6 +132,18 @@ class Responder(asyncio.Protocol):
         if count > portion:
             loop = asyncio.get_running_loop()
             loop.call_later(_PORTION_SECONDS, self._send_events, count - portion, a_second)
+
+    def _flood(self) -> None:
+        """Send what is due by now, so that the rate holds when this process was held up."""
+        if self._transport.is_closing():
+            return
+        loop = asyncio.get_running_loop()
+        due = int((loop.time() - self._flood_begun_at) * self._flood_a_second)
+        pair = b"".join(self._message(_EVENTS_DESTINATION, event) for event in _FLOOD)
+        pairs = (due - self._flooded) // len(_FLOOD)
+        self._transport.write(pair * pairs)
+        self._flooded += pairs * len(_FLOOD)
+        loop.call_later(_PORTION_SECONDS, self._flood)
 
     def _message(self, destination: bytes, body: bytes) -> bytes:
         return (
@@ -139,17 +161,28 @@ def _found(pattern: re.Pattern[bytes], text: bytes) -> bytes:
     return match.group(1) if match else b""
 
 
-async def serve(folder: Optional[Path]) -> None:
+async def serve(folder: Optional[Path], flood_a_second: int) -> None:
     """Listen at a port that is free, say which, and serve."""
     context = None
     if folder is not None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(folder / CERTIFICATE, folder / KEY)
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(Responder, "127.0.0.1", 0, ssl=context)
+    server = await loop.create_server(
+        lambda: Responder(flood_a_second), "127.0.0.1", 0, ssl=context
+    )
     print(server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()
 
 
+def main() -> None:
+    """Serve as the command line says."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--flood", type=int, default=0, metavar="A_SECOND")
+    parser.add_argument("folder", type=Path, nargs="?")
+    given = parser.parse_args()
+    asyncio.run(serve(given.folder, given.flood))
+
+
 if __name__ == "__main__":
-    asyncio.run(serve(Path(sys.argv[1]) if len(sys.argv) > 1 else None))
+    main()

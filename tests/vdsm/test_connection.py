@@ -149,7 +149,9 @@ async def test_a_cancellation_that_comes_with_the_greeting_is_not_lost(wire: Wir
     greeting = asyncio.create_task(wire.connection.greet(5))
     assert (await wire.receive()).command == "CONNECT"
     headers = {"version": "1.2", "heart-beat": "0,0"}
-    wire.connection.data_received(stomp.encode(stomp.Frame("CONNECTED", headers)))
+    frame = stomp.encode(stomp.Frame("CONNECTED", headers))
+    wire.connection.get_buffer(-1)[: len(frame)] = frame
+    wire.connection.buffer_updated(len(frame))
     greeting.cancel()
     await asyncio.wait({greeting}, timeout=5.0)
     assert greeting.cancelled()
