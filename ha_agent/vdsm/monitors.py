@@ -101,11 +101,16 @@ class Monitors:
         lockspaces = self._lockspaces
         if lockspaces is None or host_id is None:
             return
-        await self._threads.run(
-            f"lockspace {domain}",
-            self._deadline_seconds,
-            lambda: lockspaces.leave(file_domain.find_domain(self._paths(), domain), host_id),
-        )
+        try:
+            await self._threads.run(
+                f"lockspace {domain}",
+                self._deadline_seconds,
+                lambda: lockspaces.leave(file_domain.find_domain(self._paths(), domain), host_id),
+            )
+        except HaAgentError:
+            # Still held, so that who asks again is not told that it is released.
+            self._host_ids.setdefault(domain, host_id)
+            raise
 
     async def stop(self, domain: Optional[str] = None) -> None:
         """End one monitor, or all; host ids stay held."""

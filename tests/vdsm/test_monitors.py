@@ -70,6 +70,36 @@ async def test_a_domain_comes_and_goes(monitors: Monitors, tmp_path: Path) -> No
     assert monitors.stats() == {}
 
 
+class BusyOnce:
+    """A lockspace that is in use when it is left for the first time."""
+
+    def __init__(self) -> None:
+        self.left: list[int] = []
+
+    def keep(self, _domain_path: Path, _host_id: int) -> bool:
+        return True
+
+    def leave(self, _domain_path: Path, host_id: int) -> None:
+        self.left.append(host_id)
+        if len(self.left) == 1:
+            raise EnvironmentFault("busy")
+
+
+async def test_a_host_id_that_could_not_be_released_is_released_when_asked_again(
+    tmp_path: Path,
+) -> None:
+    make_domain(tmp_path)
+    lockspace = BusyOnce()
+    monitors = Monitors(lambda: (tmp_path,), StorageThreads(), SystemClock(), lockspaces=lockspace)
+    monitors.start(DOMAIN, 7)
+    with pytest.raises(EnvironmentFault, match="busy"):
+        await monitors.leave(DOMAIN)
+    await monitors.leave(DOMAIN)
+    await monitors.leave(DOMAIN)  # nothing is left to do
+    assert lockspace.left == [7, 7]
+    assert monitors.stats() == {}
+
+
 async def test_storage_that_hangs_is_told_and_blocks_nothing(tmp_path: Path) -> None:
     released = threading.Event()
 
