@@ -73,6 +73,7 @@ class Cycle:
         performer: Performer,
         *,
         times: Optional[CycleTimes] = None,
+        hypervisor_name: str = "VDSM",
         wake: Callable[[], None] = lambda: None,
         on_decision: Optional[Callable[[Step], None]] = None,
     ) -> None:
@@ -81,6 +82,7 @@ class Cycle:
         self._clock = clock
         self._performer = performer
         self._times = times or CycleTimes()
+        self._hypervisor_name = hypervisor_name
         self._wake = wake
         self._on_decision = on_decision
         self._decision: Optional[Decision] = None  # of the last step, as a tick without one
@@ -104,7 +106,7 @@ class Cycle:
             interval_seconds=self._times.publish_interval_seconds,
             wake=wake,
         )
-        self._reason = State.START.meaning
+        self._reason = self._said(State.START.meaning)
         self.next_due_seconds = 0.0
         """Tick again after so long at the latest, if nothing wakes it before; set by each tick."""
         self.state = State.START
@@ -299,22 +301,26 @@ class Cycle:
             extra=extra,
         )
 
+    def _said(self, words: str) -> str:
+        """The state machine's own words call any hypervisor VDSM."""
+        return words.replace("VDSM", self._hypervisor_name)
+
     def _tell(self, decision: Decision) -> None:
         assert decision.row is not None
-        self._reason = decision.row.why
+        self._reason = self._said(decision.row.why)
         extra = fields(
             state=decision.state.value,
             previous_state=decision.previous.value,
-            reason=decision.row.why,
+            reason=self._reason,
             host_id=self._host_id,
             score=decision.score.points,
         )
         effect = f" ({decision.effect.kind.value})" if decision.effect else ""
         if decision.changed:
             arrow = f"{decision.previous.value} -> {decision.state.value}"
-            log.info("%s: %s%s", arrow, decision.row.why, effect, extra=extra)
+            log.info("%s: %s%s", arrow, self._reason, effect, extra=extra)
         elif decision.effect is not None:
-            log.info("%s: %s%s", decision.state.value, decision.row.why, effect, extra=extra)
+            log.info("%s: %s%s", decision.state.value, self._reason, effect, extra=extra)
 
     async def _perform(self, effect: Effect) -> None:
         begun = self._clock.now()
@@ -339,14 +345,16 @@ class Cycle:
             VmCondition.DOWN,
             VmCondition.MIGRATING_HERE,
         )
+        silent = observation.vm.condition is VmCondition.UNKNOWN
+        seen = self._inputs.vm if silent and self._vm_at is not None else None
         return Report(
             state=decision.state.value,
-            state_meaning=decision.state.meaning,
+            state_meaning=self._said(decision.state.meaning),
             state_since=decision.memory.state_since,
             reason=self._reason,
             score=decision.score.points,
             penalties=tuple(
-                PenaltyEntry(p.name, p.points, p.cause) for p in decision.score.penalties
+                PenaltyEntry(p.name, p.points, self._said(p.cause)) for p in decision.score.penalties
             ),
             engine_status=observe.engine_status(observation.vm, health.health, health.detail),
             local_maintenance=observation.local_maintenance,
@@ -358,7 +366,7 @@ class Cycle:
             second_vm_on=tuple(peer.host_name for peer in second_vms(observation)),
             better_host=decision.better_host,
             waits=tuple(
-                WaitEntry(wait.what, wait.until)
+                WaitEntry(self._said(wait.what), wait.until)
                 for wait in waits(
                     decision.state,
                     decision.memory,
@@ -369,6 +377,9 @@ class Cycle:
             ),
             others=tuple(OtherEntry(o.host_id, o.able, o.why) for o in others(observation)),
             vm_order=observe.order_entry(decision.memory.vm_order),
+            vdsm_silent_since=self._vm_unknown_since if silent else None,
+            vm_seen="" if seen is None else seen.detail or seen.condition.value,
+            vm_seen_at=self._vm_at if silent else None,
         )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Optional
 
 from ha_agent.broker.snapshot import Snapshot
+from ha_agent.maintenance_text import duration_text
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class ProbeLine:
 
 def probe_lines(snapshot: Snapshot) -> list[ProbeLine]:
     """Return a line for each probe of which something can be said."""
-    found = []
+    found = _vdsm(snapshot)
     for name, entry in (
         ("network", snapshot.network),
         ("management bridge", snapshot.bridge),
@@ -37,3 +38,15 @@ def probe_lines(snapshot: Snapshot) -> list[ProbeLine]:
             age_seconds = None if taken_at is None else snapshot.made_at - taken_at
             found.append(ProbeLine(name, newest, age_seconds))
     return found
+
+
+def _vdsm(snapshot: Snapshot) -> list[ProbeLine]:
+    """Since when VDSM tells nothing of the VM, and what it told last; nothing while it tells."""
+    agent, now = snapshot.agent, snapshot.made_at
+    if agent.vdsm_silent_since is None:
+        return []
+    silent = f"has not answered for {duration_text(now - agent.vdsm_silent_since)}"
+    if agent.vm_seen_at is None:
+        return [ProbeLine("VDSM", f"{silent}; nothing was heard of the engine VM before", None)]
+    text = f"{silent}; the engine VM was last seen as: {agent.vm_seen}"
+    return [ProbeLine("VDSM", text, now - agent.vm_seen_at)]

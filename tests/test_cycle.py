@@ -253,6 +253,26 @@ class TestAnswers:
         assert (await world.tick()).state is State.ENGINE_UP
         assert (await world.tick(0.1)).state is State.UNKNOWN_LOCAL_VM
 
+    async def test_a_silence_is_reported_with_what_was_seen_last(self, world: World) -> None:
+        await world.up()
+        seen_at = world.clock.now()
+        world.see(UP, lease=world.ours())
+        world.clock.time = world.clock.time + 1.0
+        silent_at = world.clock.now()
+        world.cycle.on_vm(SILENT)
+        world.clock.time = world.clock.time + 3.0
+        for _ in range(3):
+            world.see(SILENT, lease=world.ours())
+            await world.tick()
+        report = world.reports[-1]
+        assert report.vdsm_silent_since == silent_at
+        assert (report.vm_seen, report.vm_seen_at) == (UP.detail or UP.condition.value, seen_at)
+        for _ in range(3):
+            world.see(UP, lease=world.ours())
+            await world.tick()
+        report = world.reports[-1]
+        assert (report.vdsm_silent_since, report.vm_seen, report.vm_seen_at) == (None, "", None)
+
     async def test_an_answer_ends_the_silence(self, world: World) -> None:
         await world.up()
         for _ in range(3):

@@ -1,7 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-from ha_agent.broker.snapshot import BridgeEntry, CpuEntry, DomainEntry, MemoryEntry, Snapshot
+from ha_agent.broker.snapshot import (
+    BridgeEntry,
+    CpuEntry,
+    DomainEntry,
+    MemoryEntry,
+    Report,
+    Snapshot,
+)
 from ha_agent.instant import Instant
 from ha_agent.probe_text import ProbeLine, probe_lines
 
@@ -32,3 +39,14 @@ def test_the_last_samples_then_the_newest_with_the_age_of_the_figure() -> None:
         ProbeLine("memory", "at least 1 MiB in the last 2 looks", 9.0),
         ProbeLine("storage domain", "VDSM is slow", 1.0),
     ]
+
+
+def test_a_silent_vdsm_is_told_with_what_it_said_last_and_when() -> None:
+    silent = Report(vdsm_silent_since=NOW - 30.0, vm_seen="Up", vm_seen_at=NOW - 32.0)
+    assert probe_lines(Snapshot(1, 1, "h1", "vm", NOW, agent=silent)) == [
+        ProbeLine("VDSM", "has not answered for 30 s; the engine VM was last seen as: Up", 32.0)
+    ]
+    never = Report(vdsm_silent_since=NOW - 30.0)
+    (line,) = probe_lines(Snapshot(1, 1, "h1", "vm", NOW, agent=never))
+    assert "nothing was heard" in line.text
+    assert line.age_seconds is None

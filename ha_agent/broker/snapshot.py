@@ -308,6 +308,9 @@ class Report:
     others: tuple[OtherEntry, ...] = ()
     events: tuple[EventEntry, ...] = ()
     vm_order: VmProgressEntry = field(default_factory=VmProgressEntry)
+    vdsm_silent_since: Optional[Instant] = None
+    vm_seen: str = ""
+    vm_seen_at: Optional[Instant] = None
     made_at: Optional[Instant] = None
 
 
