@@ -111,6 +111,7 @@ class VdsmClient:
         self._event_waiter: Optional[asyncio.Future[None]] = None
         self._connection: Optional[Connection] = None
         self._ready_at: Optional[Instant] = None
+        self._lost_at: Optional[Instant] = None
         self._check: Optional[asyncio.Task[None]] = None
         self._task: Optional[asyncio.Task[None]] = None
 
@@ -322,7 +323,10 @@ class VdsmClient:
         self._ready_at = self._clock.now()
         self.state = ClientState.READY
         self.reason = ""
-        _log.info("connected to VDSM at %s", self.peer)
+        # Another text than the last time, or the log takes it for a repetition and leaves it out.
+        lost_at, self._lost_at = self._lost_at, None
+        gap = "" if lost_at is None else f", after {self._ready_at - lost_at:.0f} s without it"
+        _log.info("connected to VDSM at %s%s", self.peer, gap)
         self._on_connected()
 
     async def _ping(self, connection: Connection) -> bool:
@@ -343,6 +347,8 @@ class VdsmClient:
     def _disconnected(self, reason: str) -> None:
         if self.state is ClientState.READY or self.reason != reason:
             _log.warning("no connection to VDSM at %s: %s", self.peer, reason)
+        if self._lost_at is None:
+            self._lost_at = self._clock.now()
         self.state = ClientState.DISCONNECTED
         self.reason = reason
 

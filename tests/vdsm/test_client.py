@@ -458,6 +458,18 @@ async def test_reconnects_through_restarts(
         assert len(times_connected) == round_number
 
 
+async def test_that_it_is_back_is_no_repetition_to_the_log(
+    peer: StompPeer, make_client: Callable[..., VdsmClient], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    client = await ready(make_client())
+    peer.drop()
+    await disconnected(client)
+    await ready(client)
+    first, again = [text for text in caplog.messages if text.startswith("connected to VDSM")]
+    assert again == f"{first}, after 0 s without it"
+
+
 async def test_nobody_listens(make_client: Callable[..., VdsmClient]) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
