@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 
 import pytest
@@ -25,6 +26,14 @@ def qemus(host: Host) -> list[int]:
         if name.startswith("qemu"):
             found.append(pid)
     return found
+
+
+def shutdown_asked(host: Host) -> bool:
+    """Tell whether the embedded VDSM was told to shut the VM down."""
+    [record] = (host.folder / "run" / "vdsm").glob("*/vm.json")
+    asked = json.loads(record.read_text())["is_shutdown_asked"]
+    assert isinstance(asked, bool)
+    return asked
 
 
 def under_maintenance(host: Host) -> None:
@@ -76,6 +85,8 @@ def test_daemons_that_die_in_the_middle_of_an_order(host: Host) -> None:
     patient = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     try:
         says(host, "ordered the VM to be stopped")
+        # What the agent is about to do is shown before it is done.
+        eventually(lambda: shutdown_asked(host), "VM.shutdown has not come")
         for name in ("ha-broker", "ha-agent"):
             process = host.daemons.pop(name)
             process.kill()
