@@ -13,7 +13,7 @@ one (VM.getStats, events) refines Up, in this order (facts, section 3):
 A VM that ended stays as a Down record, with exit code, reason and message, until VM.destroy.
 
 Here nothing is done to QEMU: vm.py starts and ends it, vm_orders.py orders it about,
-vm_events.py hears it.
+vm_monitor.py hears it.
 """
 
 from __future__ import annotations
