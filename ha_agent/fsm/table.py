@@ -416,6 +416,14 @@ _STARTING = (
     ),
     Row(
         (S.ENGINE_START,),
+        S.ENGINE_STOP,
+        # VDSM may answer neither yes nor no for ever, or not clear what is left of the last run.
+        (g.vm_gone, g.lease_ours, g.starting_too_long, g.idle),
+        "the VM could not be started in time: leave it to other hosts",
+        notes=(because(StopReason.FAILED_TOO_OFTEN), failure),
+    ),
+    Row(
+        (S.ENGINE_START,),
         None,
         (g.lease_ours, g.vm_down),
         "clear what is left of the last run, as VDSM demands before a start",
@@ -578,6 +586,14 @@ _STOPPING = (
         (g.vm_running, g.negate(g.stop_over)),
         "end the VM by force",
         effect=E.DESTROY_VM,
+    ),
+    Row(
+        (S.ENGINE_STOP, S.ENGINE_FORCE_STOP),
+        None,
+        (g.vm_down, g.lease_ours, g.stopping_too_long, start_settled),
+        "the record of the ended VM can't be cleared: give the lease up all the same",
+        effect=E.RELEASE_LEASE,
+        notes=(after_you,),
     ),
     Row(
         (S.ENGINE_STOP, S.ENGINE_FORCE_STOP),
