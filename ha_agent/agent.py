@@ -104,6 +104,7 @@ class Agent:
                 vm_max_age_seconds=self._hypervisor.poll_interval_seconds
                 + self._hypervisor.look_deadline_seconds,
             ),
+            hypervisor_name=self._hypervisor.name,
             wake=self._wake.set,
             on_decision=lambda step: self._decisions.record(step, self._clock.wall()),
         )
@@ -114,6 +115,7 @@ class Agent:
             self._clock,
             look_again=self._look_again,
             poll_interval_seconds=self._hypervisor.poll_interval_seconds,
+            hypervisor_name=self._hypervisor.name,
         )
 
     async def run(self) -> None:

@@ -147,7 +147,7 @@ def _engine(snapshot: Snapshot, events: Sequence[EventEntry], wall: WallTime) ->
     if silent:
         said.append(
             f"But {_who(silent[0], snapshot)} can't tell whether it runs there: "
-            f"{_end(silent[0].engine_status.get('reason') or 'VDSM does not answer')}"
+            f"{_end(silent[0].engine_status.get('reason') or 'its hypervisor does not answer')}"
         )
     for host in up:
         who = _who(host, snapshot)

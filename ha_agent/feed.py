@@ -45,6 +45,7 @@ class Feed:
         *,
         look_again: Signal,
         poll_interval_seconds: float,
+        hypervisor_name: str = "VDSM",
     ) -> None:
         self._cycle = cycle
         self._broker = broker
@@ -52,6 +53,7 @@ class Feed:
         self._clock = clock
         self._look_again = look_again
         self._poll_interval_seconds = poll_interval_seconds
+        self._hypervisor_name = hypervisor_name
         self._looks: collections.deque[Instant] = collections.deque(maxlen=_LOOKS_A_SECOND)
 
     async def follow_broker(self) -> None:
@@ -83,7 +85,8 @@ class Feed:
             vm = await self._hypervisor.look()
             if (vm.condition is VmCondition.UNKNOWN) is not silent:
                 silent = not silent
-                log.warning("%s", vm.detail if silent else f"VDSM answers: the VM is {vm.detail}")
+                answers = f"{self._hypervisor_name} answers: the VM is {vm.detail}"
+                log.warning("%s", vm.detail if silent else answers)
             self._cycle.on_vm(vm, asked_at)
             settled = vm.condition in _SETTLED
             await self._look_again.wait(

@@ -23,9 +23,10 @@ class Chosen:
 
     `start` begins to connect, `close` is awaited at the end. `follow` runs until it is cancelled
     and has the VM looked at when there is news. The VM is looked at every `poll_interval_seconds`
-    in any case, and a look takes at most `look_deadline_seconds`.
+    in any case, and a look takes at most `look_deadline_seconds`. `name` is for people.
     """
 
+    name: str
     port: Hypervisor
     start: Callable[[], None]
     close: Callable[[], Awaitable[None]]
@@ -39,6 +40,7 @@ def chosen(config: Config, clock: SystemClock, look_again: Callable[[], None]) -
     if config.host.hypervisor == "libvirt":
         over = virt(config, clock, on_change=look_again)
         return Chosen(
+            "libvirt",
             VirtHypervisor(over, config.engine.vm_uuid),
             over.start,
             over.close,
@@ -65,6 +67,7 @@ def chosen(config: Config, clock: SystemClock, look_again: Callable[[], None]) -
                 look_again()
 
     return Chosen(
+        "VDSM",
         port,
         client.start,
         client.close,

@@ -221,7 +221,7 @@ def observation(
 ) -> Observation:
     """Return one tick's picture."""
     snapshot = inputs.snapshot
-    vm = inputs.vm or VmView(VmCondition.UNKNOWN, detail="VDSM does not answer")
+    vm = inputs.vm or VmView(VmCondition.UNKNOWN, detail="the hypervisor does not answer")
     if snapshot is None:
         return Observation(
             now=now,

@@ -20,6 +20,7 @@ async def test_vdsm_unless_the_configuration_says_otherwise(tmp_path: Path) -> N
     made = chosen(load([write_config(tmp_path)], {}), SystemClock(), nothing)
     assert isinstance(made.port, VdsmHypervisor)
     assert len(made.follow) == 1
+    assert made.name == "VDSM"
 
 
 @needs_libvirtd
@@ -30,5 +31,6 @@ async def test_libvirt_with_its_own_times(tmp_path: Path) -> None:
     )
     made = chosen(load([write_config(tmp_path, text)], {}), SystemClock(), nothing)
     assert isinstance(made.port, VirtHypervisor)
+    assert made.name == "libvirt"
     assert (made.poll_interval_seconds, made.look_deadline_seconds) == (3.0, 4.0)
     await made.close()

@@ -63,14 +63,16 @@ class AgentWatch:
         limit_seconds: float,
         grace_seconds: float,
         watch_engine: Callable[[], None],
+        hypervisor_name: str = "VDSM",
     ) -> None:
-        """`vm_stats` asks VDSM for the engine VM; None is "no such VM". EnvironmentFault.
+        """`vm_stats` asks for the engine VM; None is "no such VM". Raises EnvironmentFault.
 
         The page counts as bad after `grace_seconds`; `watch_engine` has it watched, for no
         agent may have asked for that since the broker was started.
         """
         self._read = read
         self._vm_stats = vm_stats
+        self._hypervisor_name = hypervisor_name
         self._lease = lease
         self._watch_engine = watch_engine
         self._grace_seconds = grace_seconds
@@ -100,12 +102,13 @@ class AgentWatch:
         except EnvironmentFault as fault:
             if not self._engine_given_up(snapshot):
                 return False
-            why, give_up = f"VDSM does not answer: {fault}", self._lease.abandon
+            why, give_up = f"{self._hypervisor_name} does not answer: {fault}", self._lease.abandon
         else:
             self._bad_since = None
             if vm is not None and vm.status is not VmStatus.DOWN:
                 return False
-            why = "VDSM has no engine VM" if vm is None else "the engine VM is down"
+            absent = f"{self._hypervisor_name} has no engine VM"
+            why = absent if vm is None else "the engine VM is down"
         note = f"the agent has been silent for {silent_seconds:.0f} s and {why}"
         log.warning("lease given up: %s", note)
         try:

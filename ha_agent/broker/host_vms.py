@@ -32,6 +32,7 @@ class HostVms:
         """Raises EnvironmentFault where libvirt is wanted and its binding is not there."""
         self._virt = virt(config, clock) if config.host.hypervisor == "libvirt" else None
         self._source: Source = self._virt or vdsm
+        self.name = "VDSM" if self._virt is None else "libvirt"
         self._vm_uuid = config.engine.vm_uuid
 
     async def engine_vm(self) -> Optional[VmStats]:

@@ -114,6 +114,7 @@ class Parts:
             limit_seconds=_SILENT_INTERVALS * config.status.publish_interval_seconds,
             grace_seconds=config.engine.bad_health_grace_seconds,
             watch_engine=lambda: self._engine_watch.watch(True),
+            hypervisor_name=self._vms.name,
         )
         self._domain = DomainParts(
             config,

@@ -47,6 +47,7 @@ class World:
             limit_seconds=60.0,
             grace_seconds=120.0,
             watch_engine=self.watch_engine,
+            hypervisor_name="libvirt",
         )
 
     def now(self) -> Instant:
@@ -94,6 +95,7 @@ async def test_no_vm_and_a_silent_agent_gives_the_lease_up(
     assert len(world.notes) == 1
     assert world.notes[0].startswith("released: ")
     assert "silent for 60 s" in world.notes[0]
+    assert "VDSM" not in world.notes[0], "the words are this host's own"
 
 
 async def test_a_running_vm_keeps_the_lease_however_long_the_agent_is_away() -> None:
