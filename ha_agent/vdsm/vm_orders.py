@@ -128,6 +128,9 @@ class VmOrders:
     ) -> None:
         """Set a console's password; QEMU refuses it after `ttl_seconds`, 0 means never.
 
+        With an empty one nobody gets in, as under libvirt: QEMU itself would let in everybody who
+        answers with none.
+
         `existing_action` (keep, disconnect, fail) is for SPICE: VNC keeps who is connected.
         Raises Refusal 100 when the VM has no such console.
         """
@@ -141,6 +144,8 @@ class VmOrders:
             log.info("VM %s: its VNC console keeps who is connected", self._state.record.uuid)
         await self._execute("set_password", protocol="vnc", password=password)
         until = f"+{ttl_seconds}" if ttl_seconds > 0 else "never"
+        if not password:
+            until = "now"
         await self._execute("expire_password", protocol="vnc", time=until)
 
     async def set_first_password(self, process: QemuProcess) -> None:

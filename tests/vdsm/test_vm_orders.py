@@ -10,10 +10,16 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.ciphers import Cipher, modes
 
 from ha_agent.vdsm.refusal import Refusal
 from ha_agent.vdsm.vm import Vm
 from tests.vdsm.embedded import VM, Client, Host, hosts, make_domain, make_xml
+
+try:
+    from cryptography.hazmat.decrepit.ciphers.algorithms import TripleDES
+except ImportError:  # before cryptography 43
+    from cryptography.hazmat.primitives.ciphers.algorithms import TripleDES
 
 pytestmark = [
     pytest.mark.qemu,
@@ -34,8 +40,17 @@ async def _running(folder: Path, devices: str) -> AsyncIterator[tuple[Vm, Client
         yield vms.get(VM), client, host.run_dir / VM / "vnc.sock"
 
 
-async def _lets_in(socket: Path) -> bool:
-    """Tell whether VNC takes an empty password's answer as far as to check it.
+def _answer(password: str, challenge: bytes) -> bytes:
+    """Encrypt as VNC does: DES, the key's bits in reverse order within each byte."""
+    padded = password.encode()[:8].ljust(8, b"\0")
+    key = bytes(int(f"{byte:08b}"[::-1], 2) for byte in padded)
+    # Three times the same key is plain DES.
+    encryptor = Cipher(TripleDES(key * 3), modes.ECB()).encryptor()
+    return bytes(encryptor.update(challenge))
+
+
+async def _lets_in(socket: Path, password: str = "") -> bool:
+    """Log in to VNC; tell whether that was granted.
 
     RFB 3.8: VNC authentication (2) is a challenge of 16 bytes; an expired or unset password
     fails with its reason, whatever is answered, and so does a wrong one.
@@ -47,8 +62,7 @@ async def _lets_in(socket: Path) -> bool:
         kinds = await reader.readexactly((await reader.readexactly(1))[0])
         assert kinds == b"\x02"  # a password is wanted, nothing less
         writer.write(b"\x02")
-        await reader.readexactly(16)
-        writer.write(bytes(16))
+        writer.write(_answer(password, await reader.readexactly(16)))
         result: bytes = await reader.readexactly(4)
         return result == bytes(4)
     finally:
@@ -61,11 +75,18 @@ async def test_vnc_wants_a_password_from_the_start(tmp_path: Path) -> None:
 
 
 async def test_a_password_is_set_with_its_end(tmp_path: Path) -> None:
-    async with _running(tmp_path, VNC) as (vm, _, _):
-        process = vm._running()
+    async with _running(tmp_path, VNC) as (vm, _, socket):
         await vm.set_graphics_password("vnc", "secret", 120, "disconnect")
-        assert (await process.execute("query-vnc"))["auth"] == "vnc"
-        await vm.set_graphics_password("vnc", "secret", 0)
+        assert await _lets_in(socket, "secret")
+        assert not await _lets_in(socket, "wrong")
+        assert not await _lets_in(socket)
+        await vm.set_graphics_password("vnc", "secret", 1)
+        while await _lets_in(socket, "secret"):
+            pass
+        await vm.set_graphics_password("vnc", "", 120)
+        assert not await _lets_in(socket)
+        await vm.set_graphics_password("vnc", "other", 0)
+        assert await _lets_in(socket, "other")
         with pytest.raises(Refusal) as refused:
             await vm.set_graphics_password("spice", "secret", 120)
         assert refused.value.code == 100
