@@ -20,7 +20,8 @@ from ha_agent.fsm.guards import RUNNING
 from ha_agent.fsm.observation import VmCondition, VmExit, VmView
 from ha_agent.ports import Hypervisor
 from ha_agent.vdsm.errors import VdsmCallFailed, VdsmCode, VdsmUnreachable
-from ha_agent.virt.errors import LibvirtUnreachable, VmExists
+from ha_agent.vdsm.vm_status import lost_lease_race
+from ha_agent.virt.errors import LibvirtCallFailed, LibvirtUnreachable, VmExists
 from tests.vdsm.embedded import make_xml
 
 CLOCK = SystemClock()
@@ -33,6 +34,10 @@ def is_launched(view: VmView) -> bool:
 
 def is_down(view: VmView) -> bool:
     return view.condition is VmCondition.DOWN
+
+
+def is_paused(view: VmView) -> bool:
+    return view.condition is VmCondition.PAUSED
 
 
 @dataclass
@@ -108,6 +113,43 @@ class HypervisorContract:
         assert (await host.hypervisor.look()).condition is VmCondition.DOWN
         await host.hypervisor.destroy()
         assert (await host.hypervisor.look()).condition is VmCondition.ABSENT
+
+    async def test_a_vm_that_is_started_paused_runs_when_it_is_resumed(
+        self, pair: list[OneHost]
+    ) -> None:
+        host = pair[0]
+        if not host.has_lease:
+            pytest.skip("libvirt's test driver starts no VM paused")
+        with pytest.raises(EnvironmentFault):
+            await host.hypervisor.resume()
+        await host.hypervisor.create(host.xml, paused=True)
+        await host.until(is_paused)
+        await host.hypervisor.resume()
+        view = await host.hypervisor.look()
+        assert view.condition in (VmCondition.STARTING, VmCondition.UP)
+        await host.hypervisor.destroy()
+        assert (await host.hypervisor.look()).condition is VmCondition.ABSENT
+
+    async def test_one_that_is_paused_never_goes_on_beside_another(
+        self, pair: list[OneHost]
+    ) -> None:
+        """Either it keeps the second from starting, as with an image's lock, or it has no VM lease
+        yet, and is refused one."""
+        first, second = pair
+        if not first.has_lease:
+            pytest.skip("no QEMU here that holds a lock")
+        await first.hypervisor.create(first.xml, paused=True)
+        await first.until(is_paused)
+        await second.hypervisor.create(second.xml)
+        view = await second.until(lambda view: is_launched(view) or is_down(view))
+        if is_down(view):
+            assert view.exit is VmExit.LEASE_HELD_ELSEWHERE
+            await first.hypervisor.resume()
+            return
+        with pytest.raises((VdsmCallFailed, LibvirtCallFailed)) as refused:
+            await first.hypervisor.resume()
+        assert lost_lease_race(refused.value.message)
+        assert (await first.hypervisor.look()).condition is VmCondition.PAUSED
 
     async def test_of_two_starts_one_gets_the_vm_lease(self, pair: list[OneHost]) -> None:
         first, second = pair
