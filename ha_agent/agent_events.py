@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Optional
+from typing import Callable, Optional
 
 from ha_agent.broker.snapshot import EventEntry
 from ha_agent.fsm.effect import Effect, EffectKind
@@ -40,7 +40,9 @@ _FORGET = ("have VDSM forget the ended engine VM", "Forgetting the ended engine 
 class AgentEvents:
     """The events that no report has carried to the broker yet. Not for several threads."""
 
-    def __init__(self, now: Instant) -> None:
+    def __init__(self, now: Instant, said: Callable[[str], str] = str) -> None:
+        """`said` puts the state machine's words into this host's own."""
+        self._said = said
         self._serial = int(now.boottime_seconds * 1000)
         self._waiting: list[EventEntry] = []
         self._dropped = 0
@@ -128,6 +130,8 @@ class AgentEvents:
         if len(self._waiting) >= _KEPT:
             del self._waiting[0]
             self._dropped += 1
+        text = self._said(text)
+        values = {key: self._said(value) for key, value in values.items()}
         self._waiting.append(
             EventEntry(
                 kind, text, at_unix_seconds=at.unix_seconds, serial=self._serial, values=values

@@ -92,7 +92,7 @@ class Cycle:
         self._step_due: Optional[Instant] = None
         self._age_due: Optional[Instant] = None
         self._promised: Optional[Instant] = None
-        self._events = AgentEvents(clock.now())
+        self._events = AgentEvents(clock.now(), self._said)
         self._fsm = Fsm()
         self._inputs = observe.Inputs()
         self._vm_at: Optional[Instant] = None
@@ -354,7 +354,8 @@ class Cycle:
             reason=self._reason,
             score=decision.score.points,
             penalties=tuple(
-                PenaltyEntry(p.name, p.points, self._said(p.cause)) for p in decision.score.penalties
+                PenaltyEntry(p.name, p.points, self._said(p.cause))
+                for p in decision.score.penalties
             ),
             engine_status=observe.engine_status(observation.vm, health.health, health.detail),
             local_maintenance=observation.local_maintenance,

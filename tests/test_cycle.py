@@ -63,7 +63,7 @@ class GatedBroker(FakeBroker):
 
 
 class World:
-    def __init__(self) -> None:
+    def __init__(self, **settings: Any) -> None:
         self.clock = FakeClock()
         self.broker = GatedBroker(self.picture())
         self.hypervisor = FakeHypervisor(start_seconds=0.0)
@@ -78,6 +78,7 @@ class World:
             times=TIMES,
             wake=self.woken,
             on_decision=self.steps.append,
+            **settings,
         )
 
     def woken(self) -> None:
@@ -143,6 +144,17 @@ class World:
 @pytest.fixture
 async def world() -> World:
     return World()
+
+
+async def test_the_words_name_the_hypervisor_that_this_host_has() -> None:
+    world = World(hypervisor_name="libvirt")
+    world.see(None)
+    for _time in range(30):
+        await world.tick(1.0)
+    assert world.reports
+    words = str([dataclasses.asdict(one) for one in world.reports])
+    assert "libvirt" in words
+    assert "VDSM" not in words
 
 
 class TestAnswers:
