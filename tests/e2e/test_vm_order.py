@@ -73,6 +73,14 @@ def test_a_stop_by_force_a_start_and_who_stands_in_the_way(host: Host) -> None:
         assert "does not run on this host" in failed(host, "vm", "stop")
         assert "is stopped" in done(twin, "vm", "stop", "--force")
         says(host, "Lease: free")
+        assert "here, paused" in done(twin, "vm", "start", "--paused")
+        assert "(twin) holds the lease" in failed(host, "vm", "start")
+        assert "can't shut down" in failed(twin, "vm", "stop")
+        assert "runs here" in done(twin, "vm", "resume")
+        assert "not paused" in failed(twin, "vm", "resume")
+        assert (len(qemus(twin)), qemus(host)) == (1, [])
+        assert "is stopped" in done(twin, "vm", "stop", "--force")
+        says(host, "Lease: free")
         no_tracebacks(twin)
     assert qemus(host) == []
 
