@@ -8,11 +8,12 @@ from typing import Optional
 
 import pytest
 
+from ha_agent.fsm.context import Context
 from ha_agent.fsm.effect import Effect, EffectKind
 from ha_agent.fsm.memory import Memory
 from ha_agent.fsm.observation import LeaseCondition, Outcome, OutcomeCode, VmCondition
 from ha_agent.fsm.policy import Policy
-from ha_agent.fsm.start_fate import follow_start, is_told
+from ha_agent.fsm.start_fate import follow_start, is_told, start_settled
 from tests.fsm.pictures import NOW, US, lease, seen
 
 V, L = VmCondition, LeaseCondition
@@ -101,3 +102,15 @@ def test_a_lease_that_is_not_ours_is_not_kept_for_it(
 ) -> None:
     picture = seen(V.ABSENT, lease=lease(condition, host_id=holder))
     assert is_told(Memory(start_open_since=ASKED), picture, POLICY) is told
+
+
+def test_a_start_is_settled_when_none_is_open() -> None:
+    picture = seen(V.ABSENT, L.OURS)
+    assert start_settled(Context(Memory(), picture, POLICY, 3400))
+    assert not start_settled(Context(Memory(start_open_since=ASKED), picture, POLICY, 3400))
+
+
+def test_what_is_not_open_stays_so() -> None:
+    picture = dataclasses.replace(seen(V.ABSENT, L.OURS), vm_asked_at=NOW)
+    assert not is_told(Memory(), picture, POLICY)
+    assert follow_start(Memory(), picture, POLICY) == Memory()
