@@ -22,7 +22,7 @@ class ProbeLine:
 
 def probe_lines(snapshot: Snapshot) -> list[ProbeLine]:
     """Return a line for each probe of which something can be said."""
-    found = _vdsm(snapshot)
+    found = _hypervisor(snapshot)
     for name, entry in (
         ("network", snapshot.network),
         ("management bridge", snapshot.bridge),
@@ -40,13 +40,16 @@ def probe_lines(snapshot: Snapshot) -> list[ProbeLine]:
     return found
 
 
-def _vdsm(snapshot: Snapshot) -> list[ProbeLine]:
-    """Since when VDSM tells nothing of the VM, and what it told last; nothing while it tells."""
+def _hypervisor(snapshot: Snapshot) -> list[ProbeLine]:
+    """Since when VDSM, or libvirt, tells nothing of the VM, and what it told last; nothing while
+    it tells."""
     agent, now = snapshot.agent, snapshot.made_at
     if agent.vdsm_silent_since is None:
         return []
-    silent = f"has not answered for {duration_text(now - agent.vdsm_silent_since)}"
+    text = f"has not answered for {duration_text(now - agent.vdsm_silent_since)}; "
     if agent.vm_seen_at is None:
-        return [ProbeLine("VDSM", f"{silent}; nothing was heard of the engine VM before", None)]
-    text = f"{silent}; the engine VM was last seen as: {agent.vm_seen}"
-    return [ProbeLine("VDSM", text, now - agent.vm_seen_at)]
+        text += "nothing was heard of the engine VM before"
+    else:
+        seen = duration_text(now - agent.vm_seen_at)
+        text += f"the engine VM was last seen {seen} ago: {agent.vm_seen}"
+    return [ProbeLine("VDSM or libvirt", text, None)]

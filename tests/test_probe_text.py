@@ -44,7 +44,11 @@ def test_the_last_samples_then_the_newest_with_the_age_of_the_figure() -> None:
 def test_a_silent_vdsm_is_told_with_what_it_said_last_and_when() -> None:
     silent = Report(vdsm_silent_since=NOW - 30.0, vm_seen="Up", vm_seen_at=NOW - 32.0)
     assert probe_lines(Snapshot(1, 1, "h1", "vm", NOW, agent=silent)) == [
-        ProbeLine("VDSM", "has not answered for 30 s; the engine VM was last seen as: Up", 32.0)
+        ProbeLine(
+            "VDSM or libvirt",
+            "has not answered for 30 s; the engine VM was last seen 32 s ago: Up",
+            None,
+        )
     ]
     never = Report(vdsm_silent_since=NOW - 30.0)
     (line,) = probe_lines(Snapshot(1, 1, "h1", "vm", NOW, agent=never))

@@ -39,6 +39,7 @@ class HostilePeer(StompPeer):
 
     def __init__(self) -> None:
         super().__init__()
+        self.vm_id = VM
         self.status = "Up"
         self.holds: set[str] = set()
         self.held: list[jsonrpc.Response] = []
@@ -48,7 +49,7 @@ class HostilePeer(StompPeer):
         if not request.method.startswith("VM."):
             return super()._answer(request)
         self.clock_ms += 1
-        stats = {"vmId": VM, "status": self.status, "statusTime": str(self.clock_ms)}
+        stats = {"vmId": self.vm_id, "status": self.status, "statusTime": str(self.clock_ms)}
         result = [stats] if request.method == "VM.getStats" else stats
         response = jsonrpc.Response(request.id, result)
         if request.method in self.holds:
