@@ -279,9 +279,9 @@ class Virt:
         """Let a paused VM's CPUs run, and look that it has its lease. One that is found to have
         none is ended at once. Raises LibvirtError, DeadlineExceeded, EnvironmentFault."""
         kind, placed = self._settings.vm_lease, self._placed.get(vm_uuid)
-        # An image's lock was looked for before the first CPU ran, also of one started paused;
-        # libvirt takes the others now.
-        if placed is None and kind is not LeaseKind.IMAGE:
+        # Another agent's start may have been killed before it looked for an image's lock, and
+        # libvirt takes the other kinds only now.
+        if placed is None:
             why = "this agent has not started it and can't prove its lease; end it, by force"
             raise LibvirtCallFailed("resume the VM", LibvirtCode.OPERATION_INVALID, why)
 

@@ -170,6 +170,17 @@ async def test_connections_that_ended_leave_no_descriptor(world: World) -> None:
     assert len(os.listdir("/proc/self/fd")) < counts[0], "close() closes"
 
 
+async def test_a_paused_vm_of_another_agent_is_not_resumed_without_proof(world: World) -> None:
+    """That agent may have been killed between the start and its look for the lock."""
+    async with connected(world.domain, world.daemon.uri, LeaseKind.IMAGE) as virt:
+        await virt.create_vm(VM, XML, paused=True)
+        await until(virt, lambda stats: stats is not None and stats.status is VmStatus.PAUSED)
+    async with connected(world.domain, world.daemon.uri, LeaseKind.IMAGE) as other:
+        with pytest.raises(LibvirtCallFailed, match="can't prove its lease"):
+            await other.resume_vm(VM)
+        await other.destroy_vm(VM)
+
+
 async def test_the_guard_finds_and_ends_libvirts_qemu(world: World) -> None:
     """Also with libvirtd away, and of another user than the guard's, as on any real host."""
     guard = VmProcesses(VM, "")
