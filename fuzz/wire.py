@@ -159,6 +159,15 @@ def fuzz_client(data: bytes) -> None:
     _loop().run_until_complete(_feed_client(data))
 
 
+def _receive(connection: Connection, data: bytes) -> None:
+    """Hand it over as asyncio does, in portions of the connection's buffer."""
+    while data:
+        buffer = connection.get_buffer(-1)
+        portion, data = data[: len(buffer)], data[len(buffer) :]
+        buffer[: len(portion)] = portion
+        connection.buffer_updated(len(portion))
+
+
 async def _feed_client(data: bytes) -> None:
     events: list[jsonrpc.Event] = []
     connection = Connection(
@@ -166,10 +175,10 @@ async def _feed_client(data: bytes) -> None:
     )
     transport = _Nowhere()
     connection.connection_made(transport)
-    connection.data_received(b"CONNECTED\nversion:1.2\nheart-beat:0,0\n\n\0")
+    _receive(connection, b"CONNECTED\nversion:1.2\nheart-beat:0,0\n\n\0")
     call = asyncio.ensure_future(connection.call("Host.ping2", {}, 60.0))
     await asyncio.sleep(0)
-    connection.data_received(data)
+    _receive(connection, data)
     if connection.ended.done() and not (connection.ended.result() and transport.aborted):
         raise Finding("the connection ended without a reason, or stays open")
     connection.end("over")
