@@ -148,7 +148,9 @@ class HypervisorContract:
             return
         with pytest.raises((VdsmCallFailed, LibvirtCallFailed)) as refused:
             await first.hypervisor.resume()
-        assert lost_lease_race(refused.value.message)
+        error = refused.value
+        assert isinstance(error, (VdsmCallFailed, LibvirtCallFailed))
+        assert lost_lease_race(error.message)
         assert (await first.hypervisor.look()).condition is VmCondition.PAUSED
 
     async def test_of_two_starts_one_gets_the_vm_lease(self, pair: list[OneHost]) -> None:

@@ -142,7 +142,10 @@ def test_error_text_counts_and_lists(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "fault"),
     [
-        ("speed = 3", "unknown key 'speed' in [host]; known are id, name, hypervisor, run_dir, state_dir"),
+        (
+            "speed = 3",
+            "unknown key 'speed' in [host]; known are id, name, hypervisor, run_dir, state_dir",
+        ),
         ("domain_uuid = 3", "unknown key 'domain_uuid' in [host]; it belongs to [storage]"),
         ("id = 8", "id is in line 3 of [host] already"),
         ("id", "'id' is neither [section] nor key = value"),

@@ -235,9 +235,7 @@ class Virt:
                 f" start by itself; remove it with `virsh undefine {vm_uuid}`",
             )
 
-    def _start(
-        self, start: _Start, vm_uuid: str, placed: Placed, connection: Connection
-    ) -> None:
+    def _start(self, start: _Start, vm_uuid: str, placed: Placed, connection: Connection) -> None:
         """Start the VM; in a thread. What can't be proved, or is unwanted, is ended again."""
         kind = self._settings.vm_lease
         is_image = kind is LeaseKind.IMAGE

@@ -32,14 +32,14 @@ SAMPLE = {
     ),
     "score": ("entry State.LOCAL_MAINTENANCE dropped",),
     "row": ("hold_back:context.now + pause_seconds becomes",),
-    "lease": (
+    "lease/rules": (
         "LeaseObserver.saw:sent >= self._since + self._times.lease_expiry_seconds becomes",
         "LeaseRecord.held_by:self.state == HELD and self.instance == identity.instance becomes",
         "LeaseTimes.faults:3 * self.renew_interval_seconds < self.fence_after_seconds becomes",
         "LeaseRecord.renewed:self.counter + 1 becomes self.counter + 0",
     ),
-    "lease_cycle": ("LeaseKeeper._write:deleted: self._owned =",),
-    "lease_rhythm": ("RenewalRhythm.looked:record != self._record becomes",),
+    "lease/cycle": ("LeaseKeeper._write:deleted: self._owned =",),
+    "lease/rhythm": ("RenewalRhythm.looked:record != self._record becomes",),
 }
 
 

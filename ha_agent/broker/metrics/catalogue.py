@@ -161,7 +161,7 @@ CATALOGUE: tuple[Metric, ...] = (
     Metric(
         "ha_agent_certificate_expiry_timestamp_seconds",
         GAUGE,
-        "When a certificate expires, in seconds since 1970: in a file of ours, or shown by a peer.",
+        "When a certificate expires, in seconds since 1970: a file of ours, or shown by a peer.",
         ("certificate",),
     ),
     Metric("ha_agent_push_listening", GAUGE, "Whether the engine's push can be taken."),
