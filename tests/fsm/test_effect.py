@@ -20,6 +20,7 @@ def test_kinds_read_as_requests() -> None:
         "release lease",
         "abandon lease",
         "start VM",
+        "resume VM",
         "shut VM down",
         "destroy VM",
     ]

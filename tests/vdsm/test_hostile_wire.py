@@ -157,7 +157,7 @@ HOSTILE_ANSWERS = [
     (b"HTTP/1.1 400 Bad Request\r\n\r\n", "unknown command"),
     (HEAD + b"\n{\0", "not JSON"),
     (HEAD + b"\n\xff\0", "not UTF-8"),
-    (HEAD + b"\n" + b"[" * 5000 + b"\0", "deep"),
+    (HEAD + b"\n" + b"[" * 5000 + b"]" * 5000 + b"\0", "deep"),
     (HEAD + b'\n{"jsonrpc": "2.0", "id": {}, "result": 1}\0', "id is neither"),
     (HEAD + b"content-length:999999999\n\n", "over the limit"),
     (HEAD + b"h:v\n" * 100 + b"\n\0", "more than"),
