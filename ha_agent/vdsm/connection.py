@@ -114,7 +114,8 @@ class Connection(asyncio.BufferedProtocol):
         self._heart_beat_ms = heart_beat_ms
         self._on_event = on_event
         self._why_lost = why_lost
-        self._read_buffer = bytearray(_READ_BYTES)
+        # A view, since asyncio takes slices of it, and those of a bytearray are copies.
+        self._read_buffer = memoryview(bytearray(_READ_BYTES))
         self._decoder = stomp.StompDecoder(where=f"VDSM at {peer}")
         self._reply_destination = str(uuid.uuid4())
         self._id_prefix = str(uuid.uuid4())
@@ -146,13 +147,13 @@ class Connection(asyncio.BufferedProtocol):
         # takes for "always".
         self._transport.set_write_buffer_limits(high=1, low=0)
 
-    def get_buffer(self, _sizehint: int) -> bytearray:
+    def get_buffer(self, _sizehint: int) -> memoryview:
         """Say where to put what comes."""
         return self._read_buffer
 
     def buffer_updated(self, nbytes: int) -> None:
         """Decode what came and hand it on; what can't be decoded ends the connection."""
-        data = bytes(memoryview(self._read_buffer)[:nbytes])
+        data = bytes(self._read_buffer[:nbytes])
         self._heard_at = self._clock.now()
         if not self._greeting.done() and is_tls(data):
             self.end("it speaks TLS, and we do not: set [vdsm] ssl = true")

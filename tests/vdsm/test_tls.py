@@ -118,6 +118,15 @@ async def test_calls_and_the_certificate_that_vdsm_shows(world: World) -> None:
     assert client.server_certificate == der_of(shown.cert_file)
 
 
+async def test_an_answer_in_many_tls_records_comes_whole(world: World) -> None:
+    """asyncio reads record after record into slices of the buffer that it was given, which must
+    be views of it and no copies."""
+    await world.peer.start(server_context(world.files))
+    client = await ready(world.client())
+    params = {f"name {number}": "x" * 1000 for number in range(200)}
+    assert await client.call("Echo", params) == params
+
+
 async def test_renewed_files_are_taken_by_the_next_connection(world: World) -> None:
     await world.peer.start(server_context(world.files))
     client = await ready(world.client())
