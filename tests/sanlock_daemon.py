@@ -8,11 +8,13 @@
 
 A daemon is found by SANLOCK_RUN_DIR: `environment` has it for a process that should talk to it.
 The binding reads that variable at a process's first call and never again, so a test leaves the
-calls to processes of its own. No watchdog, no real-time priority, no privileges are used.
+calls to processes of its own, or to a daemon that is `found_here`. No watchdog, no real-time
+priority, no privileges are used.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import shutil
@@ -20,7 +22,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Optional
@@ -37,6 +39,25 @@ needs_sanlock = pytest.mark.skipif(
     not HAVE_SANLOCK,
     reason="no sanlock daemon, or no binding for this Python (packages sanlock, python3-sanlock)",
 )
+
+
+@contextlib.contextmanager
+def found_here(daemon: SanlockDaemon) -> Iterator[None]:
+    """Have this process's binding talk to the daemon, and later to another one.
+
+    The binding remembers the name of its first folder; this one is a link, the same for all.
+    """
+    link = Path(tempfile.gettempdir()) / f"ha-sanlock-{os.getpid()}"
+    link.unlink(missing_ok=True)
+    link.symlink_to(daemon.run_dir)
+    variables = {**daemon.variables, "SANLOCK_RUN_DIR": str(link)}
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in variables.items():
+                patch.setenv(name, value)
+            yield
+    finally:
+        link.unlink()
 
 
 class SanlockDaemon:

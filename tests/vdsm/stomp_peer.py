@@ -9,6 +9,7 @@ or write raw bytes with `send_raw`.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl
 from typing import Any, Optional
 
@@ -50,7 +51,9 @@ class StompPeer:
     def drop(self) -> None:
         """Close the present connection, as a VDSM that is killed does."""
         if self._writer is not None:
-            self._writer.transport.abort()
+            # A TLS transport that has ended already can't be aborted (asyncio, AttributeError).
+            with contextlib.suppress(AttributeError):
+                self._writer.transport.abort()
 
     def stop_reading(self) -> None:
         """Read nothing more of the present connection."""

@@ -23,7 +23,7 @@ from ha_agent.vdsm import registry
 from ha_agent.vdsm.vm_sanlock import HostIds, ids_path
 from ha_agent.vdsm.vm_status import LockFailure, lock_failure
 from tests.faulty_storage import FaultyStorage, faulty_storage
-from tests.sanlock_daemon import SanlockDaemon, needs_sanlock
+from tests.sanlock_daemon import SanlockDaemon, found_here, needs_sanlock
 from tests.storage_faults import Fault
 from tests.vdsm.embedded import (
     BLANK,
@@ -108,10 +108,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     ids_path(domain).symlink_to(mount / "ids")
     lease = f"{DOMAIN}:{VOLUME}:{domain}/images/{IMAGE}/{VOLUME}.lease:0"
     ours, stranger = SanlockDaemon(folder / "1", "alpha"), SanlockDaemon(folder / "2", "beta")
-    patching = pytest.MonkeyPatch.context()
-    with faulty_storage(shared, mount) as storage, patching as patch, ours, stranger:
-        for name, value in ours.variables.items():
-            patch.setenv(name, value)
+    with faulty_storage(shared, mount) as storage, ours, stranger, found_here(ours):
         initialise(domain)
         lockspace = f"{DOMAIN}:2:{shared}/ids:0"
         stranger.client("add_lockspace", "-s", lockspace, "-o", str(IO_TIMEOUT_SECONDS))

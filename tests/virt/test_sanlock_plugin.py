@@ -16,7 +16,7 @@ import pytest
 from ha_agent.vdsm.vm_sanlock import HostIds
 from ha_agent.vdsm.vm_status import VmStats, VmStatus, lost_lease_race
 from ha_agent.virt.vm_lock import LeaseKind
-from tests.sanlock_daemon import SanlockDaemon, needs_sanlock
+from tests.sanlock_daemon import SanlockDaemon, found_here, needs_sanlock
 from tests.vdsm.embedded import DOMAIN, IMAGE, VM, VOLUME, make_domain, make_xml
 from tests.virt.connected import CLOCK, connected
 from tests.virt.private_libvirtd import (
@@ -84,17 +84,15 @@ class World:
 
 @pytest.fixture(scope="module")
 def world(cache: Path) -> Iterator[World]:
-    with libvirt_folder() as folder, pytest.MonkeyPatch.context() as patch:
+    with libvirt_folder() as folder:
         (folder / "s").mkdir()
         domain = make_domain(folder / "s")
         give(folder / "s")
-        with SanlockDaemon(folder / "d", "alpha") as sanlock:
+        with SanlockDaemon(folder / "d", "alpha") as sanlock, found_here(sanlock):
             # libvirtd's user here is not in sanlock's group.
             sanlock.run_dir.chmod(0o755)
             for path in sanlock.run_dir.iterdir():
                 path.chmod(0o666)
-            for name, value in sanlock.variables.items():
-                patch.setenv(name, value)
             host_ids = HostIds(IO_TIMEOUT_SECONDS)
             host_ids.initialise_domain(domain)
             host_ids.initialise_volume(domain / "images" / IMAGE / VOLUME)
