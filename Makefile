@@ -32,7 +32,8 @@ fuzz: setup ## a million hostile inputs to all that reads bytes from outside; SH
 mutate: setup ## can the tests of table, lease and score fail? SHARE=0.1 for a tenth
 	@$(PYTHON) -m mutate $(if $(SHARE),--share $(SHARE))
 
-sim: setup ## 100 simulated hours of bad luck, and the simulator's own figures; SEEDS=1000 for more
+sim: setup ## 100 simulated hours of bad luck, new drawn examples, and figures; SEEDS=1000 for more
+	@HA_TEST_DRAW_NEW=1 HA_TEST_EXAMPLES=2000 $(PYTHON) -m pytest -q tests/fsm/test_machine.py
 	@$(PYTHON) scripts/sim.py $(if $(SEEDS),--seeds $(SEEDS))
 
 sim-long: setup ## 50,000 simulated host-hours; the outcome goes into docs/sim.md

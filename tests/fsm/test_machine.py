@@ -53,7 +53,7 @@ RUNNING = {
 VM_EFFECTS = {EffectKind.START_VM, EffectKind.SHUTDOWN_VM, EffectKind.DESTROY_VM}
 STOPS = {EffectKind.SHUTDOWN_VM, EffectKind.DESTROY_VM}
 ALMOST_ALL = [state for state in State if state is not State.AGENT_STOPPED]
-many = settings(max_examples=200, deadline=None)
+many = settings(max_examples=max(200, settings().max_examples))
 
 
 def kind_of(decision: Decision) -> Optional[EffectKind]:
@@ -152,11 +152,16 @@ class TestEveryDecision:
         (State.ENGINE_STOP, Memory(stop_reason=StopReason.MIGRATED)),
         seen(VmCondition.UP, LeaseCondition.HELD, health=Health.GOOD),
     )
+    @example(
+        (State.ENGINE_FORCE_STOP, Memory(stop_reason=StopReason.HUNG)),
+        seen(VmCondition.PAUSED, LeaseCondition.UNKNOWN, health=Health.GOOD),
+    )
     def test_stops_no_healthy_engine_without_cause(
         self, stand: tuple[State, Memory], observation: Observation
     ) -> None:
         decision = FSM.step(*stand, observation, POLICY)
-        running = observation.vm.condition in RUNNING
+        # A paused guest serves no page: a good one was read before the pause.
+        running = observation.vm.condition in RUNNING - {VmCondition.PAUSED}
         if kind_of(decision) in STOPS and running and observation.health.health is Health.GOOD:
             lost = decision.memory.stop_reason is StopReason.LEASE_LOST
             taken = observation.lease.condition in (LeaseCondition.HELD, LeaseCondition.EXPIRED)
