@@ -31,7 +31,7 @@ from typing import Any, Callable, Optional, Protocol
 from bench.vdsm_responder import CERTIFICATE, EVENTS, KEY
 from ha_agent.clock import SystemClock
 from ha_agent.config_schema import VdsmConfig
-from ha_agent.vdsm.from_config import vdsm_client
+from ha_agent.vdsm.client.from_config import vdsm_client
 
 OURS, THEIRS = "ours", "stomp.py"
 _HOST = "127.0.0.1"
@@ -53,7 +53,7 @@ class Caller(Protocol):
 
 
 class Ours:
-    """ha_agent.vdsm.client in a loop of its own."""
+    """ha_agent.vdsm.client.client in a loop of its own."""
 
     def __init__(self, port: int, folder: Optional[Path]) -> None:
         self.lost = 0

@@ -9,7 +9,7 @@
 QEMU is killed, RUNS times, as in vm_crash.py, on hosts with its CONFIG. The agent decides as soon
 as it knows; a log's time would be its own word, so the first step counts from the event that tells
 it. Events and verbs are those on the wire (wire.py). The steps between are VDSM's own log line
-(ha_agent/vdsm/vm_start.py): no other can see them. "spawn" ends when QEMU's process is there,
+(ha_agent/vdsm/vm/start.py): no other can see them. "spawn" ends when QEMU's process is there,
 "qmp" when it answers.
 """
 

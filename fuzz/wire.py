@@ -23,13 +23,12 @@ from functools import lru_cache
 from typing import Any, Callable, Optional
 
 from fuzz.promise import WHERE, Finding, refused
-from ha_agent import vdsm
 from ha_agent.clock import SystemClock
 from ha_agent.errors import BadInput
-from ha_agent.vdsm import jsonrpc
-from ha_agent.vdsm.connection import Connection
+from ha_agent.vdsm import client, jsonrpc
+from ha_agent.vdsm.client.connection import Connection
+from ha_agent.vdsm.server.stomp_server import EVENTS, StompServer
 from ha_agent.vdsm.stomp import Frame, StompDecoder, StompError, encode
-from ha_agent.vdsm.stomp_server import EVENTS, StompServer
 from ha_agent.vdsm.vm_status import lock_failure, parse_status_event, parse_vm_stats
 
 MAX_FRAME_BYTES = 2000
@@ -118,9 +117,9 @@ def fuzz_answers(data: bytes) -> None:
 def readers() -> list[Callable[[Any], Any]]:
     """Return all of answers.py, and of its neighbours answers_*.py, that read a verb's result."""
     found: dict[str, Callable[[Any], Any]] = {}
-    for module in pkgutil.iter_modules(vdsm.__path__):
+    for module in pkgutil.iter_modules(client.__path__):
         if module.name.startswith("answers"):
-            members = vars(importlib.import_module(f"{vdsm.__name__}.{module.name}"))
+            members = vars(importlib.import_module(f"{client.__name__}.{module.name}"))
             for name, read in members.items():
                 if name.startswith("read_") and len(inspect.signature(read).parameters) == 1:
                     found[name] = read

@@ -23,8 +23,8 @@ from ha_agent.config_kinds import (
     whole,
 )
 from ha_agent.errors import BadInput
-from ha_agent.vdsm import storage_server
-from ha_agent.vdsm.storage_server import DEFAULT_CONNECTION_ID, NFS_VERSIONS, StorageServer
+from ha_agent.vdsm.client import storage_server
+from ha_agent.vdsm.client.storage_server import DEFAULT_CONNECTION_ID, NFS_VERSIONS, StorageServer
 
 # The file domains that VDSM knows, then the block domains. VDSM itself says "nfs" for any
 # version; "nfs3" is how an administrator says that the mount is version 3.

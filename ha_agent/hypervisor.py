@@ -10,8 +10,8 @@ from typing import Any, Callable
 from ha_agent.clock import SystemClock
 from ha_agent.config_schema import Config
 from ha_agent.ports import Hypervisor
-from ha_agent.vdsm.from_config import vdsm_client
-from ha_agent.vdsm.verbs import Vdsm
+from ha_agent.vdsm.client.from_config import vdsm_client
+from ha_agent.vdsm.client.verbs import Vdsm
 from ha_agent.vdsm_port import VdsmHypervisor
 from ha_agent.virt.from_config import virt
 from ha_agent.virt_port import VirtHypervisor

@@ -8,9 +8,9 @@ import logging
 from ha_agent import observe
 from ha_agent.errors import EnvironmentFault
 from ha_agent.fsm.observation import VmCondition, VmView
+from ha_agent.vdsm.client.verbs import Vdsm
+from ha_agent.vdsm.client.vm_watch import VmWatch
 from ha_agent.vdsm.jsonrpc import Event
-from ha_agent.vdsm.verbs import Vdsm
-from ha_agent.vdsm.vm_watch import VmWatch
 
 log = logging.getLogger(__name__)
 

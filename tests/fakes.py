@@ -16,7 +16,7 @@ from ha_agent.instant import Instant, WallTime
 from ha_agent.ports import DomainDefinition, LeaseAnswer
 from ha_agent.vdsm.errors import VdsmCallFailed, VdsmCode, VdsmUnreachable
 
-CREATE_DEADLINE_SECONDS = 30.0  # as vdsm/verbs.py has it
+CREATE_DEADLINE_SECONDS = 30.0  # as vdsm/client/verbs.py has it
 ABSENT = VmView(VmCondition.ABSENT, detail="no such VM")
 LAUNCHED_PAUSED = VmView(VmCondition.PAUSED, detail="Paused as it was launched")
 SILENT = VmView(VmCondition.UNKNOWN, detail="VDSM at test can't be reached: refused")

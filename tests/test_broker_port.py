@@ -50,7 +50,7 @@ from ha_agent.ovfstore.model import VmDefinition
 from ha_agent.ovfstore.ovf_build import build_ovf
 from ha_agent.ovfstore.translate import DomainXml
 from ha_agent.ports import Broker, DomainDefinition
-from ha_agent.vdsm.verbs import Vdsm
+from ha_agent.vdsm.client.verbs import Vdsm
 from tests.broker.fake_blocks import FakeBlocks
 from tests.broker.lease_world import FakeFence
 from tests.fakes import FakeBroker

@@ -11,7 +11,7 @@ import pytest
 
 from ha_agent.config import Config, ConfigError, load
 from ha_agent.config_storage import StorageConfig, server_of
-from ha_agent.vdsm.storage_server import DomainType
+from ha_agent.vdsm.client.storage_server import DomainType
 from tests.small_config import write_config
 
 SD = "00000000-0000-4000-8000-000000000002"

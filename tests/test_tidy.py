@@ -34,7 +34,7 @@ PURE = (
     "ha_agent.broker.sanlock.place",
     "ha_agent.vdsm.stomp",
     "ha_agent.vdsm.jsonrpc",
-    "ha_agent.vdsm.qemu_args",
+    "ha_agent.vdsm.qemu.arguments",
     "ha_agent.observe",
     # Values and arithmetic that those are built on.
     "ha_agent.broker.can_do",
@@ -57,18 +57,18 @@ PURE = (
     "ha_agent.broker.api.verb",
     "ha_agent.broker.api.definition_verbs",
     "ha_agent.compat.hosted_engine_conf",
-    "ha_agent.vdsm.storage_server",
+    "ha_agent.vdsm.client.storage_server",
     "ha_agent.vdsm.errors",
     "ha_agent.vdsm.vm_status",
-    "ha_agent.vdsm.vm_watch",
-    "ha_agent.vdsm.domain_model",
-    "ha_agent.vdsm.placement",
-    "ha_agent.vdsm.domain_coverage",
-    "ha_agent.vdsm.qemu_devices",
+    "ha_agent.vdsm.client.vm_watch",
+    "ha_agent.vdsm.domain.model",
+    "ha_agent.vdsm.qemu.placement",
+    "ha_agent.vdsm.domain.coverage",
+    "ha_agent.vdsm.qemu.devices",
     "ha_agent.virt.status",
-    "ha_agent.vdsm.qemu_disks",
-    "ha_agent.vdsm.qemu_layout",
-    "ha_agent.vdsm.qemu_machine",
+    "ha_agent.vdsm.qemu.disks",
+    "ha_agent.vdsm.qemu.layout",
+    "ha_agent.vdsm.qemu.machine",
 )
 NOT_PURE = ("ha_agent.ovfstore.volume_io", "ha_agent.ovfstore.history")
 IMPURE_LIBRARIES = (
@@ -97,7 +97,12 @@ NO_IMPORT = (
 # The simulator may import everything; only the command line and itself import it.
 SIMULATOR = "ha_agent.sim"
 FSM_IMPORTS = ("ha_agent.fsm", "ha_agent.instant")
-ROOTS = ("ha_agent.agent", "ha_agent.cli", "ha_agent.broker.service", "ha_agent.vdsm.server")
+ROOTS = (
+    "ha_agent.agent",
+    "ha_agent.cli",
+    "ha_agent.broker.service",
+    "ha_agent.vdsm.server.service",
+)
 # `ha-agent run` is the agent's way in.
 ROOT_IMPORTS = (("ha_agent.cli", "ha_agent.agent"),)
 # Libraries that one module has to itself.
@@ -120,7 +125,7 @@ BROAD_EXCEPT = (
     "ha_agent.broker.sanlock.keeper",
     "ha_agent.broker.storage.worker",
     "ha_agent.vdsm.deadline",
-    "ha_agent.vdsm.handlers",
+    "ha_agent.vdsm.server.handlers",
 )
 
 # Names that came after Python 3.9; the syntax that did is refused by the parser below.

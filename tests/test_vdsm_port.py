@@ -16,10 +16,10 @@ import pytest
 from ha_agent.clock import SystemClock
 from ha_agent.errors import DeadlineExceeded, EnvironmentFault
 from ha_agent.fsm.observation import VmCondition, VmExit
-from ha_agent.vdsm.client import ClientState, VdsmClient
+from ha_agent.vdsm.client.client import ClientState, VdsmClient
+from ha_agent.vdsm.client.verbs import Vdsm
 from ha_agent.vdsm.errors import VdsmCallFailed, VdsmCode
 from ha_agent.vdsm.jsonrpc import Event
-from ha_agent.vdsm.verbs import Vdsm
 from ha_agent.vdsm_port import VdsmHypervisor
 from tests.fakes import FakeHypervisor, VmLease
 from tests.hypervisor_contract import HypervisorContract, OneHost

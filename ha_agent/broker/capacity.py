@@ -20,7 +20,7 @@ from typing import Callable, Optional
 from ha_agent.broker.snapshot import Snapshot
 from ha_agent.errors import EnvironmentFault
 from ha_agent.ovfstore.guard import GuardFacts, HostCapacity
-from ha_agent.vdsm.answers import HostCapabilities
+from ha_agent.vdsm.client.answers import HostCapabilities
 from ha_agent.waiting import wait_for_event
 
 log = logging.getLogger(__name__)

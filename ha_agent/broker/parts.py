@@ -47,8 +47,8 @@ from ha_agent.clock import SystemClock
 from ha_agent.config_schema import Config
 from ha_agent.errors import EnvironmentFault
 from ha_agent.values import replaced
-from ha_agent.vdsm.from_config import vdsm_client
-from ha_agent.vdsm.verbs import Vdsm
+from ha_agent.vdsm.client.from_config import vdsm_client
+from ha_agent.vdsm.client.verbs import Vdsm
 
 log = logging.getLogger(__name__)
 

@@ -29,8 +29,8 @@ from dataclasses import dataclass, field
 from typing import Optional
 
 from ha_agent.errors import BadInput
-from ha_agent.vdsm import storage_server
-from ha_agent.vdsm.storage_server import DEFAULT_CONNECTION_ID, NFS_VERSIONS, StorageServer
+from ha_agent.vdsm.client import storage_server
+from ha_agent.vdsm.client.storage_server import DEFAULT_CONNECTION_ID, NFS_VERSIONS, StorageServer
 
 MAX_BYTES = 64 * 1024
 _LINE = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=(.*)")

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Callable, Optional, TypeVar
 
 from ha_agent.sim.guest import EngineVm
 from ha_agent.sim.loop import Process, SimLoop
+from ha_agent.vdsm.client.verb_calls import MEMORY_DEADLINE_SECONDS
 from ha_agent.vdsm.errors import (
     VdsmCallFailed,
     VdsmCode,
@@ -31,7 +32,6 @@ from ha_agent.vdsm.errors import (
     VdsmUnreachable,
 )
 from ha_agent.vdsm.jsonrpc import Event
-from ha_agent.vdsm.verb_calls import MEMORY_DEADLINE_SECONDS
 from ha_agent.vdsm.vm_status import ExitReason, VmStats, VmStatus
 
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@
 
     <domain>/dom_md/metadata                    KEY=VALUE lines about the domain
     <domain>/dom_md/{ids,leases,inbox,outbox}   sanlock's and the SPM's; made empty here, and
-                                                filled by vm_sanlock.py where leases are sanlock's
+                                                filled by vm/sanlock.py where leases are sanlock's
     <domain>/images/<image>/<volume>            the data
     <domain>/images/<image>/<volume>.meta       KEY=VALUE lines, one EOF line
     <domain>/images/<image>/<volume>.lease      the volume's lease; the VM lease locks it

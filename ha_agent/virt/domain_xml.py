@@ -33,8 +33,8 @@ from typing import Optional
 from lxml import etree
 
 from ha_agent.errors import BadInput
-from ha_agent.vdsm.domain_model import Domain
-from ha_agent.vdsm.domain_xml import parse_domain
+from ha_agent.vdsm.domain.document import parse_domain
+from ha_agent.vdsm.domain.model import Domain
 
 _WHERE = "domain XML"
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ha_agent.errors import BadInput, EnvironmentFault
 from ha_agent.vdsm import file_domain
-from ha_agent.vdsm.domain_model import Disk, Domain
+from ha_agent.vdsm.domain.model import Disk, Domain
 from ha_agent.virt.domain_xml import VirtDomain, VirtPlacement, offer_of, place, read_definition
 from ha_agent.virt.lock_reach import require_shared_locks
 from ha_agent.virt.vm_lock import LeaseKind

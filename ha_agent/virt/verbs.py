@@ -35,7 +35,7 @@ from typing import Callable, Optional, Protocol
 
 from ha_agent.errors import DeadlineExceeded, HaAgentError
 from ha_agent.instant import Instant
-from ha_agent.vdsm.launch_paused import launch_paused
+from ha_agent.vdsm.domain.launch_paused import launch_paused
 from ha_agent.vdsm.vm_status import VmStats
 from ha_agent.virt import status
 from ha_agent.virt.binding import LIST_ACTIVE, START_PAUSED, Connection, Domain

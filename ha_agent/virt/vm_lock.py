@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING
 
 from ha_agent import ofd_lock
 from ha_agent.errors import EnvironmentFault, HaAgentError
-from ha_agent.vdsm.vm_sanlock import binding
+from ha_agent.vdsm.vm.sanlock import binding
 from ha_agent.vdsm.vm_status import lock_failure
 from ha_agent.virt.errors import LibvirtCallFailed, LibvirtCode, VmLeaseMissing
 

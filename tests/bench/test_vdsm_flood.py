@@ -9,8 +9,8 @@ from bench.vdsm_calls import line_of, process_of, responder
 from bench.vdsm_flood import NAME
 from bench.vdsm_responder import VM
 from ha_agent.clock import SystemClock
-from ha_agent.vdsm.client import VdsmClient
-from ha_agent.vdsm.vm_watch import VmWatch
+from ha_agent.vdsm.client.client import VdsmClient
+from ha_agent.vdsm.client.vm_watch import VmWatch
 
 
 async def test_each_event_of_the_flood_is_news() -> None:

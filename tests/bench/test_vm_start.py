@@ -5,7 +5,7 @@ import pytest
 
 from bench.vm_start import STEPS, Start, rows, started
 from ha_agent.instant import Instant
-from ha_agent.vdsm.vm_start import StartTimes
+from ha_agent.vdsm.vm.start import StartTimes
 
 LOG = """\
 ha-vdsm: VM 1: started in 7.5 ms: definition 1.0, command 2.0, lease 0.5, spawn 3.0, qmp 1.0

@@ -27,8 +27,8 @@ from ha_agent.instant import Instant, WallTime
 from ha_agent.ovfstore.locate import format_description, java_date_text
 from ha_agent.ovfstore.ovf_build import build_ovf
 from ha_agent.ovfstore.tar_volume import build_archive
+from ha_agent.vdsm.client.verbs import Vdsm
 from ha_agent.vdsm.errors import VdsmCallFailed
-from ha_agent.vdsm.verbs import Vdsm
 
 DOMAIN, VM = (str(uuid.UUID(int=number)) for number in (1, 2))
 FIRST, SECOND, THIRD = (str(uuid.UUID(int=number)) for number in (20, 21, 22))

@@ -16,7 +16,7 @@ from ha_agent.broker.snapshot import HostEntry, Snapshot
 from ha_agent.errors import EnvironmentFault
 from ha_agent.instant import Instant
 from ha_agent.ovfstore.guard import GuardFacts, HostCapacity
-from ha_agent.vdsm.answers import HostCapabilities
+from ha_agent.vdsm.client.answers import HostCapabilities
 from tests.broker.lease_world import run_virtual
 
 TOLD = HostCapabilities(16384, 8, frozenset({"q35", "pc-q35-rhel9.6.0"}), "EPYC", frozenset())

@@ -20,8 +20,8 @@ from ha_agent.clock import SystemClock
 from ha_agent.instant import Instant
 from ha_agent.ovfstore.locate import order_copies
 from ha_agent.vdsm import file_domain
-from ha_agent.vdsm.client import VdsmClient
-from ha_agent.vdsm.verbs import Vdsm
+from ha_agent.vdsm.client.client import VdsmClient
+from ha_agent.vdsm.client.verbs import Vdsm
 from tests.broker.store_world import DOMAIN, POOL, VM, ovf_of
 from tests.vdsm import embedded
 

@@ -7,7 +7,7 @@ import pytest
 
 from ha_agent.compat.hosted_engine_conf import parse, server_of
 from ha_agent.errors import BadInput
-from ha_agent.vdsm.storage_server import DEFAULT_CONNECTION_ID, DomainType
+from ha_agent.vdsm.client.storage_server import DEFAULT_CONNECTION_ID, DomainType
 
 # As the set-up writes it (facts/ovf-and-volumes.md, 4.1).
 NFS = """\

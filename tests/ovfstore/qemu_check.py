@@ -13,10 +13,10 @@ import subprocess
 
 import pytest
 
-from ha_agent.vdsm.domain_xml import parse_domain
-from ha_agent.vdsm.placement import Placement, QemuBinary
-from ha_agent.vdsm.qemu_args import build_command
-from ha_agent.vdsm.qemu_probe import read_qemu
+from ha_agent.vdsm.domain.document import parse_domain
+from ha_agent.vdsm.qemu.arguments import build_command
+from ha_agent.vdsm.qemu.placement import Placement, QemuBinary
+from ha_agent.vdsm.qemu.probe import read_qemu
 
 BINARY = "qemu-system-x86_64"
 IMAGE_BYTES = 1 << 20

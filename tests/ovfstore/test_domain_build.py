@@ -15,7 +15,7 @@ from ha_agent.ovfstore.domain_build import build_domain_xml
 from ha_agent.ovfstore.model import VmDefinition
 from ha_agent.ovfstore.ovf_parse import parse_ovf
 from ha_agent.ovfstore.xml_input import OvfError
-from ha_agent.vdsm.domain_xml import parse_domain
+from ha_agent.vdsm.domain.document import parse_domain
 from tests.ovfstore.built_domain import DOMAIN, VM, attribute, built, notes
 from tests.ovfstore.libvirt_check import driver_faults, schema_faults
 from tests.ovfstore.qemu_check import start_fault

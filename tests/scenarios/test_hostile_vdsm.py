@@ -20,9 +20,9 @@ from ha_agent.fsm.policy import Policy
 from ha_agent.instant import Instant
 from ha_agent.perform import Performer
 from ha_agent.vdsm import jsonrpc
-from ha_agent.vdsm.client import ClientState, VdsmClient
+from ha_agent.vdsm.client.client import ClientState, VdsmClient
+from ha_agent.vdsm.client.verbs import Vdsm
 from ha_agent.vdsm.errors import VdsmConnectionLost, VdsmNoAnswer
-from ha_agent.vdsm.verbs import Vdsm
 from ha_agent.vdsm_port import VdsmHypervisor
 from ha_agent.waiting import Signal
 from tests.fakes import FakeBroker

@@ -8,9 +8,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ha_agent.vdsm.domain_xml import parse_domain
-from ha_agent.vdsm.placement import Command, Placement, QemuBinary
-from ha_agent.vdsm.qemu_args import build_command
+from ha_agent.vdsm.domain.document import parse_domain
+from ha_agent.vdsm.qemu.arguments import build_command
+from ha_agent.vdsm.qemu.placement import Command, Placement, QemuBinary
 from tests.vdsm.embedded import make_xml
 
 QEMU = QemuBinary(

@@ -15,9 +15,10 @@ from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any, Callable, Optional
 
-from ha_agent.vdsm import file_domain, registry
-from ha_agent.vdsm.server import EmbeddedVdsm, ServerSettings
+from ha_agent.vdsm import file_domain
+from ha_agent.vdsm.server.service import EmbeddedVdsm, ServerSettings
 from ha_agent.vdsm.stomp import Frame, StompDecoder, encode
+from ha_agent.vdsm.vm import registry
 
 DOMAIN = "11111111-1111-4111-8111-111111111111"
 IMAGE = "22222222-2222-4222-8222-222222222222"

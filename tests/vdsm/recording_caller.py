@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Mapping
 from typing import Any, Callable, Optional
 
+from ha_agent.vdsm.client.verbs import Vdsm
 from ha_agent.vdsm.errors import VdsmCallFailed
-from ha_agent.vdsm.verbs import Vdsm
 
 
 class RecordingCaller:

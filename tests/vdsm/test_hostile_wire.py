@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 from fuzz import wire
 from ha_agent.clock import SystemClock
 from ha_agent.vdsm import jsonrpc, stomp
-from ha_agent.vdsm.client import VdsmClient
+from ha_agent.vdsm.client.client import VdsmClient
 from ha_agent.vdsm.errors import VdsmError
+from ha_agent.vdsm.server.stomp_server import StompServer
 from ha_agent.vdsm.stomp import Frame, StompDecoder, StompError, encode
-from ha_agent.vdsm.stomp_server import StompServer
 from ha_agent.waiting import within
 from tests.vdsm.stomp_peer import StompPeer
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from ha_agent.vdsm.vm_sanlock import HostIds
+from ha_agent.vdsm.vm.sanlock import HostIds
 from ha_agent.vdsm.vm_status import VmStats, VmStatus, lost_lease_race
 from ha_agent.virt.vm_lock import LeaseKind
 from tests.sanlock_daemon import SanlockDaemon, found_here, needs_sanlock

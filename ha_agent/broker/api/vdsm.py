@@ -19,8 +19,8 @@ from ha_agent.broker.rpc.server import Handler, Peer, RpcRefusal
 from ha_agent.broker.snapshot import Snapshot
 from ha_agent.broker.storage.domain_connect import DomainConnect
 from ha_agent.errors import EnvironmentFault
-from ha_agent.vdsm.storage_server import DomainType, Portal
-from ha_agent.vdsm.verbs import Graphics, OnConnected, Vdsm
+from ha_agent.vdsm.client.storage_server import DomainType, Portal
+from ha_agent.vdsm.client.verbs import Graphics, OnConnected, Vdsm
 from ha_agent.vdsm.vm_status import VmStats
 
 log = logging.getLogger(__name__)

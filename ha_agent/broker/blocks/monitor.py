@@ -34,7 +34,7 @@ from ha_agent.broker.watch import Board
 from ha_agent.errors import EnvironmentFault
 from ha_agent.instant import Instant, WallTime
 from ha_agent.values import replaced
-from ha_agent.vdsm.answers import HostCapabilities
+from ha_agent.vdsm.client.answers import HostCapabilities
 
 log = logging.getLogger(__name__)
 

@@ -32,7 +32,7 @@ from ha_agent.broker.maintenance.order import Order
 from ha_agent.broker.snapshot import Report
 from ha_agent.errors import EnvironmentFault
 from ha_agent.instant import Instant, WallTime
-from ha_agent.vdsm.answers import HostCapabilities
+from ha_agent.vdsm.client.answers import HostCapabilities
 
 _UNKNOWN = {"vm": "unknown", "health": "unknown", "detail": "unknown", "reason": "no agent yet"}
 

@@ -26,7 +26,7 @@ from ha_agent.ovfstore.guard import Refusal, judge
 from ha_agent.ovfstore.history import History
 from ha_agent.ovfstore.model import VmDefinition
 from ha_agent.ovfstore.translate import DomainXml
-from ha_agent.vdsm.verbs import Vdsm
+from ha_agent.vdsm.client.verbs import Vdsm
 
 HISTORY_FOLDER = "definitions"
 

@@ -20,7 +20,7 @@ from typing import Optional
 
 from ha_agent.errors import EnvironmentFault
 from ha_agent.instant import Instant
-from ha_agent.vdsm.answers import DomainVitals
+from ha_agent.vdsm.client.answers import DomainVitals
 
 
 @dataclass(frozen=True)

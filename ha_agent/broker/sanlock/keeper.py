@@ -10,7 +10,7 @@ Who does what:
 - The holder process (sanlock/holder.py) has the lease, and outlives the broker.
 - The keeper joins the lockspace, acquires and releases for the holder's pid, and arms the guard's
   deadline (fence_deadline.py) anew for each renewal that it sees, while the holder has the lease.
-- The VM lease is not ours: it is QEMU's own (vdsm/vm_sanlock.py).
+- The VM lease is not ours: it is QEMU's own (vdsm/vm/sanlock.py).
 
 Its duties, as the lock file's keeper has them:
 1. The deadline counts from `sight` (sanlock/times.py), which is before w + 4 io.

@@ -32,10 +32,10 @@ from typing import Callable, Optional, Protocol
 
 from ha_agent.errors import DeadlineExceeded, EnvironmentFault
 from ha_agent.instant import Instant
-from ha_agent.vdsm.answers import DomainVitals
-from ha_agent.vdsm.answers_connect import BlockDevice, ConnectionStatus, DomainSpace
+from ha_agent.vdsm.client.answers import DomainVitals
+from ha_agent.vdsm.client.answers_connect import BlockDevice, ConnectionStatus, DomainSpace
+from ha_agent.vdsm.client.storage_server import Connection, DomainType, StorageServer
 from ha_agent.vdsm.errors import VdsmBadAnswer, VdsmCallFailed, VdsmCode
-from ha_agent.vdsm.storage_server import Connection, DomainType, StorageServer
 
 log = logging.getLogger(__name__)
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from ha_agent.vdsm.answers import VolumeInfo
+from ha_agent.vdsm.client.answers import VolumeInfo
+from ha_agent.vdsm.client.verbs import Vdsm
 from ha_agent.vdsm.errors import VdsmBadAnswer, VdsmCallFailed
-from ha_agent.vdsm.verbs import Vdsm
 
 Pair = tuple[str, str]
 """An image's and a volume's id."""

@@ -13,7 +13,7 @@ from ha_agent.broker.storage.domain_connect import Wanted
 from ha_agent.compat import hosted_engine_conf
 from ha_agent.config_storage import StorageConfig, locks_are_shared, server_of
 from ha_agent.errors import BadInput
-from ha_agent.vdsm.storage_server import StorageServer
+from ha_agent.vdsm.client.storage_server import StorageServer
 
 _MAX_PASSWORD_BYTES = 1024
 # [storage] domain_type, and what the predecessor calls it.

@@ -21,7 +21,7 @@ from ha_agent.errors import BadInput, EnvironmentFault
 from ha_agent.ovfstore.approval import identity_of
 from ha_agent.ovfstore.locate import RankedCopy, order_copies
 from ha_agent.ovfstore.ovf_parse import parse_ovf
-from ha_agent.vdsm.verbs import Vdsm
+from ha_agent.vdsm.client.verbs import Vdsm
 
 
 async def check_ovf(document: bytes, where: str, vm_uuid: str) -> None:

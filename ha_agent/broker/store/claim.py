@@ -41,9 +41,9 @@ from ha_agent.broker.store.check import StoreListing
 from ha_agent.errors import EnvironmentFault
 from ha_agent.instant import Instant, WallTime
 from ha_agent.ovfstore.locate import StoreCopy, StoreDescription, format_description
-from ha_agent.vdsm.answers import VolumeInfo
+from ha_agent.vdsm.client.answers import VolumeInfo
+from ha_agent.vdsm.client.verbs import NO_POOL, Vdsm
 from ha_agent.vdsm.errors import VdsmCallFailed, VdsmCode
-from ha_agent.vdsm.verbs import NO_POOL, Vdsm
 
 log = logging.getLogger(__name__)
 

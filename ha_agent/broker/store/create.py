@@ -16,8 +16,8 @@ from ha_agent.broker.store.claim import Access, Clock, StoreClaims, StoreRefusal
 from ha_agent.broker.store.reader import OVFS, StoreReader
 from ha_agent.errors import BadInput, DeadlineExceeded, EnvironmentFault
 from ha_agent.ovfstore.locate import StoreCopy, format_description
+from ha_agent.vdsm.client.verbs import Allocation, Vdsm
 from ha_agent.vdsm.errors import VdsmCallFailed
-from ha_agent.vdsm.verbs import Allocation, Vdsm
 
 log = logging.getLogger(__name__)
 

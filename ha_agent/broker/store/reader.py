@@ -27,8 +27,8 @@ from ha_agent.broker.storage.lane import StorageLane
 from ha_agent.errors import BadInput, EnvironmentFault
 from ha_agent.ovfstore.approval import parse_approval
 from ha_agent.ovfstore.locate import OVF_STORE, RankedCopy, StoreCopy
-from ha_agent.vdsm.answers import VolumeInfo
-from ha_agent.vdsm.verbs import Vdsm
+from ha_agent.vdsm.client.answers import VolumeInfo
+from ha_agent.vdsm.client.verbs import Vdsm
 
 log = logging.getLogger(__name__)
 

@@ -15,8 +15,8 @@ from ha_agent.broker.storage.domain_volumes import ask_volumes
 from ha_agent.broker.storage.lane import StorageLane
 from ha_agent.errors import BadInput, EnvironmentFault
 from ha_agent.ovfstore.conf_volume import FILE_NAMES
-from ha_agent.vdsm.answers import VolumeInfo
-from ha_agent.vdsm.verbs import Vdsm
+from ha_agent.vdsm.client.answers import VolumeInfo
+from ha_agent.vdsm.client.verbs import Vdsm
 
 DISK_TYPE = "HECI"
 # What the predecessor's upgrade from 3.5 calls the volume, before VDSM had disk types.

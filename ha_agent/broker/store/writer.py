@@ -63,8 +63,8 @@ from ha_agent.ovfstore.locate import (
     format_description,
     parse_description,
 )
+from ha_agent.vdsm.client.verbs import Vdsm
 from ha_agent.vdsm.errors import VdsmCallFailed
-from ha_agent.vdsm.verbs import Vdsm
 
 log = logging.getLogger(__name__)
 

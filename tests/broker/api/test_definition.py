@@ -25,7 +25,7 @@ from ha_agent.ovfstore.backup import build_backup
 from ha_agent.ovfstore.conf_volume import FILE_NAMES, encode_conf_volume
 from ha_agent.ovfstore.history import History
 from ha_agent.ovfstore.ovf_build import build_ovf
-from ha_agent.vdsm.verbs import Vdsm
+from ha_agent.vdsm.client.verbs import Vdsm
 from tests.broker.store_world import (
     DOMAIN,
     FIRST,

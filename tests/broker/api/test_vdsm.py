@@ -15,9 +15,9 @@ from ha_agent.broker.api.vdsm import VdsmApi
 from ha_agent.broker.rpc.server import Peer, RpcRefusal
 from ha_agent.broker.snapshot import LeaseEntry, Report, Snapshot
 from ha_agent.broker.storage.domain_connect import DomainConnect, Wanted
+from ha_agent.vdsm.client.storage_server import Portal, StorageServer, iscsi, nfs
+from ha_agent.vdsm.client.verbs import Vdsm
 from ha_agent.vdsm.errors import VdsmCallFailed
-from ha_agent.vdsm.storage_server import Portal, StorageServer, iscsi, nfs
-from ha_agent.vdsm.verbs import Vdsm
 from tests.fakes import FakeClock
 
 ROOT, STRANGER = Peer(1, 0, 0), Peer(2, 99, 99)

@@ -30,7 +30,7 @@ from ha_agent.broker.storage.lane import StorageLane
 from ha_agent.broker.watch import Board
 from ha_agent.clock import SystemClock
 from ha_agent.errors import EnvironmentFault
-from ha_agent.vdsm.answers import HostCapabilities
+from ha_agent.vdsm.client.answers import HostCapabilities
 from tests.broker.fake_blocks import FakeBlocks
 from tests.fakes import FakeClock
 

@@ -17,7 +17,7 @@ from ha_agent.broker.maintenance.order import decode as decode_order
 from ha_agent.broker.snapshot import Report
 from ha_agent.errors import EnvironmentFault
 from ha_agent.instant import Instant
-from ha_agent.vdsm.answers import HostCapabilities
+from ha_agent.vdsm.client.answers import HostCapabilities
 from tests.broker.fake_blocks import FakeBlocks
 from tests.fakes import FakeClock
 

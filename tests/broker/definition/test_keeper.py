@@ -31,9 +31,9 @@ from ha_agent.ovfstore.model import VmDefinition
 from ha_agent.ovfstore.ovf_build import build_ovf
 from ha_agent.ovfstore.tar_volume import build_archive, encode_header, read_members
 from ha_agent.ovfstore.translate import DomainXml
-from ha_agent.vdsm.answers import VolumeInfo
+from ha_agent.vdsm.client.answers import VolumeInfo
+from ha_agent.vdsm.client.verbs import Vdsm
 from ha_agent.vdsm.errors import VdsmCallFailed
-from ha_agent.vdsm.verbs import Vdsm
 
 DOMAIN, VM, IMAGE, VOLUME = (str(uuid.UUID(int=number)) for number in range(1, 5))
 COPIES = {str(uuid.UUID(int=n)): str(uuid.UUID(int=n + 10)) for n in (20, 21)}

@@ -21,7 +21,7 @@ from ha_agent.broker.snapshot import DefinitionEntry, HostEntry, Report, Snapsho
 from ha_agent.clock import SystemClock
 from ha_agent.instant import Instant
 from ha_agent.ovfstore.approval import identity_of
-from ha_agent.vdsm.verbs import Vdsm
+from ha_agent.vdsm.client.verbs import Vdsm
 from tests.broker.store_world import (
     DOMAIN,
     FIRST,

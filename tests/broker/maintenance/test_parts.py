@@ -18,8 +18,8 @@ from ha_agent.broker.rpc.server import Peer
 from ha_agent.broker.snapshot import Snapshot
 from ha_agent.broker.watch import Board
 from ha_agent.clock import SystemClock
-from ha_agent.vdsm.from_config import vdsm_client
-from ha_agent.vdsm.verbs import Vdsm
+from ha_agent.vdsm.client.from_config import vdsm_client
+from ha_agent.vdsm.client.verbs import Vdsm
 from tests.broker.fake_blocks import FakeBlocks
 from tests.small_config import write_config
 

@@ -8,7 +8,7 @@ import pytest
 from ha_agent.broker.probes.domain import DomainState, OwnReads, judge
 from ha_agent.errors import EnvironmentFault
 from ha_agent.instant import Instant
-from ha_agent.vdsm.answers import DomainVitals
+from ha_agent.vdsm.client.answers import DomainVitals
 
 NOW = Instant(1000.0)
 LATE_SECONDS = 11.0

@@ -21,7 +21,7 @@ from ha_agent.broker.probes.host_probes import HostProbes
 from ha_agent.clock import SystemClock
 from ha_agent.config_schema import Config
 from ha_agent.errors import BadInput, EnvironmentFault
-from ha_agent.vdsm.answers import DomainVitals
+from ha_agent.vdsm.client.answers import DomainVitals
 from tests.small_config import write_config
 
 QUICK_SECONDS = 0.05

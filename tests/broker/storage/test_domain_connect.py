@@ -16,10 +16,10 @@ from ha_agent.broker.storage.domain_connect import (
     Wanted,
 )
 from ha_agent.errors import DeadlineExceeded, EnvironmentFault
-from ha_agent.vdsm.answers import DomainVitals
-from ha_agent.vdsm.answers_connect import BlockDevice, ConnectionStatus, DomainSpace
+from ha_agent.vdsm.client.answers import DomainVitals
+from ha_agent.vdsm.client.answers_connect import BlockDevice, ConnectionStatus, DomainSpace
+from ha_agent.vdsm.client.storage_server import DomainType, Portal, StorageServer, fc, iscsi, nfs
 from ha_agent.vdsm.errors import VdsmCallFailed, VdsmConnectionLost, VdsmUnreachable
-from ha_agent.vdsm.storage_server import DomainType, Portal, StorageServer, fc, iscsi, nfs
 from tests.fakes import FakeClock
 
 SD, IMAGE, VOLUME = "sd", "img", "vol"

@@ -6,7 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ha_agent.broker.storage.domain_volumes import ask_volumes
-from ha_agent.vdsm.verbs import Vdsm
+from ha_agent.vdsm.client.verbs import Vdsm
 from tests.broker.store_world import DOMAIN, FIRST, SECOND, THIRD, Host, World, image_of
 
 PAIRS = [(image_of(volume), volume) for volume in (FIRST, SECOND, THIRD)]

@@ -22,12 +22,12 @@ from ha_agent.broker.storage.server_source import wanted_of
 from ha_agent.clock import SystemClock
 from ha_agent.config_schema import Config
 from ha_agent.vdsm import file_domain
-from ha_agent.vdsm.answers import DomainVitals
-from ha_agent.vdsm.answers_connect import BlockDevice, ConnectionStatus, DomainSpace
-from ha_agent.vdsm.client import VdsmClient
-from ha_agent.vdsm.server import EmbeddedVdsm, ServerSettings
-from ha_agent.vdsm.storage_server import DomainType, StorageServer
-from ha_agent.vdsm.verbs import Vdsm
+from ha_agent.vdsm.client.answers import DomainVitals
+from ha_agent.vdsm.client.answers_connect import BlockDevice, ConnectionStatus, DomainSpace
+from ha_agent.vdsm.client.client import VdsmClient
+from ha_agent.vdsm.client.storage_server import DomainType, StorageServer
+from ha_agent.vdsm.client.verbs import Vdsm
+from ha_agent.vdsm.server.service import EmbeddedVdsm, ServerSettings
 from ha_agent.waiting import wait_for_event
 from tests.loop_device import loop_device
 from tests.small_config import write_config

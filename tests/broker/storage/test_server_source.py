@@ -11,7 +11,7 @@ import pytest
 from ha_agent.broker.storage.server_source import load_server, wanted_of
 from ha_agent.config_storage import StorageConfig
 from ha_agent.errors import BadInput
-from ha_agent.vdsm.storage_server import DomainType
+from ha_agent.vdsm.client.storage_server import DomainType
 
 SD = "22222222-2222-4222-8222-222222222222"
 IMAGE = "33333333-3333-4333-8333-333333333332"

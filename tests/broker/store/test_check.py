@@ -10,7 +10,7 @@ import pytest
 from ha_agent.broker.store.check import StoreChecker, StoreVerdict
 from ha_agent.errors import EnvironmentFault
 from ha_agent.ovfstore.approval import identity_of
-from ha_agent.vdsm.verbs import Vdsm
+from ha_agent.vdsm.client.verbs import Vdsm
 from tests.broker.store_world import FIRST, SECOND, VM, Host, World, ovf_of, unfinished
 
 OVF, OTHER = ovf_of(1024), ovf_of(2048)

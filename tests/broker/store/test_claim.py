@@ -12,7 +12,7 @@ import pytest
 from ha_agent.broker.store.claim import Access, StoreChanged, StoreClaims, StoreRefusal
 from ha_agent.errors import EnvironmentFault
 from ha_agent.ovfstore.locate import StoreCopy, order_copies, parse_description
-from ha_agent.vdsm.verbs import NO_POOL, Vdsm
+from ha_agent.vdsm.client.verbs import NO_POOL, Vdsm
 from tests.broker.store_world import (
     DOMAIN,
     FIRST,

@@ -12,7 +12,7 @@ from ha_agent.broker.store.shared_config import OLD_DESCRIPTION, SharedConfig
 from ha_agent.errors import BadInput, EnvironmentFault
 from ha_agent.instant import WallTime
 from ha_agent.ovfstore.conf_volume import FILE_NAMES, encode_conf_volume
-from ha_agent.vdsm.verbs import Vdsm
+from ha_agent.vdsm.client.verbs import Vdsm
 from tests.broker.store_world import DOMAIN, FIRST, SECOND, THIRD, Host, World, good
 
 FILES = {name: f"this is {name}\n".encode() for name in FILE_NAMES}

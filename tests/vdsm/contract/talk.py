@@ -10,9 +10,9 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any, Optional
 
 from ha_agent.clock import SystemClock
-from ha_agent.vdsm.client import VdsmClient
+from ha_agent.vdsm.client.client import VdsmClient
+from ha_agent.vdsm.client.verbs import Vdsm
 from ha_agent.vdsm.stomp import Frame, encode
-from ha_agent.vdsm.verbs import Vdsm
 from ha_agent.vdsm.vm_status import VmStats, VmStatus, parse_status_event
 from ha_agent.waiting import within
 from tests.vdsm.contract.target import Target, context_of

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any, Callable, Optional, TypeVar
 
 from ha_agent.certificates import TlsFiles
-from ha_agent.vdsm.server import EmbeddedVdsm
+from ha_agent.vdsm.server.service import EmbeddedVdsm
 from tests.push_certs import Pki
 from tests.vdsm.embedded import DOMAIN, IMAGE, VM, VOLUME, Host, make_domain, make_xml
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from ha_agent.clock import SystemClock
-from ha_agent.vdsm.client import VdsmClient
+from ha_agent.vdsm.client.client import VdsmClient
 from ha_agent.vdsm.errors import VdsmCallFailed, VdsmConnectionLost
 from ha_agent.vdsm.jsonrpc import Event
 from ha_agent.waiting import within

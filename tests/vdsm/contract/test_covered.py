@@ -7,7 +7,7 @@ import ast
 import inspect
 from pathlib import Path
 
-from ha_agent.vdsm.verbs import Vdsm
+from ha_agent.vdsm.client.verbs import Vdsm
 
 
 def test_every_verb_is_called_in_the_suite() -> None:

@@ -7,9 +7,9 @@ import asyncio
 
 import pytest
 
+from ha_agent.vdsm.client.storage_server import Connection, DomainType, Portal, StorageServer
+from ha_agent.vdsm.client.verbs import Allocation
 from ha_agent.vdsm.errors import VdsmCallFailed, VdsmCode
-from ha_agent.vdsm.storage_server import Connection, DomainType, Portal, StorageServer
-from ha_agent.vdsm.verbs import Allocation
 from ha_agent.waiting import within
 from tests.vdsm.contract.talk import PATIENCE_SECONDS, Talk, unique
 from tests.vdsm.contract.target import Target

@@ -11,7 +11,7 @@ from typing import Optional
 import pytest
 
 from ha_agent.clock import SystemClock
-from ha_agent.vdsm.client import ClientState, VdsmClient
+from ha_agent.vdsm.client.client import ClientState, VdsmClient
 from ha_agent.waiting import within
 from tests.vdsm.contract.talk import PATIENCE_SECONDS
 from tests.vdsm.contract.target import Target, context_of

@@ -14,9 +14,9 @@ from typing import Optional
 import pytest
 
 from ha_agent.errors import DeadlineExceeded
-from ha_agent.vdsm import vm_lease
-from ha_agent.vdsm.client import ClientState
+from ha_agent.vdsm.client.client import ClientState
 from ha_agent.vdsm.errors import VdsmCallFailed, VdsmCode, VdsmError
+from ha_agent.vdsm.vm import lease as vm_lease
 from ha_agent.vdsm.vm_status import ExitReason, LockFailure, VmStatus, lock_failure
 from ha_agent.waiting import within
 from tests.vdsm.contract.talk import PATIENCE_SECONDS, Talk
