@@ -274,7 +274,7 @@ class Host:
 
     def kill_broker(self) -> None:
         """SIGKILL: no orderly stop, the deadline stays armed."""
-        if self.keeper is not None and self.keeper._task is not None:
+        if self.keeper is not None:
             self.keeper._task.cancel()
         self.keeper = None
 

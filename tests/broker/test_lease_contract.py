@@ -140,7 +140,6 @@ class LockfileHost:
         self._keeper.start()
 
     async def die(self) -> None:
-        assert self._keeper._task is not None
         self._keeper._task.cancel()
 
 

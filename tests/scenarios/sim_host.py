@@ -206,7 +206,6 @@ class SimHost:
     def kill_broker(self) -> None:
         """SIGKILL: the record stays as it is, the fence stays armed."""
         assert self.keeper is not None
-        assert self.keeper._task is not None
         self.keeper._task.cancel()
         self.keeper = None
 

@@ -31,13 +31,13 @@ instance (this host before a reboot) is waited for like anybody's.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import Callable, Optional
 
 from ha_agent.broker.lease.fence_deadline import Fence
+from ha_agent.broker.lease.keeper_task import KeeperTask, OnChange
 from ha_agent.broker.lease.renewal_tally import RenewalTally
 from ha_agent.broker.lease.rhythm import RenewalRhythm
 from ha_agent.broker.lease.rules import (
@@ -78,7 +78,7 @@ class LeaseKeeper:
         *,
         clock: Clock,
         fence: Fence,
-        on_change: Optional[Callable[[LeaseEntry], None]] = None,
+        on_change: Optional[OnChange] = None,
     ) -> None:
         """`on_change(view)` is called when owner, state or epoch changed; it must not block.
 
@@ -91,7 +91,6 @@ class LeaseKeeper:
         self._identity = identity
         self._clock = clock
         self._fence = fence
-        self._on_change = on_change
         # The constants above suit the default times; shorter leases need shorter steps.
         self._read_interval_seconds = min(READ_INTERVAL_SECONDS, times.lease_expiry_seconds / 10)
         self._retry_seconds = min(RETRY_SECONDS, times.renew_interval_seconds / 3)
@@ -105,23 +104,20 @@ class LeaseKeeper:
         self.renewals = RenewalTally()
         self._error = ""
         self._take_fault = ""  # of our last take; reads that are fine say nothing of it
-        self._told: Optional[tuple[object, ...]] = None
-        self._busy = asyncio.Lock()
-        self._task: Optional[asyncio.Task[None]] = None
+        self._task = KeeperTask(
+            self._step, failed=self._failed, wait=self._wait, view=self.view, on_change=on_change
+        )
 
     def start(self) -> None:
         """Begin to watch; adopts a lease that this broker held before a restart."""
-        self._task = asyncio.get_running_loop().create_task(self._run(), name="lease keeper")
+        self._task.start()
 
     async def stop(self) -> None:
         """Orderly end: the record stays ours, the deadline is disarmed unless renewals fail.
 
         Raises EnvironmentFault when it can't be disarmed.
         """
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait({self._task})
-            self._task = None
+        await self._task.stop()
         owned, self._owned = self._owned, None
         due_seconds = 2 * self._times.renew_interval_seconds  # one may be under way
         if owned is not None and self._clock.now() < owned.renewed_at + due_seconds:
@@ -154,7 +150,7 @@ class LeaseKeeper:
         `why` goes into the record's note. When it returns ok, the fence is armed. When it
         fails for storage's sake, the take may land later; `view` says so if it does.
         """
-        async with self._busy:
+        async with self._task.busy:
             if self._live() is not None:
                 return LeaseResult(True, "already ours")
             judged = self._observer.judge()
@@ -170,7 +166,7 @@ class LeaseKeeper:
             new = record.taken(self._identity, self._observer.highest_epoch, note)
             error = await self._write(self._storage.take, record, new, None)
             self._take_fault = self._error
-            self._tell()
+            self._task.tell()
             if error:
                 if self._given_up_epoch == new.epoch:
                     # It is on storage, but has no fence; no VM was started under it.
@@ -185,7 +181,7 @@ class LeaseKeeper:
         Also gives up a lease of ours whose deadline has passed. `ours` ends at once; when storage
         fails the release is tried again in the background, and the fence stays armed.
         """
-        async with self._busy:
+        async with self._task.busy:
             record = self._owned.record if self._owned else self._observer.judge().record
             if record is None or not record.held_by(self._identity):
                 self._fence.disarm()
@@ -194,7 +190,7 @@ class LeaseKeeper:
             self._given_up_epoch = max(self._given_up_epoch, record.epoch)
             self._release_note = f"released: {note}"
             error = await self._write_release(record)
-            self._tell()
+            self._task.tell()
             return LeaseResult(not error, error or f"released epoch {record.epoch}")
 
     async def abandon(self, why: str) -> LeaseResult:
@@ -203,27 +199,21 @@ class LeaseKeeper:
         For when nobody can tell whether the engine VM runs here; `ours` ends at once. Refused
         while the lease is not ours: then the fence is armed already, or there is nothing to end.
         """
-        async with self._busy:
+        async with self._task.busy:
             owned = self._live()
             if owned is None:
                 return LeaseResult(False, "the lease is not ours now")
             self._lose(owned, f"abandoned: {why}")
             self._arm(owned.fence_at, owned.record.epoch, final=True)
-            self._tell()
+            self._task.tell()
             return LeaseResult(True, f"abandoned epoch {owned.record.epoch}")
 
-    async def _run(self) -> None:
-        while True:
-            try:
-                async with self._busy:
-                    await self._step()
-                self._tell()
-            except Exception:
-                # The fence ends the VM in time without us; a dead keeper would end it for good.
-                log.exception("lease keeper: step failed")
-                self._error = "lease keeper failed; see the log"
-                await self._clock.sleep(self._read_interval_seconds)
-            await self._clock.sleep(self._pause_seconds())
+    async def _failed(self) -> None:
+        self._error = "lease keeper failed; see the log"
+        await self._clock.sleep(self._read_interval_seconds)
+
+    async def _wait(self) -> None:
+        await self._clock.sleep(self._pause_seconds())
 
     async def _step(self) -> None:
         if self._owned is not None:
@@ -391,10 +381,3 @@ class LeaseKeeper:
         left_seconds = judged.expires_at - now
         pause_seconds = self._rhythm.pause_seconds(now)
         return min(pause_seconds, max(left_seconds, 0.001)) if left_seconds > 0 else pause_seconds
-
-    def _tell(self) -> None:
-        view = self.view()
-        face = (view.state, view.ours, view.host_id, view.epoch, view.detail)
-        if face != self._told and self._on_change is not None:
-            self._on_change(view)
-        self._told = face

@@ -31,12 +31,12 @@ Any doubt about the daemon (no answer, no renewal seen) changes nothing until th
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from typing import Callable, Optional
+from typing import Optional
 
 from ha_agent.broker.lease.cycle import LeaseResult
 from ha_agent.broker.lease.fence_deadline import Fence, FenceDeadline
+from ha_agent.broker.lease.keeper_task import KeeperTask, OnChange
 from ha_agent.broker.lease.renewal_tally import RenewalTally
 from ha_agent.broker.lease.storage import Clock, HostIdHold
 from ha_agent.broker.sanlock.hold import Holder
@@ -75,7 +75,7 @@ class SanlockKeeper:
         fence: Fence,
         takeover_step_seconds: float = 1.0,
         host_name: HostName = lambda _host_id: "",
-        on_change: Optional[Callable[[LeaseEntry], None]] = None,
+        on_change: Optional[OnChange] = None,
         renewals: Optional[OwnRenewals] = None,
     ) -> None:
         """`on_change(view)`: owner, state or epoch changed; it must not block.
@@ -94,7 +94,6 @@ class SanlockKeeper:
         self._acquire_seconds = min(8.0, 2.0 * times.io_timeout_seconds)
         self._free_look_seconds = min(LOOK_SECONDS, 0.4 * takeover_step_seconds)
         self._host_name = host_name
-        self._on_change = on_change
         self._watch = OwnerWatch(times)
         self._watchdog = WatchdogCheck(sanlock, times)
         self._renewals = renewals or OwnRenewals()
@@ -107,23 +106,21 @@ class SanlockKeeper:
         self._mend_until: Optional[Instant] = None
         self._last_success: Optional[Instant] = None
         self._error = ""
-        self._told: Optional[tuple[object, ...]] = None
-        self._busy = asyncio.Lock()
-        self._task: Optional[asyncio.Task[None]] = None
+        self._task = KeeperTask(
+            self._step, failed=self._failed, wait=self._wait, view=self.view, on_change=on_change
+        )
 
     def start(self) -> None:
         """Begin to watch; adopts a lease whose holder has lived on through a restart."""
-        self._task = asyncio.get_running_loop().create_task(self._run(), name="lease keeper")
+        self._task.start()
 
     async def stop(self) -> None:
         """Orderly end: holder and lease stay, the deadline is disarmed unless renewals fail.
 
         Raises EnvironmentFault when it can't be disarmed.
         """
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait({self._task})
-        self._task, owned, self._owned = None, self._owned, None
+        await self._task.stop()
+        owned, self._owned = self._owned, None
         # A sight that is older than two renewals: they fail.
         fail_seconds = self._times.fence_after_seconds - 2 * self._times.renew_interval_seconds
         if owned is not None and self._clock.now() < owned.fence_at - fail_seconds:
@@ -157,13 +154,13 @@ class SanlockKeeper:
         When it returns ok, the fence is armed. When it fails for storage's sake it may be ours
         later, as `view` says then. `why` goes to the log; sanlock has no place for it.
         """
-        async with self._busy:
+        async with self._task.busy:
             if self._live() is not None:
                 return LeaseResult(True, "already ours")
             judged, hold = self._watch.judge(), self._member.hold
             error = judged.refusal(expected_epoch) or hold.reason or self._watchdog.refusal
             error = error or self._staleness() or await self._take(expected_epoch)
-            self._tell()
+            self._task.tell()
             if error or self._owned is None:
                 return LeaseResult(False, error)
             epoch = self._owned.epoch
@@ -175,7 +172,7 @@ class SanlockKeeper:
 
         `ours` ends at once; if the daemon fails, it is tried again, and the fence stays armed.
         """
-        async with self._busy:
+        async with self._task.busy:
             held = self._owned.epoch if self._owned is not None else self._held
             if held is None or not self._holder.pid:
                 self._fence.disarm()
@@ -183,7 +180,7 @@ class SanlockKeeper:
             self._give_up(held)
             self._releasing = f"released: {note}"
             error = await self._release()
-            self._tell()
+            self._task.tell()
             return LeaseResult(not error, error or f"released epoch {held}")
 
     async def abandon(self, why: str) -> LeaseResult:
@@ -192,25 +189,20 @@ class SanlockKeeper:
         For when nobody can tell whether the engine VM runs here; `ours` ends at once. Refused
         while the lease is not ours: then the fence is armed already, or there is nothing to end.
         """
-        async with self._busy:
+        async with self._task.busy:
             owned = self._live()
             if owned is None:
                 return LeaseResult(False, "the lease is not ours now")
             self._end(owned, owned.fence_at, f"abandoned: {why}")
-            self._tell()
+            self._task.tell()
             return LeaseResult(True, f"abandoned epoch {owned.epoch}")
 
-    async def _run(self) -> None:
-        while True:
-            try:
-                async with self._busy:
-                    await self._step()
-                self._tell()
-            except Exception:  # without us the guard would end the VM, for good
-                log.exception("lease keeper: step failed")
-                self._error = "lease keeper failed; see the log"
-                await self._clock.sleep(LOOK_SECONDS)
-            await self._holder.gone(self._pause_seconds())
+    async def _failed(self) -> None:
+        self._error = "lease keeper failed; see the log"
+        await self._clock.sleep(LOOK_SECONDS)
+
+    async def _wait(self) -> None:
+        await self._holder.gone(self._pause_seconds())
 
     async def _step(self) -> None:
         owned = self._owned
@@ -391,10 +383,3 @@ class SanlockKeeper:
             usual_seconds = QUICK_SECONDS if self._mend_until is not None else LOOK_SECONDS
             return max(min(usual_seconds, self._owned.fence_at - now), 0.0)
         return self._watch.judge().pause_seconds(now, self._free_look_seconds)
-
-    def _tell(self) -> None:
-        view = self.view()
-        face = (view.state, view.ours, view.host_id, view.epoch, view.detail)
-        if face != self._told and self._on_change is not None:
-            self._on_change(view)
-        self._told = face

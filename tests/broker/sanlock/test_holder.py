@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""When the holder may end; with VM, guard and daemon it is in test_sanlock_keeper.py."""
+"""When the holder may end; with VM, guard and daemon it is in test_keeper.py."""
 
 from __future__ import annotations
 
