@@ -168,11 +168,6 @@ def running_qemus(run_dir: Path) -> dict[str, int]:
     return found
 
 
-def find_qemu(run_dir: Path, uuid: str) -> Optional[int]:
-    """Return the pid of the QEMU that runs the VM, by its command line; None if there is none."""
-    return running_qemus(run_dir).get(uuid)
-
-
 def rebuild(
     run_dir: Path, uuid: str, pid: Optional[int], *, with_definition: bool = True
 ) -> VmRecord:

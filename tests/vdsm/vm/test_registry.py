@@ -102,10 +102,10 @@ def test_a_qemu_is_found_by_its_command_line(tmp_path: Path) -> None:
     arguments = [sys.executable, "-c", "input()", "-uuid", VM, "-pidfile", pid_file]
     child = subprocess.Popen(arguments, stdin=subprocess.PIPE)
     try:
-        while registry.find_qemu(tmp_path, VM) != child.pid:
+        while registry.running_qemus(tmp_path).get(VM) != child.pid:
             assert child.poll() is None
-        assert registry.find_qemu(tmp_path / "other", VM) is None
+        assert registry.running_qemus(tmp_path / "other").get(VM) is None
     finally:
         child.kill()
         child.communicate()
-    assert registry.find_qemu(tmp_path, VM) is None
+    assert registry.running_qemus(tmp_path).get(VM) is None
