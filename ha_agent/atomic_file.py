@@ -6,19 +6,30 @@ from __future__ import annotations
 import contextlib
 import os
 from pathlib import Path
+from typing import Optional
 
 
-def replace_file(path: Path, content: bytes, *, mode: int = 0o644, sync: bool = True) -> None:
+def replace_file(
+    path: Path,
+    content: bytes,
+    *,
+    mode: int = 0o644,
+    owner: Optional[tuple[int, int]] = None,
+    sync: bool = True,
+) -> None:
     """Write `content` to `path`: draft, fsync, rename, fsync of the folder.
 
     `sync` False leaves the fsyncs out, for files that mean nothing after a power cut. The mode is
-    set whatever the umask says. Raises OSError, and then the old file is as it was.
+    set whatever the umask says; `owner` is user and group id, those of this process when None.
+    Raises OSError, and then the old file is as it was.
     """
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
         with os.fdopen(fd, "wb") as file:
             file.write(content)
+            if owner is not None:
+                os.fchown(fd, *owner)
             os.fchmod(fd, mode)
             file.flush()
             if sync:
