@@ -15,6 +15,8 @@ unknown, so that a block of any age and of the predecessor is read:
                       (push/refresh.py)
     incidents         what is wrong there, and what it told whom of (incidents/share.py)
     maintenance_note  who put it into local maintenance, since when, until when, why
+    joined            a mark of the machine that joined with this block; no agent has written it
+                      since (setup/host_id.py)
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ from ha_agent.instant import Instant
 from ha_agent.values import replaced
 
 AGENT = "ha-agent"
+JOINED = "joined"
 # What a peer says it has; nothing absurd is believed.
 _COUNT = re.compile(r"0|[1-9][0-9]{0,15}")
 _IDENTITY = re.compile(r"[0-9a-f]{12}")

@@ -90,7 +90,7 @@ def sanlock_join(lockspace: str, host_id: int, path: str, io_timeout_seconds: in
     fault = sanlock_place.host_id_fault(host_id, sector_bytes)
     if fault:
         raise BadInput(fault, where=path)
-    with _faults(sanlock, {errno.EEXIST, errno.EINPROGRESS}):
+    with faults(sanlock, {errno.EEXIST, errno.EINPROGRESS}):
         sanlock.add_lockspace(
             lockspace.encode(), host_id, path, iotimeout=io_timeout_seconds, wait=False
         )
@@ -127,7 +127,7 @@ def sanlock_release(lockspace: str, path: str, resource: str, holder_pid: int) -
     if _held(sanlock, lockspace, resource, holder_pid) is None:
         return  # the daemon would say "not permitted", as for anything that it does not like
     disks = [(path, sanlock_place.RESOURCE_OFFSET)]
-    with _faults(sanlock, {errno.ESRCH}):
+    with faults(sanlock, {errno.ESRCH}):
         sanlock.release(lockspace.encode(), resource.encode(), disks, pid=holder_pid)
 
 
@@ -175,7 +175,7 @@ def sanlock_initialise(
             leader = file.read(at, sanlock_place.LEADER_BYTES)
             return {"done": False, "sector_bytes": sector_bytes, "leader": leader}
     how = {"align": sanlock_place.ALIGN_BYTES, "sector": sector_bytes}
-    with _faults(sanlock):
+    with faults(sanlock):
         # The resource first: a lockspace is what others look for, and means that all is there.
         sanlock.write_resource(lockspace.encode(), resource.encode(), [(path, at)], **how)
         sanlock.write_lockspace(lockspace.encode(), path, iotimeout=io_timeout_seconds, **how)
@@ -195,7 +195,8 @@ OPERATIONS: Mapping[str, Callable[..., Any]] = {
 
 
 @contextlib.contextmanager
-def _faults(sanlock: ModuleType, accepted: Collection[int] = ()) -> Iterator[None]:
+def faults(sanlock: ModuleType, accepted: Collection[int] = ()) -> Iterator[None]:
+    """Raise sanlock's errors as EnvironmentFault, but for those that are accepted."""
     try:
         yield
     except sanlock.SanlockException as error:
@@ -216,7 +217,7 @@ def _fault(error: Any) -> EnvironmentFault:
 
 def _joined(sanlock: ModuleType, lockspace: str, host_id: int, path: str) -> Optional[bool]:
     # Not inq_lockspace: to it, a daemon that is not there is a lockspace that is not joined.
-    with _faults(sanlock):
+    with faults(sanlock):
         lockspaces = sanlock.get_lockspaces()
     for one in lockspaces:
         if one["lockspace"] == lockspace.encode():
@@ -238,7 +239,7 @@ def _hosts(sanlock: ModuleType, lockspace: str) -> list[dict[str, Any]]:
     }
     hosts = []
     # EAGAIN: it has just joined and not yet looked at the others.
-    with _faults(sanlock, {errno.EAGAIN}):
+    with faults(sanlock, {errno.EAGAIN}):
         for host in sanlock.get_hosts(lockspace.encode()):
             hosts.append({**host, "flags": names.get(host["flags"], "UNKNOWN")})
     return hosts
@@ -246,7 +247,7 @@ def _hosts(sanlock: ModuleType, lockspace: str) -> list[dict[str, Any]]:
 
 def _held(sanlock: ModuleType, lockspace: str, resource: str, pid: int) -> Optional[int]:
     # ESRCH, ENOENT: not registered (any more), or with nothing.
-    with _faults(sanlock, {errno.ESRCH, errno.ENOENT}):
+    with faults(sanlock, {errno.ESRCH, errno.ENOENT}):
         for held in sanlock.inquire(pid=pid):
             if held["lockspace"] == lockspace.encode() and held["resource"] == resource.encode():
                 return int(held["version"])

@@ -49,7 +49,7 @@ _LATENCIES_KEPT = 64
 _CLOSE_POLLS = 100
 _CLOSE_POLL_SECONDS = 0.005
 _STREAM_BUFFER_BYTES = 1024 * 1024
-_WRITES_OF_ONE_PLACE = {"write_slot": ("path", "slot")}
+_WRITES_OF_ONE_PLACE = {"write_slot": ("path", "slot"), "swap_slot": ("path", "slot")}
 
 
 class StorageFault(EnvironmentFault):

@@ -45,8 +45,9 @@ from typing import Any, Callable, Optional
 
 import msgpack
 
+from ha_agent.broker.blocks import register_ops
 from ha_agent.broker.lease import file as lease_file
-from ha_agent.broker.sanlock import lockspace_ops
+from ha_agent.broker.sanlock import lockspace_ops, member_ops
 from ha_agent.broker.sanlock import ops as sanlock_ops
 from ha_agent.broker.storage import directio
 from ha_agent.broker.storage.io_meter import IoMeter
@@ -72,6 +73,7 @@ _READS = frozenset(
     (
         *("ping", "read_slots", "scan_slots", "read_members", "list_archive", "lease_read"),
         *("lockspace_read", "lockspace_leader", "read_conf_volume", "sanlock_look"),
+        "sanlock_own_id",
     )
 )
 
@@ -196,6 +198,8 @@ OPERATIONS: Mapping[str, Callable[..., Any]] = {
     "write_slot": write_slot,
     **lease_file.OPERATIONS,
     **lockspace_ops.OPERATIONS,
+    **member_ops.OPERATIONS,
+    **register_ops.OPERATIONS,
     **sanlock_ops.OPERATIONS,
     **volume_ops.OPERATIONS,
     **conf_volume_ops.OPERATIONS,

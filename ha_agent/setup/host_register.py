@@ -1,0 +1,393 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The register of hosts on shared storage: takes a host id for a host that joins, gives it back.
+
+What is decided stands in host_id.py; here it is brought about, so that two hosts that join at once
+get different ids:
+
+    lease back end lockfile   the slot is compared and written under the lock of the file
+                              <engine VM>.hosts (broker/blocks/register_ops.py). Who finds that
+                              the slot has changed since it looked, looks again
+    sanlock                   the host id is taken in our lockspace first: this host's daemon joins
+                              it, which is granted to one host only and takes some I/O timeouts
+                              (minutes after a host died with that id). Then the slot is written.
+                              The daemon stays a member, as the broker will want it
+
+    look    all slots are read; those that matter and are not stopped are watched: a host lives
+            that changes its block within host_alive_seconds, the predecessor's within 60 s
+    ask     is the id that was chosen in use otherwise? then choose again without it
+    take    as above; read back
+    check   the slot is read once more through a new look
+
+All calls have deadlines and raise EnvironmentFault or BadInput; refusals are SetupRefused.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Optional, Protocol
+
+from ha_agent.broker.lease.storage import Lane
+from ha_agent.broker.sanlock import lockspace_codec
+from ha_agent.broker.sanlock.place import MAX_HOST_ID
+from ha_agent.broker.sanlock.times import SanlockTimes
+from ha_agent.broker.storage.lane import StorageFault
+from ha_agent.errors import DeadlineExceeded
+from ha_agent.instant import Instant, WallTime
+from ha_agent.setup import host_id as rules
+from ha_agent.setup.host_id import Bound, Choice, Joiner, Slot
+from ha_agent.setup.step import Say, SetupFailed, SetupRefused
+
+_LOOK_AGAIN_SECONDS = 0.5
+_PREDECESSOR_ALIVE_SECONDS = 60.0
+_LOCK_WAIT_SECONDS = 10.0
+_JOIN_ASK_SECONDS = 1.0
+_ROUNDS = 200
+MAX_HOSTS_KEY = "max_hosts in [storage] (ha_agent_storage_max_hosts in hosted-engine.conf)"
+
+
+class Clock(Protocol):
+    """What is needed of ports.Clock."""
+
+    def now(self) -> Instant: ...
+
+    def wall(self) -> WallTime: ...
+
+    async def sleep(self, duration_seconds: float) -> None: ...
+
+
+@dataclass(frozen=True)
+class SanlockSpace:
+    """Our lockspace, where the lease's back end is sanlock."""
+
+    path: str
+    lockspace: str
+    times: SanlockTimes
+
+
+@dataclass(frozen=True)
+class RegisterPlace:
+    """Where things are. `hosts_path` is the lock's file, `lease_path` the lock file of the
+    ownership lease; both "" with `sanlock`. `ids_path` is VDSM's lockspace on the domain, ""
+    where there is none: an id that is held there is not given to a new host."""
+
+    status_path: str
+    hosts_path: str
+    lease_path: str
+    ids_path: str
+    max_hosts: int
+    io_deadline_seconds: float
+    host_alive_seconds: float
+    sanlock: Optional[SanlockSpace] = None
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What the register says of this host. `host_id` None: it has none yet."""
+
+    host_id: Optional[int]
+    hosts: tuple[Slot, ...]
+
+
+class HostRegister:
+    """The register of one cluster, for one host."""
+
+    def __init__(self, lane: Lane, place: RegisterPlace, joiner: Joiner, *, clock: Clock) -> None:
+        self._lane = lane
+        self._place = place
+        self._joiner = joiner
+        self._clock = clock
+
+    async def standing(self) -> Standing:
+        """Look once, at what is there. Raises as the module says."""
+        slots = await self._scan()
+        ours = [i for i, slot in slots.items() if rules.is_registered_as(slot, self._joiner)]
+        return Standing(min(ours) if ours else None, tuple(slots[i] for i in sorted(slots)))
+
+    async def would_take(self, wanted: Optional[int], known: Optional[int], say: Say) -> Choice:
+        """Return what `take` would do now, and change nothing. Raises as `take`."""
+        slots = await self._scan()
+        alive = await self._watch(slots, wanted, say)
+        own = await self._own_sanlock_id()
+        return await self._choose(slots, wanted, own or known, alive, set())
+
+    async def take(self, wanted: Optional[int], known: Optional[int], say: Say) -> int:
+        """Take a host id and return it: `wanted`, or ours from before, or the next free one.
+
+        `known` is the one that this host had. Raises SetupRefused, SetupFailed, and as the module
+        says. May be repeated after a kill at any point.
+        """
+        refused: set[int] = set()
+        for _round in range(_ROUNDS):
+            slots = await self._scan()
+            alive = await self._watch(slots, wanted, say)
+            own = await self._own_sanlock_id()
+            choice = await self._choose(slots, wanted, own or known, alive, refused)
+            if own and own != choice.host_id:
+                await self._give_up(own, slots)
+            if not await self._hold(choice.host_id, say):
+                refused.add(choice.host_id)
+                continue
+            if await self._write(choice):
+                await self._check(choice.host_id)
+                return choice.host_id
+            say(f"host id {choice.host_id} was taken by another host a moment ago")
+            if self._place.sanlock is not None:
+                # Its slot is written by somebody who does not heed the lockspace.
+                await self._leave(choice.host_id)
+        raise SetupFailed("other hosts take every host id that is tried; try again")
+
+    async def give_back(self, host_id: int) -> str:
+        """Clear this host's slot and leave the lockspace; say what was done.
+
+        Raises SetupRefused where the slot is another host's by now, and as the module says.
+        """
+        slot = (await self._scan()).get(host_id)
+        if slot is not None:
+            if not rules.is_registered_as(slot, self._joiner):
+                whose = slot.problem or slot.host_name
+                raise SetupRefused(f"the slot of host id {host_id} is not this host's: {whose}")
+            told = await self._swap(host_id, slot.data, rules.FREE_SLOT)
+            if not told["done"]:
+                raise SetupFailed(
+                    f"host id {host_id} wrote its block at the same moment: does its agent run?"
+                )
+        await self._leave(host_id)
+        return f"host id {host_id} is free" + ("" if slot is not None else " (it was already)")
+
+    # The slots ------------------------------------------------------------------------------
+
+    async def _scan(self) -> dict[int, Slot]:
+        answer: dict[str, Any] = await self._lane.call(
+            "scan_slots",
+            self._place.io_deadline_seconds,
+            path=self._place.status_path,
+            count=self._place.max_hosts + 1,
+        )
+        found = {}
+        for entry in answer["slots"]:
+            if entry["slot"]:
+                slot = _slot_of(entry)
+                if slot is not None:
+                    found[slot.host_id] = slot
+        return found
+
+    async def _watch(
+        self, slots: dict[int, Slot], wanted: Optional[int], say: Say
+    ) -> dict[int, float]:
+        """Return who of those that matter is alive, with the age of the last change; `slots` gets
+        what they hold at the end."""
+        watched = {one.host_id: one for one in rules.to_watch(slots, self._joiner, wanted)}
+        if not watched:
+            return {}
+        window_seconds = max(
+            self._place.host_alive_seconds if one.is_ours else _PREDECESSOR_ALIVE_SECONDS
+            for one in watched.values()
+        )
+        names = ", ".join(f"{one.host_id} ({one.host_name})" for one in watched.values())
+        say(f"watching host id {names} for up to {window_seconds:g} s: does somebody use it?")
+        ends_at = self._clock.now() + window_seconds
+        alive: dict[int, float] = {}
+        while len(alive) < len(watched) and self._clock.now() < ends_at:
+            await self._clock.sleep(_LOOK_AGAIN_SECONDS)
+            looked_at = self._clock.now()
+            for entry in await self._read(sorted(watched)):
+                before = watched[entry["slot"]]
+                if "data" in entry and not rules.same_status(entry["data"], before.data):
+                    alive[before.host_id] = self._clock.now() - looked_at
+                    now = _slot_of(entry)
+                    if now is None:
+                        slots.pop(before.host_id)
+                        alive.pop(before.host_id)
+                        watched.pop(before.host_id)
+                    else:
+                        slots[before.host_id] = now
+        return alive
+
+    async def _read(self, slots: list[int]) -> list[dict[str, Any]]:
+        answer = await self._lane.call(
+            "read_slots",
+            self._place.io_deadline_seconds,
+            path=self._place.status_path,
+            slots=slots,
+        )
+        entries: list[dict[str, Any]] = answer["slots"]
+        return entries
+
+    async def _write(self, choice: Choice) -> bool:
+        now, wall = self._clock.now(), self._clock.wall()
+        data = rules.joined_slot(choice.host_id, self._joiner, now, wall)
+        return bool((await self._swap(choice.host_id, choice.expected, data))["done"])
+
+    async def _swap(self, host_id: int, expected: bytes, data: bytes) -> dict[str, Any]:
+        answer: dict[str, Any] = await self._lane.call(
+            "swap_slot",
+            self._place.io_deadline_seconds + _LOCK_WAIT_SECONDS,
+            path=self._place.status_path,
+            slot=host_id,
+            expected=expected,
+            data=data,
+            lock_path=self._place.hosts_path,
+            lock_wait_seconds=_LOCK_WAIT_SECONDS,
+        )
+        return answer
+
+    async def _check(self, host_id: int) -> None:
+        slot = (await self._scan()).get(host_id)
+        if not rules.is_registered_as(slot, self._joiner):
+            raise SetupFailed(f"the slot of host id {host_id} reads back as another host's")
+
+    # Who else may use an id -----------------------------------------------------------------
+
+    async def _choose(
+        self,
+        slots: dict[int, Slot],
+        wanted: Optional[int],
+        known: Optional[int],
+        alive: dict[int, float],
+        refused: set[int],
+    ) -> Choice:
+        """Choose, ask whether a running host holds what was chosen, and choose again without."""
+        bound = await self._bound()
+        in_use = set(refused)
+        held = await self._held_ids()
+        while True:
+            taken = in_use | (held - set(slots) if wanted is None else set())
+            choice = rules.choose(
+                slots,
+                self._joiner,
+                bound,
+                wanted=wanted,
+                known=known,
+                alive=alive,
+                in_use=taken,
+            )
+            if not await self._is_locked(choice.host_id):
+                return choice
+            in_use.add(choice.host_id)
+
+    async def _is_locked(self, host_id: int) -> bool:
+        """Whether a broker that runs holds the id by a lock in the lock file."""
+        if not self._place.lease_path:
+            return False
+        try:
+            locked = await self._lane.call(
+                "host_ids_locked",
+                self._place.io_deadline_seconds,
+                path=self._place.lease_path,
+                host_ids=[host_id],
+            )
+        except StorageFault as error:
+            if error.errno_name == "ENOENT":
+                return False  # a cluster of the predecessor's, which has no lock file
+            raise
+        return bool(locked)
+
+    async def _held_ids(self) -> set[int]:
+        """Return the host ids that are held in VDSM's lockspace; they may be those of the
+        engine's other hosts, which run no hosted engine."""
+        if not self._place.ids_path:
+            return set()
+        try:
+            data: bytes = await self._lane.call(
+                "lockspace_read",
+                self._place.io_deadline_seconds,
+                path=self._place.ids_path,
+                length_bytes=lockspace_codec.LOCKSPACE_BYTES,
+            )
+        except StorageFault as error:
+            if error.errno_name in ("ENOENT", "EACCES"):
+                return set()  # not there, or not for us: the slots are the register
+            raise
+        return _held_in(data, self._place.max_hosts)
+
+    async def _bound(self) -> Bound:
+        most = self._place.max_hosts
+        space = self._place.sanlock
+        if space is not None:
+            data: bytes = await self._lane.call(
+                "lockspace_read",
+                self._place.io_deadline_seconds,
+                path=space.path,
+                length_bytes=lockspace_codec.LOCKSPACE_BYTES,
+            )
+            sector = lockspace_codec.sector_bytes_to_join(data, space.lockspace, space.path)
+            if MAX_HOST_ID[sector] < most:
+                return Bound(
+                    MAX_HOST_ID[sector],
+                    f"sanlock has no room for more with sectors of {sector} bytes",
+                )
+        return Bound(most, f"raise {MAX_HOSTS_KEY} on all hosts")
+
+    # sanlock --------------------------------------------------------------------------------
+
+    async def _own_sanlock_id(self) -> int:
+        space = self._place.sanlock
+        if space is None:
+            return 0
+        return int(await self._ask_sanlock("sanlock_own_id", space))
+
+    async def _give_up(self, own: int, slots: dict[int, Slot]) -> None:
+        """The daemon has another id than the one that is to be taken: leave it if it is nobody's,
+        as after a join that was killed before its slot was written."""
+        slot = slots.get(own)
+        if slot is not None and not rules.is_registered_as(slot, self._joiner):
+            whose = slot.host_name or slot.problem
+            raise SetupRefused(
+                f"this host's sanlock daemon has host id {own}, whose slot is {whose}'s"
+            )
+        await self._leave(own)
+
+    async def _hold(self, host_id: int, say: Say) -> bool:
+        """Have the daemon take the id; False when another host has it."""
+        space = self._place.sanlock
+        if space is None:
+            return True
+        io_timeout_seconds = space.times.io_timeout_seconds
+        most_seconds = float(space.times.host_dead_seconds + 6 * io_timeout_seconds)
+        if await self._ask_sanlock("sanlock_own_id", space) != host_id:
+            say(f"taking host id {host_id} in sanlock's lockspace: some I/O timeouts, or up to")
+            say(f"{most_seconds:g} s where a host died with this id")
+            await self._ask_sanlock(
+                "sanlock_join", space, host_id=host_id, io_timeout_seconds=io_timeout_seconds
+            )
+        ends_at = self._clock.now() + most_seconds
+        while True:
+            look = await self._ask_sanlock(
+                "sanlock_look", space, host_id=host_id, resource="", holder_pid=0, read=False
+            )
+            if look["joined"] is not None:
+                return bool(look["joined"])
+            if self._clock.now() >= ends_at:
+                raise DeadlineExceeded(f"host id {host_id} in {space.path}", most_seconds)
+            await self._clock.sleep(_JOIN_ASK_SECONDS)
+
+    async def _leave(self, host_id: int) -> None:
+        space = self._place.sanlock
+        if space is not None:
+            await self._ask_sanlock("sanlock_leave", space, host_id=host_id)
+
+    async def _ask_sanlock(self, operation: str, space: SanlockSpace, **args: Any) -> Any:
+        # To leave waits until the daemon has written that the id is free.
+        seconds = self._place.io_deadline_seconds + 4 * space.times.io_timeout_seconds
+        return await self._lane.call(
+            operation, seconds, lockspace=space.lockspace, path=space.path, **args
+        )
+
+
+def _slot_of(entry: dict[str, Any]) -> Optional[Slot]:
+    if "error" in entry:
+        why = f"{entry['error']['message']} ({entry['error']['code']})"
+        return rules.unreadable_slot(entry["slot"], why)
+    return rules.read_slot(entry["slot"], entry["data"])
+
+
+def _held_in(data: bytes, max_hosts: int) -> set[int]:
+    size = lockspace_codec.sector_bytes_of(data)
+    found = set()
+    for host_id in range(1, min(max_hosts, len(data) // size) + 1):
+        sector = data[(host_id - 1) * size : host_id * size]
+        if any(sector):
+            lease = lockspace_codec.decode(sector, host_id)
+            if not lease.problem and not lease.is_free:
+                found.add(host_id)
+    return found
