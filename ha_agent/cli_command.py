@@ -78,7 +78,7 @@ def fail(arguments: argparse.Namespace, code: str, message: str) -> int:
     """Say why it could not be done, as JSON on stdout too where that was asked for."""
     if getattr(arguments, "json", False):
         print(json.dumps({"error": {"code": code, "message": message}}))
-    print(f"ha-agent: {message}", file=sys.stderr)
+    print(f"{getattr(arguments, 'program', 'ha-agent')}: {message}", file=sys.stderr)
     return FAILED
 
 

@@ -17,7 +17,7 @@ from typing import Any, Optional
 from ha_agent.cli_command import DONE, FAILED, USAGE, Command, Verbs
 from ha_agent.cli_ovf import printable
 from ha_agent.clock import SystemClock
-from ha_agent.errors import BadInput
+from ha_agent.errors import BadInput, DeadlineExceeded
 
 _CHECK_SECONDS = 60.0
 _POLL_SECONDS = 2.0
@@ -31,13 +31,13 @@ def add(verbs: Verbs) -> None:
         "check", "tell who holds what (reads only)", _check, timeout_seconds=_CHECK_SECONDS
     )
     check.add_argument("--json", action="store_true", help="print one JSON object")
-    repair = group.asking(
+    parser = group.asking(
         "repair",
         "make anew what can't be used, once nobody is proved to use it",
-        _repair,
+        repair,
         timeout_seconds=_CHECK_SECONDS,
     )
-    repair.add_argument("--dry-run", action="store_true", help="only say what would be done")
+    parser.add_argument("--dry-run", action="store_true", help="only say what would be done")
 
 
 def _check(command: Command) -> int:
@@ -76,14 +76,21 @@ def _host(host: dict[str, Any]) -> str:
     )
 
 
-def _repair(command: Command) -> int:
+def repair(command: Command, within_seconds: Optional[float] = None) -> int:
+    """Watch until it is proved that nobody uses what is bad, at most `within_seconds`; repair it.
+
+    Raises as `Command.ask`, and DeadlineExceeded with nothing written.
+    """
     clock = SystemClock()
+    began_at = clock.now()
     while True:
         answer = command.ask_map("lockspace.check")
         waiting = [space for space in _spaces(answer) if space["problem"] and _may_wait(space)]
         if not waiting:
             break
         print(printable(_progress(waiting)), file=sys.stderr, flush=True)
+        if within_seconds is not None and clock.now() - began_at >= within_seconds:
+            raise DeadlineExceeded("the proof that nobody uses it", within_seconds)
         clock.block(min(_POLL_SECONDS, max(space["wait_seconds"] for space in waiting)))
     done = command.ask_map("lockspace.repair", {"dry_run": command.arguments.dry_run})
     for sentence in done.get("done", ()):

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The broker's picture as text for people and as the predecessor's JSON. Pure.
 
-The JSON shape is the predecessor's to the key (facts/predecessor-and-peers.md 2.3): monitoring
-and set-up tools parse it. The text is ours.
+The predecessor's JSON and text are its own to the key and to the byte
+(facts/predecessor-and-peers.md 2.2 and 2.3): monitoring and set-up tools parse them. The other
+text is ours.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any, Optional
 
@@ -22,30 +24,116 @@ from ha_agent.maintenance_text import (
 )
 from ha_agent.probe_text import probe_lines
 
+GLOBAL_MAINTENANCE_LINES = "\n\n!! Cluster is in GLOBAL MAINTENANCE mode !!\n\n"
+
 
 def predecessor_json(snapshot: Snapshot) -> dict[str, Any]:
-    """Return the object of `hosted-engine --vm-status --json`."""
-    answer: dict[str, Any] = {}
-    for host in snapshot.hosts:
-        if host.changed_at is None:
-            continue  # its block has never been readable: there is nothing to say of it
-        entry: dict[str, Any] = {
-            "host-id": host.host_id,
-            "host-ts": host.timestamp_seconds,
-            "score": host.score,
-            "engine-status": dict(host.engine_status),
-            "hostname": host.host_name,
-            "maintenance": host.maintenance,
-            "stopped": host.stopped,
-            "crc32": host.crc32,
-            "conf_on_shared_storage": host.conf_on_shared_storage,
-            "local_conf_timestamp": host.local_conf_timestamp_seconds,
-            "extra": host.extra,
-            "live-data": host.alive and not host.problem,
-        }
-        answer[str(host.host_id)] = entry
+    """Return the object of `hosted-engine --vm-status --json` (facts 2.3), in its key order.
+
+    Its readers are obeyed, not only its layout (facts 2.5). Set-up asks the *first* host whether
+    the engine is well, so the one that runs it healthy comes first. A host that is not live is
+    told as "unknown", not as it was: the predecessor showed a dead host's engine as up. Every
+    line of `extra` has one "=", every host all the keys.
+    """
+    answer: dict[str, Any] = {
+        str(host.host_id): _predecessor_entry(host)
+        for host in sorted(_readable(snapshot), key=lambda host: not _runs_well(host))
+    }
     answer["global_maintenance"] = bool(snapshot.global_maintenance)
     return answer
+
+
+def predecessor_text(snapshot: Snapshot) -> str:
+    """Return what `hosted-engine --vm-status` prints, byte for byte (facts 2.2).
+
+    Where nothing is known of any host this is "", or the lines of global maintenance alone.
+    """
+    banner = GLOBAL_MAINTENANCE_LINES if snapshot.global_maintenance else ""
+    parts = [banner]
+    for host in _readable(snapshot):
+        parts.append(f"\n\n--== Host {host.host_name} (id: {host.host_id}) status ==--\n\n")
+        entry = _predecessor_entry(host)
+        extra = entry.pop("extra", "")
+        entry["engine-status"] = _status_words(host)
+        parts += [
+            f"{_PREDECESSOR_LABELS.get(key, key):35}: {_one_line(str(value))}\n"
+            for key, value in entry.items()
+        ]
+        if extra:
+            parts.append(f"{'Extra metadata (valid at timestamp)':35}:\n")
+            parts += [f"\t{_one_line(line)}\n" for line in extra.split("\n")[:-1]]
+    return "".join([*parts, banner])
+
+
+# The predecessor printed the rest of the keys as they are.
+_PREDECESSOR_LABELS = {
+    "host-id": "Host ID",
+    "host-ts": "Host timestamp",
+    "score": "Score",
+    "engine-status": "Engine status",
+    "hostname": "Hostname",
+    "maintenance": "Local maintenance",
+    "live-data": "Status up-to-date",
+}
+
+
+def _readable(snapshot: Snapshot) -> list[HostEntry]:
+    """Return the hosts whose block has ever been readable: of others there is nothing to say."""
+    return [host for host in snapshot.hosts if host.changed_at is not None]
+
+
+def _runs_well(host: HostEntry) -> bool:
+    return _is_live(host) and host.engine_status.get("health") == "good"
+
+
+def _predecessor_entry(host: HostEntry) -> dict[str, Any]:
+    entry: dict[str, Any] = {
+        "host-id": host.host_id,
+        "host-ts": host.timestamp_seconds,
+        "score": host.score,
+        "engine-status": _predecessor_status(host),
+        "hostname": host.host_name,
+        "maintenance": host.maintenance,
+        "stopped": host.stopped,
+        "crc32": host.crc32,
+        "conf_on_shared_storage": host.conf_on_shared_storage,
+        "local_conf_timestamp": host.local_conf_timestamp_seconds,
+    }
+    extra = _extra_lines(host.extra)
+    if extra:
+        entry["extra"] = extra
+    entry["live-data"] = _is_live(host)
+    return entry
+
+
+def _predecessor_status(host: HostEntry) -> dict[str, str]:
+    if _is_live(host) and {"vm", "health"} <= set(host.engine_status):
+        return dict(host.engine_status)
+    unknown = {"vm": "unknown", "health": "unknown", "detail": "unknown"}
+    if _is_live(host):
+        return {**unknown, "reason": "this host does not tell"}
+    last = host.engine_status.get("vm", "unknown")
+    return {**unknown, "reason": f"stale-data, last known: {last}"}
+
+
+def _status_words(host: HostEntry) -> str:
+    if not _is_live(host):
+        return "unknown stale-data"
+    return json.dumps(dict(host.engine_status)) if host.engine_status else "None"
+
+
+def _extra_lines(extra: str) -> str:
+    """Return the lines that have a key and a value, with no further "=" in the value."""
+    lines = []
+    for line in extra.splitlines():
+        key, equals, value = line.partition("=")
+        if equals:
+            lines.append(f"{key}={value.replace('=', ':')}\n")
+    return "".join(lines)
+
+
+def _one_line(text: str) -> str:
+    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 def status_text(snapshot: Snapshot, today: Optional[WallTime] = None) -> str:

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command `hosted-engine`, as the predecessor's tools, its users and scripts know it."""
