@@ -51,7 +51,7 @@ from ha_agent.broker.sanlock import lockspace_ops, member_ops
 from ha_agent.broker.sanlock import ops as sanlock_ops
 from ha_agent.broker.storage import directio
 from ha_agent.broker.storage.io_meter import IoMeter
-from ha_agent.broker.store import conf_volume_ops, volume_ops
+from ha_agent.broker.store import conf_volume_ops, folder_ops, volume_ops
 from ha_agent.errors import BadInput, HaAgentError
 
 SLOT_BYTES = 4096
@@ -73,7 +73,7 @@ _READS = frozenset(
     (
         *("ping", "read_slots", "scan_slots", "read_members", "list_archive", "lease_read"),
         *("lockspace_read", "lockspace_leader", "read_conf_volume", "sanlock_look"),
-        "sanlock_own_id",
+        *("sanlock_own_id", "find_folder_volumes"),
     )
 )
 
@@ -203,6 +203,7 @@ OPERATIONS: Mapping[str, Callable[..., Any]] = {
     **sanlock_ops.OPERATIONS,
     **volume_ops.OPERATIONS,
     **conf_volume_ops.OPERATIONS,
+    **folder_ops.OPERATIONS,
 }
 
 
