@@ -34,7 +34,7 @@ _RUNNING = ("active", "activating", "reloading", "deactivating")
 
 @dataclass(frozen=True)
 class UnitState:
-    """One unit. `real_name` is the unit that the name stands for, `exists` whether there is one."""
+    """One unit. `real_name` is the unit that the name stands for; `exists`: there is one."""
 
     name: str
     real_name: str

@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where the ownership lease of an upgraded cluster is: decided once, made once, for all hosts.
+
+The first host that is upgraded decides; the others read it in the shared hosted-engine.conf.
+
+    block domain                        sanlock, in a volume of its own: byte-range locks on a
+                                        device reach nobody but this host
+    file domain whose mount keeps       sanlock, in a file: such as NFSv3, or nolock
+      locks on the host
+    any other file domain               lockfile
+
+A place that holds anything but zeros is never written over: another host made it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Optional
+
+from ha_agent.broker.lease.rules import LeaseFormatError, decode
+from ha_agent.broker.sanlock.place import PLACE_BYTES
+from ha_agent.broker.storage.lane import StorageFault
+from ha_agent.config_schema import SanlockConfig
+from ha_agent.config_storage import BLOCK_DOMAIN_TYPES, locks_are_shared
+from ha_agent.errors import BadInput
+from ha_agent.setup.predecessor_host import BACKEND_KEY, parse_conf
+from ha_agent.setup.step import Found, Say, SetupRefused
+from ha_agent.setup.upgrade_check import shared_files
+from ha_agent.setup.upgrade_ground import Ground, Pair
+
+SANLOCK_PATH_KEY = "ha_agent_sanlock_path"
+LEASE_VOLUME = "ha-agent lease"
+# LVM gives 128 MiB at least; VDSM's own volumes are no smaller.
+_VOLUME_BYTES = 128 << 20
+_BACKENDS = ("lockfile", "sanlock")
+
+
+@dataclass(frozen=True)
+class LeasePlace:
+    """The back end, and where; `path` is "" for a volume that is still to be made."""
+
+    backend: str
+    path: str
+    on_block: bool = False
+
+    @property
+    def keys(self) -> dict[str, str]:
+        """Our keys in hosted-engine.conf."""
+        if self.on_block:
+            return {BACKEND_KEY: self.backend, SANLOCK_PATH_KEY: self.path}
+        return {BACKEND_KEY: self.backend}
+
+
+async def lease_place(ground: Ground, mount_options: str) -> LeasePlace:
+    """Return the cluster's place: what the shared configuration says, else what fits the domain.
+
+    `mount_options` are those that the domain is really mounted with. Raises SetupRefused.
+    """
+    said = await _shared_keys(ground)
+    kind = ground.facts.conf.domain_type
+    on_block = kind in BLOCK_DOMAIN_TYPES
+    backend = said.get(BACKEND_KEY, "")
+    if not backend:
+        options = ",".join((mount_options, ground.facts.conf.values.get("mnt_options", "")))
+        shares = locks_are_shared("lockfile", options) and not _is_nfs3(ground)
+        backend = "lockfile" if shares and not on_block else "sanlock"
+    elif backend not in _BACKENDS:
+        raise SetupRefused(f"{BACKEND_KEY}={backend!r:.40} in the shared configuration is unknown")
+    if not on_block:
+        ending = "lease" if backend == "lockfile" else "sanlock"
+        path = ground.domain_path / "ha_agent" / f"{ground.facts.vm_uuid}.{ending}"
+        return LeasePlace(backend, str(path))
+    volume = await _lease_volume(ground)
+    path_text = "" if volume is None else await ground.path_of(volume)
+    return LeasePlace(backend, path_text, on_block=True)
+
+
+class MakeLease:
+    """Makes the lock file, or sanlock's lockspace and lease, where there is none."""
+
+    name = "lease"
+    reads: Sequence[str] = ("the place of the ownership lease",)
+    writes: Sequence[str] = ("the place of the ownership lease, when it is empty",)
+
+    def __init__(self, ground: Ground, mount_options: str) -> None:
+        self._ground = ground
+        self._mount_options = mount_options
+        self.title = "make the ownership lease on shared storage"
+
+    async def look(self) -> Found:
+        """Raise SetupRefused where the place holds something else."""
+        place = await lease_place(self._ground, self._mount_options)
+        if not place.path:
+            return Found(False, "a volume for sanlock is to be made")
+        if place.backend == "sanlock":
+            return await self._look_sanlock(place)
+        seconds = self._ground.io_seconds
+        try:
+            block = await self._ground.lane.call("lease_read", seconds, path=place.path)
+        except StorageFault as error:
+            if error.errno_name == "ENOENT":
+                return Found(False, f"there is no {place.path}")
+            raise
+        if not any(block):
+            return Found(False, f"{place.path} is empty")
+        try:
+            record = decode(block, place.path)
+        except LeaseFormatError as error:
+            raise SetupRefused(f"{error}; nothing is written over it") from error
+        return Found(True, f"lock file {place.path}: {record.state}, epoch {record.epoch}")
+
+    async def do(self, say: Say) -> str:  # noqa: ARG002
+        """Make it; another host may do the same at this moment."""
+        ground = self._ground
+        place = await lease_place(ground, self._mount_options)
+        if not place.path:
+            volume = await ground.make_volume(
+                "lease", size_bytes=_VOLUME_BYTES, disk_type="DATA", description=LEASE_VOLUME
+            )
+            place = LeasePlace(place.backend, await ground.path_of(volume), on_block=True)
+        if place.backend == "lockfile":
+            await ground.lane.call("lease_initialise", ground.io_seconds, path=place.path)
+            return f"lock file {place.path}"
+        section = SanlockConfig(path=Path(place.path))
+        await ground.lane.call(
+            "sanlock_initialise",
+            ground.io_seconds,
+            lockspace=section.lockspace,
+            path=place.path,
+            resource=ground.facts.vm_uuid,
+            io_timeout_seconds=section.io_timeout_seconds,
+        )
+        return f"lockspace and lease of sanlock in {place.path}"
+
+    async def _look_sanlock(self, place: LeasePlace) -> Found:
+        """Whether the place holds only zeros; what else it holds sanlock_initialise judges."""
+        try:
+            answer = await self._ground.lane.call(
+                "read_slots",
+                self._ground.io_seconds,
+                path=place.path,
+                slots=[0, PLACE_BYTES // 2 // 4096],
+            )
+        except StorageFault as error:
+            if error.errno_name == "ENOENT":
+                return Found(False, f"there is no {place.path}")
+            raise
+        blocks = [bytes(entry.get("data", b"")) for entry in answer["slots"]]
+        if not all(any(block) for block in blocks):
+            return Found(False, f"{place.path} is empty")
+        return Found(True, f"sanlock's place {place.path} is there")
+
+
+async def _shared_keys(ground: Ground) -> Mapping[str, str]:
+    pair = await ground.conf_volume()
+    files = {} if pair is None else await shared_files(ground, pair)
+    data = files.get("hosted-engine.conf")
+    if data is None:
+        return {}
+    return parse_conf(data, "the shared hosted-engine.conf").values
+
+
+async def _lease_volume(ground: Ground) -> Optional[Pair]:
+    found = [info for info in await ground.volumes() if info.description == LEASE_VOLUME]
+    if len(found) > 1:
+        names = ", ".join(info.volume_id for info in found)
+        raise SetupRefused(f"several volumes are described as {LEASE_VOLUME!r}: {names}")
+    return (found[0].image_id, found[0].volume_id) if found else None
+
+
+def _is_nfs3(ground: Ground) -> bool:
+    conf = ground.facts.conf
+    return conf.domain_type == "nfs3" or conf.values.get("nfs_version", "").lstrip("v") == "3"
+
+
+def mount_options_of(path: Path, mounts: str) -> str:
+    """Return the options of the file system that `path` is on, by the text of /proc/self/mounts.
+
+    A path that is on none of them has none. Raises BadInput for a text of another form.
+    """
+    best, options = "", ""
+    for line in mounts.splitlines():
+        words = line.split(" ")
+        if len(words) < 4:
+            raise BadInput("is no table of mounts", where="/proc/self/mounts")
+        point = words[1].replace("\\040", " ")
+        inside = str(path) == point or str(path).startswith(point.rstrip("/") + "/")
+        if inside and len(point) >= len(best):
+            best, options = point, words[3]
+    return options
