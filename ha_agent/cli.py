@@ -22,6 +22,7 @@ from ha_agent import (
     __version__,
     cli_about,
     cli_cluster,
+    cli_engine,
     cli_explain,
     cli_host,
     cli_lockspace,
@@ -153,6 +154,7 @@ def _parser(wants_json: bool) -> argparse.ArgumentParser:
     cli_ovf.add(verbs)
     cli_store.add(verbs)
     cli_push.add(verbs)
+    cli_engine.add(verbs)
     cli_shared_config.add(verbs)
     cli_simulate.add(verbs)
     cli_explain.add(verbs, _policy_of)
