@@ -30,6 +30,7 @@ from ha_agent.broker.blocks.codec import (
     SLOT_BYTES,
     STATUS_BYTES,
     BlockError,
+    BlockTooNew,
     StatusBlock,
     decode,
     encode,
@@ -58,7 +59,8 @@ class Joiner:
 @dataclass(frozen=True)
 class Slot:
     """One used slot. `problem` says why its block can't be read; then only `data` and `host_id`
-    mean something. `is_ours`: written by this software, not by the predecessor's."""
+    mean something. `is_ours`: written by this software, not by the predecessor's; `is_too_new`: in
+    a later format, by newer software."""
 
     host_id: int
     data: bytes
@@ -67,6 +69,7 @@ class Slot:
     machine: str = ""
     is_ours: bool = True
     problem: str = ""
+    is_too_new: bool = False
 
 
 @dataclass(frozen=True)
@@ -98,7 +101,7 @@ def read_slot(host_id: int, data: bytes) -> Optional[Slot]:
     try:
         block = decode(data, slot=host_id)
     except BlockError as error:
-        return Slot(host_id, data, problem=str(error))
+        return Slot(host_id, data, problem=str(error), is_too_new=isinstance(error, BlockTooNew))
     if block is None:
         return None
     lines = block.lines

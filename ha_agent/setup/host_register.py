@@ -82,10 +82,10 @@ class RegisterPlace:
 
 @dataclass(frozen=True)
 class Standing:
-    """What the register says of this host. `host_id` None: it has none yet."""
+    """What the register says: all hosts, and which ids have this host's name and machine."""
 
-    host_id: Optional[int]
     hosts: tuple[Slot, ...]
+    ours: tuple[int, ...]
 
 
 class HostRegister:
@@ -100,15 +100,17 @@ class HostRegister:
     async def standing(self) -> Standing:
         """Look once, at what is there. Raises as the module says."""
         slots = await self._scan()
-        ours = [i for i, slot in slots.items() if rules.is_registered_as(slot, self._joiner)]
-        return Standing(min(ours) if ours else None, tuple(slots[i] for i in sorted(slots)))
+        ours = [i for i in sorted(slots) if rules.is_registered_as(slots[i], self._joiner)]
+        return Standing(tuple(slots[i] for i in sorted(slots)), tuple(ours))
 
-    async def would_take(self, wanted: Optional[int], known: Optional[int], say: Say) -> Choice:
-        """Return what `take` would do now, and change nothing. Raises as `take`."""
+    async def would_take(self, wanted: Optional[int], known: Optional[int]) -> Optional[Choice]:
+        """Return what `take` would take now, and change nothing; None where a slot would have to
+        be watched first. Raises as `take`."""
         slots = await self._scan()
-        alive = await self._watch(slots, wanted, say)
+        if rules.to_watch(slots, self._joiner, wanted):
+            return None
         own = await self._own_sanlock_id()
-        return await self._choose(slots, wanted, own or known, alive, set())
+        return await self._choose(slots, wanted, own or known, {}, set())
 
     async def take(self, wanted: Optional[int], known: Optional[int], say: Say) -> int:
         """Take a host id and return it: `wanted`, or ours from before, or the next free one.

@@ -229,10 +229,10 @@ async def test_as_many_hosts_as_configured(tmp_path: Path) -> None:
 async def test_a_host_gives_its_id_back(tmp_path: Path) -> None:
     one = register(tmp_path, "alpha")
     assert await one.take(None, None, mute) == 1
-    assert (await one.standing()).host_id == 1
+    assert (await one.standing()).ours == (1,)
     assert await one.give_back(1) == "host id 1 is free"
     assert read_raw(tmp_path, 1) == FREE_SLOT
-    assert (await one.standing()).host_id is None
+    assert (await one.standing()).ours == ()
     assert await one.give_back(1) == "host id 1 is free (it was already)"
 
 
