@@ -21,6 +21,7 @@ is replaced in one piece; reading it while it is written gives the old or the ne
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,6 +120,24 @@ def form(state: LocalMaintenance) -> str:
         if note:
             lines.append(f"# {name}: {note}")
     return "\n".join(lines) + "\n"
+
+
+def with_key(state: LocalMaintenance, key: str, value: str) -> LocalMaintenance:
+    """Return the state with one key of the file set; the others are as they were.
+
+    Raises BadInput for a flag that is neither true nor false, and for what is not one line.
+    """
+    if key in (_ENGINE, _OPERATOR):
+        truth = _TRUTH.get(value.strip().lower())
+        if truth is None:
+            raise BadInput(f"{key}: expected True or False", where=FILE_NAME)
+        if key == _ENGINE:
+            return dataclasses.replace(state, by_engine=truth)
+        return dataclasses.replace(state, by_operator=truth)
+    if not key or key.startswith("#") or "=" in key or not f"{key}{value}".isprintable():
+        raise BadInput(f"{key!r:.60}: must be one line, key=value", where=FILE_NAME)
+    others = {**dict(state.others), key.strip(): value.strip()}
+    return dataclasses.replace(state, others=tuple(others.items()))
 
 
 def read(path: Path) -> LocalMaintenance:

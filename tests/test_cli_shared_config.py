@@ -42,3 +42,36 @@ def test_what_is_no_definition_is_put_as_it_is(folder: Path, broker: FakeBroker)
         path.write_bytes(content)
         assert ha_agent(folder, "shared-config", "put", "broker.conf", str(path)).returncode == 0
     assert [params["content"] for _, params in broker.asked] == [b"", b"\xff\xfe[email]\0"]
+
+
+def test_keys(folder: Path, broker: FakeBroker) -> None:
+    broker.answers["conf.keys"] = (None, {"keys": {"ha": ["local_maintenance"]}})
+    done = ha_agent(folder, "shared-config", "keys", "--store", "ha")
+    assert (done.returncode, done.stdout) == (0, "ha         local_maintenance\n")
+    assert broker.asked == [("conf.keys", {"store": "ha"})]
+
+
+def test_get_key(folder: Path, broker: FakeBroker) -> None:
+    broker.answers["conf.get_key"] = (None, {"key": "x", "store": "he_local", "value": "a=b"})
+    done = ha_agent(folder, "shared-config", "get-key", "x")
+    assert (done.returncode, done.stdout) == (0, "a=b\n")
+    broker.answers["conf.get_key"] = (None, {"key": "x", "store": "he_local", "value": None})
+    done = ha_agent(folder, "shared-config", "get-key", "x")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "x is not set in he_local" in done.stderr
+    told = {"code": "not_found", "message": "no key 'x'"}
+    broker.answers["conf.get_key"] = (told, None)
+    done = ha_agent(folder, "shared-config", "get-key", "x")
+    assert done.returncode == 1
+    assert "no key 'x'" in done.stderr
+
+
+def test_set_key(folder: Path, broker: FakeBroker) -> None:
+    broker.answers["conf.set_key"] = (None, {"key": "x", "store": "he_shared"})
+    done = ha_agent(folder, "shared-config", "set-key", "x", "1", "--store", "he_shared")
+    assert (done.returncode, done.stdout) == (0, "x is set in he_shared\n")
+    ha_agent(folder, "shared-config", "set-key", "password", "-", stdin="se cret\nmore\n")
+    assert [params for _, params in broker.asked] == [
+        {"key": "x", "value": "1", "store": "he_shared"},
+        {"key": "password", "value": "se cret"},
+    ]

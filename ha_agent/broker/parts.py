@@ -18,6 +18,7 @@ from ha_agent.broker.api.basic import MAX_WAIT_SECONDS, Api
 from ha_agent.broker.api.definition import STORE_DEADLINES_SECONDS
 from ha_agent.broker.api.events import EventsApi, Watch
 from ha_agent.broker.api.lockspace import lockspace_part
+from ha_agent.broker.api.shared_keys import shared_keys_part
 from ha_agent.broker.api.vm import VmApi
 from ha_agent.broker.blocks.monitor import MonitorTimes, StatusMonitor
 from ha_agent.broker.blocks.store import BlockStore
@@ -206,6 +207,13 @@ class Parts:
                 put=self._definition.api(access).put_pushed,
             ),
             self._maintenance_feature(access),
+            shared_keys_part(
+                self._definition.shared,
+                self._maintenance.local,
+                self._config.storage.hosted_engine_conf,
+                clock=self._clock,
+                access=access,
+            ),
             self._probes.part(),
             self._events_feature(access),
             self._vm_feature(access),

@@ -12,6 +12,7 @@ from ha_agent.broker.api import definition_verbs as verbs_definition
 from ha_agent.broker.api import events as api_events
 from ha_agent.broker.api import lockspace as api_lockspace
 from ha_agent.broker.api import maintenance as api_maintenance
+from ha_agent.broker.api import shared_keys as api_shared_keys
 from ha_agent.broker.api import vdsm as api_vdsm
 from ha_agent.broker.api import vm as api_vm
 from ha_agent.broker.api.verb import Verb
@@ -28,4 +29,5 @@ CATALOGUE: tuple[tuple[str, tuple[Verb, ...]], ...] = (
     ("Console, migration, connection of the storage", api_vdsm.VERBS),
     ("Hosts and lockspaces", api_lockspace.VERBS),
     ("The engine VM's definition", verbs_definition.VERBS),
+    ("The configuration by key", api_shared_keys.VERBS),
 )

@@ -69,7 +69,7 @@ class DefinitionParts:
             clock=clock,
             deadlines=WriterDeadlines.with_reads_of(config.storage.ovf_deadline_seconds),
         )
-        self._shared = SharedConfig(
+        self.shared = SharedConfig(
             vdsm,
             lane,
             domain_uuid=self._domain_uuid,
@@ -128,7 +128,7 @@ class DefinitionParts:
             self.keeper,
             self._writer,
             self._history,
-            self._shared,
+            self.shared,
             vm_uuid=self._config.engine.vm_uuid,
             access=access,
             clock=self._clock,

@@ -15,7 +15,7 @@ import dataclasses
 import datetime
 import logging
 from pathlib import Path
-from typing import Callable, Optional, Protocol
+from typing import Any, Callable, Optional, Protocol
 
 from ha_agent import maintenance_file
 from ha_agent.errors import BadInput, EnvironmentFault
@@ -26,6 +26,10 @@ log = logging.getLogger(__name__)
 
 _LOOK_INTERVAL_SECONDS = 2.0
 _NOTE_BYTES = 1000
+_NO_NOTES: dict[str, Any] = {
+    **dict.fromkeys(("who", "when", "why", "until", "boot_id"), ""),
+    "ends_boottime_seconds": None,
+}
 
 
 class Clock(Protocol):
@@ -97,6 +101,24 @@ class LocalMaintenanceKeeper:
         self._on_note(note_of(found))
         return found
 
+    async def read(self) -> LocalMaintenance:
+        """Return what the file says. Raises EnvironmentFault, BadInput."""
+        async with self._busy:
+            return await _in_thread(lambda: maintenance_file.read(self._path))
+
+    async def set_key(self, key: str, value: str, *, who: str) -> None:
+        """Set one key of the file and leave the others, as the predecessor's tools do.
+
+        So the engine, which sets its flag through VDSM, does not end what an operator began.
+        Raises BadInput for a flag that is neither true nor false, and as `set`.
+        """
+        now = self._clock.wall().iso()
+        async with self._busy:
+            found = await self._change(lambda old: _with_key(old, key, value, who, now))
+        self.active = found.active
+        log.info("%s set %s in ha.conf", who, key)
+        self._on_note(note_of(found))
+
     async def run(self) -> None:
         """Look for ever, as the module says."""
         while True:
@@ -150,6 +172,18 @@ def note_of(state: LocalMaintenance) -> str:
 def _without_operator(state: LocalMaintenance) -> LocalMaintenance:
     others = state.others
     return LocalMaintenance(by_engine=state.by_engine, others=others)
+
+
+def _with_key(
+    old: LocalMaintenance, key: str, value: str, who: str, when: str
+) -> LocalMaintenance:
+    new = maintenance_file.with_key(old, key, value)
+    if new.by_operator and not old.by_operator:
+        return dataclasses.replace(new, **{**_NO_NOTES, "who": who, "when": when})
+    if old.by_operator and not new.by_operator:
+        # Who, why and until when were of the operator's wish.
+        return dataclasses.replace(new, **_NO_NOTES)
+    return new
 
 
 def _wall_time(text: str) -> Optional[WallTime]:

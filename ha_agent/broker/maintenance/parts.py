@@ -55,7 +55,7 @@ class MaintenanceParts:
         def note(text: str) -> None:
             monitor.own.extra.maintenance_note = text
 
-        self._local = LocalMaintenanceKeeper(
+        self.local = LocalMaintenanceKeeper(
             host.state_dir, clock=clock, boot_id=boot_id, on_note=note
         )
         seconds = STORAGE_CALLS * config.storage.io_deadline_seconds
@@ -63,15 +63,15 @@ class MaintenanceParts:
 
     def work(self) -> tuple[Work, ...]:
         """Return what is to run as long as the broker."""
-        return (self._cluster.run, self._local.run)
+        return (self._cluster.run, self.local.run)
 
     def api(self, access: Access) -> MaintenanceApi:
         """Return the socket's verbs."""
-        return MaintenanceApi(self._cluster, self._local, access=access)
+        return MaintenanceApi(self._cluster, self.local, access=access)
 
     def in_local_maintenance(self) -> bool:
         """Whether this host is in local maintenance, or it is not known yet."""
-        return self._local.active is not False
+        return self.local.active is not False
 
     def as_of_now(self, order: OrderEntry) -> OrderEntry:
         """Return the order with the time that it has left now."""

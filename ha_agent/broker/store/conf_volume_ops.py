@@ -16,7 +16,7 @@ from __future__ import annotations
 import errno
 import hashlib
 from collections.abc import Mapping
-from typing import Any, Callable, Optional
+from typing import Any, Callable, Optional, Protocol
 
 from ha_agent import ofd_lock
 from ha_agent.broker.storage import directio
@@ -25,7 +25,14 @@ from ha_agent.errors import DeadlineExceeded
 from ha_agent.ovfstore import conf_volume
 
 _LOCK_RETRY_SECONDS = 0.01
+_MAX_LOOKS = 20
 _clock = SystemClock()
+
+
+class Readable(Protocol):
+    """What reading needs of directio.DirectFile."""
+
+    def read(self, offset: int, length_bytes: int, /) -> bytes: ...
 
 
 def read_conf_volume(path: str) -> dict[str, Any]:
@@ -37,7 +44,7 @@ def read_conf_volume(path: str) -> dict[str, Any]:
     it was writing. Raises OSError, and BadInput when the archive is damaged.
     """
     with directio.open_file(path) as file:
-        archive, is_pending = conf_volume.current_archive(*_areas(file))
+        archive, is_pending = conf_volume.current_archive(*settled_areas(file))
         files = conf_volume.decode_conf_volume(archive, where=path)
         return {
             "direct": file.direct,
@@ -79,12 +86,27 @@ OPERATIONS: Mapping[str, Callable[..., Any]] = {
 }
 
 
-def _areas(file: directio.DirectFile) -> tuple[bytes, bytes]:
+def _areas(file: Readable) -> tuple[bytes, bytes]:
     """Return the volume's beginning and where a redo record may be."""
     return (
         file.read(0, conf_volume.ARCHIVE_BYTES),
         file.read(conf_volume.RECORD_OFFSET, conf_volume.RECORD_BYTES),
     )
+
+
+def settled_areas(file: Readable) -> tuple[bytes, bytes]:
+    """Return both areas as they were at one time, while a writer may be at work.
+
+    A reader that meets a writer could have the archive half written, and then the record wiped
+    already. What two looks in a row found is no such pair: the writer was not between them.
+    """
+    areas = _areas(file)
+    for _ in range(_MAX_LOOKS):
+        again = _areas(file)
+        if again == areas:
+            break
+        areas = again
+    return areas
 
 
 def _lock(file: directio.DirectFile, wait_seconds: float) -> None:

@@ -9,7 +9,7 @@ kept in memory: it is asked for seldom, by people and by set-up.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Callable, Optional
 
 from ha_agent.broker.storage.domain_volumes import ask_volumes
 from ha_agent.broker.storage.lane import StorageLane
@@ -22,7 +22,9 @@ DISK_TYPE = "HECI"
 # What the predecessor's upgrade from 3.5 calls the volume, before VDSM had disk types.
 OLD_DESCRIPTION = "HostedEngineConfigurationImage"
 _LOCK_WAIT_SECONDS = 2.0
-_TRIES = 3
+# Each time another host has got its change through: of N hosts that change at once, the last one
+# tries N times.
+_TRIES = 20
 
 
 @dataclass(frozen=True)
@@ -61,9 +63,20 @@ class SharedConfig:
         """
         if name not in FILE_NAMES:
             raise BadInput(f"{name!r:.60} is none of {', '.join(FILE_NAMES)}")
+        return await self.change(name, lambda _old: content)
+
+    async def change(self, name: str, edit: Callable[[Optional[bytes]], bytes]) -> SharedFiles:
+        """Replace one file by what `edit` makes of it, and return what is there then.
+
+        One operation to all hosts: when another one writes between our look and our write, this
+        begins anew from what that one wrote. `edit` gets None where there is no such file, may be
+        called several times, and may raise what its caller expects: nothing is written then.
+        Raises otherwise as `put`.
+        """
         volume = await self._find()
         for _ in range(_TRIES):
             found = await self._read(volume)
+            content = edit(found.files.get(name))
             if found.files.get(name) == content:
                 return found
             answer = await self._lane.call(

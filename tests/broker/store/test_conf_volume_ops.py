@@ -158,3 +158,28 @@ def test_a_writer_that_was_killed_between_two_writes(path: str, writes: int) -> 
 def test_the_worker_offers_both() -> None:
     for name, operation in conf_volume_ops.OPERATIONS.items():
         assert storage_worker.OPERATIONS[name] is operation
+
+
+class Changing:
+    """A volume that a writer is at work on: it takes its next step before each read."""
+
+    def __init__(self, states: list[tuple[bytes, bytes]]) -> None:
+        self._states = states
+
+    def read(self, offset: int, length_bytes: int) -> bytes:
+        archive, record = self._states.pop(0) if len(self._states) > 1 else self._states[0]
+        return archive if offset == 0 else record
+
+
+def test_who_reads_while_another_writes_has_no_torn_archive() -> None:
+    """Archive half written, then the record wiped: both looks at once would never see that."""
+    old = conf_volume.encode_conf_volume(OLD, WallTime(0.0))
+    new = conf_volume.encode_conf_volume(NEW, WallTime(5.0))
+    torn = new[:4096] + old[4096:]
+    record = conf_volume.plan_writes(old, b"", new)[0][1].ljust(conf_volume.RECORD_BYTES, b"\0")
+    wiped = bytes(conf_volume.RECORD_BYTES)
+    writing = [(torn, record), (new, wiped), (new, wiped)]
+    areas = conf_volume_ops.settled_areas(Changing(writing))
+    assert conf_volume.current_archive(*areas) == (new, False)
+    killed = conf_volume_ops.settled_areas(Changing([(torn, record)]))
+    assert conf_volume.current_archive(*killed) == (new, True)
