@@ -189,17 +189,29 @@ class OldPeer:
 
 
 def old_block(
-    host_id: int, name: str, timestamp: int, score: int, status: str, maintenance: bool, state: str
+    host_id: int,
+    name: str,
+    timestamp: int,
+    score: int,
+    status: str,
+    maintenance: bool,
+    state: str,
+    stopped: bool = False,
+    timeout: str = "",
 ) -> bytes:
-    """Return a slot as the predecessor lays it out: twelve tokens, its ten lines for people."""
+    """Return a slot as the predecessor lays it out: twelve tokens, its lines for people. It pads
+    text, not bytes: what is not ASCII makes the slot longer."""
     tokens = ["1", "1", str(timestamp), str(host_id), str(score), status, name,
-              str(int(maintenance)), "0", "00000000", "1", str(timestamp)]  # fmt: skip
+              str(int(maintenance)), str(int(stopped)), "00000000", "1",
+              str(timestamp)]  # fmt: skip
     tokens[9] = f"{zlib.crc32('|'.join(tokens).encode()):08x}"
     text = f"{timestamp} (Thu Jan  1 00:00:00 1970)"
     lines = (
         "metadata_parse_version=1\nmetadata_feature_version=1\n"
         f"timestamp={text}\nhost-id={host_id}\nscore={score}\n"
         f"vm_conf_refresh_time={text}\nconf_on_shared_storage=True\n"
-        f"maintenance={maintenance}\nstate={state}\nstopped=False\n"
+        f"maintenance={maintenance}\nstate={state}\nstopped={stopped}\n"
     )
-    return "|".join(tokens).encode().ljust(512, b"\0") + lines.encode().ljust(3584, b"\0")
+    if timeout:
+        lines += f"timeout={timeout}\n"
+    return ("|".join(tokens).ljust(512, "\0") + lines.ljust(3584, "\0")).encode()

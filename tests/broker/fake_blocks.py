@@ -17,7 +17,7 @@ from ha_agent.broker.blocks.codec import (
     encode,
     encode_global,
 )
-from ha_agent.broker.blocks.store import BlockProblem, StatusVolume
+from ha_agent.broker.blocks.store import BlockProblem, StatusVolume, content_of
 from ha_agent.errors import EnvironmentFault
 from ha_agent.instant import Instant
 
@@ -40,13 +40,9 @@ class FakeBlocks:
         for slot, data in self.slots.items():
             if slot == 0:
                 continue
-            try:
-                block = decode(data, slot=slot)
-            except BlockError as error:
-                hosts[slot] = BlockProblem(slot, str(error))
-                continue
-            if block is not None:
-                hosts[slot] = block
+            content = content_of(data, slot)
+            if content is not None:
+                hosts[slot] = content
         volume = StatusVolume(self._global(), hosts, read_at, direct=True, scanned=True)
         if self.gate is not None:
             await self.gate.wait()

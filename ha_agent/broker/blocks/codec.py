@@ -29,9 +29,19 @@ The status volume is an array of 4096-byte slots. Slot n is host n's, slot 0 is 
     1|1|4242|1|3400|{"vm": "up", …}|host1.example.com|0|0|4cf8471f|1|4200
 
     slot 0   "maintenance=1" or "maintenance=0", NUL to 4096; no newline at the end, because
-             the predecessor writes none
+             the predecessor writes none, and ends at an empty line
 
-Source: facts/ovf-and-volumes.md 4.3, with blocks that the predecessor's own code wrote.
+What is written here is ASCII to the last byte. A host of the predecessor decodes the slots of
+all hosts as one UTF-8 text: a byte that is none would blind it, and each character of two bytes
+shifts all later slots for it. So other characters in lines for people are written as `&#233;`, and
+in the JSON they are as json.dumps has them. It also ends its agent at an engine status that it
+does not know, so `encode` refuses one.
+
+A writer that is too new says so in its first digits, whatever follows them; one whose feature
+version is below our parse version is too old. Both are refused by name, and never overwritten.
+
+Source: facts/ovf-and-volumes.md 4.3, with blocks that the predecessor's own code wrote; the
+predecessor's lib/metadata.py and engine_status_score of lib/util.py for what ends its agent.
 """
 
 from __future__ import annotations
@@ -45,6 +55,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Optional, Union
 
+from ha_agent.broker.blocks.lines import key_value_lines as key_value_lines
+from ha_agent.broker.blocks.lines import line_values as line_values
 from ha_agent.errors import BadInput
 
 SLOT_BYTES = 4096
@@ -60,7 +72,9 @@ _CRC_TOKEN = 9
 _FEWEST_TOKENS = 7
 _NO_CRC = "00000000"
 _INTEGER = re.compile(r"-?[0-9]{1,19}")
-_HOST_NAME = re.compile(r"[^|\x00-\x1f\x7f\ud800-\udfff]+")
+_HOST_NAME = re.compile(r"[\x20-\x7b\x7d\x7e]+")  # printable ASCII but '|'
+_VERSION = re.compile(rb"[0-9]{1,19}")
+_DOWN = frozenset(("unknown", "down", "down_unexpected", "down_missing"))
 _MACHINE_READ = ("vm", "health")
 
 
@@ -70,6 +84,10 @@ class BlockError(BadInput):
 
 class BlockTooNew(BlockError):
     """A slot in a later format version: its host runs newer software than this one."""
+
+
+class BlockTooOld(BlockError):
+    """A slot of software so old that it can't read ours either."""
 
 
 @dataclass(frozen=True)
@@ -127,13 +145,15 @@ def encode(block: StatusBlock, extra_lines: Sequence[str] = ()) -> bytes:
         raise BlockError("a host id is at least 1", where=where)
     if not _HOST_NAME.fullmatch(block.host_name):
         raise BlockError(f"host name {block.host_name!r} can't stand in a block", where=where)
-    extra = "".join(f"{line}\n" for line in extra_lines).encode("utf-8", "replace")
+    extra = "".join(f"{line}\n" for line in extra_lines)
+    if not extra.isascii():
+        raise BlockError("an extra line that is not ASCII", where=where)
     if len(extra) > EXTRA_BYTES:
         raise BlockError(f"{len(extra)} bytes of extra lines, limit {EXTRA_BYTES}", where=where)
     if any("\n" in line or "\0" in line for line in extra_lines):
         raise BlockError("newline or NUL inside an extra line", where=where)
     status = _status_that_fits(block, where)
-    return status.ljust(STATUS_BYTES, b"\0") + extra.ljust(EXTRA_BYTES, b"\0")
+    return status.ljust(STATUS_BYTES, b"\0") + extra.encode("ascii").ljust(EXTRA_BYTES, b"\0")
 
 
 # The blocks that somebody holds, by slot and bytes: most looks find what is known already.
@@ -145,7 +165,7 @@ def decode(data: bytes, *, slot: int) -> Optional[StatusBlock]:
 
     While somebody has the block of these bytes it is not read again: the same object comes.
 
-    Raises BlockError, or BlockTooNew, for anything that is not a whole valid block. The
+    Raises BlockError (BlockTooNew, BlockTooOld) for anything that is not a whole valid block. The
     lines for people are not covered by the CRC: bytes there that are not UTF-8 are replaced.
     """
     block = _known.get((slot, data))
@@ -163,18 +183,28 @@ def _decode(data: bytes, slot: int) -> Optional[StatusBlock]:
     raw = data[:STATUS_BYTES].rstrip(b"\0")
     if not raw:
         return None
+    # Its digits come first, so that even the delimiter may change after them.
+    digits = _VERSION.match(raw)
+    if digits is not None and int(digits[0]) > FEATURE_VERSION:
+        raise BlockTooNew(
+            f"too new: format version {int(digits[0])}, this software reads up to"
+            f" {FEATURE_VERSION}",
+            where=where,
+        )
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
         raise BlockError("not UTF-8", where=where, offset=error.start) from None
     tokens = text.split("|")
     version = _integer(tokens[0], "parse version", where)
-    if version > PARSE_VERSION:
-        raise BlockTooNew(
-            f"format version {version}, this software reads up to {PARSE_VERSION}", where=where
-        )
     if len(tokens) < _FEWEST_TOKENS:
         raise BlockError(f"{len(tokens)} fields, at least {_FEWEST_TOKENS} expected", where=where)
+    feature = _integer(tokens[1], "feature version", where)
+    if feature < PARSE_VERSION:
+        raise BlockTooOld(
+            f"too old: feature version {feature}, this software reads from {PARSE_VERSION} on",
+            where=where,
+        )
     if len(tokens) > _CRC_TOKEN:
         _check_crc(tokens, where)
     if "\0" in text:
@@ -221,6 +251,16 @@ def decode_global(data: bytes) -> Optional[GlobalBlock]:
     raise BlockError(f"maintenance={maintenance[:20]!r} is neither yes nor no", where=where)
 
 
+def understood(engine_status: Mapping[str, Any]) -> bool:
+    """Tell whether the predecessor knows what to make of an engine status.
+
+    It looks at these keys unasked, and an error there ends its monitoring loop, on every host.
+    """
+    vm, health = engine_status.get("vm"), engine_status.get("health")
+    known_vm = vm in _DOWN or (vm == "up" and isinstance(engine_status.get("detail"), str))
+    return known_vm and health in (("unknown", "good", "bad") if vm in _DOWN else ("good", "bad"))
+
+
 def human_values(
     block: StatusBlock, *, state: str, timestamp_text: str, conf_refresh_text: str
 ) -> dict[str, str]:
@@ -243,35 +283,12 @@ def human_values(
     }
 
 
-def key_value_lines(values: Mapping[str, str]) -> list[str]:
-    """Return a map as lines for people, one line a key whatever stands in its value.
-
-    Readers split a line at a *single* '=' (oVirt's system tests do), so one inside a value
-    becomes ':', and a line break becomes a blank.
-    """
-    return [f"{_one_line(key)}={_one_line(value)}" for key, value in values.items()]
-
-
-def line_values(extra: str) -> dict[str, str]:
-    """Return the "key=value" lines for people as a map. Of a repeated key the first counts."""
-    values: dict[str, str] = {}
-    for line in extra.split("\n"):
-        key, found, value = line.partition("=")
-        if found:
-            values.setdefault(key, value)
-    return values
-
-
-def _one_line(text: str) -> str:
-    if not text.isprintable():
-        text = re.sub(r"[\x00-\x1f\x7f]+", " ", text)
-    return text.replace("=", ":")
-
-
 def _status_that_fits(block: StatusBlock, where: str) -> bytes:
     status = block.engine_status
-    if isinstance(status, str) and re.search(r"[|\x00-\x1f\x7f\ud800-\udfff]", status):
-        raise BlockError("a status text with '|' or a control character in it", where=where)
+    if isinstance(status, str) and re.search(r"[^\x20-\x7b\x7d\x7e]", status):
+        raise BlockError("a status text with '|' or no plain ASCII in it", where=where)
+    if isinstance(status, Mapping) and not understood(status):
+        raise BlockError(f"engine status {dict(status)} would end old agents", where=where)
     raw = _status_bytes(block, status)
     if len(raw) > STATUS_BYTES and isinstance(status, Mapping):
         # Longer than the whole block can't stay; the loop below then takes few rounds.
@@ -364,7 +381,10 @@ def _engine_status(text: str) -> EngineStatus:
 
 
 def _extra_text(data: bytes) -> str:
-    return data[STATUS_BYTES:].split(b"\0", 1)[0].decode("utf-8", "replace")
+    # The predecessor pads text, not bytes: after a host name that is not ASCII its lines begin
+    # some bytes later.
+    extra = data[STATUS_BYTES:].lstrip(b"\0")
+    return extra.split(b"\0", 1)[0].decode("utf-8", "replace")
 
 
 def _integer(text: str, what: str, where: str) -> int:

@@ -9,7 +9,9 @@ among its own; so it does here. Nothing waits for all that: whether the lease ca
 the lease's own matter.
 
 One host's bad block is that host's problem: it stays in the list with its last good content
-and the reason. When storage does not answer, everything stays as it was, with its age.
+and the reason. One of a version that is too new or too old to be read lives while it changes,
+like any other, but nothing is known of it, and nothing that it said before counts. When storage
+does not answer, everything stays as it was, with its age.
 
 A look costs work for what has changed only: a slot with the bytes of the look before comes as
 the same object (blocks/store.py), and then its entry is the same object, too.
@@ -111,6 +113,7 @@ class StatusMonitor:
         self._entries: dict[int, HostEntry] = {}
         self._raw: dict[int, StatusBlock] = {}
         self._orders: dict[int, Order] = {}
+        self._marks: dict[int, Optional[int]] = {}
         self._write_wanted = asyncio.Event()
         self._looked = False
         self._judge_at = Instant(-math.inf)
@@ -218,8 +221,8 @@ class StatusMonitor:
                 continue
             # Only a scan looks at every slot; a used slot that reads as empty was cleaned.
             del self._entries[slot]
-            self._raw.pop(slot, None)
-            self._orders.pop(slot, None)
+            for known in (self._raw, self._orders, self._marks):
+                known.pop(slot, None)
             self._judge_at = volume.read_at
         self._looked = True
         self._read_at = volume.read_at
@@ -243,7 +246,10 @@ class StatusMonitor:
         self._judge_at = min(self._judge_at, read_at)
         if isinstance(content, BlockProblem):
             entry = known if known is not None else HostEntry(slot)
-            self._entries[slot] = dataclasses.replace(entry, problem=content.reason)
+            if content.mark is not None:
+                self._entries[slot] = self._of_other_version(entry, content, read_at)
+            else:
+                self._entries[slot] = dataclasses.replace(entry, problem=content.reason)
             return
         changed_at, alive = (known.changed_at, known.alive) if known is not None else (None, False)
         before = self._raw.get(slot)
@@ -261,6 +267,23 @@ class StatusMonitor:
             self._orders[slot] = order
         if slot == self._host_id:
             self.own.found(content)
+
+    def _of_other_version(
+        self, known: HostEntry, content: BlockProblem, read_at: Instant
+    ) -> HostEntry:
+        before, self._marks[content.slot] = self._marks.get(content.slot), content.mark
+        self._raw.pop(content.slot, None)
+        self._orders.pop(content.slot, None)
+        is_news = before != content.mark if before is not None else self._looked
+        status = {"vm": "unknown", "health": "unknown", "detail": "unknown"}
+        return HostEntry(
+            content.slot,
+            known.host_name,
+            known.alive,
+            engine_status={**status, "reason": content.reason},
+            changed_at=read_at if is_news else known.changed_at,
+            problem=content.reason,
+        )
 
     def _take_own(self, block: StatusBlock, begun: Instant) -> None:
         """Take our block as we have just written it; `begun` is from before the write."""

@@ -25,6 +25,7 @@ from ha_agent.broker.blocks.codec import (
     StatusBlock,
     human_values,
     key_value_lines,
+    understood,
 )
 from ha_agent.broker.blocks.entry import AGENT
 from ha_agent.broker.maintenance import order as orders
@@ -150,7 +151,7 @@ class OwnBlock:
             host_name=self._host_name,
             timestamp_seconds=int(now.boottime_seconds),
             score=report.score,
-            engine_status=dict(report.engine_status),
+            engine_status=_status(report),
             maintenance=report.local_maintenance,
             stopped=report.stopped,
             conf_on_shared_storage=True,
@@ -200,12 +201,17 @@ class OwnBlock:
         return written
 
 
+def _status(report: Report) -> Mapping[str, str]:
+    status = dict(report.engine_status)
+    return status if understood(status) else _UNKNOWN
+
+
 def _that_fit(values: dict[str, str]) -> list[str]:
     """A block that does not fit is not written, and its host counts as dead: sooner the texts
     that only people read are cut, in this order. The rest has limits of its own."""
     for key in ("maintenance_note", "reason", "state"):
         lines = key_value_lines(values)
-        over = len("\n".join((*lines, "")).encode("utf-8", "replace")) - EXTRA_BYTES
+        over = len("\n".join((*lines, ""))) - EXTRA_BYTES
         if over <= 0:
             return lines
         raw = values.get(key, "").encode("utf-8", "replace")

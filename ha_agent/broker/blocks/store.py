@@ -14,6 +14,7 @@ at first and after each discovery, then twice as far apart each time, up to
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn, Optional, Union
@@ -22,6 +23,7 @@ from ha_agent.broker.blocks import codec as block_codec
 from ha_agent.broker.blocks.codec import (
     BlockError,
     BlockTooNew,
+    BlockTooOld,
     GlobalBlock,
     StatusBlock,
 )
@@ -36,11 +38,16 @@ MAX_HOSTS = 2000
 
 @dataclass(frozen=True)
 class BlockProblem:
-    """A slot that could not be read or decoded; `reason` is a sentence that names it."""
+    """A slot that could not be read or decoded; `reason` is a sentence that names it.
+
+    `mark` is of its bytes, where they are of a version that this software does not read (and
+    None where they are damaged): its host lives while it changes.
+    """
 
     slot: int
     reason: str
     too_new: bool = False
+    mark: Optional[int] = None
 
 
 SlotContent = Union[StatusBlock, BlockProblem, None]
@@ -190,10 +197,17 @@ def _decode(entry: dict[str, Any]) -> SlotContent:
     slot = entry["slot"]
     if "error" in entry:
         return _unreadable(entry)
+    return content_of(entry["data"], slot)
+
+
+def content_of(data: bytes, slot: int) -> SlotContent:
+    """Return what the bytes of a host's slot say."""
     try:
-        return block_codec.decode(entry["data"], slot=slot)
+        return block_codec.decode(data, slot=slot)
+    except (BlockTooNew, BlockTooOld) as error:
+        return BlockProblem(slot, str(error), isinstance(error, BlockTooNew), zlib.crc32(data))
     except BlockError as error:
-        return BlockProblem(slot, str(error), isinstance(error, BlockTooNew))
+        return BlockProblem(slot, str(error))
 
 
 def _decode_global(entry: dict[str, Any]) -> Union[GlobalBlock, BlockProblem, None]:

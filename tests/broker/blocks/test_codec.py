@@ -6,7 +6,6 @@ import datetime
 import json
 import pathlib
 import zlib
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -16,6 +15,7 @@ from ha_agent.broker.blocks import codec as block_codec
 from ha_agent.broker.blocks.codec import (
     BlockError,
     BlockTooNew,
+    BlockTooOld,
     GlobalBlock,
     StatusBlock,
     decode,
@@ -26,9 +26,12 @@ from ha_agent.broker.blocks.codec import (
     key_value_lines,
     line_values,
 )
+from ha_agent.sim.old_peer import old_block
+from tests.broker.blocks.old_reader import Fatal, read_global, read_slot
 
 SAMPLES = pathlib.Path(__file__).resolve().parents[4] / "shared" / "data" / "volumes"
 
+DOWN_WORDS = {"vm": "down", "health": "bad", "detail": "Down"}
 DOWN = {"detail": "unknown", "reason": "vm not running on this host"}
 HOSTS = [
     (4242, 4200, 3400, {"vm": "up", "health": "good", "detail": "Up"}, "EngineUp", False, False),
@@ -298,9 +301,8 @@ class TestEncode:
         name=st.from_regex(r"[a-z0-9.-]{1,64}", fullmatch=True),
         timestamp=st.integers(0, 2**40),
         score=st.integers(0, 3400),
-        status=st.dictionaries(
-            st.sampled_from(["vm", "health", "detail", "reason", "owner"]),
-            st.text(max_size=6),
+        status=st.dictionaries(st.sampled_from(["reason", "owner"]), st.text(max_size=6)).map(
+            lambda more: {**DOWN_WORDS, **more}
         ),
         flags=st.tuples(st.booleans(), st.booleans(), st.booleans()),
         conf=st.integers(0, 2**40),
@@ -318,9 +320,15 @@ class TestEncode:
         block = StatusBlock(host_id, name, timestamp, score, status, *flags, conf)
         slot = encode(block, ["state=x"])
         assert decode(slot, slot=host_id) == block
-        assert predecessor_reads(slot)["engine_status"] == status
+        said = read_slot(host_id, slot.decode("ascii"))
+        assert said["engine-status"] == status
+        assert (said["score"], said["maintenance"], said["stopped"]) == (score, *flags[:2])
 
-    @given(st.dictionaries(st.text(max_size=30), st.text(max_size=400), max_size=4))
+    @given(
+        st.dictionaries(st.text(max_size=30), st.text(max_size=400), max_size=4).map(
+            lambda more: {**more, **DOWN_WORDS}
+        )
+    )
     def test_any_status_fits_or_is_refused(self, status: dict[str, str]) -> None:
         block = dataclasses.replace(host_block(1), engine_status=status)
         try:
@@ -333,12 +341,98 @@ class TestEncode:
         for key, value in read.engine_status.items():
             assert status[key].startswith(value)
 
+    @pytest.mark.parametrize("line", ["reason=für", "a=\u2026"])
+    def test_a_line_that_would_shift_all_later_slots_for_old_hosts(self, line: str) -> None:
+        with pytest.raises(BlockError, match="not ASCII"):
+            encode(host_block(1), [line])
 
-def predecessor_reads(slot: bytes) -> dict[str, Any]:
-    """Split a slot the way facts 4.3 says that the predecessor's reader does."""
-    tokens = slot[:512].decode("utf-8").rstrip("\0").split("|")
-    assert len(tokens) == 12
-    return {"host_id": int(tokens[3]), "engine_status": json.loads(tokens[5])}
+    @pytest.mark.parametrize(
+        "status",
+        [
+            {},
+            {"vm": "up"},
+            {"vm": "up", "health": "good"},
+            {"vm": "up", "health": "unknown", "detail": "Up"},
+            {"vm": "off", "health": "bad", "detail": "Off"},
+            {"vm": "down"},
+        ],
+    )
+    def test_an_engine_status_that_would_end_old_agents(self, status: dict[str, str]) -> None:
+        with pytest.raises(BlockError, match="would end old agents"):
+            encode(dataclasses.replace(host_block(1), engine_status=status))
+
+
+OLD_STATUSES = [
+    {"vm": "up", "health": "good", "detail": "Up"},
+    *({"vm": "up", "health": "bad", "detail": detail, "reason": "bad vm status"}
+      for detail in ("Paused", "WaitForLaunch", "RestoringState", "Powering up")),
+    {"vm": "up", "health": "bad", "detail": "Up", "reason": "failed liveliness check"},
+    {"vm": "up", "health": "bad", "detail": "Migration Source",
+     "reason": "failed liveliness check"},
+    *({"vm": vm, "health": "bad", "detail": "Down", "reason": "bad vm status"}
+      for vm in ("down", "down_unexpected")),
+    {"vm": "down", "health": "bad", "detail": "Migration Destination", "reason": "bad vm status"},
+    {"vm": "down", "health": "bad", "detail": "Down",
+     "reason": "Storage of VM is locked. Is another host already starting the VM?"},
+    {"vm": "down", "health": "bad", "detail": "Down",
+     "reason": "VM migrated away successfully"},
+    *({"vm": vm, "health": "bad", "detail": "unknown", "reason": "vm not running on this host"}
+      for vm in ("down", "down_missing")),
+    {"vm": "unknown", "health": "unknown", "detail": "unknown", "reason": "failed to getVmStats"},
+]  # fmt: skip
+"""All that its engine_health.py says."""
+
+
+class TestOldHosts:
+    """What the predecessor writes, by a writer of its own (sim/old_peer.py)."""
+
+    @pytest.mark.parametrize("status", OLD_STATUSES, ids=lambda s: f"{s['vm']}-{s['detail']}")
+    @pytest.mark.parametrize(("state", "timeout"), [
+        ("EngineUp", ""), ("AgentStopped", ""), ("EngineStop", "Thu Jan  1 00:05:00 1970"),
+        ("EngineUnexpectedlyDown", "Thu Jan  1 00:09:20 1970"), ("StartState", ""),
+    ])  # fmt: skip
+    def test_each_block_is_read_and_written_again_to_the_byte(
+        self, status: dict[str, str], state: str, timeout: str
+    ) -> None:
+        stopped = state == "AgentStopped"
+        data = old_block(
+            7, "h7.example.com", 4242, 3400, json.dumps(status), False, state, stopped, timeout
+        )
+        block = decode(data, slot=7)
+        assert block is not None
+        assert (block.engine_status, block.stopped) == (status, stopped)
+        assert block.lines["state"] == state
+        assert block.lines.get("timeout", "") == timeout
+        assert encode(block, block.extra.splitlines()) == data
+
+    def test_a_host_name_that_is_not_ascii_shifts_what_comes_after_it(self) -> None:
+        """It pads text to 512 characters, so that its lines begin a byte later."""
+        data = old_block(7, "höst", 1, 3400, json.dumps(DOWN_WORDS), False, "EngineDown")
+        block = decode(data[:4096], slot=7)
+        assert block is not None
+        assert (block.host_name, block.lines["state"]) == ("höst", "EngineDown")
+
+    @pytest.mark.parametrize("reason", ['say "no"', "back\\slash", "two\nlines", "tür"])
+    def test_what_json_escapes(self, reason: str) -> None:
+        text = json.dumps({**DOWN_WORDS, "reason": reason})
+        block = decode(old_block(7, "h7", 1, 3400, text, False, "EngineDown"), slot=7)
+        assert block is not None
+        assert isinstance(block.engine_status, dict)
+        assert block.engine_status["reason"] == reason
+        assert encode(block)[:512].rstrip(b"\0").decode().split("|")[5] == text
+
+    def test_a_bar_in_its_detail_breaks_its_block_for_everybody(self) -> None:
+        text = json.dumps({**DOWN_WORDS, "detail": "a|b"})
+        with pytest.raises(BlockError, match="damaged"):
+            decode(old_block(7, "h7", 1, 3400, text, False, "EngineDown"), slot=7)
+
+    def test_too_new_is_told_from_its_digits_alone(self) -> None:
+        with pytest.raises(BlockTooNew, match="too new: format version 12"):
+            decode(b"12;\xff\xfe".ljust(4096, b"\0"), slot=7)
+
+    def test_too_old(self) -> None:
+        with pytest.raises(BlockTooOld, match="too old: feature version 0"):
+            decode(with_crc(["1", "0", *TOKENS[2:]]), slot=7)
 
 
 class TestGlobal:
@@ -357,6 +451,16 @@ class TestGlobal:
 
     def test_never_written(self) -> None:
         assert decode_global(bytes(4096)) is None
+
+    @pytest.mark.parametrize("maintenance", [True, False])
+    def test_old_hosts_read_ours(self, maintenance: bool) -> None:
+        text = encode_global(GlobalBlock(maintenance)).decode("ascii")
+        assert read_global(text) == {"maintenance": maintenance}
+
+    @pytest.mark.parametrize("text", ["maintenance=1\n", "maintenance=1\nnote=a=b"])
+    def test_a_line_end_or_a_second_sign_would_end_them(self, text: str) -> None:
+        with pytest.raises(Fatal):
+            read_global(text.ljust(4096, "\0"))
 
     @pytest.mark.parametrize("text", [b"maintenance=", b"maintenance=maybe", b"x=1"])
     def test_garbage_names_slot_0(self, text: bytes) -> None:

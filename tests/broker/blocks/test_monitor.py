@@ -453,11 +453,46 @@ class TestBlocks:
 
     async def test_no_block_makes_a_picture_that_can_not_be_sent(self, world: World) -> None:
         """Half a character, escaped, is sound JSON, but MessagePack has no bytes for it."""
-        status = {"vm": "up", "detail": "a\ud800b", "\udc00": "c"}
+        status = {"vm": "up", "health": "bad", "detail": "a\ud800b", "\udc00": "c"}
         world.put(StatusBlock(2, "h2.example", 1, 3400, status))
         await world.first_look()
         encode_message(Response(1, result=to_wire(world.board.read())))
-        assert world.host(2).engine_status == {"vm": "up", "detail": "a?b", "?": "c"}
+        read = world.host(2).engine_status
+        assert read == {"vm": "up", "health": "bad", "detail": "a?b", "?": "c"}
+
+    @pytest.mark.parametrize(
+        ("text", "reason"),
+        [
+            ("2;{};what comes then", "too new: format version 2, this software reads up to 1"),
+            ("1|0|{}|2|3400|{{}}|h2", "too old: feature version 0, this software reads from 1 on"),
+        ],
+    )
+    async def test_another_version_lives_while_it_changes_and_nothing_is_known_of_it(
+        self, world: World, text: str, reason: str
+    ) -> None:
+        def put(number: int) -> None:
+            world.blocks.slots[2] = text.format(number).encode().ljust(4096, b"\0")
+
+        world.put(block_of(2))
+        await world.first_look()
+        put(1)
+        await world.look()
+        host = world.host(2)
+        assert (host.problem, host.host_name, host.score) == (f"slot 2: {reason}", "h2.example", 0)
+        assert host.engine_status["vm"] == "unknown"
+        assert world.alive == [2]
+        world.clock.time = world.clock.time + 0.6 * ALIVE_SECONDS
+        put(2)
+        await world.look()
+        world.clock.time = world.clock.time + 0.6 * ALIVE_SECONDS
+        await world.look()
+        assert world.alive == [2]
+        world.clock.time = world.clock.time + 0.5 * ALIVE_SECONDS
+        await world.look()
+        assert world.alive == []
+        world.put(block_of(2, timestamp_seconds=79))
+        await world.look()
+        assert (world.alive, world.host(2).problem) == ([2], "")
 
     async def test_a_block_that_is_whole_again_has_no_problem(self, world: World) -> None:
         world.put(block_of(2))
@@ -650,7 +685,9 @@ class TestOurBlock:
 
     async def test_a_report_that_fits_no_block_does_not_end_the_writer(self, world: World) -> None:
         await world.first_look()
-        await world.report(world.now_report(engine_status={"vm": "x" * 5000}))
+        await world.report(
+            world.now_report(engine_status={"vm": "down", "health": "bad", "x" * 5000: ""})
+        )
         assert "can't be written" in world.monitor.storage.problem
         await world.report(world.now_report(reason="short"))
         assert len(world.blocks.writes) == 1

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import json
 from typing import Optional
 
 import pytest
@@ -8,7 +9,14 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ha_agent import __version__
-from ha_agent.broker.blocks.codec import StatusBlock, decode, encode, line_values
+from ha_agent.broker.blocks.codec import (
+    GlobalBlock,
+    StatusBlock,
+    decode,
+    encode,
+    encode_global,
+    line_values,
+)
 from ha_agent.broker.blocks.own import NotOurSlot, OwnBlock
 from ha_agent.broker.incidents.share import Shared
 from ha_agent.broker.incidents.share import encode as encode_incidents
@@ -16,8 +24,13 @@ from ha_agent.broker.maintenance.order import MAX_NUMBER, Order
 from ha_agent.broker.maintenance.order import decode as decode_order
 from ha_agent.broker.snapshot import Report
 from ha_agent.errors import EnvironmentFault
+from ha_agent.fsm.observation import Health, VmCondition, VmExit, VmView
+from ha_agent.fsm.state import State
 from ha_agent.instant import Instant
+from ha_agent.observe import engine_status
+from ha_agent.sim.old_peer import old_block
 from ha_agent.vdsm.client.answers import HostCapabilities
+from tests.broker.blocks.old_reader import read_volume
 from tests.broker.fake_blocks import FakeBlocks
 from tests.fakes import FakeClock
 
@@ -194,3 +207,52 @@ async def test_whatever_there_is_to_say_a_block_is_written(
     assert lines["incidents"] == encode_incidents(incidents).replace("=", ":")
     assert decode_order(lines["order"], host_id=1, host_name="h1") is not None
     assert lines["refresh"] == str(10**18)
+    _, hosts = read_volume(bytes(4096) + world.blocks.slots[1])
+    assert (hosts[1]["score"], hosts[1]["hostname"]) == (3400, "h1")
+
+
+VMS = st.builds(VmView, st.sampled_from(VmCondition), st.sampled_from(VmExit), TEXTS)
+
+
+@given(VMS, st.sampled_from(Health), TEXTS, st.booleans(), st.sampled_from(State))
+async def test_whatever_state_the_vm_is_in_old_agents_read_all_hosts(
+    vm: VmView, health: Health, detail: str, flag: bool, state: State
+) -> None:
+    """What ends one of them ends them all, so it is read together with a neighbour's block."""
+    world = World()
+    status = engine_status(vm, health, detail)
+    report = Report(
+        state=state.value,
+        reason=detail,
+        score=17,
+        engine_status=status,
+        local_maintenance=flag,
+        made_at=world.clock.now(),
+    )
+    assert await world.own.publish(report, 0.0) is not None
+    down = {"vm": "down", "health": "bad", "detail": "Down"}
+    world.blocks.slots[2] = old_block(2, "h2", 7, 3400, json.dumps(down), flag, "EngineDown")
+    slot_0 = encode_global(GlobalBlock(flag))
+    flags, hosts = read_volume(slot_0 + world.blocks.slots[1] + world.blocks.slots[2])
+    assert flags == {"maintenance": flag}
+    assert hosts[1]["engine-status"]["vm"] == status["vm"]
+    assert hosts[1]["maintenance"] is flag
+    assert (hosts[2]["hostname"], hosts[2]["engine-status"]) == ("h2", down)
+    first = hosts[1]["extra"].split("\n")
+    assert f"state={state.value}" in first
+
+
+async def test_an_agent_that_says_nothing_of_the_engine_is_no_end_of_old_agents(
+    world: World,
+) -> None:
+    await world.publish()
+    _, hosts = read_volume(bytes(4096) + world.blocks.slots[1])
+    assert hosts[1]["engine-status"]["vm"] == "unknown"
+
+
+async def test_a_reason_in_another_alphabet_comes_back(world: World) -> None:
+    reason = "Wartung für Łódź &#8364; 🐘"
+    report = Report(state="EngineDown", reason=reason, made_at=world.clock.now())
+    await world.own.publish(report, 0.0)
+    assert world.blocks.slots[1].isascii()
+    assert world.lines()["reason"] == reason

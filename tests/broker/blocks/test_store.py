@@ -111,7 +111,7 @@ class TestHosts:
             newer = hosts[4]
             assert isinstance(newer, BlockProblem)
             assert newer.too_new
-            assert newer.reason == "slot 4: format version 2, this software reads up to 1"
+            assert newer.reason == "slot 4: too new: format version 2, this software reads up to 1"
 
     async def test_a_slot_cut_off_is_that_hosts_problem(
         self, store: BlockStore, volume: pathlib.Path
