@@ -132,6 +132,8 @@ class Agent:
             folders=self._config.folders,
         )
         self._read_maintenance(maintenance)
+        for note in self._config.notes:
+            log.warning("configuration: %s", note)
         self._decisions.start()
         self._hypervisor.start()
         tasks = [
@@ -180,7 +182,7 @@ class Agent:
             self._read_maintenance(path)
             return
         try:
-            config = configuration.load(list(self._config.files[:1]), os.environ)
+            config = configuration.load(self._config.paths, os.environ)
         except BadInput as fault:
             log.error("configuration changed, but can't be used; the old one stays: %s", fault)
             return

@@ -1,46 +1,50 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Read ha-agent.conf: files in, one frozen Config or one error with every fault out.
+"""Read the configuration: files in, one frozen Config or one error with every fault out.
 
 A process root calls `load` once and passes the sections down (DESIGN.md, rule 6); nothing
 else in the package reads our configuration or the environment. A reload is another
 `load`, whose result replaces the old Config between two ticks.
 
-Format of a file, UTF-8, at most 1 MiB:
+Format of ha-agent.conf, UTF-8, at most 1 MiB:
 
     # a comment has a line of its own; a '#' further right belongs to the value
     [section]
     key = value
 
 Blanks around names and values don't count. `<file>.d/*.conf`, sorted by name, are read after
-the file; what is read later overrides, key by key. A key twice in one file is a fault.
+the file; what is read later overrides, key by key. A key twice in one file is a fault. What
+ha-agent.conf does not say, the layers below it may: config_legacy.py has their order. Where the
+predecessor's hosted-engine.conf is, /etc/ha-agent/ha-agent.conf need not be.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import difflib
-import os
 import socket
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Callable, NamedTuple, Optional
 
-from ha_agent import config_vdsm
-from ha_agent.broker.sanlock.times import IO_TIMEOUT_SECONDS, SanlockTimes
+from ha_agent import config_file, config_legacy, config_vdsm
+from ha_agent.config_file import Entry, Fault
 from ha_agent.config_kinds import ADDRESS
+from ha_agent.config_legacy import HOSTED_ENGINE_CONF, Predecessor
 from ha_agent.config_relations import RELATIONS
 from ha_agent.config_schema import SECTIONS, Config
+from ha_agent.config_text import MASK, Shown, predecessor_text, show, shown, text_of
 from ha_agent.errors import BadInput
 
 __all__ = [
     "DEFAULT_PATH",
     "MASK",
     "PATH_VARIABLE",
+    "ROOT_VARIABLE",
     "Config",
     "ConfigError",
     "Fault",
     "Shown",
     "load",
+    "predecessor_text",
     "show",
     "shown",
     "text_of",
@@ -48,23 +52,12 @@ __all__ = [
 
 DEFAULT_PATH = Path("/etc/ha-agent/ha-agent.conf")
 PATH_VARIABLE = "HA_AGENT_CONFIG"
-
-# A configuration is a few kilobytes. The bound is for a path that names a device or a log.
-_MAX_FILE_SIZE_BYTES = 1 << 20
-
-# A key with one of these words in its name holds what nobody is to read over a shoulder.
-_SECRET_WORDS = ("password", "secret", "token")
-MASK = "(set, not shown)"
-
-
-class Fault(NamedTuple):
-    """One thing that is wrong; `where` is "file:line", "file", or empty if nothing is there."""
-
-    where: str
-    what: str
-
-    def __str__(self) -> str:
-        return f"{self.where}: {self.what}" if self.where else self.what
+# The demo's and the tests' hosts, and a host that is mounted somewhere for repair.
+ROOT_VARIABLE = "HA_AGENT_HOST_ROOT"
+_NOTHING = (
+    f"neither {{}} nor the predecessor's {HOSTED_ENGINE_CONF} is there: `ha-agent deploy` sets up"
+    " the first host, `ha-agent join` one more"
+)
 
 
 class ConfigError(BadInput):
@@ -78,109 +71,118 @@ class ConfigError(BadInput):
         self.faults = tuple(faults)
 
 
-class _Entry(NamedTuple):
-    section: str
-    key: str
-    text: str
-    origin: str
-
-
 def load(
-    paths: Sequence[Path], environ: Mapping[str, str], *, host_root: Path = Path("/")
+    paths: Sequence[Path], environ: Mapping[str, str], *, host_root: Optional[Path] = None
 ) -> Config:
-    """Read the files at `paths` and return the configuration.
+    """Read the files at `paths` and the layers below them, and return the configuration.
 
-    Without `paths`, HA_AGENT_CONFIG in `environ` names the file, /etc/ha-agent/ha-agent.conf
-    otherwise; VDSM's own files are below `host_root` (config_vdsm.py). Raises ConfigError,
-    with every fault, for whatever is wrong; a file of ours that can't be read is a fault too.
+    Without `paths`, HA_AGENT_CONFIG in `environ` names the file; without that it is
+    /etc/ha-agent/ha-agent.conf, and may be absent. This default, and the files of the predecessor
+    and of VDSM, are below `host_root`: by default HA_AGENT_HOST_ROOT in `environ`, or else "/".
+    Raises ConfigError, with every fault, for whatever is wrong; a file of ours that can't be read
+    is a fault too.
     """
-    faults: list[Fault] = []
-    entries: list[_Entry] = []
-    files: list[Path] = []
-    all_read = True
-    paths = paths or [Path(environ.get(PATH_VARIABLE) or DEFAULT_PATH)]
-    for path in paths:
-        try:
-            drop_ins = _drop_ins(path)
-        except BadInput as error:
-            faults.append(Fault("", str(error)))
-            all_read, drop_ins = False, []
-        for file in (path, *drop_ins):
-            files.append(file)
-            try:
-                entries += _parse(_read(file), str(file), faults)
-            except BadInput as error:
-                faults.append(Fault("", str(error)))
-                all_read = False
+    root = host_root or Path(environ.get(ROOT_VARIABLE) or "/")
+    named = [*paths] or [Path(name) for name in (environ.get(PATH_VARIABLE),) if name]
+    read = _read_ours(named or [_below(root, DEFAULT_PATH)], may_be_absent=not named)
+    legacy = _read_legacy(read, root)
+    if read.absent and not legacy.there:
+        raise ConfigError([Fault("", _NOTHING.format(read.absent))])
+    faults = [*read.faults, *legacy.faults]
+    unread: list[str] = []
+    entries = [
+        *legacy.theirs,
+        *config_vdsm.entries(root, unread),
+        *legacy.ours,
+        *read.entries,
+    ]
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
     _read_values(_override(entries), values, origins, faults)
     # What is missing can't be told while a file can't be read.
-    if all_read:
-        faults += _fill_in(values, origins)
-        faults += (Fault(*fault) for fault in config_vdsm.take(values, origins, host_root))
+    if read.all_read and not legacy.damaged:
+        missing = [*_fill_in(values, origins, root)]
+        # To who may not read the file with it, that is the fault.
+        faults += (Fault("", told) for told in (legacy.unreadable if missing else ()))
+        faults += missing
+        for name in config_vdsm.KEYS:
+            if origins[name] == "default":
+                origins[name] = "; ".join(["default", *unread])
         faults += _broken_relations(values, origins)
+    files = (*legacy.files, *read.files)
     if faults:
-        raise ConfigError(sorted(faults, key=_reading_order(files)))
+        raise ConfigError(sorted(dict.fromkeys(faults), key=_reading_order(files)))
     sections = {
         name.replace("-", "_"): section(
             **{key.name: values[f"{name}.{key.name}"] for key in dataclasses.fields(section)}
         )
         for name, section in SECTIONS.items()
     }
-    folders = tuple(_drop_in_folder(path) for path in paths)
-    return Config(**sections, origins=origins, files=tuple(files), folders=folders)
+    unknown = (
+        f"{use.file}:{use.line}: {use.name}: {use.what}" for use in legacy.uses if not use.known
+    )
+    return Config(
+        **sections,
+        origins=origins,
+        files=files,
+        folders=read.folders,
+        paths=tuple(paths),
+        notes=(*legacy.unreadable, *unknown),
+        predecessor=legacy.uses,
+    )
 
 
-class Shown(NamedTuple):
-    """One value as people may see it: of what is secret only whether it is set."""
+class _Ours(NamedTuple):
+    """What was read of files in ha-agent.conf's format. `absent`: the one that may be, and is."""
 
-    section: str
-    key: str
-    text: str
-    origin: str
-
-
-def shown(config: Config) -> list[Shown]:
-    """Return every value in use with its origin, secrets masked."""
-    found = []
-    for name, section in SECTIONS.items():
-        values = getattr(config, name.replace("-", "_"))
-        for key in dataclasses.fields(section):
-            text = key.metadata["kind"].form(getattr(values, key.name))
-            if text and any(word in key.name.split("_") for word in _SECRET_WORDS):
-                text = MASK
-            origin = config.origins.get(f"{name}.{key.name}", "default")
-            found.append(Shown(name, key.name, text, origin))
-    return found
+    entries: list[Entry]
+    faults: list[Fault]
+    files: tuple[Path, ...]
+    folders: tuple[Path, ...]
+    all_read: bool
+    absent: Optional[Path]
 
 
-def show(config: Config) -> str:
-    """Return the configuration as text, each value with its origin, for people."""
-    lease_free = f"# a dead host's lease is free after {_host_dead_seconds(config)} s"
-    return text_of(shown(config), {"sanlock": lease_free})
+def _read_ours(paths: Sequence[Path], *, may_be_absent: bool) -> _Ours:
+    faults: list[Fault] = []
+    entries: list[Entry] = []
+    files: list[Path] = []
+    all_read, absent = True, None
+    for path in paths:
+        try:
+            drop_ins = config_file.drop_ins(path)
+        except BadInput as error:
+            faults.append(Fault("", str(error)))
+            all_read, drop_ins = False, []
+        for file in (path, *drop_ins):
+            files.append(file)
+            if may_be_absent and file == path and not path.exists():
+                absent = path
+                continue
+            try:
+                entries += config_file.parse(config_file.read_file(file), str(file), faults)
+            except BadInput as error:
+                faults.append(Fault("", str(error)))
+                all_read = False
+    folders = tuple(config_file.drop_in_folder(path) for path in paths)
+    return _Ours(entries, faults, tuple(files), folders, all_read, absent)
 
 
-def text_of(values: Iterable[Shown], remarks: Optional[Mapping[str, str]] = None) -> str:
-    """Return values as text, each with its origin, for people; `remarks` end their sections."""
-    sections: dict[str, list[tuple[str, str]]] = {}
-    for value in values:
-        pair = (f"{value.key} = {value.text}", value.origin)
-        sections.setdefault(value.section, []).append(pair)
-    blocks = []
-    for name, pairs in sections.items():
-        width = min(44, max(len(text) for text, _ in pairs))
-        lines = [f"{text:<{width}}   # {origin}" for text, origin in pairs]
-        if remarks and name in remarks:
-            lines.append(remarks[name])
-        blocks.append("\n".join([f"[{name}]", *lines]))
-    return "\n\n".join(blocks) + "\n"
+def _read_legacy(read: _Ours, root: Path) -> Predecessor:
+    """Read the predecessor's files, unless our own say that there are none."""
+    path = _below(root, HOSTED_ENGINE_CONF)
+    for entry in read.entries:
+        if (entry.section, entry.key) == ("storage", "hosted_engine_conf"):
+            if not entry.text:
+                return Predecessor()
+            path = Path(entry.text)
+    if not path.is_absolute():
+        return Predecessor()  # which is a fault by itself
+    return config_legacy.read(path, root, _kinds())
 
 
-def _host_dead_seconds(config: Config) -> int:
-    section = config.sanlock
-    times = SanlockTimes(IO_TIMEOUT_SECONDS[section.profile], section.watchdog_fire_seconds)
-    return times.host_dead_seconds
+def _below(root: Path, path: Path) -> Path:
+    return root / path.relative_to("/")
 
 
 def _reading_order(files: Sequence[Path]) -> Callable[[Fault], tuple[int, int]]:
@@ -194,125 +196,47 @@ def _reading_order(files: Sequence[Path]) -> Callable[[Fault], tuple[int, int]]:
     return place
 
 
-def _drop_in_folder(path: Path) -> Path:
-    return path.parent / f"{path.name}.d"
-
-
-def _drop_ins(path: Path) -> list[Path]:
-    folder = _drop_in_folder(path)
-    try:
-        names = os.listdir(folder)
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise BadInput(f"can't be read: {error.strerror}", where=str(folder)) from error
-    # A hidden file is an editor's or a package manager's, not the administrator's.
-    wanted = (name for name in names if name.endswith(".conf") and not name.startswith("."))
-    return [folder / name for name in sorted(wanted)]
-
-
-def _read(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            data = file.read(_MAX_FILE_SIZE_BYTES + 1)
-    except OSError as error:
-        raise BadInput(f"can't be read: {error.strerror}", where=str(path)) from error
-    if len(data) > _MAX_FILE_SIZE_BYTES:
-        raise BadInput("is larger than 1 MiB: not a configuration file", where=str(path))
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise BadInput("is not UTF-8 text", where=f"{path}:{line}") from error
-
-
-def _parse(text: str, file: str, faults: list[Fault]) -> list[_Entry]:
-    entries: list[_Entry] = []
-    first_seen: dict[tuple[str, str], int] = {}
-    section: Optional[str] = None
-    for line, raw in enumerate(text.split("\n"), start=1):
-        where, content = f"{file}:{line}", raw.replace("\t", " ").strip()
-        if not content or content.startswith("#"):
-            continue
-        if not content.isprintable():
-            faults.append(Fault(where, "has a control character in it"))
-        elif content.startswith("["):
-            section = content[1:-1].strip() if content.endswith("]") else None
-            if section not in SECTIONS:
-                faults.append(
-                    Fault(where, f"unknown section {content}{_nearest_section(section)}")
-                )
-                # One fault says it all: what follows belongs to no section that we know.
-                section = ""
-        elif "=" not in content:
-            faults.append(Fault(where, f"{content!r} is neither [section] nor key = value"))
-        elif section is None:
-            faults.append(Fault(where, f"{content!r} stands before any [section]"))
-        elif section:
-            key, value = (part.strip() for part in content.split("=", 1))
-            if key not in _keys(section):
-                faults.append(Fault(where, f"unknown key {key!r}{_nearest_key(section, key)}"))
-            elif (section, key) in first_seen:
-                first = first_seen[section, key]
-                faults.append(Fault(where, f"{key} is in line {first} of [{section}] already"))
-            else:
-                first_seen[section, key] = line
-                entries.append(_Entry(section, key, value, where))
-    return entries
-
-
-def _keys(section: str) -> list[str]:
-    return [key.name for key in dataclasses.fields(SECTIONS[section])]
-
-
-def _nearest_section(name: Optional[str]) -> str:
-    near = difflib.get_close_matches(name or "", SECTIONS, n=1)
-    return f"; did you mean [{near[0]}]?" if near else "; known are " + ", ".join(SECTIONS)
-
-
-def _nearest_key(section: str, key: str) -> str:
-    homes = [f"[{name}]" for name in SECTIONS if key in _keys(name)]
-    if homes:
-        return f" in [{section}]; it belongs to " + " or ".join(homes)
-    near = difflib.get_close_matches(key, _keys(section), n=1, cutoff=0.5)
-    if near:
-        return f" in [{section}]; did you mean {near[0]}?"
-    return f" in [{section}]; known are " + ", ".join(_keys(section))
-
-
-def _override(entries: Iterable[_Entry]) -> Iterable[_Entry]:
+def _override(entries: Iterable[Entry]) -> Iterable[Entry]:
     """Return the entries without those that a later file overrides."""
     return {(entry.section, entry.key): entry for entry in entries}.values()
 
 
+def _kinds() -> dict[str, dataclasses.Field[Any]]:
+    """Return every key of ours by "section.key"."""
+    return {
+        f"{name}.{key.name}": key
+        for name, section in SECTIONS.items()
+        for key in dataclasses.fields(section)
+    }
+
+
 def _read_values(
-    entries: Iterable[_Entry],
+    entries: Iterable[Entry],
     values: dict[str, Any],
     origins: dict[str, str],
     faults: list[Fault],
 ) -> None:
     """Parse the texts into `values`; a value that has a fault has an origin and no value."""
-    keys = {
-        f"{name}.{key.name}": key
-        for name, section in SECTIONS.items()
-        for key in dataclasses.fields(section)
-    }
+    keys = _kinds()
     for entry in entries:
         name = f"{entry.section}.{entry.key}"
         metadata = keys[name].metadata
         if not entry.text and metadata["derived"]:
             continue
         origins[name] = entry.origin
+        if entry.fault:
+            faults.append(Fault(entry.origin, entry.fault))
+            continue
         try:
             values[name] = metadata["kind"].parse(entry.text)
         except ValueError:
             expected = metadata["kind"].expected
             faults.append(
-                Fault(entry.origin, f"{entry.key} = {entry.text[:80]}: expected {expected}")
+                Fault(entry.origin, f"{entry.name} = {entry.text[:80]}: expected {expected}")
             )
 
 
-def _fill_in(values: dict[str, Any], origins: dict[str, str]) -> Iterator[Fault]:
+def _fill_in(values: dict[str, Any], origins: dict[str, str], root: Path) -> Iterator[Fault]:
     """Add defaults and what is derived from other values; yield what is missing."""
     for section, fields in SECTIONS.items():
         for key in dataclasses.fields(fields):
@@ -328,6 +252,8 @@ def _fill_in(values: dict[str, Any], origins: dict[str, str]) -> Iterator[Fault]
                 yield Fault("", f"[{section}] {key.name} is missing: expected {expected}")
                 continue
             origins[name] = "default"
+    if origins["storage.hosted_engine_conf"] == "default":
+        values["storage.hosted_engine_conf"] = _below(root, HOSTED_ENGINE_CONF)
     for derivation in _DERIVATIONS:
         if origins[derivation.key] == "default" and all(
             name in values for name in derivation.sources
@@ -373,11 +299,7 @@ _DERIVATIONS = (
 
 def _broken_relations(values: Mapping[str, Any], origins: Mapping[str, str]) -> Iterator[Fault]:
     """Yield the relations that don't hold between values that are sound by themselves."""
-    kinds = {
-        f"{name}.{key.name}": key.metadata["kind"]
-        for name, section in SECTIONS.items()
-        for key in dataclasses.fields(section)
-    }
+    kinds = {name: key.metadata["kind"] for name, key in _kinds().items()}
     for relation in RELATIONS:
         if not all(name in values for name in relation.keys):
             continue

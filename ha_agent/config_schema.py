@@ -20,6 +20,7 @@ from typing import Any, Optional
 from ha_agent.broker.incidents.incident import KINDS as INCIDENT_KINDS
 from ha_agent.broker.incidents.incident import SEVERITIES
 from ha_agent.broker.sanlock.times import IO_TIMEOUT_SECONDS
+from ha_agent.compat.legacy_keys import Use
 from ha_agent.config_kinds import (
     ADDRESS,
     BOOL,
@@ -323,8 +324,10 @@ class Config:
     """The whole configuration: one field a section, '_' for the '-' in its name.
 
     `origins` maps "section.key" to "default" or "file:line"; `files` are the files that were
-    read, in the order in which later ones override earlier ones; `folders` are where drop-ins
-    are looked for, whether they exist or not.
+    read, in the order in which later ones override earlier ones, and that of the default
+    path, be it there or not; VDSM's are not among them. `folders` are where drop-ins
+    are looked for, whether they exist or not. `paths` are those that `load` was called with.
+    `notes` are sentences that people should read; `predecessor` is each key of its files.
     """
 
     host: HostConfig
@@ -350,6 +353,9 @@ class Config:
     origins: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
     files: tuple[Path, ...] = field(default=(), compare=False)
     folders: tuple[Path, ...] = field(default=(), compare=False)
+    paths: tuple[Path, ...] = field(default=(), compare=False)
+    notes: tuple[str, ...] = field(default=(), compare=False, repr=False)
+    predecessor: tuple[Use, ...] = field(default=(), compare=False, repr=False)
 
 
 SECTIONS: Mapping[str, type] = {

@@ -1,12 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What this host's own VDSM says of its port and of TLS, where ha-agent.conf's [vdsm] does not.
 
-For each of `port` and `ssl`, the first that says it:
-
-    1. ha-agent.conf                      then VDSM's files are not looked at
-    2. VDSM's configuration               [addresses] management_port, [vars] ssl
-    3. hosted-engine.conf, vdsm_use_ssl   what the predecessor's set-up wrote; `ssl` only
-    4. our default, which is VDSM's       54321, true
+It is a layer of the configuration, above the predecessor's `vdsm_use_ssl` and below all that is
+said in our own words (config_legacy.py).
 
 VDSM's configuration (vdsm's lib/vdsm/common/config.py.in, facts 1.1) is /etc/vdsm/vdsm.conf, then
 the `*.conf` of /usr/lib/vdsm/vdsm.conf.d, /run/vdsm/vdsm.conf.d and /etc/vdsm/vdsm.conf.d, all
@@ -23,20 +19,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple, Optional
+from typing import Optional
 
-from ha_agent.compat import hosted_engine_conf
-from ha_agent.config_kinds import BOOL, PORT
-from ha_agent.errors import BadInput
+from ha_agent.config_file import Entry
 
 _FILE = Path("etc/vdsm/vdsm.conf")
 _DROP_IN_FOLDERS = tuple(Path(f"{base}/vdsm/vdsm.conf.d") for base in ("usr/lib", "run", "etc"))
-_HOSTED_ENGINE_CONF = Path("/etc/ovirt-hosted-engine/hosted-engine.conf")
 _MAX_BYTES = 1 << 20
 # Our key, and the section and key in VDSM's files.
-_KEYS = {"vdsm.port": ("addresses", "management_port"), "vdsm.ssl": ("vars", "ssl")}
-_KINDS = {"vdsm.port": PORT, "vdsm.ssl": BOOL}
-_USE_SSL = "vdsm_use_ssl"
+KEYS = {"vdsm.port": ("addresses", "management_port"), "vdsm.ssl": ("vars", "ssl")}
 # As configparser's getboolean, which VDSM uses.
 _BOOLEANS = {
     **dict.fromkeys(("1", "yes", "true", "on"), "true"),
@@ -44,64 +35,21 @@ _BOOLEANS = {
 }
 
 
-class _Found(NamedTuple):
-    key: str
-    text: str
-    where: str
-
-
-def take(values: dict[str, Any], origins: dict[str, str], root: Path) -> Iterator[tuple[str, str]]:
-    """Put what VDSM's files below `root` say into the values that nobody gave, with its origin.
-
-    Yields faults, as (where, what).
-    """
-    wanted = [name for name in _KEYS if origins.get(name) == "default"]
-    if not wanted:
-        return
-    unread: list[str] = []
-    found = _vdsm_conf(root, unread)
-    if "vdsm.ssl" in wanted and "vdsm.ssl" not in found:
-        path = values.get("storage.hosted_engine_conf", _HOSTED_ENGINE_CONF)
-        use_ssl = None if path is None else _use_ssl(root / path.relative_to("/"), unread)
-        if use_ssl is not None:
-            found["vdsm.ssl"] = use_ssl
-    for name in wanted:
-        one, kind = found.get(name), _KINDS[name]
-        if one is None:
-            origins[name] = "; ".join(["default", *unread])
-            continue
-        text = one.text
-        if kind is BOOL:
-            text = _BOOLEANS.get(text.lower(), text)
-        try:
-            values[name], origins[name] = kind.parse(text), one.where
-        except ValueError:
-            yield one.where, f"{one.key} = {one.text[:80]}: expected {kind.expected}"
-
-
-def _vdsm_conf(root: Path, unread: list[str]) -> dict[str, _Found]:
-    """Return what VDSM's files say, by our keys."""
-    names = {place: name for name, place in _KEYS.items()}
-    found: dict[str, _Found] = {}
+def entries(root: Path, unread: list[str]) -> list[Entry]:
+    """Return what VDSM's files below `root` say; what can't be read is told in `unread`."""
+    names = {place: name for name, place in KEYS.items()}
+    found = []
     for path in (root / _FILE, *_drop_ins(root, unread)):
         text = _read(path, unread) or ""
         for section, key, value, line in _entries(text):
-            if (section, key) in names:
-                found[names[section, key]] = _Found(key, value, f"{path}:{line}")
+            name = names.get((section, key))
+            if name is None:
+                continue
+            ours, _, our_key = name.partition(".")
+            if our_key == "ssl":
+                value = _BOOLEANS.get(value.lower(), value)
+            found.append(Entry(ours, our_key, value, f"{path}:{line}", key))
     return found
-
-
-def _use_ssl(path: Path, unread: list[str]) -> Optional[_Found]:
-    text = _read(path, unread)
-    if text is None:
-        return None
-    try:
-        conf = hosted_engine_conf.parse(text, str(path))
-    except BadInput as fault:
-        unread.append(str(fault))
-        return None
-    value = conf.values.get(_USE_SSL, "")
-    return _Found(_USE_SSL, value, f"{path}:{conf.lines[_USE_SSL]}") if value else None
 
 
 def _drop_ins(root: Path, unread: list[str]) -> list[Path]:

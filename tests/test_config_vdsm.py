@@ -5,28 +5,28 @@ from __future__ import annotations
 
 import configparser
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ha_agent import config
-from ha_agent.config_vdsm import take
 from tests.test_config import MINIMAL, write
 
 VDSM = "etc/vdsm/vdsm.conf"
 HE = "etc/ovirt-hosted-engine/hosted-engine.conf"
 
 
-def taken(root: Path, **ours: str) -> tuple[dict[str, Any], dict[str, str], list[str]]:
-    """Return values, origins and faults, without the root's name; `ours` are origins."""
-    values: dict[str, Any] = {"vdsm.port": 54321, "vdsm.ssl": True}
-    origins = {"vdsm.port": "default", "vdsm.ssl": "default"}
-    origins.update({f"vdsm.{name}": origin for name, origin in ours.items()})
-    faults = [f"{where}: {what}" for where, what in take(values, origins, root)]
-    here = {name: origin.replace(f"{root}/", "/") for name, origin in origins.items()}
-    return values, here, [fault.replace(f"{root}/", "/") for fault in faults]
+def taken(root: Path, ours: str = "") -> tuple[dict[str, Any], dict[str, str], list[str]]:
+    """Return values, origins and faults, without the root's name; `ours` is of ha-agent.conf."""
+    names = ("vdsm.port", "vdsm.ssl")
+    try:
+        made = loaded(root, ours)
+    except config.ConfigError as error:
+        return {}, {}, [str(fault).replace(f"{root}/", "/") for fault in error.faults]
+    values = {name: getattr(made.vdsm, name.partition(".")[2]) for name in names}
+    return values, {name: made.origins[name].replace(f"{root}/", "/") for name in names}, []
 
 
 def test_a_host_without_vdsm_has_our_defaults(tmp_path: Path) -> None:
@@ -77,8 +77,16 @@ def test_the_predecessors_file_says_ssl_where_vdsms_does_not(tmp_path: Path) -> 
 
 def test_what_is_ours_is_not_even_looked_for(tmp_path: Path) -> None:
     write(tmp_path / VDSM, "[vars]\nssl = maybe\n[addresses]\nmanagement_port = 0\n")
-    values, origins, faults = taken(tmp_path, port="c.conf:3", ssl="c.conf:4")
-    assert (values["vdsm.port"], origins["vdsm.ssl"], faults) == (54321, "c.conf:4", [])
+    values, origins, faults = taken(tmp_path, "[vdsm]\nport = 54322\nssl = true\n")
+    assert (values["vdsm.port"], values["vdsm.ssl"], faults) == (54322, True, [])
+    assert origins["vdsm.ssl"].startswith("/c.conf:")
+
+
+def test_a_setting_that_all_hosts_share_counts_more_than_vdsms_file(tmp_path: Path) -> None:
+    write(tmp_path / VDSM, "[vars]\nssl = true\n")
+    write(tmp_path / HE, "vdsm_use_ssl=true\nha_agent_vdsm_ssl=false\n")
+    values, origins, _ = taken(tmp_path)
+    assert (values["vdsm.ssl"], origins["vdsm.ssl"]) == (False, f"/{HE}:2")
 
 
 @pytest.mark.parametrize(
@@ -105,23 +113,21 @@ def test_a_bad_value_is_a_fault_with_file_and_line(
     [
         (lambda path: path.mkdir(parents=True), "can't be read: Is a directory"),
         (lambda path: write(path, "#" * ((1 << 20) + 1)), "is larger than 1 MiB"),
-        (lambda path: write(path, "this is no pair\n"), "is not KEY=VALUE"),
     ],
 )
 def test_a_file_that_cant_be_used_is_told_by_the_origin(
     tmp_path: Path, make: Any, note: str
 ) -> None:
-    make(tmp_path / HE)
+    make(tmp_path / VDSM)
     values, origins, faults = taken(tmp_path)
-    assert values["vdsm.ssl"]
-    assert faults == []
-    assert origins["vdsm.ssl"].startswith(f"default; /{HE}")
+    assert (values.get("vdsm.ssl"), faults) == (True, [])
+    assert origins["vdsm.ssl"].startswith(f"default; /{VDSM}")
     assert origins["vdsm.ssl"].endswith(note)
 
 
-def loaded(tmp_path: Path, text: str = "", host: Optional[Path] = None) -> config.Config:
+def loaded(tmp_path: Path, text: str = "") -> config.Config:
     path = write(tmp_path / "c.conf", MINIMAL + text)
-    return config.load([path], {}, host_root=host if host is not None else tmp_path)
+    return config.load([path], {}, host_root=tmp_path)
 
 
 def test_show_tells_where_it_is_from(tmp_path: Path) -> None:

@@ -7,10 +7,10 @@ engine, and sourced by shell scripts (facts/ovf-and-volumes.md, 4.1):
     key=value            one a line; blank lines and lines that begin with # are skipped
 
 Strict, where the predecessor took whatever had a "=" in it: a line of another form, a key that
-is there twice, a value that can't be one is a BadInput with file and line. Keys that are not
-about storage are not looked at. A value is taken as it stands, no quotes are removed: neither
-did the predecessor. "None" is no value: its set-up wrote that for what it did not have
-(BZ 1367732).
+is there twice, a value that can't be one is a BadInput with file and line. A value is taken as
+it stands, no quotes are removed: neither did the predecessor. "None" is no value: its set-up
+wrote that for what it did not have (BZ 1367732). A line may end as Windows ends lines. Of all
+keys the values are kept; this module knows those of the storage, legacy_keys.py all of them.
 
     domainType           nfs, nfs3, nfs4, glusterfs, iscsi, fc
     storage              server:/path; of iSCSI the portals' addresses, comma-separated
@@ -131,7 +131,7 @@ def server_of(conf: HostedEngineConf, nfs_version: str) -> StorageServer:
             return _iscsi(conf, source, connection_id)
         if kind == "glusterfs":
             return storage_server.glusterfs(source, options, connection_id=connection_id)
-        version = _nfs_version(conf, kind) or nfs_version
+        version = nfs_version_of(conf) or nfs_version
         return storage_server.nfs(source, version, options, connection_id=connection_id)
     except BadInput as fault:
         if fault.where.startswith(conf.where):
@@ -155,8 +155,9 @@ def _iscsi(conf: HostedEngineConf, source: str, connection_id: str) -> StorageSe
     )
 
 
-def _nfs_version(conf: HostedEngineConf, kind: str) -> str:
-    """Return the version that the file asks for, "" for auto."""
+def nfs_version_of(conf: HostedEngineConf) -> str:
+    """Return the version that the file asks for, "" for auto. Raises BadInput."""
+    kind = conf.domain_type
     word = conf.values.get("nfs_version", "auto")
     version = "" if word == "auto" else word[1:] if word.startswith("v") else word
     version = version.replace("_", ".")

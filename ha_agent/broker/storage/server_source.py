@@ -11,6 +11,7 @@ from typing import Optional
 
 from ha_agent.broker.storage.domain_connect import Wanted
 from ha_agent.compat import hosted_engine_conf
+from ha_agent.config_legacy import read_text
 from ha_agent.config_storage import StorageConfig, locks_are_shared, server_of
 from ha_agent.errors import BadInput
 from ha_agent.vdsm.client.storage_server import StorageServer
@@ -53,7 +54,7 @@ def load_server(config: StorageConfig, lease_backend: str) -> Optional[StorageSe
         password = ""
         if config.iscsi_password_file is not None:
             try:
-                text = _read(config.iscsi_password_file, _MAX_PASSWORD_BYTES)
+                text = _read(config.iscsi_password_file)
             except FileNotFoundError:
                 raise BadInput("is not there", where=str(config.iscsi_password_file)) from None
             password = text.partition("\n")[0].rstrip("\r")
@@ -64,10 +65,12 @@ def load_server(config: StorageConfig, lease_backend: str) -> Optional[StorageSe
     if path is None:
         return None
     try:
-        text = _read(path, hosted_engine_conf.MAX_BYTES)
-    except FileNotFoundError:
+        found = read_text(path)
+    except PermissionError as error:
+        raise BadInput(f"can't be read: {error.strerror}", where=str(path)) from error
+    if found is None:
         return None
-    conf = hosted_engine_conf.parse(text, str(path))
+    conf = hosted_engine_conf.parse(found, str(path))
     _check(conf, config)
     server = hosted_engine_conf.server_of(conf, config.nfs_default_version)
     version = server.connections[0].fields.get("protocol_version")
@@ -93,16 +96,16 @@ def _check(conf: hosted_engine_conf.HostedEngineConf, config: StorageConfig) -> 
         raise conf.fault("metadata_volume_UUID", told)
 
 
-def _read(path: Path, max_bytes: int) -> str:
+def _read(path: Path) -> str:
     try:
         with path.open("rb") as file:
-            data = file.read(max_bytes + 1)
+            data = file.read(_MAX_PASSWORD_BYTES + 1)
     except FileNotFoundError:
         raise
     except OSError as error:
         raise BadInput(f"can't be read: {error.strerror}", where=str(path)) from error
-    if len(data) > max_bytes:
-        raise BadInput(f"is longer than {max_bytes} bytes", where=str(path))
+    if len(data) > _MAX_PASSWORD_BYTES:
+        raise BadInput(f"is longer than {_MAX_PASSWORD_BYTES} bytes", where=str(path))
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError:
