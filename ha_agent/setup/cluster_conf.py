@@ -112,8 +112,8 @@ def check_place(shared: SharedConfiguration, domain_path: Path) -> None:
     if found is not None and os.path.normpath(found) != os.path.normpath(domain_path):
         raise SetupRefused(
             f"the storage domain is at {found} here, but at {domain_path} by the cluster's"
-            f" configuration: give [storage] domain_path = {found} in this host's ha-agent.conf, or"
-            " mount it there"
+            f" configuration: give [storage] domain_path = {found} in this host's ha-agent.conf,"
+            " or mount it there"
         )
 
 
