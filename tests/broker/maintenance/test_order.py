@@ -34,7 +34,8 @@ FULL = Order(
 def through_a_block(order: Order) -> Optional[Order]:
     """As another host reads it."""
     lines = key_value_lines({orders.KEY: encode(order, order.left_seconds)})
-    block = StatusBlock(order.host_id, order.host_name, 1, 3400, {})
+    status = {"vm": "down", "health": "bad"}
+    block = StatusBlock(order.host_id, order.host_name, 1, 3400, status)
     again = decode_block(encode_block(block, lines), slot=order.host_id)
     assert again is not None
     line = line_values(again.extra)[orders.KEY]

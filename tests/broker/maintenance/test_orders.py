@@ -496,7 +496,8 @@ async def test_every_set_and_end_is_told_with_who_and_why(world: World, watcher:
 async def test_the_highest_number_is_said_to_be_the_end(world: World) -> None:
     line = orders.encode(Order(orders.MAX_NUMBER, "none", host_id=9), None)
     world.blocks.slots[9] = encode(
-        StatusBlock(9, "h9", 1, 0, {}), ["agent=ha-agent 1", f"order={line}"]
+        StatusBlock(9, "h9", 1, 0, {"vm": "down", "health": "bad"}),
+        ["agent=ha-agent 1", f"order={line}"],
     )
     await world.turns(2)
     with pytest.raises(EnvironmentFault, match="damaged"):
@@ -541,7 +542,7 @@ async def test_a_block_of_ours_that_lost_the_order_gets_it_back(world: World) ->
     setter = world.hosts[2]
     await setter.keeper.give(orders.MAINTENANCE, who=ROOT)
     setter.agent_lives = False
-    old = StatusBlock(2, "h2", 1, 3400, {"vm": "down"})
+    old = StatusBlock(2, "h2", 1, 3400, {"vm": "down", "health": "bad"})
     await world.turns(1)
     setter.blocks.slots[2] = encode(old, ["agent=ha-agent 1"])
     await world.turns(3)
