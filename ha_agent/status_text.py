@@ -51,7 +51,8 @@ def predecessor_text(snapshot: Snapshot) -> str:
     banner = GLOBAL_MAINTENANCE_LINES if snapshot.global_maintenance else ""
     parts = [banner]
     for host in _readable(snapshot):
-        parts.append(f"\n\n--== Host {host.host_name} (id: {host.host_id}) status ==--\n\n")
+        name = _one_line(host.host_name)
+        parts.append(f"\n\n--== Host {name} (id: {host.host_id}) status ==--\n\n")
         entry = _predecessor_entry(host)
         extra = entry.pop("extra", "")
         entry["engine-status"] = _status_words(host)

@@ -26,7 +26,7 @@ from ha_agent.broker.snapshot import (
 )
 from ha_agent.fsm.state import State
 from ha_agent.instant import Instant, WallTime
-from ha_agent.status_text import predecessor_json, status_text
+from ha_agent.status_text import predecessor_json, predecessor_text, status_text
 
 NOW = Instant(1000.0)
 UP = {"vm": "up", "health": "good", "detail": "Up"}
@@ -326,11 +326,11 @@ def test_what_others_write_can_not_steer_a_terminal(text: str) -> None:
 def test_the_predecessors_json() -> None:
     """The keys that its readers look for: facts/predecessor-and-peers.md 2.3."""
     never_read = host(3, changed_at=None, problem="slot 3: damaged")
-    dead = host(2, alive=False, maintenance=True)
+    dead = host(2, alive=False, maintenance=True, engine_status=UP)
     value = json.loads(
         json.dumps(predecessor_json(replace(PICTURE, hosts=(host(1), dead, never_read))))
     )
-    assert set(value) == {"1", "2", "global_maintenance"}
+    assert list(value) == ["1", "2", "global_maintenance"]
     assert value["1"] == {
         "host-id": 1,
         "host-ts": 0,
@@ -342,12 +342,41 @@ def test_the_predecessors_json() -> None:
         "crc32": "0badcafe",
         "conf_on_shared_storage": True,
         "local_conf_timestamp": 0,
-        "extra": "",
         "live-data": True,
     }
     assert value["2"]["live-data"] is False
     assert value["2"]["maintenance"] is True
+    assert value["2"]["engine-status"]["vm"] == "unknown"
     assert value["global_maintenance"] is False
+
+
+def test_the_predecessors_json_has_the_healthy_host_first() -> None:
+    picture = with_host2(engine_status=UP)
+    assert list(predecessor_json(picture)) == ["2", "1", "global_maintenance"]
+    assert list(predecessor_json(with_host2(engine_status=SICK))) == [
+        "1",
+        "2",
+        "global_maintenance",
+    ]
+
+
+@given(st.text(alphabet="ab=\n\x0b\x85\r ", max_size=40))
+def test_every_line_of_extra_can_be_cut_at_one_equals_sign(extra: str) -> None:
+    entry = predecessor_json(with_host2(extra=extra))["2"]
+    assert all(line.count("=") == 1 for line in entry.get("extra", "").splitlines())
+
+
+def test_the_predecessors_text_without_hosts_is_empty() -> None:
+    none = replace(PICTURE, hosts=())
+    assert predecessor_text(none) == ""
+    banner = "\n\n!! Cluster is in GLOBAL MAINTENANCE mode !!\n\n"
+    assert predecessor_text(replace(none, global_maintenance=True)) == banner * 2
+
+
+@given(st.text(max_size=40))
+def test_the_predecessors_text_can_not_steer_a_terminal(text: str) -> None:
+    shown = predecessor_text(with_host2(extra=f"state={text}", host_name=text))
+    assert all(char.isprintable() or char in "\n\t" for char in shown)
 
 
 def test_a_definition_that_waits_for_the_next_start() -> None:

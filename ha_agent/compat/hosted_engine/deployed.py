@@ -8,12 +8,9 @@ them over would not be the one that was asked for.
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from typing import Optional
 
-from ha_agent.broker.probes.engine_health import parse_target, probe
-from ha_agent.broker.probes.names import Names
 from ha_agent.cli_ovf import printable
 from ha_agent.clock import SystemClock
 from ha_agent.compat.hosted_engine.command import (
@@ -71,6 +68,12 @@ def check_deployed(command: HostedEngine) -> int:
 
 def check_liveliness(command: HostedEngine) -> int:
     """Run --check-liveliness."""
+    # Here, because asyncio would cost every other verb 50 ms.
+    import asyncio
+
+    from ha_agent.broker.probes.engine_health import parse_target, probe
+    from ha_agent.broker.probes.names import Names
+
     try:
         url, ca_file = _health_page(command)
         target = parse_target(url)

@@ -14,7 +14,6 @@ import subprocess
 import sys
 
 from ha_agent.broker.rpc import follow as rpc_follow
-from ha_agent.broker.rpc.call import RpcCallFailed
 from ha_agent.broker.snapshot import Snapshot, from_wire
 from ha_agent.clock import SystemClock
 from ha_agent.compat.hosted_engine.command import (
@@ -28,7 +27,6 @@ from ha_agent.compat.hosted_engine.command import (
     complain,
     printable_lines,
 )
-from ha_agent.errors import HaAgentError
 from ha_agent.status_text import predecessor_json, predecessor_text
 
 HALF_DEPLOYED = 2
@@ -61,10 +59,6 @@ def vm_status(command: HostedEngine) -> int:
         snapshot = command.picture()
     except UNREACHABLE as fault:
         return _unreachable(command, str(fault))
-    except RpcCallFailed as fault:
-        return _failed(command, fault.code, fault.message)
-    except HaAgentError as fault:
-        return _failed(command, "broker", str(fault))
     return _show(command, snapshot)
 
 
