@@ -160,7 +160,7 @@ def fault_of(sdk: Any, what: str, error: Exception, last_code: int) -> EngineFau
         # A page of the web server, not an answer of the API; without a type it is a TypeError.
         if code in _STARTING:
             return EngineBusy(f"{what}: HTTP {code}, the engine is starting or restarting")
-        if code in (0, 200):
+        if code < 400:
             return EngineBusy(f"{what}: a page came instead of an answer of the API")
         return EngineFault(f"{what}: HTTP {code} with a page instead of an answer of the API")
     if not isinstance(error, sdk.Error):
