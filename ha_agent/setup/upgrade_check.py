@@ -47,9 +47,8 @@ class CheckHost:
                 )
         slot = await self._slot()
         vm = await ground.vdsm.vm_stats(facts.vm_uuid)
-        where = (
-            "does not run here" if vm is None else f"is here, status {vm.status_text or 'unknown'}"
-        )
+        status = "" if vm is None else vm.status_text or "unknown"
+        where = f"is here, status {status}" if status else "does not run here"
         return Found(True, f"host id {facts.host_id}, {slot}; engine VM {facts.vm_uuid} {where}")
 
     async def do(self, say: Say) -> str:  # noqa: ARG002

@@ -93,6 +93,8 @@ class MakeLease:
         """Raise SetupRefused where the place holds something else."""
         place = await lease_place(self._ground, self._mount_options)
         if not place.path:
+            await self._ask_daemon(place)
+            await self._ground.access()
             return Found(False, "a volume for sanlock is to be made")
         if place.backend == "sanlock":
             return await self._look_sanlock(place)
@@ -144,13 +146,28 @@ class MakeLease:
                 slots=[0, PLACE_BYTES // 2 // 4096],
             )
         except StorageFault as error:
-            if error.errno_name == "ENOENT":
-                return Found(False, f"there is no {place.path}")
-            raise
+            if error.errno_name != "ENOENT":
+                raise
+            await self._ask_daemon(place)
+            return Found(False, f"there is no {place.path}")
         blocks = [bytes(entry.get("data", b"")) for entry in answer["slots"]]
         if not all(any(block) for block in blocks):
+            await self._ask_daemon(place)
             return Found(False, f"{place.path} is empty")
         return Found(True, f"sanlock's place {place.path} is there")
+
+    async def _ask_daemon(self, place: LeasePlace) -> None:
+        """Raise EnvironmentFault when no sanlock daemon answers: said before any change."""
+        await self._ground.lane.call(
+            "sanlock_look",
+            self._ground.io_seconds,
+            lockspace=SanlockConfig(path=Path(place.path)).lockspace,
+            host_id=self._ground.facts.host_id,
+            path=place.path,
+            resource=self._ground.facts.vm_uuid,
+            holder_pid=0,
+            read=False,
+        )
 
 
 async def _shared_keys(ground: Ground) -> Mapping[str, str]:

@@ -225,8 +225,8 @@ class ShareConfiguration:
         else:
             keys = {"conf_image_UUID": pair[0], "conf_volume_UUID": pair[1], **place.keys}
             files = self._new_files(keys)
-        archive = self._archive(files)
-        backup_in_force(ground).note_left(f"volume {pair[1]}", archive)
+        self._archive(files)
+        backup_in_force(ground).note_left(f"volume {pair[1]}", files_text(files))
         answer = await ground.lane.call(
             "write_conf_volume",
             ground.io_seconds,
@@ -309,6 +309,11 @@ class RewriteLocal:
             keys = _of_35(facts, {"conf_image_UUID": pair[0], "conf_volume_UUID": pair[1], **keys})
         where = str(self._ground.root / host.HOSTED_ENGINE_CONF)
         return local_conf(await self._now(), where, keys)
+
+
+def files_text(files: Mapping[str, bytes]) -> bytes:
+    """Return names and contents as one text, to compare archives whose headers differ."""
+    return repr(sorted(files.items())).encode()
 
 
 def local_conf(data: bytes, where: str, keys: Mapping[str, str]) -> bytes:

@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`ha-agent downgrade`: this host back to what the newest backup of an upgrade has.
+
+    check            each file is as we left it, or as it was; else     reads only
+                     it takes --force FILE or --keep FILE
+    switch-back      our units off                                      this host
+    files            put back, with mode and owner                      this host
+    shared           only with --shared: the configuration volume       shared storage
+    start-...        their units as they were                           this host
+    restored         the backup is history                              our own folder
+
+Shared storage stays as it is unless told otherwise: other hosts use it, and the predecessor skips
+our keys there. An OVF that was put into the OVF_STORE stays, and so does the lease.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ha_agent.atomic_file import replace_file
+from ha_agent.errors import BadInput
+from ha_agent.ports import Clock
+from ha_agent.setup.backup import RESTORED, Backup, FileEntry, digest
+from ha_agent.setup.journal import Journal
+from ha_agent.setup.predecessor_host import read_files
+from ha_agent.setup.runner import run_steps
+from ha_agent.setup.services import Services
+from ha_agent.setup.step import Found, Say, SetupFailed, SetupRefused, Step
+from ha_agent.setup.switch_over import StartTheirs, SwitchToTheirs
+
+TO_KNOW = (
+    "the engine VM is not stopped; where it runs here, set global maintenance first, until the"
+    " predecessor's agent shows it in --vm-status",
+    "shared storage stays as it is: other hosts use it",
+)
+
+
+class RestoreFiles:
+    """Puts files back that are as we left them."""
+
+    name = "files"
+    title = "put this host's files back"
+
+    def __init__(
+        self, root: Path, backup: Backup, *, force: Collection[str], keep: Collection[str]
+    ) -> None:
+        """`force` and `keep` are paths below the root, or with it."""
+        self._root = root
+        self._backup = backup
+        self._force = {self._relative(path) for path in force}
+        self._keep = {self._relative(path) for path in keep}
+
+    async def look(self) -> Found:
+        """Raise SetupRefused with every file that somebody else has changed."""
+        left = self._backup.left()
+        waiting, changed = [], []
+        for entry in self._entries():
+            now = self._now(entry)
+            if now == entry.sha256:
+                continue
+            if now in left.get(entry.path, ()) or entry.path in self._force:
+                waiting.append(str(self._root / entry.path))
+            else:
+                changed.append(str(self._root / entry.path))
+        if changed:
+            choices = "; ".join(f"--force {path} or --keep {path}" for path in changed)
+            raise SetupRefused(
+                f"changed since the upgrade, and not by it: {', '.join(changed)}. Put the old one"
+                f" back, or leave it as it is: {choices}"
+            )
+        if waiting:
+            return Found(False, f"to be put back: {', '.join(waiting)}")
+        return Found(True, f"all are as {self._backup.folder.name} has them, or kept")
+
+    async def do(self, say: Say) -> str:
+        """Put back file by file, each in one piece. Raises EnvironmentFault, SetupFailed."""
+        done = []
+        for entry in self._entries():
+            path = self._root / entry.path
+            if self._now(entry) == entry.sha256:
+                continue
+            say(str(path))
+            try:
+                if entry.sha256:
+                    data = self._backup.content(entry)
+                    replace_file(path, data, mode=entry.mode, owner=(entry.uid, entry.gid))
+                else:
+                    with contextlib.suppress(FileNotFoundError):
+                        path.unlink()
+            except OSError as error:
+                raise SetupFailed(f"can't put {path} back: {error.strerror}") from error
+            done.append(str(path))
+        return ", ".join(done) or "none had changed"
+
+    def _entries(self) -> list[FileEntry]:
+        return [
+            entry
+            for entry in self._backup.manifest.files
+            if entry.restore and entry.path not in self._keep
+        ]
+
+    def _now(self, entry: FileEntry) -> str:
+        data = read_files(self._root, (entry.path,)).get(entry.path)
+        return "" if data is None else digest(data)
+
+    def _relative(self, path: str) -> str:
+        given = Path(path)
+        if given.is_absolute():
+            with contextlib.suppress(ValueError):
+                given = given.relative_to(self._root)
+        known = [entry.path for entry in self._backup.manifest.files]
+        if str(given) not in known:
+            raise BadInput(f"{path!r:.120} is none of {', '.join(known)}")
+        return str(given)
+
+
+class MarkRestored:
+    """Makes the backup history, so that the next upgrade makes a new one."""
+
+    name = "restored"
+    title = "note that the backup was put back"
+
+    def __init__(self, backup: Backup) -> None:
+        self._backup = backup
+
+    async def look(self) -> Found:
+        """Done when it is noted."""
+        done = (self._backup.folder / RESTORED).exists()
+        return Found(done, str(self._backup.folder))
+
+    async def do(self, say: Say) -> str:  # noqa: ARG002
+        """Note it."""
+        self._backup.mark_restored()
+        return str(self._backup.folder)
+
+
+@dataclass(frozen=True)
+class Downgrade:
+    """What a downgrade works on; `shared` are steps on shared storage, usually none."""
+
+    root: Path
+    backup: Backup
+    services: Services
+    clock: Clock
+    journal: Journal
+    force: Sequence[str] = ()
+    keep: Sequence[str] = ()
+    shared: Sequence[Step] = ()
+
+
+async def run_downgrade(down: Downgrade, *, say: Say, dry_run: bool) -> tuple[str, ...]:
+    """Put this host back, or with `dry_run` print the plan; return the names of what was to do.
+
+    Raises as runner.run_steps does; a re-run goes on from there.
+    """
+    files = RestoreFiles(down.root, down.backup, force=down.force, keep=down.keep)
+    if dry_run:
+        for entry in down.backup.manifest.files:
+            if entry.restore:
+                say(f"backup: {down.root / entry.path}: {entry.sha256[:12] or 'not there then'}")
+        for sentence in TO_KNOW:
+            say(f"note: {sentence}")
+    steps: list[Step] = [
+        SwitchToTheirs(down.services),
+        files,
+        *down.shared,
+        StartTheirs(down.services, down.backup.manifest.units),
+        MarkRestored(down.backup),
+    ]
+    return await run_steps(steps, journal=down.journal, say=say, dry_run=dry_run, clock=down.clock)
