@@ -39,14 +39,16 @@ sim: setup ## 100 simulated hours of bad luck, new drawn examples, and figures; 
 sim-long: setup ## 50,000 simulated host-hours; the outcome goes into docs/sim.md
 	@$(PYTHON) scripts/sim.py --host-hours 50000 --large --write docs/sim.md
 
-diagram: setup ## what documents have from code: state machine, failure table, verbs, metrics
+diagram: setup ## what documents have from code: state machine, failure table, verbs, metrics, old files
 	@$(PYTHON) scripts/make_diagram.py ARCHITECTURE.md
 	@$(PYTHON) scripts/make_failure_table.py ARCHITECTURE.md
 	@$(PYTHON) scripts/make_api_doc.py docs/api.md
 	@$(PYTHON) scripts/make_metrics_doc.py docs/metrics.md
+	@$(PYTHON) scripts/make_hosted_engine_doc.py docs/hosted-engine.md
+	@$(PYTHON) scripts/make_predecessor_doc.py docs/predecessor-files.md
 
-dist: setup ## a wheel, and the sources as committed, in dist/
-	@$(PYTHON) -m pip wheel --quiet --no-deps --wheel-dir dist .
+dist: setup ## two wheels, ha-agent and its HAClient, and the sources as committed, in dist/
+	@$(PYTHON) -m pip wheel --quiet --no-deps --wheel-dir dist . ./haclient
 	@git archive --format=tar.gz --prefix=ha-agent-$(VERSION)/ -o dist/ha-agent-$(VERSION).tar.gz HEAD
 	@ls dist
 

@@ -55,8 +55,8 @@ PATH_VARIABLE = "HA_AGENT_CONFIG"
 # The demo's and the tests' hosts, and a host that is mounted somewhere for repair.
 ROOT_VARIABLE = "HA_AGENT_HOST_ROOT"
 _NOTHING = (
-    f"neither {{}} nor the predecessor's {HOSTED_ENGINE_CONF} is there: `ha-agent deploy` sets up"
-    " the first host, `ha-agent join` one more"
+    "neither {} nor the predecessor's {} is there: `ha-agent deploy` sets up the first host,"
+    " `ha-agent join` one more"
 )
 
 
@@ -87,7 +87,9 @@ def load(
     read = _read_ours(named or [_below(root, DEFAULT_PATH)], may_be_absent=not named)
     legacy = _read_legacy(read, root)
     if read.absent and not legacy.there:
-        raise ConfigError([Fault("", _NOTHING.format(read.absent))])
+        raise ConfigError(
+            [Fault("", _NOTHING.format(read.absent, _below(root, HOSTED_ENGINE_CONF)))]
+        )
     faults = [*read.faults, *legacy.faults]
     unread: list[str] = []
     entries = [
@@ -231,9 +233,8 @@ def _read_values(
             values[name] = metadata["kind"].parse(entry.text)
         except ValueError:
             expected = metadata["kind"].expected
-            faults.append(
-                Fault(entry.origin, f"{entry.name} = {entry.text[:80]}: expected {expected}")
-            )
+            given = entry.text[:80].replace("\n", " ")
+            faults.append(Fault(entry.origin, f"{entry.name} = {given}: expected {expected}"))
 
 
 def _fill_in(values: dict[str, Any], origins: dict[str, str], root: Path) -> Iterator[Fault]:

@@ -88,10 +88,13 @@ def predecessor_text(config: Config) -> str:
 
 
 def _told(use: Use, config: Config) -> Iterator[str]:
+    names = []
     for name in use.becomes:
         section, _, key = name.partition(".")
         origin = config.origins[name]
         counts = origin == f"{use.file}:{use.line}"
-        yield f"[{section}] {key}" + ("" if counts else f" (but {origin} counts)")
+        names.append(f"[{section}] {key}" + ("" if counts else f" (but {origin} counts)"))
+    if names:
+        yield ", ".join(names)
     if use.what:
         yield use.what

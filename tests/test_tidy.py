@@ -19,7 +19,7 @@ from typing import Callable, Union
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-FOLDERS = ("ha_agent", "demo", "bench", "fuzz", "mutate", "tests")
+FOLDERS = ("ha_agent", "haclient", "demo", "bench", "fuzz", "mutate", "tests")
 
 MAX_FUNCTION_LINES = 70
 MAX_MODULE_LINES = 400
@@ -57,6 +57,10 @@ PURE = (
     "ha_agent.broker.api.verb",
     "ha_agent.broker.api.definition_verbs",
     "ha_agent.compat.hosted_engine_conf",
+    "ha_agent.compat.ini_conf",
+    "ha_agent.compat.legacy_document",
+    "ha_agent.compat.legacy_keys",
+    "ha_agent.compat.legacy_values",
     "ha_agent.vdsm.client.storage_server",
     "ha_agent.vdsm.errors",
     "ha_agent.vdsm.vm_status",
@@ -480,6 +484,12 @@ def test_every_module_has_its_mirrored_test() -> None:
         test = ROOT / "tests" / inside.with_name(f"test_{inside.name}")
         if inside.name not in ("__init__.py", "__main__.py") and not test.exists():
             missing.append(f"ha_agent/{inside.as_posix()}: {test.relative_to(ROOT)} is missing")
+    package = ROOT / "haclient" / "ovirt_hosted_engine_ha"
+    for path in sorted(package.rglob("*.py")):
+        inside = path.relative_to(package)
+        test = ROOT / "tests" / "haclient" / inside.with_name(f"test_{inside.name}")
+        if inside.name != "__init__.py" and not test.exists():
+            missing.append(f"{path.relative_to(ROOT)}: {test.relative_to(ROOT)} is missing")
     assert not missing, "\n" + "\n".join(missing)
 
 

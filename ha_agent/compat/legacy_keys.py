@@ -26,10 +26,11 @@ from ha_agent.compat.legacy_values import (
     health_url,
     lower_case,
     mail_to,
+    network_test_of_gateway,
     of_tcp,
     ping_address,
     same,
-    test_of_gateway,
+    vm_conf_path,
 )
 from ha_agent.errors import BadInput
 
@@ -116,7 +117,12 @@ KEYS: tuple[LegacyKey, ...] = (
     _row(HOSTED_ENGINE, "metadata_image_UUID", "storage.status_image"),
     _row(HOSTED_ENGINE, "metadata_volume_UUID", "storage.status_volume"),
     _row(HOSTED_ENGINE, "connectionUUID", "storage.connection_uuid"),
-    _row(HOSTED_ENGINE, "conf", "definition.vm_conf_path"),
+    LegacyKey(
+        HOSTED_ENGINE,
+        "conf",
+        (("definition.vm_conf_path", vm_conf_path),),
+        "below /run only; elsewhere it is a vm.conf of version 3.5: see `ha-agent upgrade`",
+    ),
     LegacyKey(
         HOSTED_ENGINE,
         "vdsm_use_ssl",
@@ -132,7 +138,7 @@ KEYS: tuple[LegacyKey, ...] = (
     LegacyKey(
         HOSTED_ENGINE,
         "gateway",
-        (("network.test", test_of_gateway), ("network.address", ping_address)),
+        (("network.test", network_test_of_gateway), ("network.address", ping_address)),
         "the address with network_test=ping, or without network_test",
     ),
     LegacyKey(
@@ -183,7 +189,7 @@ KEYS: tuple[LegacyKey, ...] = (
             ("score.cpu_load_low", same("score.cpu-load-penalty-min")),
             ("score.cpu_load_leave", cpu_load_leave),
         ),
-        "the latter where it is below the default",
+        "cpu_load_leave too, where this is below its default",
     ),
     _row(AGENT, "score.cpu-load-penalty-max", "score.cpu_load_high"),
     _row(BROKER, "email.smtp-server", "notify.smtp_host"),
@@ -285,7 +291,7 @@ def own_settings(pairs: Pairs, known: Iterable[str]) -> Iterator[Said]:
             continue
         key, where = names.get(name, ""), f"{pairs.where}:{line}"
         if not key:
-            near = difflib.get_close_matches(name, names, n=1)
+            near = difflib.get_close_matches(name, names, n=1, cutoff=0.8)
             told = f"; did you mean {near[0]}?" if near else ""
             yield Said("", "", name, where, f"unknown key {name[:80]!r}{told}")
         elif key in _NOT_SHARED:
@@ -305,7 +311,7 @@ def uses(file: str, pairs: Pairs, said: Iterable[Said]) -> Iterator[Use]:
         row, keys = rows.get(name), becomes.get(name, ())
         if row is not None:
             what = row.what if row.used else f"not used: {row.what}"
-            if row.becomes and name not in pairs.values:
+            if row.used and name not in pairs.values:
                 what = "no value"
         elif name.startswith(OWN_PREFIX):
             what = ""
