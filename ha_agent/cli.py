@@ -25,6 +25,7 @@ from ha_agent import (
     cli_engine,
     cli_explain,
     cli_host,
+    cli_join,
     cli_lockspace,
     cli_maintenance,
     cli_notify,
@@ -147,6 +148,7 @@ def _parser(wants_json: bool) -> argparse.ArgumentParser:
     cli_vm.add(verbs)
     cli_vdsm.add(verbs)
     cli_host.add(verbs)
+    cli_join.add(verbs)
     cli_lockspace.add(verbs)
     verbs.asking(
         "refresh", "have all hosts read the engine VM's definition from the store now", _refresh

@@ -95,8 +95,12 @@ class Journal:
         self.close()
 
 
-def open_journal(state_dir: Path, verb: str, subject: str, *, write: bool = True) -> Journal:
+def open_journal(
+    state_dir: Path, verb: str, subject: str, *, write: bool = True, anew: bool = False
+) -> Journal:
     """Open the journal of `verb`, or begin it. With `write` False nothing on disk is changed.
+
+    `anew`: one that is finished says nothing of the next run, of the same subject neither.
 
     Raises SetupRefused when another set-up runs on this host, or one for another subject was
     begun and not finished; BadInput when the file is not ours; EnvironmentFault.
@@ -112,6 +116,8 @@ def open_journal(state_dir: Path, verb: str, subject: str, *, write: bool = True
                     f"{path}: a {verb} of {content['subject']} was begun and not finished; run it "
                     f"again with its answers, or remove the file to give it up for {subject}"
                 )
+            content = None
+        if content is not None and anew and content["finished"]:
             content = None
     except BaseException:
         if lock_fd is not None:
