@@ -64,6 +64,13 @@ class Cluster:
             self._known = await self._read()
         return self._known
 
+    async def peek(self) -> Optional[ClusterConf]:
+        """Return it; None also where it is refused, which another step tells."""
+        try:
+            return await self.read()
+        except SetupRefused:
+            return None
+
     async def known(self) -> ClusterConf:
         """Return it. Raises SetupFailed while the storage is not there."""
         found = await self.read()

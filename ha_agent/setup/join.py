@@ -33,7 +33,7 @@ from ha_agent.setup.predecessor_host import BROKER_CONF, HOSTED_ENGINE_CONF
 from ha_agent.setup.services import OUR_AGENT, OUR_UNITS, PREDECESSOR_AGENT, Services
 from ha_agent.setup.step import Found, Say, SetupFailed, SetupRefused, Step
 
-_LATER = "known when the storage is connected"
+_LATER = "known when the configuration can be read"
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ class TakeHostId:
 
     async def look(self) -> Found:
         """The slot has our name, and the journal or hosted-engine.conf its number."""
-        found = await self._cluster.read()
+        found = await self._cluster.peek()
         if found is None:
             return Found(False, _LATER)
         register = self._plan.register_of(found)
@@ -200,7 +200,7 @@ class WriteConf:
         return f"{self._path}{f'; what was there is {kept}' if kept else ''}"
 
     async def _wanted(self) -> Optional[str]:
-        found, host_id = await self._cluster.read(), self._plan.journal.get(HOST_ID)
+        found, host_id = await self._cluster.peek(), self._plan.journal.get(HOST_ID)
         if host_id is None:
             there = own_id(own_conf(self._plan.root))
             host_id = None if there is None else str(there)
@@ -220,7 +220,7 @@ class WriteBroker:
 
     async def look(self) -> Found:
         """Compare it, whole."""
-        found = await self._cluster.read()
+        found = await self._cluster.peek()
         if found is None:
             return Found(False, _LATER)
         wanted = found.shared.files.get("broker.conf")

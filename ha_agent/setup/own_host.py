@@ -39,9 +39,8 @@ _LINKED = (
 _BLANK = "00000000-0000-0000-0000-000000000000"
 # What every configuration must have; nothing of it is used.
 _PLACEHOLDER = (
-    f"vmid={_BLANK}\nsdUUID={_BLANK}\nhost_id=1\nfqdn=none\ndomainType=fc\nstorage=\n"
+    f"vmid={_BLANK}\nsdUUID={_BLANK}\nhost_id=1\nfqdn=none\ndomainType=nfs\nstorage=none:/none\n"
     f"metadata_image_UUID={_BLANK}\nmetadata_volume_UUID={_BLANK}\n"
-    "ha_agent_lease_backend=sanlock\n"
 )
 
 
