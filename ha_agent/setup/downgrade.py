@@ -62,6 +62,8 @@ class RestoreFiles:
             if now == entry.sha256:
                 continue
             if now in left.get(entry.path, ()) or entry.path in self._force:
+                if entry.sha256:
+                    self._backup.content(entry)  # a damaged copy is told before the units stop
                 waiting.append(str(self._root / entry.path))
             else:
                 changed.append(str(self._root / entry.path))
@@ -167,7 +169,7 @@ async def run_downgrade(down: Downgrade, *, say: Say, dry_run: bool) -> tuple[st
         SwitchToTheirs(down.services),
         files,
         *down.shared,
-        StartTheirs(down.services, down.backup.manifest.units),
+        StartTheirs(down.services, down.backup.manifest.units, down.root),
         MarkRestored(down.backup),
     ]
     return await run_steps(steps, journal=down.journal, say=say, dry_run=dry_run, clock=down.clock)

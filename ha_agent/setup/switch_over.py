@@ -17,6 +17,7 @@ enabled that is an alias of ours (services.py).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from ha_agent.ports import Clock
 from ha_agent.setup.backup import UnitEntry
@@ -36,6 +37,8 @@ from ha_agent.setup.upgrade_ground import Watch
 
 WATCH_SECONDS = 180.0
 _POLL_SECONDS = 1.0
+# Below the root; where distributions' packages put units.
+_UNIT_FOLDERS = ("usr/lib/systemd/system", "lib/systemd/system")
 
 
 class SwitchToOurs:
@@ -111,14 +114,16 @@ class StartTheirs:
     reads: Sequence[str] = ("the units' state", "the backup")
     writes: Sequence[str] = PREDECESSOR_UNITS
 
-    def __init__(self, services: Services, kept: Mapping[str, UnitEntry]) -> None:
+    def __init__(self, services: Services, kept: Mapping[str, UnitEntry], root: Path) -> None:
+        """`root` is where the packages' unit files are."""
         self._services = services
+        self._root = root
         self._kept = {name: kept[name] for name in PREDECESSOR_UNITS if name in kept}
 
     async def look(self) -> Found:
         """Raise SetupRefused when a unit is not installed any more."""
         states = await self._services.states(PREDECESSOR_UNITS)
-        missing = [name for name in self._kept if not states[name].exists]
+        missing = [name for name in self._kept if not self._is_installed(states[name])]
         if missing:
             names = ", ".join(missing)
             raise SetupRefused(f"systemd has no {names}: install the predecessor's package again")
@@ -141,6 +146,11 @@ class StartTheirs:
                 say(f"start {name}")
                 await self._services.start([name])
         return "the predecessor's units are as they were"
+
+    def _is_installed(self, unit: UnitState) -> bool:
+        # While our alias has the name, systemd does not tell of the unit behind it.
+        files = (self._root / folder / unit.name for folder in _UNIT_FOLDERS)
+        return unit.exists if not unit.is_other else any(file.exists() for file in files)
 
     def _is_as_kept(self, unit: UnitState) -> bool:
         kept = self._kept[unit.name]

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Optional
 
 from ha_agent import __version__
-from ha_agent.broker.store.check import CopyCheck
+from ha_agent.broker.store.check import CopyCheck, StoreVerdict
 from ha_agent.broker.store.claim import StoreRefusal
 from ha_agent.broker.store.shared_config import DISK_TYPE, OLD_DESCRIPTION
 from ha_agent.compat.conf_writer import set_keys, write_conf
@@ -38,6 +38,7 @@ CONF_VOLUME_BYTES = 1 << 30
 RUNNING_VM_CONF = "/var/run/ovirt-hosted-engine-ha/vm.conf"
 _LOCK_WAIT_SECONDS = 2.0
 _SHARED = "hosted-engine.conf"
+_PUT_BEGUN = "definition_put"
 
 
 class MakeConfVolume:
@@ -83,10 +84,11 @@ class StoreDefinition:
 
     async def look(self) -> Found:
         """Raise SetupRefused when no definition is there that could be used."""
-        good = await self._in_store()
+        verdict, good = await self._in_store()
         facts = await self._guard_facts()
         if good is None:
             _, where, notes = await self._converted(facts)
+            await self._ground.access()
             return Found(False, f"there is none; {where} can be converted: {'; '.join(notes)}")
         assert good.document is not None  # a good copy has one
         where = f"the OVF in volume {good.ranked.copy.volume_uuid}"
@@ -95,15 +97,17 @@ class StoreDefinition:
         codes = refuse_what_the_guard_refuses(
             vm, facts, (*approved, *self._ground.accepted), where=where
         )
+        text = f"OVF {identity_of(good.document)} of {vm.name} is there"
+        if self._ground.journal.get(_PUT_BEGUN) is not None and not verdict.is_good:
+            return Found(False, f"{text}, not in all copies: a run was ended in the middle")
         # Where the engine's own OVF is accepted against the guard, every host has to be told.
-        is_told = set(codes) <= set(approved)
-        return Found(is_told, f"OVF {identity_of(good.document)} of {vm.name} is there")
+        return Found(set(codes) <= set(approved), text)
 
     async def do(self, say: Say) -> str:
         """Make the store if there is none, and put the OVF there."""
         ground = self._ground
         facts = await self._guard_facts()
-        good = await self._in_store()
+        _, good = await self._in_store()
         document = good.document if good is not None else None
         if document is None:
             document, where, notes = await self._converted(facts)
@@ -111,6 +115,7 @@ class StoreDefinition:
                 say(f"{where}: {note}")
         vm = parse_ovf(document, where="the OVF", expect_uuid=ground.facts.vm_uuid)
         codes = refuse_what_the_guard_refuses(vm, facts, ground.accepted, where="the OVF")
+        ground.journal.note(_PUT_BEGUN, identity_of(document))
         writer = ground.writer()
         made = await writer.create()
         _refuse(made.refusal)
@@ -124,16 +129,16 @@ class StoreDefinition:
         _refuse(put.refusal)
         return f"OVF {put.identity} in {len(put.copies)} copies"
 
-    async def _in_store(self) -> Optional[CopyCheck]:
-        """Return the best copy that has the engine VM's OVF. Raises SetupRefused for a store
-        whose state is not known, EnvironmentFault."""
+    async def _in_store(self) -> tuple[StoreVerdict, Optional[CopyCheck]]:
+        """Return all copies, and the best that has the engine VM's OVF. Raises SetupRefused for
+        a store whose state is not known, EnvironmentFault."""
         verdict = await self._ground.writer().verify()
         if verdict.problems:
             raise SetupRefused(f"the OVF_STORE is not all known: {'; '.join(verdict.problems)}")
         for one in verdict.copies:
             if one.fault is not None:
                 raise one.fault
-        return next((one for one in verdict.copies if one.is_good), None)
+        return verdict, next((one for one in verdict.copies if one.is_good), None)
 
     async def _converted(self, facts: GuardFacts) -> tuple[bytes, str, tuple[str, ...]]:
         """Return the OVF that vm.conf becomes, what vm.conf it was, and notes."""

@@ -52,6 +52,7 @@ def file_of(name: str, **more: str) -> str:
 
 def make_35(root: Path, host_id: int = 1) -> None:
     """Make the files of a 3.5 host."""
+    make_packages(root)
     for name, content in (
         (f"{ETC}/hosted-engine.conf", file_of("hosted-engine-3.5.conf", HOST_ID=str(host_id))),
         (f"{ETC}/answers.conf", file_of("answers.conf")),
@@ -63,9 +64,16 @@ def make_35(root: Path, host_id: int = 1) -> None:
 
 def make_4x(root: Path, host_id: int = 1) -> None:
     """Make the files of a 4.x host."""
+    make_packages(root)
     put(root, f"{ETC}/hosted-engine.conf", conf_4x(host_id))
     put(root, f"{ETC}/answers.conf", file_of("answers.conf"))
     put(root, "var/lib/ovirt-hosted-engine-ha/ha.conf", "local_maintenance=False\n")
+
+
+def make_packages(root: Path) -> None:
+    """Put the predecessor's unit files where its package has them."""
+    for name in PREDECESSOR_UNITS:
+        put(root, f"usr/lib/systemd/system/{name}", "[Service]\n")
 
 
 def conf_4x(host_id: int = 1) -> str:
