@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where configuration is, and by which names it is asked for."""
