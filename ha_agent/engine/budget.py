@@ -8,6 +8,9 @@ from typing import Protocol
 from ha_agent.errors import DeadlineExceeded
 from ha_agent.instant import Instant
 
+FIRST_PAUSE_SECONDS = 0.2
+LONGEST_PAUSE_SECONDS = 3.0
+
 
 class Clock(Protocol):
     """What is needed of ports.Clock."""
@@ -37,7 +40,12 @@ class Budget:
             raise DeadlineExceeded(what, self._total_seconds)
         return remaining
 
-    async def pause(self, what: str, duration_seconds: float) -> None:
-        """Sleep, but not beyond the end. Raises DeadlineExceeded at the end."""
-        await self._clock.sleep(min(duration_seconds, self.remaining_seconds(what)))
+    async def pause(self, what: str, looks: int) -> None:
+        """Sleep until it is time to look again, longer with each of the `looks` that were in vain.
+
+        Not beyond the end. Raises DeadlineExceeded at the end.
+        """
+        grown = FIRST_PAUSE_SECONDS * 2.0 ** min(looks, 10)
+        seconds = min(grown, LONGEST_PAUSE_SECONDS, self.remaining_seconds(what))
+        await self._clock.sleep(seconds)
         self.remaining_seconds(what)

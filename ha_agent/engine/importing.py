@@ -18,7 +18,7 @@ from ha_agent.engine.api import INTERVAL_OPTION, Engine
 from ha_agent.engine.budget import Budget
 from ha_agent.engine.domain_steps import ActivateDomain, AttachDomain, FindHost, ImportDomain
 from ha_agent.engine.faults import EngineBusy
-from ha_agent.engine.step_base import POLL_SECONDS, EngineStep, Run
+from ha_agent.engine.step_base import EngineStep, Run
 from ha_agent.engine.store_view import Definition, StoreView
 from ha_agent.engine.views import Wanted
 from ha_agent.engine.vm_steps import ProtectVm, RegisterVm, UpdateOvfStore
@@ -46,10 +46,9 @@ async def connect(
     *,
     budget: Budget,
     say: Say,
-    poll_seconds: float = POLL_SECONDS,
 ) -> None:
     """Wait until an engine answers at `url` and lets us in. Raises EngineFault and its kinds."""
-    told = ""
+    told, looks = "", 0
     while True:
         try:
             await reach.look(url, trust, budget)
@@ -59,7 +58,8 @@ async def connect(
             if str(busy) != told:
                 told = str(busy)
                 say(f"{told}; trying again ({budget.elapsed_seconds:.0f} s)")
-        await budget.pause("the engine", poll_seconds)
+        await budget.pause("the engine", looks)
+        looks += 1
 
 
 def steps_of(run: Run, view: StoreView) -> tuple[EngineStep, ...]:
@@ -87,14 +87,11 @@ async def import_all(
     say: Say,
     dry_run: bool,
     interval_minutes: int,
-    poll_seconds: float = POLL_SECONDS,
 ) -> Outcome:
     """Bring everything into the engine. Raises SetupRefused, SetupFailed, EnvironmentFault."""
     before = await _definition(view, refresh=False)
     with journal_of(state_dir, wanted, write=not dry_run) as journal:
-        run = Run(
-            engine, wanted, journal=journal, budget=budget, say=say, poll_seconds=poll_seconds
-        )
+        run = Run(engine, wanted, journal=journal, budget=budget, say=say)
         changed = await run_steps(
             steps_of(run, view), journal=journal, say=say, dry_run=dry_run, clock=clock
         )

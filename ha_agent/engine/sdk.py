@@ -12,6 +12,7 @@ answers come in, and libcurl's number is read from the text.
 
 from __future__ import annotations
 
+import asyncio
 import re
 from dataclasses import dataclass, field
 from typing import Any, Callable, Optional, TypeVar
@@ -92,7 +93,8 @@ class EngineLink:
         seconds = min(CALL_SECONDS, self._budget.remaining_seconds(what))
         try:
             return await self._threads.run(what, seconds, lambda: self._use(use))
-        except EnvironmentFault:
+        except (EnvironmentFault, asyncio.CancelledError):
+            # The thread that was left behind has the connection, and would not let go at logout.
             self._connection = None
             raise
         except Exception as error:  # the SDK's XML reader raises plain Exception

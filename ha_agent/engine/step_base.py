@@ -22,7 +22,6 @@ from ha_agent.setup.step import Found, Say, SetupFailed
 
 T = TypeVar("T")
 
-POLL_SECONDS = 3.0
 # So often one thing is asked for in a run. The engine said yes each time, and nothing came of it.
 MAX_REQUESTS = 3
 # What the store is in the journal under: "wanted" while the engine has a change of the VM that
@@ -42,22 +41,17 @@ class Run:
         journal: Journal,
         budget: Budget,
         say: Say,
-        poll_seconds: float = POLL_SECONDS,
     ) -> None:
         self.engine = engine
         self.wanted = wanted
         self.journal = journal
         self.budget = budget
         self.say = say
-        self._poll_seconds = poll_seconds
-
-    async def pause(self, what: str) -> None:
-        """Wait until it is time to look again. Raises DeadlineExceeded."""
-        await self.budget.pause(what, self._poll_seconds)
 
     async def patiently(self, what: str, ask: Callable[[], Awaitable[T]]) -> T:
         """Return what `ask` answers, asking again while the engine is busy or away."""
         told = ""
+        looks = 0
         while True:
             try:
                 return await ask()
@@ -65,7 +59,8 @@ class Run:
                 if str(busy) != told:
                     told = str(busy)
                     self.say(f"{told}; trying again ({self.budget.elapsed_seconds:.0f} s)")
-            await self.pause(what)
+            await self.budget.pause(what, looks)
+            looks += 1
 
 
 class EngineStep(abc.ABC):
@@ -97,7 +92,7 @@ class EngineStep(abc.ABC):
 
     async def do(self, say: Say) -> str:
         """Go on until it is done; `say` is told whenever something else is waited for."""
-        told = ""
+        told, looks = "", 0
         while True:
             try:
                 waiting = await self.advance()
@@ -106,9 +101,10 @@ class EngineStep(abc.ABC):
             if not waiting:
                 return (await self.look()).text
             if waiting != told:
-                told = waiting
+                told, looks = waiting, 0
                 say(f"{waiting} ({self.run.budget.elapsed_seconds:.0f} s)")
-            await self.run.pause(self.title)
+            await self.run.budget.pause(self.title, looks)
+            looks += 1
 
     def count_request(self, state: str) -> None:
         """Note that something is asked for. Raises SetupFailed when it was in vain too often."""

@@ -33,7 +33,7 @@ class Trouble:
     of the answer; "page" answers with HTML; "fault" with a fault; "torn" with XML that ends too
     soon; "bare" without a content type; "hang" does not answer while the server lives;
     "expired" with 401, and no token is good any more. `killed` is called after the request took
-    effect, and nothing is answered.
+    effect, or while the client hangs.
     """
 
     pattern: str
@@ -171,6 +171,8 @@ class _Handler(BaseHTTPRequestHandler):
             fault = element("fault", {}, reason=trouble.reason, detail=trouble.detail)
             self._send(trouble.code, ET.tostring(fault), "application/xml")
         elif trouble.kind == "hang":
+            if trouble.killed is not None:
+                trouble.killed()
             engine.ended.wait(60)
         elif trouble.kind == "reset":
             self.close_connection = True

@@ -69,7 +69,7 @@ async def test_any_certificate_if_told_so(server: EngineServer) -> None:
 
 async def test_a_wrong_ca(server: EngineServer, tmp_path: Path) -> None:
     other = str(Pki(tmp_path / "other").ca)
-    with pytest.raises(EngineFault, match="--ca-file does not vouch") as raised:
+    with pytest.raises(EngineFault, match=r"--ca-file does not vouch") as raised:
         await looked(server.url, other)
     assert not isinstance(raised.value, EngineBusy)
     assert server.requests == []
@@ -77,17 +77,17 @@ async def test_a_wrong_ca(server: EngineServer, tmp_path: Path) -> None:
 
 async def test_a_wrong_name(tmp_path: Path) -> None:
     pair = Pki(tmp_path / "named")
-    with serving(tmp_path, Model(), pair.pair("engine.example.com")) as server:
-        with pytest.raises(EngineFault, match="not for the name localhost"):
-            await looked(server.url, str(pair.ca))
+    refused = pytest.raises(EngineFault, match="not for the name localhost")
+    with serving(tmp_path, Model(), pair.pair("engine.example.com")) as server, refused:
+        await looked(server.url, str(pair.ca))
 
 
 async def test_an_expired_certificate(tmp_path: Path) -> None:
     pki = Pki(tmp_path / "old")
     pair = pki.pair("localhost", ends_in=datetime.timedelta(days=-1))
-    with serving(tmp_path, Model(), pair) as server:
-        with pytest.raises(EngineFault, match="has expired"):
-            await looked(server.url, str(pki.ca))
+    refused = pytest.raises(EngineFault, match="has expired")
+    with serving(tmp_path, Model(), pair) as server, refused:
+        await looked(server.url, str(pki.ca))
 
 
 @pytest.mark.parametrize("code", [500, 502, 503])
@@ -122,8 +122,8 @@ async def test_nobody_listens(server: EngineServer) -> None:
 
 
 def test_a_ca_file_that_is_none(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="--ca-file .*No such file"):
+    with pytest.raises(BadInput, match=r"--ca-file .*No such file"):
         trust_of(str(tmp_path / "absent"))
     (tmp_path / "text").write_text("no certificate")
-    with pytest.raises(BadInput, match="--ca-file .*can't be used"):
+    with pytest.raises(BadInput, match=r"--ca-file .*can't be used"):
         trust_of(str(tmp_path / "text"))

@@ -53,7 +53,7 @@ async def test_what_the_broker_answers() -> None:
 @pytest.mark.parametrize("answer", [None, [], {"copies": 3}])
 async def test_nonsense_is_named(answer: Any) -> None:
     view = BrokerView(lambda method: answer)
-    with pytest.raises(BadInput, match="store.list"):
+    with pytest.raises(BadInput, match=r"store\.list"):
         await view.copies()
     with pytest.raises(BadInput):
         await view.definition(refresh=False)
