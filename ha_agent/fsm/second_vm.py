@@ -18,7 +18,8 @@ _HERE = (VmCondition.STARTING, VmCondition.UP, VmCondition.PAUSED, VmCondition.S
 def second_vms(observation: Observation) -> tuple[PeerView, ...]:
     """Return the live hosts that say so; () while it migrates, when two of them are right.
 
-    The holder of an expired lease is dead: what its block says is older than that.
+    The holder of an expired lease is dead: what its block says is older than that, unless it
+    has gone back to the predecessor's software since, which renews no lease.
     """
     if observation.vm.condition not in _HERE:
         return ()
@@ -27,5 +28,6 @@ def second_vms(observation: Observation) -> tuple[PeerView, ...]:
     return tuple(
         peer
         for peer in observation.peers
-        if peer.alive and peer.vm_up and not peer.stopped and peer.host_id != dead
+        if peer.alive and peer.vm_up and not peer.stopped
+        if peer.predecessor or peer.host_id != dead
     )

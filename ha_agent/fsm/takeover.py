@@ -21,10 +21,14 @@ from ha_agent.instant import Instant
 
 def able_hosts(observation: Observation) -> list[PeerView]:
     """Return the peers that could run the VM, those of the predecessor's version among them;
-    the holder of an expired lease is none."""
+    the holder of an expired lease is none, unless it has gone back to that version since."""
     lease = observation.lease
     dead_holder = lease.host_id if lease.condition is LeaseCondition.EXPIRED else None
-    return [peer for peer in observation.peers if peer.able and peer.host_id != dead_holder]
+    return [
+        peer
+        for peer in observation.peers
+        if peer.able and (peer.predecessor or peer.host_id != dead_holder)
+    ]
 
 
 def contenders(observation: Observation) -> list[PeerView]:

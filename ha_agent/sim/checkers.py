@@ -71,7 +71,7 @@ def blinds(fault: Fault) -> bool:
 
 def stops_broker(fault: Fault) -> bool:
     """An orderly stop of the broker disarms the fence and lets the VM go on."""
-    return fault.kind == "stop" and fault.value == "broker"
+    return fault.kind == "software" or (fault.kind == "stop" and fault.value == "broker")
 
 
 class OneVm:
@@ -191,7 +191,7 @@ class OnlyVmLease:
         if not isinstance(event, e.StartRefused) or not event.by_vm_lease:
             return
         holder = self._ground.vms.get(event.holder)
-        if event.cause != "agent" or event.host_id in self._ground.spec.old_hosts:
+        if event.cause != "agent":
             return
         if holder is None or not holder.adopted or holder.excused:
             return
@@ -257,7 +257,7 @@ class NoNeedlessStop:
     def _agent(self, event: e.VmEnded) -> None:
         ground, host_id, at_seconds = self._ground, event.host_id, event.at_seconds
         bad_lately = at_seconds - ground.bad_until_seconds < STOP_SECONDS
-        if bad_lately or ground.owner() != host_id or host_id in ground.spec.old_hosts:
+        if bad_lately or ground.owner() != host_id:
             return
         if ground.trouble(host_id, _listed_cause, at_seconds, STOP_SECONDS):
             return

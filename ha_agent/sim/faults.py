@@ -57,6 +57,9 @@ KINDS: dict[str, Kind] = {
     "hang": Kind("host", "|".join(PROCESSES), "must", "SIGSTOP, then SIGCONT"),
     "stop": Kind("host", "agent|broker|vdsm", "may", "systemctl stop; started again after `for`"),
     "start": Kind("host", "agent|broker|vdsm", "", "systemctl start"),
+    "software": Kind(
+        "host", "old|new", "", "the predecessor's agents stop and ours start, or back"
+    ),
     "twin": Kind("host", "", "must", "a second agent and broker run with this host's id"),
     # Clocks
     "clock-rate": Kind("host", "number", "may", "its clock runs at this rate, such as 1.01"),

@@ -55,7 +55,7 @@ class Ground:
     def saw(self, event: e.Event) -> None:
         """Take in what happened."""
         if isinstance(event, e.VmStarted):
-            of_ours = event.cause == "agent" and event.host_id not in self.spec.old_hosts
+            of_ours = event.cause == "agent"
             vm = Vm(event.host_id, event.cause, event.at_seconds, adopted=of_ours)
             self.vms[event.host_id] = vm
         elif isinstance(event, e.VmEnded):

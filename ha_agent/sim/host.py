@@ -36,7 +36,7 @@ _BOOT_ORDER = ("vdsm", "broker", "agent")
 
 
 class SimHost:
-    """One host. `old`: it runs the predecessor in place of our agent and broker."""
+    """One host. `old`: it runs the predecessor in place of our agent and broker, now."""
 
     def __init__(self, world: World, host_id: int, name: str, *, old: bool = False) -> None:
         self.world = world
@@ -88,6 +88,7 @@ class SimHost:
         self._active: list[tuple[str, float]] = []
         self._held_down: dict[str, int] = {}
         self._told_lease = ""
+        self.changing_software = False
 
     # What others see ---------------------------------------------------------------------
 
@@ -297,13 +298,16 @@ class SimHost:
     def stop(self, part: str) -> None:
         """systemctl stop."""
         broker = self.broker
-        if part == "agent" and self.agent is not None:
+        if self.old and part in ("agent", "broker"):
+            if self.peer is not None:
+                self.peer.request_stop()
+        elif part == "agent" and self.agent is not None:
             self.agent.request_stop()
         elif part == "broker" and broker is not None:
             task = broker.process.spawn(broker.stop())
             task.add_done_callback(lambda _: self._end("broker"))
         else:
-            self._end("peer" if self.old else part)
+            self._end(part)
 
     def hold_down(self, part: str, seconds: Optional[float]) -> None:
         """Let nothing start a service for so long; None: until it is started by hand."""
@@ -335,6 +339,11 @@ class SimHost:
         """The agent has ended in order."""
         self.say("agent has stopped")
         self._end("agent")
+
+    def peer_left(self) -> None:
+        """The predecessor's agent has ended in order."""
+        self.say("(old) agent has stopped")
+        self._end("peer")
 
     def set_local_maintenance(self, enabled: bool) -> None:
         """Write the file of local maintenance."""

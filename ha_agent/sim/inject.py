@@ -13,6 +13,7 @@ from ha_agent.sim import hostile_vdsm, operators
 from ha_agent.sim.faults import ALL_HOSTS, KINDS, Fault
 from ha_agent.sim.guest import EngineVm
 from ha_agent.sim.host import RESTART_SECONDS, SimHost
+from ha_agent.sim.software import change_software
 from ha_agent.sim.vdsm import SimVdsm
 from ha_agent.sim.world import World
 from ha_agent.vdsm.errors import VdsmCallFailed
@@ -124,6 +125,10 @@ def _stop(host: SimHost, fault: Fault) -> None:
 
 def _start(host: SimHost, fault: Fault) -> None:
     host.start_now(fault.value)
+
+
+def _software(host: SimHost, fault: Fault) -> None:
+    change_software(host, fault.value == "old")
 
 
 def _twin(host: SimHost, fault: Fault) -> None:
@@ -280,6 +285,7 @@ _HOST: dict[str, Callable[[SimHost, Fault], None]] = {
     "hang": _hang,
     "stop": _stop,
     "start": _start,
+    "software": _software,
     "twin": _twin,
     "clock-rate": _clock_rate,
     "clock-jump": _clock_jump,

@@ -1,17 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """A host that still runs the predecessor: its agent and broker as one, with its timings.
 
-Every 10 s it reads all blocks, decides, and writes its own. It knows nothing of our lock file:
-only the VM lease keeps it and us apart. Rules, from facts/predecessor-and-peers.md:
+Every 10 s it reads all blocks, asks VDSM and the engine's page, decides (predecessor.py), acts,
+and writes its own block. It knows nothing of our lock file: only the VM lease keeps it and us
+apart. An orderly stop leaves a block of state AgentStopped, with score 0. One that starts in
+local maintenance writes nothing until that is over, so that its peers see its last block go
+stale (facts/predecessor-and-peers.md 1.8).
 
-- A peer is dead when its timestamp has not changed for 60 s; so it starts nothing before it has
-  watched for 60 s itself.
-- It starts the VM when no live peer says that the VM is up, the global flag is off, and no live
-  peer has a better score: all with the best score start at once.
-- One that loses the race for the VM lease tries again later (EngineUnexpectedlyDown for hosts
-  whose VM crashed: score 0 for 560 s).
-- A VM that is not healthy 300 s after it was is stopped; one that never got healthy, after 600 s.
-- In local maintenance the engine is to migrate the VM away; it never stops it for that.
+Of what lowers its score the network and the bridge are simulated, by one sample each as it has
+them; the CPU load, which it averages over 15 minutes, and the memory are not.
 
 Its block has no `agent=` line and is laid out as its own code does (facts/ovf-and-volumes.md).
 """
@@ -22,26 +19,21 @@ import json
 import zlib
 from typing import TYPE_CHECKING, Optional
 
-from ha_agent.broker.blocks.codec import BlockError, StatusBlock, decode, decode_global
+from ha_agent.broker.blocks.codec import BlockError, decode, decode_global
 from ha_agent.errors import EnvironmentFault
 from ha_agent.sim.lane import SimLane
 from ha_agent.sim.loop import Process
+from ha_agent.sim.predecessor import BASE_SCORE, Look, Machine, Peer, step
 from ha_agent.sim.vdsm import SimVdsmCalls
-from ha_agent.vdsm.vm_status import VmStats, VmStatus, lost_lease_race
+from ha_agent.vdsm.vm_status import ExitReason, VmStats, VmStatus, lost_lease_race
 
 if TYPE_CHECKING:
     from ha_agent.sim.host import SimHost
 
 LOOP_SECONDS = 10.0
-ALIVE_SECONDS = 60.0
-_UNEXPECTED_SECONDS = 560.0
-_RETRY_SECONDS = 60.0
-_BAD_HEALTH_SECONDS = 300.0
-_STARTING_SECONDS = 600.0
+_STARTS_IN_MAINTENANCE_SECONDS = 2.0
 _IO_DEADLINE_SECONDS = 30.0
-_BASE_SCORE = 3400
-_RUNNING = (VmStatus.UP, VmStatus.POWERING_UP, VmStatus.WAIT_FOR_LAUNCH, VmStatus.POWERING_DOWN,
-            VmStatus.PAUSED, VmStatus.MIGRATION_SOURCE)  # fmt: skip
+_NETWORK_POINTS, _BRIDGE_POINTS = 1600, 600
 
 
 class OldPeer:
@@ -52,42 +44,67 @@ class OldPeer:
         self.process = process
         self._lane = SimLane(host.world.loop, host.path, "old")
         self._vdsm = SimVdsmCalls(host, process, lambda: None)
-        self._seen: dict[int, tuple[int, float]] = {}
-        self._began = host.clock.now()
-        self._not_before = 0.0
-        self._score_zero_until = 0.0
-        self._running_since: Optional[float] = None
-        self._good_at: Optional[float] = None
-        self._state = "EngineDown"
+        self._machine = Machine()
+        self._status = {"vm": "down", "health": "bad", "detail": "unknown"}
+        self._refused = False
+        self._stopping = False
         process.spawn(self._run())
 
-    def _now(self) -> float:
-        return self.host.clock.now().boottime_seconds
+    def request_stop(self) -> None:
+        """systemctl stop."""
+        if not self._stopping:
+            self._stopping = True
+            self.process.spawn(self._leave())
 
     async def _run(self) -> None:
         await self.host.clock.sleep(self.host.dice.uniform(0.0, LOOP_SECONDS))
-        while True:
+        while self.host.local_maintenance:
+            await self.host.clock.sleep(_STARTS_IN_MAINTENANCE_SECONDS)
+        while not self._stopping:
             try:
                 await self._look()
             except EnvironmentFault:
                 self._say("StartState", "storage or VDSM did not answer")
+                # Its agent ends at such a fault and is started again: what it saw is forgotten.
+                self._machine = Machine()
             await self.host.clock.sleep(LOOP_SECONDS)
+
+    async def _leave(self) -> None:
+        self._say("AgentStopped", "the agent is stopping")
+        self._machine = Machine("AgentStopped")
+        try:
+            await self._write()
+        except EnvironmentFault:
+            self.host.say("(old) its last block could not be written")
+        self.host.peer_left()
 
     async def _look(self) -> None:
         answer = await self._lane.call(
             "scan_slots", _IO_DEADLINE_SECONDS, path="status", count=2001
         )
         flag, peers = self._read({e["slot"]: e["data"] for e in answer["slots"]})
-        vm = await self._vdsm.vm_stats(self.host.world.vm_uuid)
-        running = vm is not None and vm.status in _RUNNING
-        page = self.host.world.page(self.host) if running else "silent"
-        await self._decide(vm, running, page, flag, peers)
-        await self._write(running, page)
+        self._status = self._engine_status(await self._vdsm.vm_stats(self.host.world.vm_uuid))
+        look = Look(
+            self.host.clock.now().boottime_seconds,
+            self._status,
+            peers,
+            flag,
+            self.host.local_maintenance,
+            self._penalty(),
+            self._refused,
+        )
+        if self._stopping:
+            return
+        done = step(self._machine, look)
+        self._say(done.machine.state, done.why)
+        self._machine, self._refused = done.machine, False
+        if done.action:
+            await self._act(done.action)
+        if not self._stopping:
+            await self._write()
 
-    def _read(self, slots: dict[int, bytes]) -> tuple[bool, list[StatusBlock]]:
-        """Return the global flag and the blocks of live peers."""
-        now = self._now()
-        flag, peers = False, []
+    def _read(self, slots: dict[int, bytes]) -> tuple[bool, dict[int, Peer]]:
+        flag, peers = False, {}
         for slot, data in slots.items():
             try:
                 if slot == 0:
@@ -99,93 +116,90 @@ class OldPeer:
                 continue
             if block is None or slot == self.host.host_id:
                 continue
-            known = self._seen.get(slot)
-            if known is None or known[0] != block.timestamp_seconds:
-                self._seen[slot] = known = (block.timestamp_seconds, now)
-            if now - known[1] < ALIVE_SECONDS:
-                peers.append(block)
+            status = block.engine_status
+            if isinstance(status, dict):
+                peers[slot] = Peer(block.timestamp_seconds, block.score, status)
         return flag, peers
 
-    async def _decide(
-        self,
-        vm: Optional[VmStats],
-        running: bool,
-        page: str,
-        flag: bool,
-        peers: list[StatusBlock],
-    ) -> None:
-        now, uuid = self._now(), self.host.world.vm_uuid
-        if running:
-            if await self._watch(now, page):
-                await self._vdsm.destroy_vm(uuid)
-            return
-        self._running_since = self._good_at = None
-        if vm is not None and vm.status is VmStatus.DOWN:
-            if lost_lease_race(vm.exit_message):
-                self._not_before = now + _RETRY_SECONDS
-                self._say("EngineUnexpectedlyDown", "another host already took over")
-            elif vm.exit_code:
-                self._score_zero_until = now + _UNEXPECTED_SECONDS
-                self._say("EngineUnexpectedlyDown", "the VM ended unexpectedly")
-            else:
-                self._say("EngineDown", "the VM has ended")
+    def _engine_status(self, vm: Optional[VmStats]) -> dict[str, str]:
+        before = self._status["vm"]
+        if vm is None:
+            word = "down_missing" if before in ("up", "down_missing") else before
+            reason = "vm not running on this host"
+            return {"vm": word, "health": "bad", "detail": "unknown", "reason": reason}
+        detail = vm.status_text
+        if vm.status in (VmStatus.DOWN, VmStatus.MIGRATION_DESTINATION):
+            orderly = vm.status is VmStatus.DOWN and (
+                lost_lease_race(vm.exit_message)
+                or vm.exit_reason is ExitReason.MIGRATION_SUCCEEDED
+            )
+            word = "down" if orderly or before == "down" else "down_unexpected"
+            return {"vm": word, "health": "bad", "detail": detail, "reason": "bad vm status"}
+        starting = (VmStatus.PAUSED, VmStatus.WAIT_FOR_LAUNCH, VmStatus.POWERING_UP)
+        if vm.status in starting or self.host.world.page(self.host) != "good":
+            return {"vm": "up", "health": "bad", "detail": detail, "reason": "bad vm status"}
+        return {"vm": "up", "health": "good", "detail": detail}
+
+    def _penalty(self) -> int:
+        faults, points = self.host.faults, 0
+        if "network-lost" in faults:
+            points += _NETWORK_POINTS
+        elif "network-flaky" in faults:
+            points += int(_NETWORK_POINTS * faults["network-flaky"])
+        return points + (_BRIDGE_POINTS if "bridge-down" in faults else 0)
+
+    async def _act(self, action: str) -> None:
+        uuid = self.host.world.vm_uuid
+        try:
+            if action == "shutdown":
+                await self._vdsm.shutdown_vm(uuid)
+                return
+            # A start clears what is left of the last run, as `hosted-engine --vm-start` does.
             await self._vdsm.destroy_vm(uuid)
-            return
-        if flag or self.host.local_maintenance:
-            self._say("GlobalMaintenance" if flag else "LocalMaintenance", "as set")
-            return
-        self._say("EngineDown", "no VM here")
-        watched = self.host.clock.now() - self._began >= ALIVE_SECONDS
-        elsewhere = any(
-            isinstance(p.engine_status, dict) and p.engine_status.get("vm") == "up" for p in peers
-        )
-        best = self._score(now) >= max((p.score for p in peers), default=0) > -1
-        if watched and not elsewhere and best and self._score(now) and now >= self._not_before:
-            self._say("EngineStart", "the engine is down and this host has the best score")
-            self._not_before = now + _RETRY_SECONDS
-            await self._vdsm.create_vm(uuid, self.host.world.definition)
+            if action == "start":
+                await self._vdsm.create_vm(uuid, self.host.world.definition)
+                self._status = {"vm": "down", "health": "bad", "detail": "unknown"}
+        except EnvironmentFault:
+            self._refused = action == "start"
 
-    async def _watch(self, now: float, page: str) -> bool:
-        """Follow a VM that runs here; tell whether it is to be ended."""
-        if self._running_since is None:
-            self._running_since = now
-        if page == "good":
-            self._good_at = now
-            self._say("EngineUp", "the engine is healthy")
-            return False
-        if self._good_at is not None:
-            late = now - self._good_at > _BAD_HEALTH_SECONDS
-        else:
-            late = now - self._running_since > _STARTING_SECONDS
-        if late:
-            self._say("EngineForceStop", "the engine is not healthy")
-        elif self._good_at is None:
-            self._say("EngineStarting", "the engine is not healthy yet")
-        else:
-            self._say("EngineUpBadHealth", "the engine does not answer")
-        return late
-
-    def _score(self, now: float) -> int:
-        bad = self.host.local_maintenance or now < self._score_zero_until
-        return 0 if bad else _BASE_SCORE
-
-    async def _write(self, running: bool, page: str) -> None:
-        now = self._now()
-        status = {"vm": "down", "health": "bad", "detail": "unknown", "reason": "vm not running"}
-        if running:
-            status = {"vm": "up", "health": "good" if page == "good" else "bad", "detail": "Up"}
+    async def _write(self) -> None:
+        now = self.host.clock.now().boottime_seconds
+        machine = self._machine
+        end = machine.timeout_at
         data = old_block(
-            self.host.host_id, self.host.name, int(now), self._score(now), json.dumps(status),
-            self.host.local_maintenance, self._state,
-        )  # fmt: skip
+            self.host.host_id,
+            self.host.name,
+            int(now),
+            machine.score(self._penalty()),
+            json.dumps(self._status),
+            machine.state == "LocalMaintenance",
+            machine.state,
+            machine.state == "AgentStopped",
+            "" if end is None else time_text(end),
+        )
         await self._lane.call(
             "write_slot", _IO_DEADLINE_SECONDS, path="status", slot=self.host.host_id, data=data
         )
 
     def _say(self, state: str, why: str) -> None:
-        if state != self._state:
-            self.host.say(f"(old) {self._state} -> {state}: {why}")
-            self._state = state
+        before = self._machine.state
+        if state != before:
+            self.host.say(f"(old) {before} -> {state}: {why}")
+
+
+def time_text(seconds: float) -> str:
+    """Return a time as it stands in a block; the simulated calendar begins with the clock."""
+    hours, rest = divmod(int(seconds) % 86400, 3600)
+    return f"Thu Jan  1 {hours:02}:{rest // 60:02}:{rest % 60:02} 1970"
+
+
+def first_block(host_id: int, name: str, *, with_engine: bool) -> bytes:
+    """Return the block of a host that has been up for long."""
+    status = {"vm": "down", "health": "bad", "detail": "unknown"}
+    if with_engine:
+        status = {"vm": "up", "health": "good", "detail": "Up"}
+    state = "EngineUp" if with_engine else "EngineDown"
+    return old_block(host_id, name, 1, BASE_SCORE, json.dumps(status), False, state)
 
 
 def old_block(

@@ -94,6 +94,10 @@ class SharedStorage:
         assert len(block) == BLOCK_SIZE_BYTES
         self._places[LEASE] = block
 
+    def start_with_slot(self, slot: int, block: bytes) -> None:
+        """Begin with this block in the status volume."""
+        self._places[slot] = block
+
     def start_with_sanlock(self, vm_lease: bytes, deltas: dict[int, bytes]) -> None:
         """Begin with this VM lease, and with these hosts' leases by their host ids."""
         self._places[VM_LEASE] = vm_lease

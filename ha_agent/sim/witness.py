@@ -190,7 +190,7 @@ def _who(host: SimHost, process_name: str) -> str:
     """Return who a process is: agent, old, twin, or hand where there is none."""
     if not process_name:
         return "hand"
-    if host.old:
+    if process_name == f"{host.name} old agent":
         return "old"
     return "agent" if process_name == f"{host.name} agent" and "twin" not in host.name else "twin"
 

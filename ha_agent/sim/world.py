@@ -26,6 +26,7 @@ from ha_agent.sim.dice import Dice
 from ha_agent.sim.guest import Engine, EngineVm
 from ha_agent.sim.host import SimHost
 from ha_agent.sim.loop import Process, SimLoop
+from ha_agent.sim.old_peer import first_block
 from ha_agent.sim.sanlock import VmLease
 from ha_agent.sim.sanlock_port import start_with_holder, start_with_sanlock
 from ha_agent.sim.spec import Outage, Spec, Violation
@@ -146,6 +147,9 @@ class World:
         if self.spec.is_sanlock:
             start_with_sanlock(self)
         for host in self.hosts.values():
+            if on and host.old:
+                block = first_block(host.host_id, host.name, with_engine=host.host_id == on)
+                self.storage.start_with_slot(host.host_id, block)
             host.boot(at_once=True)
         if on and self.spec.is_sanlock:
             start_with_holder(self.hosts[on])

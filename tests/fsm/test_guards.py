@@ -235,6 +235,14 @@ class TestPeers:
         picture = seen(lease=lease(condition, host_id=2), peers=(peer(2, vm_up=True),))
         assert g.no_peer_has_vm(context(picture)) is expected
 
+    @pytest.mark.parametrize("condition", [L.EXPIRED, L.FREE])
+    def test_one_that_went_back_to_the_predecessor_renews_no_lease_and_lives(
+        self, condition: LeaseCondition
+    ) -> None:
+        claim = peer(2, vm_up=True, predecessor=True)
+        picture = seen(lease=lease(condition, host_id=2), peers=(claim,))
+        assert not g.no_peer_has_vm(context(picture))
+
     def test_another_host_is_able(self) -> None:
         assert g.other_host_able(context(seen(peers=(peer(3),))))
         assert not g.other_host_able(context(seen(peers=(peer(3, score=0),))))

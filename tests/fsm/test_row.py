@@ -11,7 +11,7 @@ from hypothesis import given
 
 from ha_agent.fsm.context import Context
 from ha_agent.fsm.memory import Memory, StopReason
-from ha_agent.fsm.observation import DefinitionView, VmCondition
+from ha_agent.fsm.observation import DefinitionView, PeerView, VmCondition
 from ha_agent.fsm.policy import Policy
 from ha_agent.fsm.row import Row, after_you, because, failure, failures_forgiven, hold_back
 from ha_agent.fsm.state import State
@@ -107,6 +107,21 @@ def test_forgiven_failures_hold_nothing_back() -> None:
 def test_holding_back_is_no_failure() -> None:
     memory = hold_back(CONTEXT, failed(1))
     assert memory == failed(1, not_before=NOW + Policy().lease_elsewhere_pause_seconds)
+
+
+@pytest.mark.parametrize(
+    ("other", "seconds"),
+    [
+        (peer(2, vm_up=True, predecessor=True, alive=False), 30.0),
+        (peer(2, vm_up=True, predecessor=True), 30.0),
+        (peer(2, predecessor=True), Policy().lease_elsewhere_pause_seconds),
+        (peer(2, vm_up=True), Policy().lease_elsewhere_pause_seconds),
+    ],
+)
+def test_a_vm_of_the_predecessor_s_is_not_tried_every_few_seconds(
+    other: PeerView, seconds: float
+) -> None:
+    assert hold_back(context(seen(peers=(other,))), Memory()).not_before == NOW + seconds
 
 
 class TestAfterYou:

@@ -35,3 +35,5 @@ def test_the_dead_holder_of_an_expired_lease_says_nothing() -> None:
     holder = peer(2, vm_up=True)
     assert second_vms(seen(V.UP, L.EXPIRED, peers=(holder,))) == ()
     assert second_vms(seen(V.UP, L.HELD, peers=(holder,))) == (holder,)
+    old = peer(2, vm_up=True, predecessor=True)
+    assert second_vms(seen(V.UP, L.EXPIRED, peers=(old,))) == (old,), "it renews none, and lives"

@@ -50,6 +50,10 @@ class TestPredecessors:
     def test_count_where_another_host_is_wanted(self) -> None:
         assert able_hosts(available(L.FREE, *self.PEERS)) == [self.PEERS[0], peer(3)]
 
+    def test_one_whose_lease_expired_as_it_went_back_is_not_dead(self) -> None:
+        other = peer(2, predecessor=True)
+        assert able_hosts(seen(peers=(other,), lease=lease(L.EXPIRED, host_id=2))) == [other]
+
     def test_are_nobodys_contenders(self) -> None:
         assert contenders(available(L.FREE, *self.PEERS)) == [peer(3)]
 

@@ -42,13 +42,15 @@ def test_it_keeps_its_hands_off_in_global_maintenance_and_takes_a_minute_after_a
         assert told.running_on == []
 
 
-def test_it_ends_an_engine_that_hangs_after_five_minutes() -> None:
+def test_it_ends_an_engine_that_hangs_after_five_minutes_and_five_more() -> None:
     with story(hosts=1, old_hosts=(1,), seconds=100.0) as told:
         told.do("cluster guest-hang")
         told.wait(290.0)
         assert told.running_on == [1]
-        told.wait(200.0)
-        assert "EngineForceStop" in told.log
+        told.wait(40.0)
+        assert "EngineUpBadHealth -> EngineStop" in told.log
+        told.wait(400.0)
+        assert "the guest did not shut down" in told.log
         assert told.world.engine.healthy
 
 
