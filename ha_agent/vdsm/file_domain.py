@@ -204,8 +204,20 @@ def format_volume_metadata(
     return "".join(f"{key}={value}\n" for key, value in values.items()).encode() + b"EOF\n"
 
 
-def create_domain(parent: Path, domain: str, *, name: str, pool: str = "") -> Path:
-    """Make an empty local data domain of version 5 in `parent`; return its directory.
+def create_domain(
+    parent: Path,
+    domain: str,
+    *,
+    name: str,
+    pool: str = "",
+    kind: str = "LOCALFS",
+    version: int = 5,
+    remote_path: str = "",
+) -> Path:
+    """Make an empty data domain in `parent`; return its directory. The metadata comes last: a
+    directory without it is no domain yet, and is taken.
+
+    `remote_path` is what it is connected by, `parent` where that is not given.
 
     Raises BadInput, or EnvironmentFault when it is there already or can't be made.
     """
@@ -217,12 +229,15 @@ def create_domain(parent: Path, domain: str, *, name: str, pool: str = "") -> Pa
     lines = {
         "ALIGNMENT": 1048576, "BLOCK_SIZE": _BLOCK_BYTES, "CLASS": "Data", "DESCRIPTION": name,
         "IOOPTIMEOUTSEC": 10, "LEASERETRIES": 3, "LEASETIMESEC": 60, "LOCKPOLICY": "",
-        "LOCKRENEWALINTERVALSEC": 5, "POOL_UUID": pool, "REMOTE_PATH": parent, "ROLE": "Regular",
-        "SDUUID": domain, "TYPE": "LOCALFS", "VERSION": 5,
+        "LOCKRENEWALINTERVALSEC": 5, "POOL_UUID": pool, "REMOTE_PATH": remote_path or parent,
+        "ROLE": "Regular",
+        "SDUUID": domain, "TYPE": kind, "VERSION": version,
     }  # fmt: skip
+    if (path / "dom_md" / "metadata").exists():
+        raise EnvironmentFault(f"storage domain {path}: File exists")
     try:
-        (path / "images").mkdir(parents=True)
-        (path / "dom_md").mkdir()
+        (path / "images").mkdir(parents=True, exist_ok=True)
+        (path / "dom_md").mkdir(exist_ok=True)
         for empty in ("ids", "leases", "inbox", "outbox"):
             (path / "dom_md" / empty).touch(mode=_OWNER_ONLY)
     except OSError as error:
@@ -276,7 +291,13 @@ def create_volume(
             os.fsync(file.fileno())
         path.with_name(f"{volume}.lease").touch(mode=_OWNER_ONLY)
         make_lease(path)
+    except FileExistsError:
+        raise EnvironmentFault(f"volume {path}: File exists") from None
     except OSError as error:
+        # What took all the space that there was must not go on doing so.
+        for name in (volume, f"{volume}.lease"):
+            with contextlib.suppress(OSError):
+                path.with_name(name).unlink()
         raise EnvironmentFault(f"volume {path}: {error.strerror}") from error
     _write(path.with_name(f"{volume}.meta"), metadata)
     return path

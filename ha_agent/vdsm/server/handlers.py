@@ -22,6 +22,7 @@ from ha_agent.instant import WallTime
 from ha_agent.vdsm.errors import VdsmCode
 from ha_agent.vdsm.jsonrpc import Params
 from ha_agent.vdsm.refusal import Refusal, general
+from ha_agent.vdsm.server.domain_verbs import DomainVerbs
 from ha_agent.vdsm.server.host_stats import HostSamples, capabilities, hardware_info, host_stats
 from ha_agent.vdsm.server.monitors import Monitors
 from ha_agent.vdsm.server.refused_verbs import check_refused
@@ -100,6 +101,7 @@ class Handlers:
         self._host = host
         self._storage = storage
         self._volumes = VolumeVerbs(storage, tasks, make_lease)
+        self._domains = DomainVerbs(storage)
         self._tasks = tasks
         self._monitors = monitors
         self._wall = wall
@@ -190,7 +192,10 @@ class Handlers:
         volume = "volumeID:text storagepoolID:text storagedomainID:text imageID:text"
         made_of = "size:text volFormat:number preallocate:number diskType:text desc:text"
         sources = "srcImgUUID?:text srcVolUUID?:text"
+        domain = "storagedomainID:text domainType:number typeArgs:text name:text"
+        version = "domainClass:number version?:number blockSize?:number maxHosts?:number"
         return {
+            "StorageDomain.create": _Verb(self._domains.create, f"{domain} {version}"),
             "Volume.create": _Verb(self._create_volume, f"{volume} {made_of} {sources}"),
             "Volume.setDescription": _Verb(
                 self._volumes.set_description, f"{volume} description:text"

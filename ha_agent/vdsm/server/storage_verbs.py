@@ -44,6 +44,10 @@ class StorageVerbs:
         """Return where to look for domains: configured paths, then connected ones."""
         return (*self._configured, *self._connected.values())
 
+    def connected(self) -> frozenset[str]:
+        """Return what was connected, as it was named."""
+        return frozenset(self._connected)
+
     async def run(self, what: str, call: Callable[[], T]) -> T:
         """Run a call in a thread, with the deadline, and give its errors VDSM's codes."""
         try:
@@ -221,7 +225,7 @@ class StorageVerbs:
         for connection in connections:
             fields = _fields(connection)
             source = str(fields.get("connection", ""))
-            where = await self.run("connection", functools.partial(_mounted_at, kind, source))
+            where = await self.run("connection", functools.partial(mounted_at, kind, source))
             if where is None:
                 log.warning("storage server %s is not mounted on this host", source)
                 status = VdsmCode.MOUNT_ERROR
@@ -260,7 +264,7 @@ def _fields(connection: object) -> Mapping[str, Any]:
     return connection if isinstance(connection, Mapping) else {}
 
 
-def _mounted_at(kind: int, source: str) -> Optional[Path]:
+def mounted_at(kind: int, source: str) -> Optional[Path]:
     """Return the directory that a storage server's content is seen in, None when nowhere."""
     if kind == _LOCALFS:
         path = Path(source)

@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`ha-agent deploy`: the first host of a cluster, from answers to running daemons."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Optional
+
+from ha_agent import config
+from ha_agent.cli_command import DONE, FAILED, USAGE, Command, Verbs, fail
+
+if TYPE_CHECKING:
+    from ha_agent.setup.answers import Answers, Given
+
+# Given besides a file, these count more.
+_OPTIONS = ("storage_type", "storage_connection", "engine_fqdn", "disk_image_file", "host_id")
+
+
+def add(verbs: Verbs) -> None:
+    """Add the verb."""
+    parser = verbs.add("deploy", "set up the first host of a hosted engine", _deploy)
+    parser.add_argument("--answers", type=Path, metavar="FILE", help="see answers-example.conf")
+    parser.add_argument(
+        "--answers-out", type=Path, metavar="FILE",
+        help="write the answers that were given, without passwords, and do nothing else",
+    )  # fmt: skip
+    for name in _OPTIONS:
+        parser.add_argument(f"--{name.replace('_', '-')}", metavar="VALUE", help=f"{name}")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="show what would be done, and change nothing"
+    )
+    parser.add_argument(
+        "--no-start", action="store_true", help="neither enable nor start the daemons"
+    )
+
+
+class Screen:
+    """Shows progress: on a terminal a line that goes on replaces itself."""
+
+    def __init__(self) -> None:
+        self._is_terminal = sys.stdout.isatty()
+        self._open = ""
+
+    def say(self, text: str) -> None:
+        """Show a line."""
+        head = text.partition("] ")[0] if text.startswith("[") else ""
+        again = bool(head) and head == self._open
+        if not self._is_terminal:
+            sys.stdout.write(f"{text}\n")
+        elif again:
+            sys.stdout.write(f"\r\x1b[K{text}")
+        else:
+            sys.stdout.write(f"{self._end()}{text}")
+        self._open = head or "-"
+        sys.stdout.flush()
+
+    def close(self) -> None:
+        """End the line that is open."""
+        if self._is_terminal:
+            sys.stdout.write(self._end())
+            self._open = ""
+
+    def _end(self) -> str:
+        return "\n" if self._open else ""
+
+
+def _deploy(command: Command) -> int:
+    import asyncio
+
+    from ha_agent.setup.answers import AnswersError, form
+    from ha_agent.setup.deploy import Request, deploy
+    from ha_agent.setup.services import Systemctl
+
+    arguments = command.arguments
+    try:
+        answers = _answers(arguments)
+    except AnswersError as error:
+        fail(arguments, "answers", str(error))
+        return USAGE
+    except EOFError:
+        return fail(arguments, "interrupted", "no more answers: nothing was changed")
+    if arguments.answers_out:
+        _write_new(arguments.answers_out, form(answers))
+        print(f"written: {arguments.answers_out}")
+        return DONE
+    screen = Screen()
+    request = Request(
+        answers=answers,
+        root=Path(os.environ.get(config.ROOT_VARIABLE) or "/"),
+        services=Systemctl(),
+        say=screen.say,
+        dry_run=arguments.dry_run,
+        start=not arguments.no_start,
+    )
+    try:
+        changed = asyncio.run(deploy(request))
+    except KeyboardInterrupt:
+        screen.close()
+        told = "interrupted: run it again with the same answers, and it goes on where it was"
+        fail(arguments, "interrupted", told)
+        return FAILED
+    finally:
+        screen.close()
+    if arguments.dry_run:
+        print(f"dry run: {len(changed)} steps to do, nothing was changed")
+    else:
+        print(
+            "the hosted engine is set up" if set(changed) - {"lock"} else "there was nothing to do"
+        )
+    return DONE
+
+
+def _answers(arguments: argparse.Namespace) -> Answers:
+    """Raises AnswersError, BadInput, EOFError."""
+    from ha_agent.setup import questions
+    from ha_agent.setup.answers import Given, check, load_answers
+
+    faults: list[str] = []
+    given: dict[str, Given] = {}
+    path: Optional[Path] = arguments.answers
+    if path is not None:
+        given = load_answers(path, faults)
+    for name in _OPTIONS:
+        text = getattr(arguments, name)
+        if text is not None:
+            given[name] = Given(text, f"--{name.replace('_', '-')}")
+    if path is None and questions.is_interactive():
+        given = questions.ask(given, questions.OwnTerminal())
+    return check(given, faults)
+
+
+def _write_new(path: Path, text: str) -> None:
+    from ha_agent.errors import EnvironmentFault
+
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise EnvironmentFault(f"{path}: {error.strerror}") from None
