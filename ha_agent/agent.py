@@ -124,6 +124,9 @@ class Agent:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.cycle.request_stop)
         maintenance = self._config.host.state_dir / maintenance_file.FILE_NAME
+        predecessors = self._config.predecessor_ha_conf
+        if predecessors is not None and maintenance_file.take_over(maintenance, predecessors):
+            log.info("%s made from %s", maintenance, predecessors)
         files = [maintenance, *self._config.files]
         watch = FileWatch(
             files,

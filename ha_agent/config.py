@@ -131,6 +131,7 @@ def load(
         paths=tuple(paths),
         notes=(*legacy.unreadable, *unknown),
         predecessor=legacy.uses,
+        predecessor_ha_conf=legacy.ha_conf,
     )
 
 

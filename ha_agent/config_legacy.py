@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Optional
 
+from ha_agent import maintenance_file
 from ha_agent.compat import hosted_engine_conf, ini_conf, legacy_keys
 from ha_agent.compat.legacy_keys import AGENT, BROKER, FILES, HA, HOSTED_ENGINE, Said, Use
 from ha_agent.compat.legacy_values import Pairs
@@ -36,7 +37,8 @@ class Predecessor:
     """What the predecessor's files say, low layer and high layer, and each of their keys' use.
 
     `there`: hosted-engine.conf exists. `unreadable` says which file this user may not read.
-    `damaged`: one can't be used as a whole, so that it is not known what it says.
+    `damaged`: one can't be used as a whole, so that it is not known what it says. `ha_conf` is
+    the file with the host's local maintenance, where there is one.
     """
 
     theirs: tuple[Entry, ...] = ()
@@ -47,6 +49,7 @@ class Predecessor:
     unreadable: tuple[str, ...] = ()
     there: bool = False
     damaged: bool = False
+    ha_conf: Optional[Path] = None
 
 
 def read(path: Path, root: Path, known: Iterable[str]) -> Predecessor:
@@ -68,15 +71,18 @@ def read(path: Path, root: Path, known: Iterable[str]) -> Predecessor:
                 if neighbour is not None:
                     layers.add(file, neighbour, [*legacy_keys.translated(file, neighbour)], [])
                     break
+    ha_conf = root / FILES[HA][0].lstrip("/")
     return Predecessor(
         theirs=tuple(layers.theirs),
         ours=tuple(layers.ours),
         faults=tuple(layers.faults),
         uses=tuple(layers.uses),
-        files=tuple(layers.files),
+        # Nobody reads it again: our own has taken its place.
+        files=tuple(file for file in layers.files if file != ha_conf),
         unreadable=tuple(layers.unreadable),
         there=layers.there,
         damaged=layers.damaged,
+        ha_conf=ha_conf if ha_conf in layers.files else None,
     )
 
 
@@ -130,7 +136,7 @@ class _Layers:
             self.unreadable.append(f"{path} can't be read: Permission denied")
         except BadInput as fault:
             self.there = self.damaged = True
-            where = str(path) if fault.offset is None else f"{path}:{fault.offset}"
+            where = fault.where if fault.offset is None else f"{path}:{fault.offset}"
             self.faults.append(Fault(where, fault.what))
         return None
 
@@ -162,9 +168,13 @@ def _ini(text: str, where: str) -> Pairs:
     return legacy_keys.pairs_of_ini(ini_conf.parse(text, where))
 
 
+def _ha(text: str, where: str) -> Pairs:
+    maintenance_file.parse(text, where)
+    return hosted_engine_conf.parse(text, where)
+
+
 _parsers: dict[str, Callable[[str, str], Pairs]] = {
     AGENT: _ini,
     BROKER: _ini,
-    # What it says is read by maintenance_file.py; here its keys are only listed.
-    HA: hosted_engine_conf.parse,
+    HA: _ha,
 }

@@ -327,7 +327,8 @@ class Config:
     read, in the order in which later ones override earlier ones, and that of the default
     path, be it there or not; VDSM's are not among them. `folders` are where drop-ins
     are looked for, whether they exist or not. `paths` are those that `load` was called with.
-    `notes` are sentences that people should read; `predecessor` is each key of its files.
+    `notes` are sentences that people should read; `predecessor` is each key of its files, and
+    `predecessor_ha_conf` the file with its local maintenance, None where there is none.
     """
 
     host: HostConfig
@@ -356,6 +357,7 @@ class Config:
     paths: tuple[Path, ...] = field(default=(), compare=False)
     notes: tuple[str, ...] = field(default=(), compare=False, repr=False)
     predecessor: tuple[Use, ...] = field(default=(), compare=False, repr=False)
+    predecessor_ha_conf: Optional[Path] = field(default=None, compare=False, repr=False)
 
 
 SECTIONS: Mapping[str, type] = {

@@ -171,3 +171,15 @@ def write(path: Path, state: LocalMaintenance) -> None:
         replace_file(path, form(state).encode("utf-8", "replace"))
     except OSError as error:
         raise EnvironmentFault(f"{path}: can't be written: {error.strerror}") from error
+
+
+def take_over(path: Path, predecessors: Path) -> bool:
+    """Make our ha.conf from the predecessor's, where ours is not there; tells whether it did.
+
+    A host that somebody put into maintenance before it was moved to us must not start the VM.
+    Later only ours counts. Raises as `read` and `write` do.
+    """
+    if path.exists():
+        return False
+    write(path, read(predecessors))
+    return True

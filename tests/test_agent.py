@@ -14,7 +14,7 @@ from typing import Callable
 
 import pytest
 
-from ha_agent import config
+from ha_agent import config, maintenance_file
 from ha_agent.agent import policy_of
 from ha_agent.clock import SystemClock
 from ha_agent.decision_codec import decode
@@ -101,6 +101,36 @@ def test_a_changed_configuration_is_taken_or_refused(
     path.write_text(good + "[score]\nbase = 3000\n")
     process.says("are in use now")
     assert process.end() == 0
+
+
+def test_a_changed_file_of_the_predecessor_is_taken_and_its_maintenance_once(
+    start: Callable[[], Process], short_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HA_AGENT_HOST_ROOT", str(short_path))
+    conf = short_path / "etc/ovirt-hosted-engine/hosted-engine.conf"
+    theirs = short_path / "var/lib/ovirt-hosted-engine-ha/ha.conf"
+    for path, text in ((conf, "mine=1\n"), (theirs, "local_maintenance_manual=True\n")):
+        path.parent.mkdir(parents=True)
+        path.write_text(text)
+    process = start()
+    process.says(f"ha.conf made from {theirs}")
+    process.says(f"configuration: {conf}:1: mine: not known")
+    process.says("is ha-broker running?")
+    ours = short_path / "state" / "ha.conf"
+    assert maintenance_file.read(ours).by_operator
+    conf.write_text("ha_agent_score_basis=3000\n")
+    process.says(
+        f"{conf}:1: unknown key 'ha_agent_score_basis'; did you mean ha_agent_score_base?"
+    )
+    conf.write_text("ha_agent_score_base=3000\n")
+    process.says("are in use now")
+    assert process.end() == 0
+    maintenance_file.write(ours, maintenance_file.LocalMaintenance())
+    process.log.write_text("")
+    again = start()
+    again.says("is ha-broker running?")
+    assert again.end() == 0
+    assert not maintenance_file.read(ours).active
 
 
 def test_the_policy_is_the_configurations(short_path: Path) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from ha_agent import __version__
 from tests.fake_broker import FakeBroker, ha_agent
 
@@ -45,4 +47,25 @@ def test_the_configuration_of_the_files_needs_no_broker(folder: Path, broker: Fa
     done = ha_agent(folder, "config", "show")
     assert done.returncode == 0
     assert "[host]" in done.stdout
+    assert broker.asked == []
+
+
+def test_the_predecessors_keys_and_what_is_wrong_are_told(
+    folder: Path, broker: FakeBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HA_AGENT_HOST_ROOT", str(folder))
+    path = folder / "etc/ovirt-hosted-engine/hosted-engine.conf"
+    path.parent.mkdir(parents=True)
+    path.write_text("host_id=7\nmine=1\n")
+    done = ha_agent(folder, "config", "show", "--predecessor")
+    lines = [" ".join(line.split()) for line in done.stdout.splitlines()]
+    assert (done.returncode, done.stderr, lines[0]) == (0, "", str(path))
+    assert lines[1].startswith("1 host_id [host] id (but ")
+    done = ha_agent(folder, "config", "check")
+    told = f"! {path}:2: mine: not known, and not used"
+    assert (done.returncode, done.stdout.splitlines()[0]) == (0, told)
+    path.write_text("bridge=a b\nnonsense\nha_agent_x=1\n")
+    done = ha_agent(folder, "config", "check")
+    assert done.returncode == 2
+    assert f"{path}:2: is not KEY=VALUE" in done.stderr
     assert broker.asked == []

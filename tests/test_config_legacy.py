@@ -23,6 +23,7 @@ from tests.test_config import MINIMAL, write
 HE = "etc/ovirt-hosted-engine/hosted-engine.conf"
 AGENT = "etc/ovirt-hosted-engine-ha/agent.conf"
 BROKER = "var/lib/ovirt-hosted-engine-ha/broker.conf"
+HA = "var/lib/ovirt-hosted-engine-ha/ha.conf"
 OURS = "etc/ha-agent/ha-agent.conf"
 
 
@@ -90,7 +91,11 @@ def test_the_files_are_watched(tmp_path: Path) -> None:
     for name, text in zip(names, (NFS, "[score]\nbase-score=1\n", "[email]\nsmtp-port=1\n")):
         write(tmp_path / name, text)
     config = loaded(tmp_path)
-    # Ours too, though it is not there: it may come.
+    assert config.predecessor_ha_conf is None
+    write(tmp_path / HA, "local_maintenance=True\n")
+    config = loaded(tmp_path)
+    assert config.predecessor_ha_conf == tmp_path / HA
+    # Ours too, though it is not there: it may come. Their ha.conf is read once.
     assert config.files == tuple(tmp_path / name for name in [*names, OURS])
     assert config.folders == (tmp_path / f"{OURS}.d",)
 
@@ -193,13 +198,14 @@ def test_left_over_files_of_a_package_count_for_nothing(tmp_path: Path) -> None:
             "x",
             [f"{AGENT}:2: score.base-score = x: expected a whole number, 0 to 100000"],
         ),
+        (HA, "False", "maybe", [f"{HA}:1: local_maintenance=maybe: expected True or False"]),
         (AGENT, "=2", "", [f"{AGENT}:2: 'base-score' is neither [section] nor key = value"]),
     ],
 )
 def test_a_fault_has_file_and_line(
     tmp_path: Path, file: str, old: str, new: str, faults: list[str]
 ) -> None:
-    texts = {HE: NFS, AGENT: "[score]\nbase-score=2\n"}
+    texts = {HE: NFS, AGENT: "[score]\nbase-score=2\n", HA: "local_maintenance=False\n"}
     for name, text in texts.items():
         write(tmp_path / name, text.replace(old, new) if name == file else text)
     assert faults_of(tmp_path) == faults
@@ -264,7 +270,7 @@ def test_a_file_that_this_user_may_not_read_is_noted() -> None:
 def test_each_key_of_the_files_is_shown(tmp_path: Path) -> None:
     write(tmp_path / HE, "fqdn=e\nhost_id=1\nconsole=vnc\nmine=1\nsdUUID=\n")
     write(tmp_path / AGENT, "[score]\nbase-score=2\n")
-    write(tmp_path / "var/lib/ovirt-hosted-engine-ha/ha.conf", "local_maintenance=False\n")
+    write(tmp_path / HA, "local_maintenance=False\n")
     write(tmp_path / OURS, MINIMAL)
     assert predecessor_text(loaded(tmp_path)).replace(f"{tmp_path}/", "") == (
         f"{HE}\n"
@@ -277,9 +283,9 @@ def test_each_key_of_the_files_is_shown(tmp_path: Path) -> None:
         f"{AGENT}\n"
         "    2  score.base-score  [score] base\n"
         "\n"
-        "var/lib/ovirt-hosted-engine-ha/ha.conf\n"
+        f"{HA}\n"
         "    1  local_maintenance  "
-        "`ha-agent upgrade` takes it over into <host.state_dir>/ha.conf\n"
+        "into <host.state_dir>/ha.conf, once, where that is not there; then that counts\n"
     )
     assert predecessor_text(load([tmp_path / OURS], {}, host_root=tmp_path / "none")) == (
         "the predecessor's files are not there\n"

@@ -13,6 +13,10 @@ def test_sections_are_the_fields_of_config() -> None:
         "origins",
         "files",
         "folders",
+        "paths",
+        "notes",
+        "predecessor",
+        "predecessor_ha_conf",
     ]
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ha_agent.errors import BadInput, EnvironmentFault
-from ha_agent.maintenance_file import LocalMaintenance, form, parse, read, write
+from ha_agent.maintenance_file import LocalMaintenance, form, parse, read, take_over, write
 
 FULL = LocalMaintenance(
     by_operator=True,
@@ -155,3 +155,17 @@ def test_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> No
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert read(path) == FULL
     assert sorted(file.name for file in tmp_path.iterdir()) == ["folder.conf", "ha.conf"]
+
+
+def test_the_predecessors_is_taken_over_once(tmp_path: Path) -> None:
+    ours, theirs = tmp_path / "ha.conf", tmp_path / "theirs.conf"
+    theirs.write_text("local_maintenance=True\nlocal_maintenance_manual=false\nx=1\n")
+    assert take_over(ours, theirs)
+    assert read(ours) == LocalMaintenance(by_engine=True, others=(("x", "1"),))
+    write(ours, LocalMaintenance())
+    assert not take_over(ours, theirs)
+    assert not read(ours).active
+    theirs.write_text("local_maintenance=perhaps\n")
+    with pytest.raises(BadInput, match="expected True or False"):
+        take_over(tmp_path / "other.conf", theirs)
+    assert not (tmp_path / "other.conf").exists()

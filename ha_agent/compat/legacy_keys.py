@@ -97,6 +97,7 @@ def _unused(file: str, name: str, why: str) -> LegacyKey:
 
 _CONNECT = "the broker connects the storage with it, unless [storage] connection does"
 _ISCSI = f"iSCSI: {_CONNECT}"
+_TAKEN_OVER = "into <host.state_dir>/ha.conf, once, where that is not there; then that counts"
 _SETUP = "`ha-agent join` and `ha-agent upgrade` find the volume by it"
 
 KEYS: tuple[LegacyKey, ...] = (
@@ -209,18 +210,8 @@ KEYS: tuple[LegacyKey, ...] = (
         "that it is there turns mail on; not what it matches, as we tell of incidents and not of"
         " transitions: [notify] severity and muted choose",
     ),
-    LegacyKey(
-        HA,
-        "local_maintenance",
-        (),
-        "`ha-agent upgrade` takes it over into <host.state_dir>/ha.conf",
-    ),
-    LegacyKey(
-        HA,
-        "local_maintenance_manual",
-        (),
-        "`ha-agent upgrade` takes it over into <host.state_dir>/ha.conf",
-    ),
+    LegacyKey(HA, "local_maintenance", (), _TAKEN_OVER),
+    LegacyKey(HA, "local_maintenance_manual", (), _TAKEN_OVER),
 )
 
 
