@@ -31,9 +31,11 @@ from ha_agent import (
     cli_notify,
     cli_ovf,
     cli_push,
+    cli_setup,
     cli_shared_config,
     cli_simulate,
     cli_store,
+    cli_upgrade,
     cli_vdsm,
     cli_vm,
     config,
@@ -148,7 +150,9 @@ def _parser(wants_json: bool) -> argparse.ArgumentParser:
     cli_vm.add(verbs)
     cli_vdsm.add(verbs)
     cli_host.add(verbs)
+    cli_setup.add(verbs)
     cli_join.add(verbs)
+    cli_upgrade.add(verbs)
     cli_lockspace.add(verbs)
     verbs.asking(
         "refresh", "have all hosts read the engine VM's definition from the store now", _refresh
