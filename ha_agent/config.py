@@ -54,10 +54,7 @@ DEFAULT_PATH = Path("/etc/ha-agent/ha-agent.conf")
 PATH_VARIABLE = "HA_AGENT_CONFIG"
 # The demo's and the tests' hosts, and a host that is mounted somewhere for repair.
 ROOT_VARIABLE = "HA_AGENT_HOST_ROOT"
-_NOTHING = (
-    "neither {} nor the predecessor's {} is there: `ha-agent deploy` sets up the first host,"
-    " `ha-agent join` one more"
-)
+_SET_UP = "`ha-agent deploy` sets up the first host, `ha-agent join` one more"
 
 
 class ConfigError(BadInput):
@@ -87,9 +84,8 @@ def load(
     read = _read_ours(named or [_below(root, DEFAULT_PATH)], may_be_absent=not named)
     legacy = _read_legacy(read, root)
     if read.absent and not legacy.there:
-        raise ConfigError(
-            [Fault("", _NOTHING.format(read.absent, _below(root, HOSTED_ENGINE_CONF)))]
-        )
+        nothing = f"neither {read.absent} nor {_below(root, HOSTED_ENGINE_CONF)} is there"
+        raise ConfigError([Fault("", f"{nothing}: {_SET_UP}")])
     faults = [*read.faults, *legacy.faults]
     unread: list[str] = []
     entries = [
@@ -107,6 +103,9 @@ def load(
         # To who may not read the file with it, that is the fault.
         faults += (Fault("", told) for told in (legacy.unreadable if missing else ()))
         faults += missing
+        # The packages ship a file of comments: a host that is not set up has that.
+        if {"host.id", "engine.vm_uuid"}.isdisjoint(origins) and not legacy.there:
+            faults.append(Fault("", f"this host is not set up: {_SET_UP}"))
         for name in config_vdsm.KEYS:
             if origins[name] == "default":
                 origins[name] = "; ".join(["default", *unread])

@@ -318,6 +318,8 @@ def test_shipped_file_as_it_is_asks_for_what_is_required() -> None:
         "[storage] domain_path",
         "[storage] status_image",
         "[storage] status_volume",
+        "this host is not set up: `ha-agent deploy` sets up the first host, "
+        "`ha-agent join` one more",
     ]
 
 

@@ -102,9 +102,14 @@ def test_the_files_are_watched(tmp_path: Path) -> None:
 
 def test_without_both_files_the_error_says_what_to_do(tmp_path: Path) -> None:
     assert faults_of(tmp_path) == [
-        f"neither {tmp_path}/{OURS} nor the predecessor's {tmp_path}/{HE} is there: `ha-agent "
-        "deploy` sets up the first host, `ha-agent join` one more".replace(f"{tmp_path}/", "")
+        f"neither {OURS} nor {HE} is there: `ha-agent deploy` sets up the first host, "
+        "`ha-agent join` one more"
     ]
+    write(tmp_path / OURS, "# as the packages ship it\n")
+    assert faults_of(tmp_path)[-1] == (
+        "this host is not set up: `ha-agent deploy` sets up the first host, "
+        "`ha-agent join` one more"
+    )
 
 
 def test_a_file_that_is_named_must_be_there(tmp_path: Path) -> None:
