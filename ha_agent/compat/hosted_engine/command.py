@@ -22,12 +22,11 @@ from ha_agent.cli_command import Command
 from ha_agent.cli_ovf import printable
 from ha_agent.compat import hosted_engine_conf
 from ha_agent.compat.hosted_engine_conf import HostedEngineConf
-from ha_agent.config import ConfigError
+from ha_agent.config import ROOT_VARIABLE, ConfigError
 from ha_agent.errors import BadInput, DeadlineExceeded
 
-CONF_PATH = Path("/etc/ovirt-hosted-engine/hosted-engine.conf")
-# For tests, and for a look at another host's file.
-CONF_VARIABLE = "HA_AGENT_HOSTED_ENGINE_CONF"
+CONF_PATH = Path("etc/ovirt-hosted-engine/hosted-engine.conf")
+"""Below the host's root."""
 DONE, FAILED = 0, 1
 NOT_DEPLOYED = "You must run deploy first"
 NO_DAEMON = "Cannot connect to the HA daemon, please check the logs."
@@ -46,7 +45,7 @@ class HostedEngine(Command):
     @property
     def conf_path(self) -> Path:
         """Where hosted-engine.conf is."""
-        return Path(self.environ.get(CONF_VARIABLE) or CONF_PATH)
+        return Path(self.environ.get(ROOT_VARIABLE) or "/") / CONF_PATH
 
     @functools.cached_property
     def conf(self) -> Optional[HostedEngineConf]:

@@ -21,7 +21,7 @@ from ha_agent.compat.hosted_engine.command import (
 )
 
 PROXY_FOLDER = Path("/var/run/ovirt-vmconsole-console")
-VIRSH_AUTH = CONF_PATH.with_name("virsh_auth.conf")
+VIRSH_AUTH = Path("/") / CONF_PATH.with_name("virsh_auth.conf")
 _ESCAPE = "Escape character is ^]"
 # With VDSM libvirt asks for a password, which stands in that file.
 _VDSM_URI = f"qemu:///system?authfile={VIRSH_AUTH}"

@@ -95,9 +95,12 @@ def _own(host_id: int) -> int:
 
 def _why_not_configured(command: HostedEngine) -> Optional[str]:
     try:
-        conf = command.conf
+        configured = (
+            "True" if command.conf is None else command.conf.values.get("configured", "True")
+        )
+        if configured != "True":
+            return "Hosted engine is not configured."
         command.settings  # noqa: B018 - read here, for the code that a fault of it ends with
     except HaAgentError as fault:
         return str(fault)
-    configured = "True" if conf is None else conf.values.get("configured", "True")
-    return None if configured == "True" else "Hosted engine is not configured."
+    return None

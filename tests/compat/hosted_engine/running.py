@@ -81,9 +81,16 @@ PICTURE = Snapshot(
 )
 
 
+def conf_path(folder: Path) -> Path:
+    """Return where the host whose root is `folder` has its hosted-engine.conf."""
+    return folder / "etc/ovirt-hosted-engine/hosted-engine.conf"
+
+
 def deployed(folder: Path, more: str = "") -> None:
     """Write the hosted-engine.conf of a host where all is set up."""
-    (folder / "hosted-engine.conf").write_text(f"fqdn=engine.example.com\nvmid={VM}\n{more}")
+    path = conf_path(folder)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"fqdn=engine.example.com\nvmid={VM}\n{more}")
 
 
 def environment(folder: Path, **more: str) -> dict[str, str]:
@@ -91,7 +98,7 @@ def environment(folder: Path, **more: str) -> dict[str, str]:
     return {
         **os.environ,
         "HA_AGENT_CONFIG": str(folder / "ha-agent.conf"),
-        "HA_AGENT_HOSTED_ENGINE_CONF": str(folder / "hosted-engine.conf"),
+        "HA_AGENT_HOST_ROOT": str(folder),
         "TZ": "UTC",
         **more,
     }

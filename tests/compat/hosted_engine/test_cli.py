@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ha_agent.compat.hosted_engine.verbs import BY_NAME, VERBS
-from tests.compat.hosted_engine.running import Here, deployed, hosted_engine
+from tests.compat.hosted_engine.running import Here, conf_path, deployed, hosted_engine
 from tests.fake_broker import error_in
 
 NEED_DEPLOY = [verb.name for verb in VERBS if verb.only_deployed]
@@ -54,13 +54,13 @@ def test_where_nothing_is_deployed(
     here: Here, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HA_AGENT_CONFIG", str(tmp_path / "none.conf"))
-    monkeypatch.setenv("HA_AGENT_HOSTED_ENGINE_CONF", str(tmp_path / "none"))
+    monkeypatch.setenv("HA_AGENT_HOST_ROOT", str(tmp_path))
     assert here(name, *OPERANDS.get(name, ())) == (1, "You must run deploy first\n", "")
     assert here.asked() == []
 
 
 def test_a_hosted_engine_conf_that_can_not_be_read(here: Here) -> None:
-    (here.folder / "hosted-engine.conf").write_text("vmid=1\nvmid=2\n")
+    conf_path(here.folder).write_text("vmid=1\nvmid=2\n")
     code, out, err = here("--vm-shutdown")
     assert (code, out) == (1, "")
     assert "hosted-engine.conf, line 2" in err

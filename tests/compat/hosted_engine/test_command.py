@@ -13,7 +13,7 @@ from ha_agent.compat.hosted_engine.command import (
     replace_process,
 )
 from ha_agent.errors import BadInput
-from tests.compat.hosted_engine.running import deployed, environment
+from tests.compat.hosted_engine.running import conf_path, deployed, environment
 from tests.small_config import VM
 
 
@@ -23,8 +23,8 @@ def command(folder: Path, **more: str) -> HostedEngine:
 
 
 def test_where_the_file_is(short_path: Path) -> None:
-    assert HostedEngine(argparse.Namespace(), {}).conf_path == CONF_PATH
-    assert command(short_path).conf_path == short_path / "hosted-engine.conf"
+    assert HostedEngine(argparse.Namespace(), {}).conf_path == Path("/") / CONF_PATH
+    assert command(short_path).conf_path == conf_path(short_path)
 
 
 def test_the_vm_by_either_configuration(folder: Path) -> None:
@@ -32,7 +32,7 @@ def test_the_vm_by_either_configuration(folder: Path) -> None:
     deployed(folder)
     (folder / "ha-agent.conf").unlink()
     assert command(folder).vm_uuid == VM  # the predecessor's alone
-    (folder / "hosted-engine.conf").write_text("vmid=\n")
+    conf_path(folder).write_text("vmid=\n")
     assert command(folder).vm_uuid == ""
 
 
@@ -41,7 +41,8 @@ def test_the_vm_by_either_configuration(folder: Path) -> None:
     [(b"\xff", "not UTF-8"), (b"x" * 70_000, "longer than"), (b"no pair\n", "not KEY=VALUE")],
 )
 def test_a_file_that_is_none(folder: Path, data: bytes, what: str) -> None:
-    (folder / "hosted-engine.conf").write_bytes(data)
+    deployed(folder)
+    conf_path(folder).write_bytes(data)
     with pytest.raises(BadInput) as caught:
         assert command(folder).vm_uuid
     assert what in str(caught.value)
@@ -49,7 +50,7 @@ def test_a_file_that_is_none(folder: Path, data: bytes, what: str) -> None:
 
 
 def test_a_file_that_can_not_be_read(folder: Path) -> None:
-    (folder / "hosted-engine.conf").mkdir()
+    conf_path(folder).mkdir(parents=True)
     with pytest.raises(BadInput, match="can't be read"):
         assert command(folder).conf
 

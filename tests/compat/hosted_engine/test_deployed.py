@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.compat.hosted_engine.running import Here, deployed, hosted_engine
+from tests.compat.hosted_engine.running import Here, conf_path, deployed, hosted_engine
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,7 @@ def test_check_deployed(here: Here, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert here("--check-deployed") == (0, "The hosted engine has been deployed\n", "")
     monkeypatch.setenv("HA_AGENT_CONFIG", str(tmp_path / "none.conf"))
     assert here("--check-deployed") == (0, "The hosted engine has been deployed\n", "")
-    monkeypatch.setenv("HA_AGENT_HOSTED_ENGINE_CONF", str(tmp_path / "none"))
+    monkeypatch.setenv("HA_AGENT_HOST_ROOT", str(tmp_path))
     assert here("--check-deployed") == (1, "The hosted engine has not been deployed\n", "")
 
 
@@ -93,11 +93,11 @@ def test_an_engine_that_is_waited_for(here: Here) -> None:
 
 def test_an_engine_that_nobody_names(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HA_AGENT_CONFIG", str(here.folder / "none.conf"))
-    (here.folder / "hosted-engine.conf").write_text("vmid=1\n")
+    conf_path(here.folder).write_text("vmid=1\n")
     code, out, err = here("--check-liveliness")
     assert (code, out) == (2, "")
     assert "missing FQDN of the hosted engine VM" in err
-    (here.folder / "hosted-engine.conf").unlink()
+    conf_path(here.folder).unlink()
     code, out, err = here("--check-liveliness")
     assert (code, err.startswith("Error reading the configuration file")) == (2, True)
 
@@ -106,7 +106,7 @@ def test_a_configuration_that_only_names_the_engine(
     here: Here, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HA_AGENT_CONFIG", str(here.folder / "none.conf"))
-    (here.folder / "hosted-engine.conf").write_text("vmid=1\nfqdn=engine.invalid\n")
+    conf_path(here.folder).write_text("vmid=1\nfqdn=engine.invalid\n")
     assert here("--check-liveliness", "--timeout=5")[:2] == (1, "Hosted Engine is not up!\n")
 
 
