@@ -220,6 +220,23 @@ class Ground:
             await self._wait_for(task, f"volume {volume}")
         return image, volume
 
+    def is_half_made(self, name: str, pair: Pair) -> bool:
+        """Tell whether a volume is one of this upgrade's that is not known to be zeroed."""
+        ours = self.journal.get(f"{name}_volume") == pair[1]
+        return ours and self.journal.get(f"{name}_zeroed") is None
+
+    async def zero(self, name: str, pair: Pair, slots: int) -> None:
+        """Zero the beginning of a volume that was just made: a block device has old data.
+
+        Whoever calls it has looked that nobody has written there since.
+        """
+        path = await self.path_of(pair)
+        for slot in range(slots):
+            await self.lane.call(
+                "write_slot", self.io_seconds, path=path, slot=slot, data=bytes(_SLOT_BYTES)
+            )
+        self.journal.note(f"{name}_zeroed", "yes")
+
     async def _wait_for(self, task: str, what: str) -> None:
         seconds = self.deadlines.task_seconds
         ends_at = self.clock.now() + seconds

@@ -20,7 +20,12 @@ from pathlib import Path
 from typing import Optional
 
 from ha_agent.broker.lease.rules import LeaseFormatError, decode
-from ha_agent.broker.sanlock.place import PLACE_BYTES
+from ha_agent.broker.sanlock.place import (
+    LEADER_BYTES,
+    PLACE_BYTES,
+    RESOURCE_OFFSET,
+    decode_leader,
+)
 from ha_agent.broker.storage.lane import StorageFault
 from ha_agent.config_schema import SanlockConfig
 from ha_agent.config_storage import BLOCK_DOMAIN_TYPES, locks_are_shared
@@ -97,6 +102,9 @@ class MakeLease:
             await self._ground.access()
             return Found(False, "a volume for sanlock is to be made")
         if place.backend == "sanlock":
+            volume = await _lease_volume(self._ground) if place.on_block else None
+            if volume is not None and self._ground.is_half_made("lease", volume):
+                return Found(False, f"volume {volume[1]} is half made")
             return await self._look_sanlock(place)
         seconds = self._ground.io_seconds
         try:
@@ -122,6 +130,7 @@ class MakeLease:
                 "lease", size_bytes=_VOLUME_BYTES, disk_type="DATA", description=LEASE_VOLUME
             )
             place = LeasePlace(place.backend, await ground.path_of(volume), on_block=True)
+        await self._zero(place)
         if place.backend == "lockfile":
             await ground.lane.call("lease_initialise", ground.io_seconds, path=place.path)
             return f"lock file {place.path}"
@@ -136,6 +145,19 @@ class MakeLease:
         )
         return f"lockspace and lease of sanlock in {place.path}"
 
+    async def _zero(self, place: LeasePlace) -> None:
+        """Zero a volume that this upgrade made, unless it holds a lease already."""
+        volume = await _lease_volume(self._ground) if place.on_block else None
+        if volume is None or not self._ground.is_half_made("lease", volume):
+            return
+        sector = await self._ground.slot(volume, RESOURCE_OFFSET // 4096)
+        try:
+            decode_leader(sector[:LEADER_BYTES], place.path)
+        except BadInput:
+            await self._ground.zero("lease", volume, PLACE_BYTES // 4096)
+        else:
+            self._ground.journal.note("lease_zeroed", "another host has used it")
+
     async def _look_sanlock(self, place: LeasePlace) -> Found:
         """Whether the place holds only zeros; what else it holds sanlock_initialise judges."""
         try:
@@ -143,7 +165,7 @@ class MakeLease:
                 "read_slots",
                 self._ground.io_seconds,
                 path=place.path,
-                slots=[0, PLACE_BYTES // 2 // 4096],
+                slots=[0, RESOURCE_OFFSET // 4096],
             )
         except StorageFault as error:
             if error.errno_name != "ENOENT":

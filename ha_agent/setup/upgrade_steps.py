@@ -19,7 +19,7 @@ from ha_agent.broker.store.shared_config import DISK_TYPE, OLD_DESCRIPTION
 from ha_agent.compat.conf_writer import set_keys, write_conf
 from ha_agent.errors import BadInput
 from ha_agent.ovfstore.approval import Approval, format_approval, identity_of, parse_approval
-from ha_agent.ovfstore.conf_volume import ARCHIVE_BYTES, encode_conf_volume
+from ha_agent.ovfstore.conf_volume import ARCHIVE_BYTES, decode_conf_volume, encode_conf_volume
 from ha_agent.ovfstore.guard import GuardFacts, HostCapacity
 from ha_agent.ovfstore.ovf_parse import parse_ovf
 from ha_agent.setup import predecessor_host as host
@@ -31,7 +31,7 @@ from ha_agent.setup.upgrade_definition import (
     read_vm_conf,
     refuse_what_the_guard_refuses,
 )
-from ha_agent.setup.upgrade_ground import Ground, HostFacts
+from ha_agent.setup.upgrade_ground import Ground, HostFacts, Pair
 from ha_agent.setup.upgrade_lease import lease_place
 
 CONF_VOLUME_BYTES = 1 << 30
@@ -39,6 +39,9 @@ RUNNING_VM_CONF = "/var/run/ovirt-hosted-engine-ha/vm.conf"
 _LOCK_WAIT_SECONDS = 2.0
 _SHARED = "hosted-engine.conf"
 _PUT_BEGUN = "definition_put"
+_CONF = "conf"
+# The archive and the record behind it, and some more.
+_CONF_SLOTS = 32
 
 
 class MakeConfVolume:
@@ -55,6 +58,8 @@ class MakeConfVolume:
     async def look(self) -> Found:
         """Done when there is one."""
         pair = await self._ground.conf_volume()
+        if pair is not None and await self._is_half_made(pair):
+            return Found(False, f"volume {pair[1]} is half made")
         if pair is not None:
             return Found(True, f"volume {pair[1]}")
         await self._ground.access()
@@ -62,13 +67,25 @@ class MakeConfVolume:
 
     async def do(self, say: Say) -> str:  # noqa: ARG002
         """Make it. Raises SetupRefused where VDSM lets this host make none."""
-        _, volume = await self._ground.make_volume(
-            "conf",
+        pair = await self._ground.make_volume(
+            _CONF,
             size_bytes=CONF_VOLUME_BYTES,
             disk_type=DISK_TYPE,
             description=OLD_DESCRIPTION,
         )
-        return f"volume {volume}"
+        if await self._is_half_made(pair):
+            await self._ground.zero(_CONF, pair, _CONF_SLOTS)
+        return f"volume {pair[1]}"
+
+    async def _is_half_made(self, pair: Pair) -> bool:
+        if not self._ground.is_half_made(_CONF, pair):
+            return False
+        # Another host may have found it since, and filled it.
+        try:
+            decode_conf_volume(await self._ground.conf_archive(pair), where=pair[1])
+        except BadInput:
+            return True
+        return False
 
 
 class StoreDefinition:
@@ -248,7 +265,7 @@ class ShareConfiguration:
         """Return the five files of a cluster that kept them on its hosts."""
         facts = self._ground.facts
         kept = facts.files
-        conf = local_conf(kept[host.HOSTED_ENGINE_CONF], facts.conf.where, _of_35(facts, keys))
+        conf = local_conf(kept[host.HOSTED_ENGINE_CONF], facts.conf.where, of_35(facts, keys))
         return {
             "version": __version__.encode(),
             "fhanswers.conf": kept.get(host.ANSWERS_CONF, b"[environment:default]\n"),
@@ -311,7 +328,7 @@ class RewriteLocal:
             return None
         facts, keys = self._ground.facts, place.keys
         if facts.era is HostKind.OLD:
-            keys = _of_35(facts, {"conf_image_UUID": pair[0], "conf_volume_UUID": pair[1], **keys})
+            keys = of_35(facts, {"conf_image_UUID": pair[0], "conf_volume_UUID": pair[1], **keys})
         where = str(self._ground.root / host.HOSTED_ENGINE_CONF)
         return local_conf(await self._now(), where, keys)
 
@@ -328,7 +345,7 @@ def local_conf(data: bytes, where: str, keys: Mapping[str, str]) -> bytes:
     return set_keys(data.decode("utf-8"), wanted, where=where).encode("utf-8")
 
 
-def _of_35(facts: HostFacts, keys: Mapping[str, str]) -> dict[str, str]:
+def of_35(facts: HostFacts, keys: Mapping[str, str]) -> dict[str, str]:
     """Return the keys that a hosted-engine.conf of 3.5 gets besides `keys`.
 
     The pool of its own is no more; vm.conf is the one that the broker writes.
