@@ -23,6 +23,7 @@ from ha_agent.vdsm.errors import VdsmCode
 from ha_agent.vdsm.jsonrpc import Params
 from ha_agent.vdsm.refusal import Refusal, general
 from ha_agent.vdsm.server.domain_verbs import DomainVerbs
+from ha_agent.vdsm.server.ha_info import HaInfo
 from ha_agent.vdsm.server.host_stats import HostSamples, capabilities, hardware_info, host_stats
 from ha_agent.vdsm.server.monitors import Monitors
 from ha_agent.vdsm.server.refused_verbs import check_refused
@@ -94,6 +95,7 @@ class Handlers:
         tasks: Tasks,
         samples: HostSamples,
         wall: Callable[[], WallTime],
+        ha: HaInfo,
         make_lease: Callable[[Path], None] = lambda _volume: None,
     ) -> None:
         self.is_recovering = True
@@ -106,6 +108,7 @@ class Handlers:
         self._monitors = monitors
         self._wall = wall
         self._samples = samples
+        self._ha = ha
         self._vm_verbs = VmVerbs(vms)
         self._verbs = {**self._host_verbs(), **self._verbs_on_vms(), **self._storage_verbs()}
         self._verbs.update(self._writing_verbs())
@@ -118,6 +121,7 @@ class Handlers:
             "Host.getStats": _Verb(self._stats),
             "Host.getCapabilities": _Verb(self._capabilities),
             "Host.getHardwareInfo": _Verb(hardware_info),
+            "Host.setHaMaintenanceMode": _Verb(self._ha.set_maintenance, "mode:text enabled:flag"),
             "Host.getVMList": _Verb(vms.summaries, "fullStatus?:any vmList?:list onlyUUID?:any"),
             "Host.getVMFullList": _Verb(vms.full_list, "vmList?:list"),
             "Host.getAllVmStats": _Verb(vms.all_stats),
@@ -233,7 +237,8 @@ class Handlers:
 
     # Host
 
-    def _stats(self) -> dict[str, Any]:
+    async def _stats(self) -> dict[str, Any]:
+        ha = await self._ha.stats()
         vms = self._vms.all()
         active = [vm for vm in vms if vm.raw_status == VmStatus.UP]
         return {
@@ -242,10 +247,15 @@ class Handlers:
             "vmActive": len(active),
             "vmMigrating": 0,
             "storageDomains": self._monitors.stats(),
+            **ha,
         }
 
-    def _capabilities(self) -> dict[str, Any]:
-        return capabilities(self._host.networks, self._host.qemu, self._host.accelerator == "kvm")
+    async def _capabilities(self) -> dict[str, Any]:
+        host = self._host
+        return {
+            **capabilities(host.networks, host.qemu, host.accelerator == "kvm"),
+            "hostedEngineDeployed": await self._ha.is_deployed(),
+        }
 
     def _start_monitor(self, domain: str, host_id: int) -> None:
         self._monitors.start(domain, host_id)

@@ -205,7 +205,6 @@ def capabilities(networks: Mapping[str, str], qemu: QemuBinary, kvm: bool) -> di
         "software_version": "4.5",
         "supportedENGINEs": ["4.5"],
         "vmTypes": ["kvm"],
-        "hostedEngineDeployed": True,
     }
 
 

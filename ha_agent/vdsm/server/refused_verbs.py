@@ -29,10 +29,6 @@ _NO_ISCSI = (
     _DISCOVERY_ERROR,
     "Failed discovery of iSCSI targets: this VDSM uses file storage only",
 )
-_NO_HA_PACKAGE = (
-    int(VdsmCode.RESOURCE_UNAVAILABLE),
-    "Resource unavailable: ovirt-hosted-engine-ha is not loaded; ha-agent maintenance does it",
-)
 
 
 def _named(refusal: tuple[int, str], names: str) -> dict[str, tuple[int, str]]:
@@ -53,7 +49,6 @@ REFUSED: Mapping[str, tuple[int, str]] = MappingProxyType(
         ),
         **_named(_SPM, "Host.getAllTasksStatuses Host.getAllTasksInfo"),
         **_named(_NO_ISCSI, "ISCSIConnection.discoverSendTargets"),
-        **_named(_NO_HA_PACKAGE, "Host.setHaMaintenanceMode"),
         "LVMVolumeGroup.create": (
             _VOLUME_GROUP_NOT_CREATED,
             "Cannot create Volume Group: this VDSM uses file storage only",

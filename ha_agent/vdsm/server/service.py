@@ -35,6 +35,7 @@ from ha_agent.vdsm.errors import VdsmCode
 from ha_agent.vdsm.qemu.probe import choose_accelerator, read_qemu
 from ha_agent.vdsm.qemu.process import MAX_SOCKET_PATH_BYTES
 from ha_agent.vdsm.refusal import Refusal
+from ha_agent.vdsm.server.ha_info import HaInfo, HaPlace
 from ha_agent.vdsm.server.handlers import Handlers
 from ha_agent.vdsm.server.host_stats import SAMPLE_INTERVAL_SECONDS, HostSamples
 from ha_agent.vdsm.server.monitors import Monitors
@@ -72,7 +73,7 @@ class ServerSettings:
     `domain_paths` are storage domains or directories that hold them; `networks` maps a network's
     name to QEMU's -netdev value without id; `accelerator` is auto, kvm or tcg; `vm_lease` is
     lockfile or sanlock. Without `runs_vms` it serves the storage only: the VM is libvirt's. Port 0
-    takes any. `tls` None is plain TCP.
+    takes any. `tls` None is plain TCP. `ha` None: no hosted engine's broker is to be asked.
     """
 
     run_dir: Path
@@ -90,6 +91,7 @@ class ServerSettings:
     tls: Optional[TlsFiles] = None
     sample_interval_seconds: float = SAMPLE_INTERVAL_SECONDS
     pause_times: PauseTimes = field(default_factory=PauseTimes)
+    ha: Optional[HaPlace] = None
 
 
 class EmbeddedVdsm:
@@ -159,6 +161,8 @@ class EmbeddedVdsm:
             self._tasks,
             self._samples,
             self._clock.wall,
+            # Threads of its own: it is asked while all of the storage's hang.
+            HaInfo(StorageThreads(), settings.ha),
             *([lockspaces.initialise_volume] if lockspaces else []),
         )
         self._samples.start()
@@ -260,6 +264,7 @@ def settings_from(config: configuration.Config) -> ServerSettings:
         sanlock_io_timeout_seconds=config.sanlock.io_timeout_seconds,
         runs_vms=config.host.hypervisor == "vdsm",
         tls=tls if section.ssl else None,
+        ha=HaPlace(config.broker.socket, config.host.id),
     )
 
 

@@ -16,7 +16,6 @@ from ha_agent.vdsm.server.refused_verbs import REFUSED, check_refused
         ("StoragePool.connect", 309),
         ("Lease.info", 309),
         ("Host.getAllTasksStatuses", 654),
-        ("Host.setHaMaintenanceMode", 40),
         ("ISCSIConnection.discoverSendTargets", 475),
         ("LVMVolumeGroup.getInfo", 506),
     ],
