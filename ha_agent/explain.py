@@ -25,6 +25,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Optional
 
+from ha_agent.broker.blocks.entry import is_newly_joined
 from ha_agent.broker.snapshot import EventEntry, HostEntry, OrderEntry, Snapshot
 from ha_agent.broker.timeline import agent_is_silent, host_name, second_vms
 from ha_agent.instant import Instant, WallTime
@@ -347,6 +348,8 @@ def _why_not(host: HostEntry, snapshot: Snapshot) -> str:
     heard = _ago(snapshot.made_at, host.changed_at)
     if host.problem:
         return f"its status block can't be used: {host.problem}"
+    if is_newly_joined(host):
+        return "it has joined, and its agent is stopped: it was not started there yet"
     if host.stopped:
         return "its agent is stopped"
     if not host.alive and host.changed_at is None:

@@ -12,6 +12,7 @@ import json
 from collections.abc import Sequence
 from typing import Any, Optional
 
+from ha_agent.broker.blocks.entry import is_newly_joined
 from ha_agent.broker.push.entry import expiry_text
 from ha_agent.broker.snapshot import DefinitionEntry, HostEntry, Snapshot
 from ha_agent.broker.timeline import second_vms
@@ -221,14 +222,13 @@ def _table(snapshot: Snapshot) -> str:
         here = "*" if host.host_id == snapshot.host_id else ""
         live = _is_live(host)
         # What a dead host said last is told as past, and its score counts for nobody.
-        state = host.state or "?"
         rows.append(
             (
                 f"{here}{host.host_id}",
                 host.host_name or "?",
                 _live_word(host),
                 str(host.score) if live else "-",
-                state if live or state == "?" else f"was {state}",
+                _state_words(host, live),
                 _engine_words(host),
                 "local" if host.maintenance else "-",
                 _age(snapshot.made_at, host.changed_at),
@@ -237,6 +237,13 @@ def _table(snapshot: Snapshot) -> str:
     if len(rows) == 1:
         return "No host has written a status block yet."
     return _columns(rows)
+
+
+def _state_words(host: HostEntry, live: bool) -> str:
+    if is_newly_joined(host):
+        return "joined, agent not started yet"
+    state = host.state or "?"
+    return state if live or state == "?" else f"was {state}"
 
 
 def _live_word(host: HostEntry) -> str:

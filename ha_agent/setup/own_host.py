@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 
-from ha_agent import config
+from ha_agent import config, config_file
 from ha_agent.broker.rpc import call as rpc_call
 from ha_agent.broker.snapshot import Snapshot, from_wire
 from ha_agent.broker.storage.domain_connect import DomainConnect, Wanted
@@ -36,6 +36,8 @@ _LINKED = (
     "etc/ha-agent", "etc/ovirt-hosted-engine-ha", "etc/vdsm", "run/vdsm", "usr/lib/vdsm",
     "var/lib/ovirt-hosted-engine-ha",
 )  # fmt: skip
+_OWN_CONF = Path("etc/ha-agent/ha-agent.conf")
+_OWN_SECTIONS = ("host", "vdsm", "log")
 _BLANK = "00000000-0000-0000-0000-000000000000"
 # What every configuration must have; nothing of it is used.
 _PLACEHOLDER = (
@@ -72,9 +74,26 @@ class OwnFiles:
                 raise SetupRefused(told.replace(name, str(self.root).rstrip("/"))) from error
 
     def settings_alone(self) -> Config:
-        """Return what this host says of itself while it has no cluster: sections host, vdsm and
-        log mean something. Raises SetupRefused."""
-        return self.settings_with(_PLACEHOLDER)
+        """Return what this host says of itself while it has no cluster: only the sections in
+        _OWN_SECTIONS mean something. Raises SetupRefused, BadInput."""
+        named = self.environ.get(config.PATH_VARIABLE)
+        paths = self.paths or [Path(named) if named else self.root / _OWN_CONF]
+        kept: dict[str, dict[str, str]] = {}
+        for path in paths:
+            for file in (path, *config_file.drop_ins(path)):
+                if not file.exists():
+                    continue
+                # What is wrong with the file is told when all of it is read, as it is later.
+                for entry in config_file.parse(config_file.read_file(file), str(file), []):
+                    if entry.section in _OWN_SECTIONS:
+                        kept.setdefault(entry.section, {})[entry.key] = entry.text
+        with tempfile.NamedTemporaryFile("w", prefix="ha-agent-", suffix=".conf") as own:
+            for section, pairs in kept.items():
+                own.write(f"[{section}]\n")
+                own.writelines(f"{key} = {text}\n" for key, text in pairs.items())
+            own.flush()
+            alone = dataclasses.replace(self, paths=[Path(own.name)])
+            return alone.settings_with(_PLACEHOLDER)
 
 
 @contextlib.asynccontextmanager

@@ -162,7 +162,8 @@ async def test_a_host_of_our_name_that_lives(tmp_path: Path) -> None:
 
 async def test_our_own_silent_block_is_ours_again_once_watched(tmp_path: Path) -> None:
     write_block(tmp_path, 4, "alpha")
-    clock, said = JumpClock(), []
+    clock = JumpClock()
+    said: list[str] = []
     began = clock.now()
     assert await register(tmp_path, "alpha", clock=clock).take(None, None, said.append) == 4
     assert clock.now() - began >= 30

@@ -87,6 +87,11 @@ def _read(block: StatusBlock) -> tuple[HostEntry, Optional[Order]]:
     return entry, orders.decode(line, host_id=block.host_id, host_name=block.host_name)
 
 
+def is_newly_joined(host: HostEntry) -> bool:
+    """Whether a host has joined and no agent of it has written a block since."""
+    return host.stopped and f"\n{JOINED}=" in f"\n{host.extra}"
+
+
 def _count(lines: Mapping[str, str], key: str) -> Optional[int]:
     text = lines.get(key, "")
     if not _COUNT.fullmatch(text):
