@@ -110,9 +110,17 @@ class _Quiet:
         if self._plan.journal.get(QUIET) is None:
             return False
         if self._plan.services is None:
-            return True
+            return not await self._answers()
         state = (await self._plan.services.states((OUR_AGENT,)))[OUR_AGENT]
         return not state.running
+
+    async def _answers(self) -> bool:
+        """Whether the broker runs: without it no agent of this host writes or starts anything."""
+        try:
+            await self._plan.broker.picture()
+        except EnvironmentFault:
+            return False
+        return True
 
     async def _picture(self) -> Snapshot:
         try:
@@ -182,8 +190,8 @@ class StopUnits(_Quiet):
         """They neither run nor are enabled."""
         services = self._plan.services
         if services is None:
-            quiet = self._plan.journal.get(QUIET) is not None
-            return Found(quiet, "units are not touched: stop agent and broker yourself")
+            gone = await self._is_behind()
+            return Found(gone, "they do not run" if gone else "agent and broker run")
         states = await services.states(OUR_UNITS)
         left = [one.text for one in states.values() if one.running or one.enabled]
         return Found(not left, "; ".join(left) or "none of them runs")
@@ -198,7 +206,7 @@ class StopUnits(_Quiet):
             self._plan.journal.note(QUIET, "yes")
         services = self._plan.services
         if services is None:
-            return "noted"
+            raise SetupFailed("stop agent and broker yourself now, and run this again")
         await services.stop((OUR_AGENT,))
         await services.stop((OUR_SOCKET, OUR_BROKER))
         await services.disable(OUR_UNITS)
