@@ -98,7 +98,7 @@ def _unused(file: str, name: str, why: str) -> LegacyKey:
 _CONNECT = "the broker connects the storage with it, unless [storage] connection does"
 _ISCSI = f"iSCSI: {_CONNECT}"
 _TAKEN_OVER = "into <host.state_dir>/ha.conf, once, where that is not there; then that counts"
-_SETUP = "`ha-agent join` and `ha-agent upgrade` find the volume by it"
+_SETUP = "`ha-agent upgrade` looks for the volume by it; the broker knows it by its description"
 
 KEYS: tuple[LegacyKey, ...] = (
     LegacyKey(

@@ -59,7 +59,7 @@ def test_a_row_becomes_keys_that_we_have_or_tells_why_not() -> None:
         assert row.becomes or row.what, row.name
         assert row.used or not row.becomes, row.name
     verbs = {verb for row in KEYS for verb in re.findall("`(.*?)`", row.what)}
-    assert verbs == {"ha-agent join", "ha-agent upgrade"}
+    assert verbs == {"ha-agent upgrade"}
 
 
 def test_what_the_set_up_writes_is_all_that_a_host_needs() -> None:
