@@ -67,8 +67,8 @@ _VMS = (
         differs=(
             *_ORDERED,
             "--vm-conf=FILE is refused: no VM is started from a definition that the other hosts"
-            " do not have. `ha-agent store put FILE` has the guard check it, and all hosts use"
-            " it.",
+            " do not have. `ha-agent ovf translate --to ovf FILE > engine.ovf` makes an OVF of"
+            " it; `ha-agent store put engine.ovf` has the guard check it, and all hosts use it.",
         ),
     ),
     Verb(

@@ -47,8 +47,10 @@ def vm_start(command: HostedEngine) -> int:
     if command.arguments.vm_conf is not None:
         return complain(
             "--vm-conf is not supported: no VM is started from a definition that the other hosts"
-            " do not have. Under global maintenance put it into the store:"
-            f" ha-agent store put {command.arguments.vm_conf}; then hosted-engine --vm-start"
+            " do not have. Under global maintenance put it into the store, then start it:\n"
+            f"    ha-agent ovf translate --to ovf {command.arguments.vm_conf} > engine.ovf\n"
+            "    ha-agent store put engine.ovf\n"
+            "    hosted-engine --vm-start"
         )
     return _start(command, paused=False)
 
