@@ -179,7 +179,9 @@ def make_backup(setup_dir: Path, root: Path, wanted: ToKeep, *, now: WallTime) -
 
     Call it with the set-up's lock held (journal.py): drafts that are there are removed.
     """
-    stamp = datetime.fromtimestamp(now.unix_seconds, timezone.utc).strftime("%Y%m%dT%H%M%SZ")
+    while (setup_dir / (PREFIX + _stamp(now))).exists():
+        now += 1.0  # of the same second
+    stamp = _stamp(now)
     draft, folder = setup_dir / f"{DRAFT_PREFIX}{stamp}", setup_dir / f"{PREFIX}{stamp}"
     try:
         for old in setup_dir.glob(f"{DRAFT_PREFIX}*"):
@@ -213,6 +215,11 @@ def make_backup(setup_dir: Path, root: Path, wanted: ToKeep, *, now: WallTime) -
             f" {error.strerror or error}"
         ) from error
     return Backup(folder, manifest)
+
+
+def _stamp(when: WallTime) -> str:
+    moment = datetime.fromtimestamp(when.unix_seconds, timezone.utc)
+    return moment.strftime("%Y%m%dT%H%M%SZ")
 
 
 def _keep_file(draft: Path, root: Path, path: str, restore: bool, number: int) -> FileEntry:

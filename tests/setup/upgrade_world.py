@@ -339,6 +339,8 @@ def config_of(data: bytes, domain_path: Path) -> Config:
             engine=Space(vm_uuid=values["vmid"]),
             storage=Space(domain_uuid=values["sdUUID"]),
             lease=Space(backend=backend, path=place.with_suffix(".lease")),
-            sanlock=Space(path=place.with_suffix(".sanlock")),
+            sanlock=Space(
+                path=Path(values.get("ha_agent_sanlock_path", place.with_suffix(".sanlock")))
+            ),
         ),
     )
