@@ -14,7 +14,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 import pytest
 
@@ -112,8 +112,13 @@ def is_alive(pid: int) -> bool:
 
 
 @contextlib.contextmanager
-def faulty_cluster(count: int, extra_config: str = "") -> Iterator[FaultyCluster]:
-    """Make storage, and hosts with a mount each; nothing runs yet, and nothing afterwards."""
+def faulty_cluster(
+    count: int, extra_config: str = "", *, guest: Optional[GuestImage] = None
+) -> Iterator[FaultyCluster]:
+    """Make storage, and hosts with a mount each; nothing runs yet, and nothing afterwards.
+
+    Without `guest` the VM has an empty disk.
+    """
     if shutil.which("qemu-system-x86_64") is None:
         pytest.skip("needs qemu-system-x86_64: apt-get install qemu-system-x86")
     # Not tmp_path: the path of a UNIX socket has at most 107 bytes.
@@ -122,16 +127,16 @@ def faulty_cluster(count: int, extra_config: str = "") -> Iterator[FaultyCluster
     blank.write_bytes(bytes(1 << 20))
     storage = folder / "storage"
     storage.mkdir()
-    domain = make_domain(storage, GuestImage(blank, 1 << 20, "", ""))
+    domain = make_domain(storage, guest or GuestImage(blank, 1 << 20, "", ""))
     extra_config = SHORT_TIMES + SHORT_DEADLINES + extra_config
     hosts: list[FaultyHost] = []
     with contextlib.ExitStack() as stack:
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
-        engine_port = free_port()
         for number in range(1, count + 1):
             mounted = stack.enter_context(faulty_storage(storage, folder / f"mount{number}"))
             seen = _seen_at(mounted.mount, domain, storage)
-            host = Host(number, folder / f"host{number}", seen, engine_port, extra_config)
+            # A port each: a QEMU that hangs in the kernel still has its own.
+            host = Host(number, folder / f"host{number}", seen, free_port(), extra_config)
             host.write_config("tcg")
             hosts.append(FaultyHost(host, mounted))
         stack.callback(_end, hosts)
