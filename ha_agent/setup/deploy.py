@@ -68,7 +68,8 @@ from ha_agent.vdsm.deadline import StorageThreads
 
 VERB = "deploy"
 _STATE_DIR = "/var/lib/ha-agent"
-_CONNECT_SECONDS = 40.0
+# VDSM recovers for 10 s after a start; one that is not there at all is given up earlier.
+_RECOVER_SECONDS, _CONNECT_SECONDS = 40.0, 5.0
 _POLL_SECONDS = 0.05
 
 
@@ -212,9 +213,11 @@ async def _ports(
     lane = StorageLane("setup", run_dir, clock=clock)
     client.start()
     try:
-        ends_at = clock.now() + _CONNECT_SECONDS
+        began_at = clock.now()
         while client.state is not ClientState.READY:
-            if clock.now() >= ends_at:
+            recovers = client.state is ClientState.RECOVERING
+            limit_seconds = _RECOVER_SECONDS if recovers else _CONNECT_SECONDS
+            if clock.now() - began_at >= limit_seconds:
                 raise SetupFailed(f"VDSM at {client.peer} can't be reached: {client.reason}")
             await clock.sleep(_POLL_SECONDS)
         yield SetupVdsm(client), lane

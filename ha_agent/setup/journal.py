@@ -3,11 +3,11 @@
 
 `<state_dir>/setup/<verb>.json`, replaced atomically, readable by root only:
 
-    {"format": 1, "verb": "deploy", "subject": "nfs 192.0.2.1:/he", "finished": false,
+    {"format": 1, "verb": "deploy", "subject": "nfs 192.0.2.1:/he", "begun": true, "finished": false,
      "values": {"sp_uuid": "..."}, "steps": {"volumes": "..."}}
 
-`subject` names what is set up. A set-up that was begun for one subject is not gone on with for
-another. `values` are noted before they are used. `steps` is for people: what each said when it
+`subject` names what is set up. A set-up that was begun for one subject, so that something may have
+been changed, is not gone on with for another. `values` are noted before they are used. `steps` is for people: what each said when it
 was done; no step believes it. Secrets never stand in here. While a journal is open for writing,
 an OFD lock on `<state_dir>/setup/lock` keeps other set-ups of this host away.
 """
@@ -67,6 +67,12 @@ class Journal:
         self._content["steps"][name] = text
         self._write()
 
+    def begin(self) -> None:
+        """Note that from now on something may be changed. Raises EnvironmentFault."""
+        if self._content.get("begun") is not True:
+            self._content["begun"] = True
+            self._write()
+
     def finish(self) -> None:
         """Note that all is done: the next set-up may be of something else."""
         if not self.is_finished():
@@ -111,7 +117,7 @@ def open_journal(
     try:
         content = _read(path, verb)
         if content is not None and content["subject"] != subject:
-            if not content["finished"]:
+            if content.get("begun", True) and not content["finished"]:
                 raise SetupRefused(
                     f"{path}: a {verb} of {content['subject']} was begun and not finished; run it "
                     f"again with its answers, or remove the file to give it up for {subject}"
@@ -127,6 +133,7 @@ def open_journal(
         "format": FORMAT,
         "verb": verb,
         "subject": subject,
+        "begun": False,
         "finished": False,
         "values": {},
         "steps": {},

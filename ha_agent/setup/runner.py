@@ -40,6 +40,7 @@ async def run_steps(
             say(f"{head} already done: {found.text}")
             continue
         say(head)
+        journal.begin()
         text, seconds = await _do(step, _after(head, say), clock)
         found = await _look(step)
         if not found.done:

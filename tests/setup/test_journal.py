@@ -40,8 +40,12 @@ def test_a_second_set_up_of_the_host_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_unfinished_set_up_is_not_gone_on_with_for_something_else(tmp_path: Path) -> None:
+    with open_journal(tmp_path, "deploy", "other") as journal:
+        journal.note("a", "b")  # chosen, and nothing done: given up without a word
     with open_journal(tmp_path, "deploy", "x") as journal:
+        assert journal.get("a") is None
         journal.note("a", "b")
+        journal.begin()
     for _ in range(2):  # and a refusal does not keep the lock
         with pytest.raises(SetupRefused, match="a deploy of x was begun and not finished"):
             open_journal(tmp_path, "deploy", "y")
