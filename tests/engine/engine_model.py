@@ -253,8 +253,8 @@ class Model:
                     409, "Operation Failed",
                     "[Cannot add Storage Connection. Storage connection already exists.]",
                 )  # fmt: skip
-            self.connections[key := f"connection-{len(self.connections)}"] = place
-            made = True
+            key, made = f"connection-{len(self.connections)}", True
+            self.connections[key] = place
         else:
             place, made = self.connections[key], False
         found = self.on_storage.get(place)
