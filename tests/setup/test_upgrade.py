@@ -21,6 +21,7 @@ from tests.broker.store_world import (
     VM,
     Host,
     Killed,
+    Volume,
     World,
 )
 from tests.setup.upgrade_hosts import CONF_FILE, conf, named, of_4x, of_35, shared
@@ -113,7 +114,7 @@ async def test_a_dry_run_changes_nothing_and_shows_the_plan(tmp_path: Path) -> N
     assert "global maintenance" in text
 
 
-def small(world: World) -> list[object]:
+def small(world: World) -> list[Volume]:
     return [one for one in world.volumes.values() if one.capacity_bytes <= 1 << 20]
 
 
