@@ -3,7 +3,7 @@
 
 A refusal must be a BadInput that names the input (`where`). What is accepted must hold what the
 readers promise: a definition is the same after it was written and read again. Archives are in
-archives.py, VDSM's wire is in wire.py.
+archives.py, VDSM's wire is in wire.py, the predecessor's files are in old_files.py.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 from functools import lru_cache
 from pathlib import Path
 
-from fuzz import archives, wire
+from fuzz import archives, old_files, wire
 from fuzz.mutate import mutate_tar, mutate_xml
 from fuzz.mutate_wire import mutate_frames, mutate_json
 from fuzz.promise import DOMAIN, VM, WHERE, Finding, Target, refused
@@ -211,6 +211,10 @@ TARGETS: dict[str, Target] = {
         (b"devices={", b"drive=", b"custom_", b"xmlBase64=", b"cpuPinning={", b":{", b"},", b"#"),
         120_000,
     ),
+    "hosted_engine_conf": Target(
+        old_files.fuzz_hosted_engine_conf, old_files.conf_seeds, old_files.CONF_WORDS, 60_000
+    ),
+    "ini_conf": Target(old_files.fuzz_ini_conf, old_files.ini_seeds, old_files.INI_WORDS, 60_000),
     "ovf": Target(fuzz_ovf, _ovf_seeds, _OVF_WORDS, 30_000, mutate_xml),
     "engine_xml": Target(
         fuzz_engine_xml,
