@@ -53,5 +53,5 @@ dist: setup ## two wheels, ha-agent and its HAClient, and the sources as committ
 	@ls dist
 
 clean: ## remove all that these commands made in this folder
-	rm -rf .venv .venv-* .cache .*_cache .hypothesis .e2e-work demo-work bench-work fuzz-work build dist *.egg-info
+	rm -rf .venv .venv-* .cache .*_cache .hypothesis .e2e-work demo-work bench-work fuzz-work build dist *.egg-info haclient/build haclient/*.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -9,7 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ha_agent.errors import BadInput, EnvironmentFault
-from ha_agent.maintenance_file import LocalMaintenance, form, parse, read, take_over, write
+from ha_agent.maintenance_file import (
+    LocalMaintenance,
+    form,
+    parse,
+    read,
+    take_over,
+    with_key,
+    write,
+)
 
 FULL = LocalMaintenance(
     by_operator=True,
@@ -169,3 +177,28 @@ def test_the_predecessors_is_taken_over_once(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="expected True or False"):
         take_over(tmp_path / "other.conf", theirs)
     assert not (tmp_path / "other.conf").exists()
+
+
+def test_one_key_is_set_and_the_others_stay() -> None:
+    engine = with_key(FULL, "local_maintenance", "yes")
+    assert (engine.by_engine, engine.by_operator, engine.why) == (True, True, FULL.why)
+    assert with_key(engine, "local_maintenance_manual", "False").by_engine
+    assert with_key(FULL, "vm_down", "True").others == (("vm_down", "True"),)
+    assert with_key(FULL, "more", " 1 ").others == (("vm_down", "False"), ("more", "1"))
+    assert parse(form(with_key(FULL, "more", "1")), "w") == with_key(FULL, "more", "1")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("local_maintenance", "perhaps"),
+        ("vm_down", "x\nlocal_maintenance_manual=False"),
+        ("#", "x"),
+        ("", "x"),
+        ("a=b", "x"),
+        ("a\nb", "x"),
+    ],
+)
+def test_a_key_or_value_that_would_be_more_than_one_is_refused(key: str, value: str) -> None:
+    with pytest.raises(BadInput, match=r"ha\.conf"):
+        with_key(FULL, key, value)

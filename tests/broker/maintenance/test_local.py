@@ -154,3 +154,21 @@ def test_a_long_reason_in_the_file_does_not_fill_the_block() -> None:
     note = note_of(state)
     assert note.startswith("by root: \u20ac")
     assert len(note.encode()) <= 1000
+
+
+async def test_the_engines_flag_and_the_operators_are_set_one_by_one(world: World) -> None:
+    """`set` clears both, as the predecessor's --mode=none; its tools set one key at a time."""
+    await world.keeper.set(True, who="root", reason="disks", for_seconds=60.0)
+    set_by_root = world.state
+    await world.keeper.set_key("local_maintenance", "True", who="vdsm")
+    await world.keeper.set_key("local_maintenance", "False", who="vdsm")
+    assert world.state == set_by_root == await world.keeper.read()
+    assert world.keeper.active is True
+    await world.keeper.set_key("local_maintenance_manual", "False", who="root")
+    assert world.state == LocalMaintenance()
+    assert (world.keeper.active, world.notes[-1]) == (False, "")
+    await world.keeper.set_key("local_maintenance_manual", "True", who="root")
+    assert (world.state.who, world.state.ends_boottime_seconds) == ("root", None)
+    with pytest.raises(BadInput):
+        await world.keeper.set_key("local_maintenance", "perhaps", who="vdsm")
+    assert world.keeper.active is True
