@@ -22,7 +22,7 @@ from ha_agent.cli_command import Command
 from ha_agent.cli_ovf import printable
 from ha_agent.compat import hosted_engine_conf
 from ha_agent.compat.hosted_engine_conf import HostedEngineConf
-from ha_agent.config import ROOT_VARIABLE, ConfigError
+from ha_agent.config import DEFAULT_PATH, PATH_VARIABLE, ROOT_VARIABLE, ConfigError
 from ha_agent.errors import BadInput, DeadlineExceeded
 
 CONF_PATH = Path("etc/ovirt-hosted-engine/hosted-engine.conf")
@@ -45,7 +45,16 @@ class HostedEngine(Command):
     @property
     def conf_path(self) -> Path:
         """Where hosted-engine.conf is."""
-        return Path(self.environ.get(ROOT_VARIABLE) or "/") / CONF_PATH
+        return self._root / CONF_PATH
+
+    @property
+    def _own_conf_path(self) -> Path:
+        named = self.environ.get(PATH_VARIABLE)
+        return Path(named) if named else self._root / DEFAULT_PATH.relative_to("/")
+
+    @property
+    def _root(self) -> Path:
+        return Path(self.environ.get(ROOT_VARIABLE) or "/")
 
     @functools.cached_property
     def conf(self) -> Optional[HostedEngineConf]:
@@ -67,13 +76,18 @@ class HostedEngine(Command):
 
     @property
     def vm_uuid(self) -> str:
-        """The engine VM's UUID, "" on a host where nothing is deployed. Raises BadInput."""
+        """The engine VM's UUID, "" on a host where nothing is deployed.
+
+        Raises BadInput, and ConfigError for a configuration of ours that is there and wrong.
+        """
         named = "" if self.conf is None else self.conf.values.get("vmid", "")
         if named:
             return named
         try:
             return str(self.settings.engine.vm_uuid)
         except ConfigError:
+            if self._own_conf_path.exists():
+                raise
             return ""
 
     def picture(self) -> Snapshot:

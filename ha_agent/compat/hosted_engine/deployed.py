@@ -29,7 +29,7 @@ _WAIT_SECONDS = 2.0
 _HEALTH_PATH = "/ovirt-engine/services/health"
 _ADDRESSES = "addresses are what names resolve to; give an address in the answers"
 _INSTEAD = {
-    "--generate-answer": "`ha-agent deploy` takes answers, it writes none",
+    "--generate-answer": "`ha-agent deploy --answers-out FILE` writes what was answered",
     "--restore-from-file": (
         "restore the engine's backup inside the engine VM, with engine-backup; ha-agent only"
         " needs the VM's definition"
@@ -53,8 +53,22 @@ def deploy(command: HostedEngine) -> int:
     answers = command.arguments.config_append
     words = ["-m", "ha_agent.cli", "deploy"]
     if answers is not None:
+        if _is_of_the_predecessor(answers):
+            return complain(
+                f"{answers} is an answer file of ovirt-hosted-engine-setup, whose questions are not"
+                " asked here; `ha-agent deploy --answers FILE` has its own"
+            )
         words += ["--answers", answers]
     return replace_process(sys.executable, *words, *command.arguments.rest)
+
+
+def _is_of_the_predecessor(path: str) -> bool:
+    """Whether it is otopi's format. What can't be read `ha-agent deploy` tells of."""
+    try:
+        with open(path, "rb") as stream:
+            return any(line.startswith(b"[environment:") for line in stream.read(65536).split())
+    except OSError:
+        return False
 
 
 def check_deployed(command: HostedEngine) -> int:

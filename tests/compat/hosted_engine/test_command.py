@@ -12,6 +12,7 @@ from ha_agent.compat.hosted_engine.command import (
     complain,
     replace_process,
 )
+from ha_agent.config import ConfigError
 from ha_agent.errors import BadInput
 from tests.compat.hosted_engine.running import conf_path, deployed, environment
 from tests.small_config import VM
@@ -34,6 +35,12 @@ def test_the_vm_by_either_configuration(folder: Path) -> None:
     assert command(folder).vm_uuid == VM  # the predecessor's alone
     conf_path(folder).write_text("vmid=\n")
     assert command(folder).vm_uuid == ""
+
+
+def test_a_configuration_that_is_wrong_is_not_taken_for_none(folder: Path) -> None:
+    (folder / "ha-agent.conf").write_text("[nonsense]\n")
+    with pytest.raises(ConfigError, match="nonsense"):
+        assert command(folder).vm_uuid
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.compat.hosted_engine.running import Here, conf_path, deployed, hosted_engine
+from tests.compat.hosted_engine.running import Here, conf_path, hosted_engine
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,17 @@ def test_a_configuration_that_only_names_the_engine(
     assert here("--check-liveliness", "--timeout=5")[:2] == (1, "Hosted Engine is not up!\n")
 
 
-def test_deploy_becomes_our_own(folder: Path) -> None:
-    deployed(folder)
-    done = hosted_engine(folder, "--deploy", "--config-append=a.conf", "--help")
-    assert "ha-agent" in done.stdout + done.stderr
+def test_deploy_becomes_our_own(short_path: Path) -> None:
+    answers = short_path / "answers.conf"
+    answers.write_text("no_such_answer = 1\n")
+    done = hosted_engine(short_path, "--deploy", f"--config-append={answers}", "--dry-run")
+    assert done.returncode == 2
+    assert f"{answers}:1: unknown key 'no_such_answer'" in done.stderr
+
+
+def test_answers_for_the_predecessors_set_up(here: Here) -> None:
+    answers = here.folder / "answers.conf"
+    answers.write_text("[environment:default]\nOVEHOSTED_NETWORK/fqdn=str:engine.example.com\n")
+    code, out, err = here("--deploy", f"--config-append={answers}")
+    assert (code, out) == (1, "")
+    assert "an answer file of ovirt-hosted-engine-setup" in err
