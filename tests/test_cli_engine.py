@@ -11,12 +11,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ha_agent import cli
 from tests.engine.engine_model import CENTER, DOMAIN, HOST, VM, Model
 from tests.engine.engine_server import PASSWORD, USER, EngineServer, Trouble, serving
+from tests.fake_broker import FakeBroker
 from tests.push_certs import Pki
 from tests.small_config import write_config
 
@@ -77,6 +79,43 @@ def test_import_and_again(
     assert operator.types("import") == 0
     assert capsys.readouterr().out.endswith("nothing to do\n")
     assert len(model.done) == 5
+
+
+def copies(date: str) -> tuple[None, dict[str, Any]]:
+    """What a broker answers to store.list."""
+    return None, {
+        "copies": [
+            {"volume_uuid": uuid, "usable": True, "sentences": [f"updated {date}"]}
+            for uuid in ("v-1", "v-2")
+        ]
+    }
+
+
+def test_the_store_is_seen_through_the_broker(
+    operator: Operator,
+    server: EngineServer,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "run").mkdir()
+    broker = FakeBroker(tmp_path / "run" / "broker.socket")
+    try:
+        broker.answers["store.list"] = copies("Mon")
+        broker.answers["status"] = (None, {"definition": {"identity": "old"}})
+        broker.answers["refresh"] = (None, {"definition": {"identity": "new"}})
+
+        def written() -> None:
+            broker.answers["store.list"] = copies("Tue")
+
+        action = f"POST /storagedomains/{DOMAIN}/updateovfstore"
+        server.troubles = [Trouble(action, "lost", killed=written)]
+        assert operator.types("import") == 0
+    finally:
+        broker.close()
+    told = capsys.readouterr().out
+    assert "have the engine write the OVF_STORE ... done" in told
+    assert "updated Tue; updated Tue" in told
+    assert "note: definition new is in use; it was old before" in told
 
 
 def test_import_for_programs(

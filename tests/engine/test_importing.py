@@ -14,6 +14,7 @@ from ha_agent.engine.importing import (
     interval_note,
     journal_of,
     status_of,
+    steps_of,
 )
 from ha_agent.engine.store_view import Definition
 from ha_agent.errors import DeadlineExceeded
@@ -285,3 +286,13 @@ def test_what_is_told_of_the_definition() -> None:
     assert definition_note(None, other) == "definition b is in use, of Tue"
     assert "not in use: no disk" in definition_note(one, Definition("a", "", "no disk"))
     assert "can't be asked" in definition_note(one, None)
+
+
+async def test_the_document_tells_every_step(server: EngineServer, tmp_path: Path) -> None:
+    importer = Importer(server, tmp_path)
+    with importer.journal(write=False) as journal:
+        steps = steps_of(importer.step_run(importer.link(), journal), importer.view)
+    text = (Path(__file__).parents[2] / "docs" / "engine-import.md").read_text()
+    table = text.partition("## What it does in the engine")[2].partition("\n## ")[0]
+    rows = [line.split("|")[1].strip() for line in table.splitlines() if line.startswith("| ")]
+    assert rows[1:] == [step.name for step in steps]

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from ha_agent.broker.rpc.call import RpcCallFailed
+from ha_agent.broker.snapshot import DefinitionEntry, to_wire
 from ha_agent.engine.store_view import BrokerView, Definition, StoreCopy, unwritten
 from ha_agent.errors import BadInput, EnvironmentFault
 
@@ -38,7 +39,7 @@ async def test_what_the_broker_answers() -> None:
                     {"volume_uuid": "v2", "usable": False, "sentences": []},
                 ]
             }
-        return {"definition": {"identity": "abc", "last_updated": "Mon", "problem": ""}}
+        return {"definition": to_wire(DefinitionEntry(identity="abc", last_updated="Mon"))}
 
     view = BrokerView(ask)
     assert await view.copies() == (
