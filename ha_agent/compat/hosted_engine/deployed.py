@@ -55,8 +55,8 @@ def deploy(command: HostedEngine) -> int:
     if answers is not None:
         if _is_of_the_predecessor(answers):
             return complain(
-                f"{answers} is an answer file of ovirt-hosted-engine-setup, whose questions are not"
-                " asked here; `ha-agent deploy --answers FILE` has its own"
+                f"{answers} is an answer file of ovirt-hosted-engine-setup, whose questions are"
+                " not asked here; `ha-agent deploy --answers FILE` has its own"
             )
         words += ["--answers", answers]
     return replace_process(sys.executable, *words, *command.arguments.rest)
