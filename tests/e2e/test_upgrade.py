@@ -19,7 +19,8 @@ from typing import Any, Optional
 
 import pytest
 
-from demo.hosts import NETWORK, PROGRAMS, Host
+from demo.domain import NETWORK
+from demo.hosts import PROGRAMS, Host
 from ha_agent import config
 from ha_agent.clock import SystemClock
 from ha_agent.instant import WallTime
