@@ -210,7 +210,7 @@ class Parts:
             shared_keys_part(
                 self._definition.shared,
                 self._maintenance.local,
-                self._config.storage.hosted_engine_conf,
+                self._config.storage,
                 clock=self._clock,
                 access=access,
             ),

@@ -16,7 +16,7 @@ import asyncio
 import logging
 from collections.abc import Coroutine, Mapping
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 from ha_agent.broker.api.arguments import Access, bound, deadlines_of
 from ha_agent.broker.api.verb import Argument, Field, Kind, Verb, Who
@@ -26,6 +26,7 @@ from ha_agent.broker.store.shared_config import SharedConfig
 from ha_agent.broker.store.shared_keys import Clock, Flags, KeyValue, SharedKeys
 from ha_agent.compat.legacy_keys import BROKER, FILES
 from ha_agent.compat.shared_config import STORES, BadValue, KeyNotFound, SeveralStores
+from ha_agent.config_storage import StorageConfig
 from ha_agent.errors import BadInput, EnvironmentFault
 
 log = logging.getLogger(__name__)
@@ -144,17 +145,18 @@ def _told(handler: Handler) -> Handler:
 def shared_keys_part(
     shared: SharedConfig,
     flags: Flags,
-    hosted_engine_conf: Optional[Path],
+    storage: StorageConfig,
     *,
     clock: Clock,
     access: Access,
 ) -> Part:
-    """Build the feature. `hosted_engine_conf` is this host's own, None for none."""
+    """Build the feature."""
     keys = SharedKeys(
         shared,
         flags,
-        hosted_engine_conf=hosted_engine_conf,
+        hosted_engine_conf=storage.hosted_engine_conf,
         broker_conf=Path(FILES[BROKER][0]),
+        settle_seconds=storage.io_deadline_seconds if storage.is_block else 0.0,
         clock=clock,
     )
     handlers = SharedKeysApi(keys, access=access).handlers()

@@ -6,6 +6,10 @@ configuration volume it is the compare-and-swap of shared_config.py, under the l
 all hosts; for this host's own files the broker is the only one of ours that writes them, one
 change at a time. A file is replaced in one piece.
 
+On block storage no lock reaches the other hosts, so that one that looked before our write may
+write after it, without our key. There we look again after the settle time, and where the key has
+its old value back, set it again; the other one does the same for its own.
+
 Each host has a copy of the configuration volume's broker.conf, which its daemons read when they
 start. Where there is one it is kept like the volume's, as the predecessor does.
 
@@ -31,6 +35,7 @@ T = TypeVar("T")
 
 _COPY_INTERVAL_SECONDS = 3600.0
 _RETRY_SECONDS = 60.0
+_SETTLE_TRIES = 5
 
 
 class Clock(Protocol):
@@ -68,13 +73,17 @@ class SharedKeys:
         *,
         hosted_engine_conf: Optional[Path],
         broker_conf: Path,
+        settle_seconds: float,
         clock: Clock,
     ) -> None:
-        """`hosted_engine_conf` is this host's own, None for none; `broker_conf` the copy."""
+        """`hosted_engine_conf` is this host's own, None for none; `broker_conf` the copy.
+
+        `settle_seconds`: 0 where the lock holds for all hosts."""
         self._shared = shared
         self._flags = flags
         self._local = hosted_engine_conf
         self._copy = broker_conf
+        self._settle_seconds = settle_seconds
         self._clock = clock
         self._busy = asyncio.Lock()
 
@@ -152,13 +161,25 @@ class SharedKeys:
     async def _set_shared(self, store: str, key: str, value: str) -> None:
         name = stores.SHARED_FILES[store]
         where = f"{name} of the configuration volume"
+        named = stores.name_in(store, key)
+        old_value: Optional[str] = None
 
         def edit(old: Optional[bytes]) -> bytes:
-            return stores.with_key(
-                store, _text(old or b"", where), key, value, where=where
-            ).encode()
+            nonlocal old_value
+            text = _text(old or b"", where)
+            old_value = stores.values_in(store, text, where).get(named)
+            return stores.with_key(store, text, key, value, where=where).encode()
 
-        found = await self._shared.change(name, edit)
+        for _ in range(_SETTLE_TRIES):
+            found = await self._shared.change(name, edit)
+            if not self._settle_seconds or old_value == value:
+                break
+            await self._clock.sleep(self._settle_seconds)
+            found = await self._shared.read()
+            if _shared_values(store, found).get(named) != old_value:
+                break  # ours, or one that somebody has set since
+        else:
+            raise EnvironmentFault(f"{key}: others change {where} all the time")
         if store == stores.BROKER:
             await self._refresh(found)
 

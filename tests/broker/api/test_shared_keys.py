@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 import os
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from ha_agent import config
 from ha_agent.broker.api.arguments import Access
 from ha_agent.broker.api.shared_keys import shared_keys_part
 from ha_agent.broker.maintenance.local import LocalMaintenanceKeeper
@@ -21,6 +23,7 @@ from ha_agent.ovfstore.conf_volume import FILE_NAMES, encode_conf_volume
 from ha_agent.vdsm.client.verbs import Vdsm
 from tests.broker.store_world import DOMAIN, FIRST, Host, World
 from tests.fakes import FakeClock
+from tests.small_config import write_config
 
 ROOT, STRANGER = Peer(1, 0, 0), Peer(2, 12345, 12345)
 
@@ -34,6 +37,7 @@ class Broker:
         self.host = Host(self.world)
         self.local = folder / "hosted-engine.conf"
         self.local.write_text("a=2\npassword=topsecret\n")
+        local: dict[str, Any] = {"hosted_engine_conf": self.local}
         self.part = shared_keys_part(
             SharedConfig(
                 Vdsm(self.host), self.host.lane(), domain_uuid=DOMAIN, deadline_seconds=5
@@ -41,7 +45,7 @@ class Broker:
             LocalMaintenanceKeeper(
                 folder, clock=FakeClock(), boot_id="b1", on_note=lambda text: None
             ),
-            self.local,
+            dataclasses.replace(config.load([write_config(folder)], {}).storage, **local),
             clock=FakeClock(),
             access=Access(os.getuid(), None),
         )

@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 from pathlib import Path
-from typing import Optional
+from typing import Any, Callable, Optional, cast
 
 import pytest
 
@@ -41,6 +42,19 @@ class CountingClock:
         await asyncio.Event().wait()
 
 
+class ActingClock:
+    """Its sleep takes no time; somebody does something meanwhile."""
+
+    def __init__(self, *acts: Callable[[], Awaitable[object]]) -> None:
+        self.acts = list(acts)
+        self.slept: list[float] = []
+
+    async def sleep(self, duration_seconds: float) -> None:
+        self.slept.append(duration_seconds)
+        if self.acts:
+            await self.acts.pop(0)()
+
+
 class Broker:
     """One host's keys; hosts differ in their own files."""
 
@@ -60,12 +74,13 @@ class Broker:
         self.clock = CountingClock()
         self.keys = self.keys_with(self.local)
 
-    def keys_with(self, local: Optional[Path]) -> SharedKeys:
+    def keys_with(self, local: Optional[Path], settle_seconds: float = 0.0) -> SharedKeys:
         return SharedKeys(
             self.shared,
             self.flags,
             hosted_engine_conf=local,
             broker_conf=self.copy,
+            settle_seconds=settle_seconds,
             clock=self.clock,
         )
 
@@ -268,3 +283,50 @@ async def test_a_copy_stays_while_the_volume_tells_nothing_good(world: World, on
     del world.volumes[FIRST]
     assert await run_once(one) == 60.0
     assert one.copy.read_text() == BROKER
+
+
+async def test_on_block_storage_a_key_that_another_wrote_over_is_set_again(
+    world: World, one: Broker, two: Broker
+) -> None:
+    """The other host looked before our write and wrote after it: no lock was in its way."""
+    before = (await two.shared.read()).files
+    theirs = SHARED.replace("host_id=1", "host_id=1\ntcp_t_port=80").encode()
+
+    async def write_over() -> None:
+        await two.host.lane().call(
+            "write_conf_volume",
+            5.0,
+            path=str(world.volumes[FIRST].path),
+            files={**before, "hosted-engine.conf": theirs},
+            expected=None,
+            lock_wait_seconds=1.0,
+        )
+
+    clock = ActingClock(write_over)
+    one.clock = cast(Any, clock)
+    await one.keys_with(one.local, 5.0).set("gateway", "new", "he_shared", who="root")
+    assert clock.slept == [5.0, 5.0]
+    assert await two.keys.get("gateway") == ("he_shared", "new")
+    assert await two.keys.get("tcp_t_port", "he_shared") == ("he_shared", "80")
+
+
+async def test_a_value_that_somebody_set_later_stays(one: Broker, two: Broker) -> None:
+    async def set_later() -> None:
+        await two.keys.set("gateway", "later", "he_shared", who="root")
+
+    clock = ActingClock(set_later)
+    one.clock = cast(Any, clock)
+    await one.keys_with(one.local, 5.0).set("gateway", "new", "he_shared", who="root")
+    assert clock.slept == [5.0]
+    assert await one.keys.get("gateway") == ("he_shared", "later")
+
+
+async def test_who_always_puts_the_old_value_back_wins_in_the_end(
+    one: Broker, two: Broker
+) -> None:
+    async def put_back() -> None:
+        await two.shared.put("hosted-engine.conf", SHARED.encode())
+
+    one.clock = cast(Any, ActingClock(*[put_back] * 9))
+    with pytest.raises(EnvironmentFault, match="all the time"):
+        await one.keys_with(one.local, 5.0).set("gateway", "new", "he_shared", who="root")
