@@ -218,13 +218,6 @@ KEYS: tuple[Key, ...] = (
         "a file domain has a file for it",
     ),
     Key(
-        "host", "host_name",
-        "This host's name, as the other hosts can reach it?",
-        OPTIONAL_ADDRESS,
-        "nothing: the system's own name",
-        "",
-    ),
-    Key(
         "host", "host_id",
         "This host's id?",
         whole(1, 2000),

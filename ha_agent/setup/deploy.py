@@ -105,7 +105,7 @@ async def deploy(request: Request) -> tuple[str, ...]:
             server,
             source.vm.uuid,
             request.root / HOSTED_ENGINE_CONF,
-            answers.text("host_name") or system_name(),
+            system_name(),
         )
         # With a path that is made up: all settings are checked before anything is done.
         settings = load_config(subject, Path("/") / subject.domain_uuid)

@@ -23,7 +23,7 @@ from ha_agent.ovfstore.codes import (
     Origin,
     ResourceType,
 )
-from ha_agent.ovfstore.guard import GuardFacts, HostCapacity, Refusal, judge
+from ha_agent.ovfstore.guard import GuardFacts, HostCapacity, judge
 from ha_agent.ovfstore.model import Device, Disk, Nic, VmDefinition
 from ha_agent.ovfstore.ovf_build import build_ovf
 from ha_agent.ovfstore.ovf_parse import parse_ovf
@@ -118,13 +118,18 @@ def with_disk(vm: VmDefinition, place: DiskPlace) -> VmDefinition:
 
 def refusals(
     data: bytes, domain_uuid: str, capabilities: HostCapabilities, host_id: int, host_name: str
-) -> tuple[Refusal, ...]:
-    """Return why a host would not start this OVF. Raises BadInput."""
+) -> tuple[str, ...]:
+    """Return why a host would not start this OVF, in sentences. Raises BadInput."""
     vm = parse_ovf(data, where="the engine VM's OVF")
     xml = domain_xml(vm, storage_domain_uuid=domain_uuid)
     host = HostCapacity(host_id, host_name, capabilities.memory_mib, capabilities.cpu_threads)
     facts = GuardFacts(domain_uuid, vm.uuid, (host,), capabilities.emulated_machines or None)
-    return judge(vm, xml, None, facts)
+    found = [refusal.sentence for refusal in judge(vm, xml, None, facts)]
+    # The guard leaves a first definition's machine alone: there a person is asked.
+    machines, machine = capabilities.emulated_machines, vm.emulated_machine
+    if machine and machines and machine not in machines:
+        found.append(f"QEMU on this host has no machine {machine}")
+    return tuple(found)
 
 
 def _boots_from(vm: VmDefinition, place: DiskPlace) -> bool:

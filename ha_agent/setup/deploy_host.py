@@ -101,7 +101,7 @@ class CheckHost:
             )
         except BadInput as error:
             return [f"the engine VM's definition: {error}"]
-        return [f"the engine VM's definition: {one.sentence}" for one in found]
+        return [f"the engine VM's definition: {one}" for one in found]
 
     async def _of_name(self) -> list[str]:
         name = self._deployment.answers.text("engine_fqdn")

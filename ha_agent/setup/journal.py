@@ -3,13 +3,14 @@
 
 `<state_dir>/setup/<verb>.json`, replaced atomically, readable by root only:
 
-    {"format": 1, "verb": "deploy", "subject": "nfs 192.0.2.1:/he", "begun": true, "finished": false,
-     "values": {"sp_uuid": "..."}, "steps": {"volumes": "..."}}
+    {"format": 1, "verb": "deploy", "subject": "nfs 192.0.2.1:/he", "begun": true,
+     "finished": false, "values": {"sp_uuid": "..."}, "steps": {"volumes": "..."}}
 
-`subject` names what is set up. A set-up that was begun for one subject, so that something may have
-been changed, is not gone on with for another. `values` are noted before they are used. `steps` is for people: what each said when it
-was done; no step believes it. Secrets never stand in here. While a journal is open for writing,
-an OFD lock on `<state_dir>/setup/lock` keeps other set-ups of this host away.
+`subject` names what is set up. A set-up that was begun for one subject, so that something may
+have been changed, is not gone on with for another. `values` are noted before they are used.
+`steps` is for people: what each said when it was done; no step believes it. Secrets never stand
+in here. While a journal is open for writing, an OFD lock on `<state_dir>/setup/lock` keeps other
+set-ups of this host away.
 """
 
 from __future__ import annotations
@@ -64,8 +65,9 @@ class Journal:
 
     def step_done(self, name: str, text: str) -> None:
         """Note for people that a step is done. Raises EnvironmentFault."""
-        self._content["steps"][name] = text
-        self._write()
+        if self._content["steps"].get(name) != text:
+            self._content["steps"][name] = text
+            self._write()
 
     def begin(self) -> None:
         """Note that from now on something may be changed. Raises EnvironmentFault."""

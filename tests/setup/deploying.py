@@ -136,7 +136,6 @@ class BareHost:
             "machine": "pc",
             "console": "none",
             "bridge": "",
-            "host_name": "host1",
             "disk_image_file": str(self.image),
             "vdsm_host": "127.0.0.1",
             "vdsm_port": str(self.wire.port),

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import pytest
@@ -43,7 +44,7 @@ def check_whole(host: BareHost) -> None:
     for path in volumes["OVFS"]:
         assert conf["vmid"].encode() in path.read_bytes()[:65536]
     with volumes["HEMD"][0].open("rb") as file:
-        assert b"|host1|" in file.read(8192)[4096:]
+        assert f"|{socket.gethostname()}|".encode() in file.read(8192)[4096:]
     assert host.services.running == host.services.enabled == host.services.there
 
 
