@@ -122,6 +122,12 @@ def test_a_day_with_it(host: Host) -> None:
     ), err
     assert hosted_engine(host, "--vm-poweroff")[0] == 0
 
+    code, out, err = hosted_engine(host, "--get-shared-config", "local_maintenance", "--type=ha")
+    assert (code, out) == (0, "\nlocal_maintenance : False, type : ha\n\n"), err
+    code, out, err = hosted_engine(host, "--get-shared-config", "no_such", "--type=ha")
+    assert (code, out) == (1, "")
+    assert err.splitlines()[:2] == ["Invalid configuration key no_such.", "Available keys are:"]
+
     code, _, err = hosted_engine(host, "--reinitialize-lockspace")
     assert (code, "with an active agent" in err) == (1, True)
     code, out, err = hosted_engine(host, "--reinitialize-lockspace", "--force")
