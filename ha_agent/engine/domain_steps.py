@@ -101,11 +101,13 @@ class ImportDomain(DomainStep):
         storage = host_storage(self.wanted.server)
         kept = same_connection(await self.engine.connections(), storage)
         target = await self.host.target()
-        self.count_request("it does not know the storage domain")
         self.run.say(f"importing it through host {target.host.name}")
         try:
-            made = await self.engine.import_domain(
-                self.wanted.domain_uuid, storage, kept.id if kept else "", target.host.id
+            made = await self.request(
+                "it does not know the storage domain",
+                lambda: self.engine.import_domain(
+                    self.wanted.domain_uuid, storage, kept.id if kept else "", target.host.id
+                ),
             )
         except EngineRefused as refused:
             raise SetupFailed(_explained(refused, target.host.name)) from refused
@@ -150,8 +152,10 @@ class AttachDomain(DomainStep):
         if domain.status not in ("unattached", "unknown"):
             return f"the storage domain is {domain.status}"
         target = await self.host.target()
-        self.count_request(f"the storage domain is still {domain.status}")
-        await self.engine.attach(domain.id, target.data_center.id)
+        await self.request(
+            f"the storage domain is still {domain.status}",
+            lambda: self.engine.attach(self.wanted.domain_uuid, target.data_center.id),
+        )
         return f"the engine attaches it to data centre {target.data_center.name}"
 
 
@@ -174,7 +178,10 @@ class ActivateDomain(DomainStep):
         if domain.status == "active":
             return ""
         if domain.status in _AT_REST:
-            self.count_request(f"the storage domain is {domain.status}")
-            await self.engine.activate(domain.id, domain.data_center_id)
+            center = domain.data_center_id
+            await self.request(
+                f"the storage domain is {domain.status}",
+                lambda: self.engine.activate(self.wanted.domain_uuid, center),
+            )
             return f"the engine activates it; it was in {domain.status}"
         return f"the storage domain is {domain.status or 'in an unknown state'}"

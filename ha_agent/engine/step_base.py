@@ -106,10 +106,15 @@ class EngineStep(abc.ABC):
             await self.run.budget.pause(self.title, looks)
             looks += 1
 
-    def count_request(self, state: str) -> None:
-        """Note that something is asked for. Raises SetupFailed when it was in vain too often."""
+    async def request(self, state: str, ask: Callable[[], Awaitable[T]]) -> T:
+        """Ask for the one thing that this step wants; only requests that were taken count.
+
+        Raises SetupFailed with `state` when they were in vain too often.
+        """
         if self._requests >= MAX_REQUESTS:
             raise SetupFailed(
                 f"the engine took {self._requests} requests, but {state}; its events tell why"
             )
+        answer = await ask()
         self._requests += 1
+        return answer

@@ -55,9 +55,12 @@ class RegisterVm(EngineStep):
             raise SetupFailed(await self._not_there())
         await self._refuse_same_name(waiting)
         target = await self._host.target()
-        self.count_request(f"{waiting.name} is not registered")
+        vm_id = waiting.id
         self.run.journal.note(STORE_KEY, WANTED)
-        await self.engine.register(self.wanted.domain_uuid, waiting.id, target.cluster.id)
+        await self.request(
+            f"{waiting.name} is not registered",
+            lambda: self.engine.register(self.wanted.domain_uuid, vm_id, target.cluster.id),
+        )
         return f"the engine registers {waiting.name} in cluster {target.cluster.name}"
 
     async def _unregistered(self) -> Optional[Vm]:
@@ -99,9 +102,10 @@ class ProtectVm(EngineStep):
             raise SetupFailed("the engine VM is not registered any more")
         if vm.delete_protected:
             return ""
-        self.count_request("delete protection is off")
         self.run.journal.note(STORE_KEY, WANTED)
-        await self.engine.protect(vm.id)
+        await self.request(
+            "delete protection is off", lambda: self.engine.protect(self.wanted.vm_uuid)
+        )
         return "the engine sets it"
 
 
@@ -128,10 +132,13 @@ class UpdateOvfStore(EngineStep):
 
     async def advance(self) -> str:
         if self._looks_left == 0:
-            self.count_request("the OVF_STORE stays as it was")
+            if self._before is None:  # a request whose answer was lost may have done its work
+                self._before = await self._copies()
+            await self.request(
+                "the OVF_STORE stays as it was",
+                lambda: self.engine.update_ovf_store(self.wanted.domain_uuid),
+            )
             self._looks_left = _LOOKS_A_REQUEST
-            self._before = await self._copies()
-            await self.engine.update_ovf_store(self.wanted.domain_uuid)
         self._looks_left -= 1
         waiting, _ = await self._unfinished(self._before)
         if not waiting:

@@ -206,7 +206,7 @@ async def test_what_is_in_progress_is_waited_for(
     server: EngineServer, model: Model, tmp_path: Path
 ) -> None:
     detail = "[Cannot attach Storage. Related operation is currently in progress.]"
-    server.troubles = [Trouble(ACTIONS[1], "fault", code=409, detail=detail)]
+    server.troubles = [Trouble(action, "fault", 8, 409, detail=detail) for action in ACTIONS]
     importer = Importer(server, tmp_path)
     await importer.run()
     assert importer.has_said("currently in progress")

@@ -89,9 +89,21 @@ async def test_a_look_is_patient(tmp_path: Path) -> None:
     assert rig.said == ["away; trying again (0 s)"]
 
 
-def test_what_is_in_vain_is_not_asked_for_for_ever(tmp_path: Path) -> None:
+async def test_what_is_in_vain_is_not_asked_for_for_ever(tmp_path: Path) -> None:
     step = Scripted(Rig(tmp_path).run, [])
+    taken = 0
+
+    async def take() -> None:
+        nonlocal taken
+        taken += 1
+
+    async def be_busy() -> None:
+        raise EngineBusy("in progress")
+
     for _ in range(MAX_REQUESTS):
-        step.count_request("it is inactive")
+        with pytest.raises(EngineBusy):  # which is no answer, and does not count
+            await step.request("it is inactive", be_busy)
+        await step.request("it is inactive", take)
     with pytest.raises(SetupFailed, match="took 3 requests, but it is inactive"):
-        step.count_request("it is inactive")
+        await step.request("it is inactive", take)
+    assert taken == MAX_REQUESTS
