@@ -20,8 +20,9 @@ from ha_agent.config_schema import Config
 from ha_agent.errors import BadInput
 from ha_agent.setup.cluster_source import ClusterSource, SharedConfiguration
 from ha_agent.setup.host_files import read_file
-from ha_agent.setup.host_register import RegisterPlace, SanlockSpace
+from ha_agent.setup.host_register import RegisterPlace
 from ha_agent.setup.predecessor_host import HOSTED_ENGINE_CONF
+from ha_agent.setup.sanlock_id import SanlockSpace
 from ha_agent.setup.step import SetupFailed, SetupRefused
 
 HOST_ID = "host_id"
@@ -160,13 +161,15 @@ def place_of(settings: Config, status_path: str) -> RegisterPlace:
     ids_path = domain / "dom_md" / "ids"
     if storage.is_block:
         ids_path = Path("/dev") / storage.domain_uuid / "ids"
+    # The server of NFS version 3 never frees the locks of a host that died.
+    has_locks = not storage.is_block and storage.domain_type != "nfs3"
     space = None
     if lease.backend == "sanlock":
         times = SanlockTimes(sanlock.io_timeout_seconds, sanlock.watchdog_fire_seconds)
         space = SanlockSpace(str(sanlock.path), sanlock.lockspace, times)
     return RegisterPlace(
         status_path=status_path,
-        hosts_path="" if space else str(domain / "ha_agent" / f"{vm_uuid}.hosts"),
+        hosts_path=str(domain / "ha_agent" / f"{vm_uuid}.hosts") if has_locks else "",
         lease_path="" if space else str(lease.path),
         ids_path=str(ids_path),
         max_hosts=storage.max_hosts,

@@ -4,64 +4,40 @@
 What is decided stands in host_id.py; here it is brought about, so that two hosts that join at once
 get different ids:
 
-    lease back end lockfile   the slot is compared and written under the lock of the file
-                              <engine VM>.hosts (broker/blocks/register_ops.py). Who finds that
-                              the slot has changed since it looked, looks again
-    sanlock                   the host id is taken in our lockspace first: this host's daemon joins
-                              it, which is granted to one host only and takes some I/O timeouts
-                              (minutes after a host died with that id). Then the slot is written.
-                              The daemon stays a member, as the broker will want it
+    look     all slots are read; those that matter and are not stopped are watched: a host lives
+             that changes its block within host_alive_seconds, the predecessor's within 60 s
+    ask      is the id that was chosen held by a running host all the same? then another one
+    write    the slot, if it is still what it was at the look, and read it back. On file domains
+             under the lock of <engine VM>.hosts (broker/blocks/register_ops.py). Block domains
+             have no such lock: there the slot is left alone until a write of another host, begun
+             before ours was seen, has landed or was given up, and is read once more
+    hold     back end sanlock: the id is taken in our lockspace, too (sanlock_id.py). Who does not
+             get it gives its slot back and looks again
+    check    the slot is read once more through a new look
 
-    look    all slots are read; those that matter and are not stopped are watched: a host lives
-            that changes its block within host_alive_seconds, the predecessor's within 60 s
-    ask     is the id that was chosen in use otherwise? then choose again without it
-    take    as above; read back
-    check   the slot is read once more through a new look
-
-All calls have deadlines and raise EnvironmentFault or BadInput; refusals are SetupRefused.
+With the back end lockfile the broker holds the id as soon as it runs. A kill at any point leaves a
+slot with this host's name, which the next run finds, or none. All calls have deadlines and raise
+EnvironmentFault or BadInput; refusals are SetupRefused.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Optional, Protocol
+from typing import Any, Optional
 
 from ha_agent.broker.lease.storage import Lane
 from ha_agent.broker.sanlock import lockspace_codec
-from ha_agent.broker.sanlock.place import MAX_HOST_ID
-from ha_agent.broker.sanlock.times import SanlockTimes
 from ha_agent.broker.storage.lane import StorageFault
-from ha_agent.errors import DeadlineExceeded
-from ha_agent.instant import Instant, WallTime
 from ha_agent.setup import host_id as rules
 from ha_agent.setup.host_id import Bound, Choice, Joiner, Slot
+from ha_agent.setup.sanlock_id import Clock, SanlockId, SanlockSpace
 from ha_agent.setup.step import Say, SetupFailed, SetupRefused
 
 _LOOK_AGAIN_SECONDS = 0.5
 _PREDECESSOR_ALIVE_SECONDS = 60.0
 _LOCK_WAIT_SECONDS = 10.0
-_JOIN_ASK_SECONDS = 1.0
 _ROUNDS = 200
 MAX_HOSTS_KEY = "max_hosts in [storage] (ha_agent_storage_max_hosts in hosted-engine.conf)"
-
-
-class Clock(Protocol):
-    """What is needed of ports.Clock."""
-
-    def now(self) -> Instant: ...
-
-    def wall(self) -> WallTime: ...
-
-    async def sleep(self, duration_seconds: float) -> None: ...
-
-
-@dataclass(frozen=True)
-class SanlockSpace:
-    """Our lockspace, where the lease's back end is sanlock."""
-
-    path: str
-    lockspace: str
-    times: SanlockTimes
 
 
 @dataclass(frozen=True)
@@ -96,6 +72,9 @@ class HostRegister:
         self._place = place
         self._joiner = joiner
         self._clock = clock
+        self._sanlock = SanlockId(
+            lane, place.sanlock, clock=clock, io_deadline_seconds=place.io_deadline_seconds
+        )
 
     async def standing(self) -> Standing:
         """Look once, at what is there. Raises as the module says."""
@@ -109,7 +88,7 @@ class HostRegister:
         slots = await self._scan()
         if rules.to_watch(slots, self._joiner, wanted):
             return None
-        own = await self._own_sanlock_id()
+        own = await self._sanlock.own_id()
         return await self._choose(slots, wanted, own or known, {}, set())
 
     async def take(self, wanted: Optional[int], known: Optional[int], say: Say) -> int:
@@ -122,20 +101,21 @@ class HostRegister:
         for _round in range(_ROUNDS):
             slots = await self._scan()
             alive = await self._watch(slots, wanted, say)
-            own = await self._own_sanlock_id()
+            own = await self._sanlock.own_id()
             choice = await self._choose(slots, wanted, own or known, alive, refused)
-            if own and own != choice.host_id:
+            host_id = choice.host_id
+            if own and own != host_id:
                 await self._give_up(own, slots)
-            if not await self._hold(choice.host_id, say):
-                refused.add(choice.host_id)
-                continue
-            if await self._write(choice):
-                await self._check(choice.host_id)
-                return choice.host_id
-            say(f"host id {choice.host_id} was taken by another host a moment ago")
-            if self._place.sanlock is not None:
-                # Its slot is written by somebody who does not heed the lockspace.
-                await self._leave(choice.host_id)
+            written = await self._write(choice)
+            if written is None:
+                say(f"host id {host_id} was taken by another host a moment ago")
+            elif await self._sanlock.hold(host_id, say):
+                await self._check(host_id)
+                return host_id
+            else:
+                say(f"host id {host_id} is held by another host")
+                refused.add(host_id)
+                await self._swap(host_id, written, rules.FREE_SLOT)
         raise SetupFailed("other hosts take every host id that is tried; try again")
 
     async def give_back(self, host_id: int) -> str:
@@ -153,7 +133,7 @@ class HostRegister:
                 raise SetupFailed(
                     f"host id {host_id} wrote its block at the same moment: does its agent run?"
                 )
-        await self._leave(host_id)
+        await self._sanlock.leave(host_id)
         return f"host id {host_id} is free" + ("" if slot is not None else " (it was already)")
 
     # The slots ------------------------------------------------------------------------------
@@ -215,10 +195,18 @@ class HostRegister:
         entries: list[dict[str, Any]] = answer["slots"]
         return entries
 
-    async def _write(self, choice: Choice) -> bool:
+    async def _write(self, choice: Choice) -> Optional[bytes]:
+        """Write our block, and return it; None when another host was quicker."""
         now, wall = self._clock.now(), self._clock.wall()
         data = rules.joined_slot(choice.host_id, self._joiner, now, wall)
-        return bool((await self._swap(choice.host_id, choice.expected, data))["done"])
+        if not (await self._swap(choice.host_id, choice.expected, data))["done"]:
+            return None
+        if not self._place.hosts_path:
+            await self._clock.sleep(self._place.io_deadline_seconds)
+            [entry] = await self._read([choice.host_id])
+            if entry.get("data") != data:
+                return None
+        return data
 
     async def _swap(self, host_id: int, expected: bytes, data: bytes) -> dict[str, Any]:
         answer: dict[str, Any] = await self._lane.call(
@@ -251,18 +239,18 @@ class HostRegister:
         """Choose, ask whether a running host holds what was chosen, and choose again without."""
         bound = await self._bound()
         in_use = set(refused)
-        held = await self._held_ids()
+        strict, soft = (set(), set()) if wanted else await self._held_ids(slots, known)
         while True:
-            taken = in_use | (held - set(slots) if wanted is None else set())
-            choice = rules.choose(
-                slots,
-                self._joiner,
-                bound,
-                wanted=wanted,
-                known=known,
-                alive=alive,
-                in_use=taken,
-            )
+            try:
+                choice = rules.choose(
+                    slots, self._joiner, bound,
+                    wanted=wanted, known=known, alive=alive, in_use=in_use | strict | soft,
+                )  # fmt: skip
+            except SetupRefused:
+                if not soft:
+                    raise
+                soft = set()
+                continue
             if not await self._is_locked(choice.host_id):
                 return choice
             in_use.add(choice.host_id)
@@ -284,16 +272,27 @@ class HostRegister:
             raise
         return bool(locked)
 
-    async def _held_ids(self) -> set[int]:
-        """Return the host ids that are held in VDSM's lockspace; they may be those of the
-        engine's other hosts, which run no hosted engine."""
-        if not self._place.ids_path:
+    async def _held_ids(
+        self, slots: dict[int, Slot], known: Optional[int]
+    ) -> tuple[set[int], set[int]]:
+        """Return the ids without a slot that are held in VDSM's lockspace, and those in ours.
+
+        The first may be those of the engine's other hosts, which run no hosted engine. The second
+        may be of hosts that died and were removed, so they are given when all others are taken.
+        """
+        space = self._place.sanlock
+        theirs = await self._held_in(self._place.ids_path)
+        ours = await self._held_in(space.path if space else "")
+        return theirs - set(slots), ours - set(slots) - {known}
+
+    async def _held_in(self, path: str) -> set[int]:
+        if not path:
             return set()
         try:
             data: bytes = await self._lane.call(
                 "lockspace_read",
                 self._place.io_deadline_seconds,
-                path=self._place.ids_path,
+                path=path,
                 length_bytes=lockspace_codec.LOCKSPACE_BYTES,
             )
         except StorageFault as error:
@@ -304,29 +303,10 @@ class HostRegister:
 
     async def _bound(self) -> Bound:
         most = self._place.max_hosts
-        space = self._place.sanlock
-        if space is not None:
-            data: bytes = await self._lane.call(
-                "lockspace_read",
-                self._place.io_deadline_seconds,
-                path=space.path,
-                length_bytes=lockspace_codec.LOCKSPACE_BYTES,
-            )
-            sector = lockspace_codec.sector_bytes_to_join(data, space.lockspace, space.path)
-            if MAX_HOST_ID[sector] < most:
-                return Bound(
-                    MAX_HOST_ID[sector],
-                    f"sanlock has no room for more with sectors of {sector} bytes",
-                )
+        room = await self._sanlock.room()
+        if room is not None and room.most < most:
+            return room
         return Bound(most, f"raise {MAX_HOSTS_KEY} on all hosts")
-
-    # sanlock --------------------------------------------------------------------------------
-
-    async def _own_sanlock_id(self) -> int:
-        space = self._place.sanlock
-        if space is None:
-            return 0
-        return int(await self._ask_sanlock("sanlock_own_id", space))
 
     async def _give_up(self, own: int, slots: dict[int, Slot]) -> None:
         """The daemon has another id than the one that is to be taken: leave it if it is nobody's,
@@ -337,43 +317,7 @@ class HostRegister:
             raise SetupRefused(
                 f"this host's sanlock daemon has host id {own}, whose slot is {whose}'s"
             )
-        await self._leave(own)
-
-    async def _hold(self, host_id: int, say: Say) -> bool:
-        """Have the daemon take the id; False when another host has it."""
-        space = self._place.sanlock
-        if space is None:
-            return True
-        io_timeout_seconds = space.times.io_timeout_seconds
-        most_seconds = float(space.times.host_dead_seconds + 6 * io_timeout_seconds)
-        if await self._ask_sanlock("sanlock_own_id", space) != host_id:
-            say(f"taking host id {host_id} in sanlock's lockspace: some I/O timeouts, or up to")
-            say(f"{most_seconds:g} s where a host died with this id")
-            await self._ask_sanlock(
-                "sanlock_join", space, host_id=host_id, io_timeout_seconds=io_timeout_seconds
-            )
-        ends_at = self._clock.now() + most_seconds
-        while True:
-            look = await self._ask_sanlock(
-                "sanlock_look", space, host_id=host_id, resource="", holder_pid=0, read=False
-            )
-            if look["joined"] is not None:
-                return bool(look["joined"])
-            if self._clock.now() >= ends_at:
-                raise DeadlineExceeded(f"host id {host_id} in {space.path}", most_seconds)
-            await self._clock.sleep(_JOIN_ASK_SECONDS)
-
-    async def _leave(self, host_id: int) -> None:
-        space = self._place.sanlock
-        if space is not None:
-            await self._ask_sanlock("sanlock_leave", space, host_id=host_id)
-
-    async def _ask_sanlock(self, operation: str, space: SanlockSpace, **args: Any) -> Any:
-        # To leave waits until the daemon has written that the id is free.
-        seconds = self._place.io_deadline_seconds + 4 * space.times.io_timeout_seconds
-        return await self._lane.call(
-            operation, seconds, lockspace=space.lockspace, path=space.path, **args
-        )
+        await self._sanlock.leave(own)
 
 
 def _slot_of(entry: dict[str, Any]) -> Optional[Slot]:

@@ -277,3 +277,13 @@ async def test_a_slot_out_of_range(tmp_path: Path) -> None:
             "swap_slot", 1, path=make_place(tmp_path).status_path, slot=0, expected=FREE_SLOT,
             data=FREE_SLOT, lock_path="", lock_wait_seconds=1,
         )  # fmt: skip
+
+
+async def test_without_locks_the_slot_is_read_once_more(tmp_path: Path) -> None:
+    clock = JumpClock()
+    clock.on_sleep = lambda: write_block(tmp_path, 1, "quick") if clock.at < 1015 else None
+    one = register(tmp_path, "slow", clock=clock, hosts_path="")
+    assert await one.take(None, None, mute) == 2
+    block = read_block(tmp_path, 1)
+    assert block is not None
+    assert block.host_name == "quick.example.com"
