@@ -17,7 +17,8 @@ from ha_agent.errors import BadInput
 from ha_agent.setup.deploy_config import config_of
 from ha_agent.setup.deployment import STATUS, Deployment
 from ha_agent.setup.host_id import Joiner
-from ha_agent.setup.host_register import HostRegister, RegisterPlace, SanlockSpace
+from ha_agent.setup.host_register import HostRegister, RegisterPlace
+from ha_agent.setup.sanlock_id import SanlockSpace
 from ha_agent.setup.step import Found, Say, SetupFailed, SetupRefused
 
 _LEASE_SECONDS = 60.0
