@@ -175,5 +175,6 @@ def place_of(settings: Config, status_path: str) -> RegisterPlace:
         max_hosts=storage.max_hosts,
         io_deadline_seconds=2 * storage.io_deadline_seconds,
         host_alive_seconds=settings.status.host_alive_seconds,
+        settle_seconds=2 * storage.io_deadline_seconds,
         sanlock=space,
     )

@@ -67,10 +67,6 @@ class ClusterSource(Protocol):
         """Make a volume of the domain readable and return its path. Raises EnvironmentFault."""
         ...
 
-    async def disconnect(self) -> str:
-        """Undo `connect` where nothing else uses the storage; say what was done."""
-        ...
-
 
 class FolderSource:
     """A file domain that is mounted by the system."""
@@ -123,10 +119,6 @@ class FolderSource:
     async def volume_path(self, image: str, volume: str) -> str:
         """As the protocol says."""
         return str((await self._find()) / "images" / image / volume)
-
-    async def disconnect(self) -> str:
-        """Unmounting is the system's."""
-        return f"{self._path} stays as it is mounted"
 
     async def _find(self) -> Path:
         """Return the domain's folder; of several the one with a configuration volume."""
@@ -218,17 +210,6 @@ class VdsmSource:
     async def volume_path(self, image: str, volume: str) -> str:
         """As the protocol says."""
         return await self._vdsm.prepare_image(self._domain_uuid, image, volume)
-
-    async def disconnect(self) -> str:
-        """Have VDSM disconnect the storage server: it does not ask whether it is used."""
-        if self._server is None:
-            return "nothing was connected"
-        if not await self._vdsm.stop_monitoring_domain(self._domain_uuid):
-            return "the engine has the domain in its pool: it stays connected"
-        server = self._server
-        statuses = await self._vdsm.disconnect_storage_server(server)
-        bad = [f"{server.name_of(one.connection_id)}: {one.why}" for one in statuses if one.code]
-        return f"not disconnected: {'; '.join(bad)}" if bad else f"{self.subject} is disconnected"
 
     def _config(self, domain_uuid: str) -> SharedConfig:
         return SharedConfig(

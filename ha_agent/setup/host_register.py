@@ -43,8 +43,9 @@ MAX_HOSTS_KEY = "max_hosts in [storage] (ha_agent_storage_max_hosts in hosted-en
 @dataclass(frozen=True)
 class RegisterPlace:
     """Where things are. `hosts_path` is the lock's file, `lease_path` the lock file of the
-    ownership lease; both "" with `sanlock`. `ids_path` is VDSM's lockspace on the domain, ""
-    where there is none: an id that is held there is not given to a new host."""
+    ownership lease; "" where there is none. `ids_path` is VDSM's lockspace on the domain, ""
+    where there is none: an id that is held there is not given to a new host. After
+    `settle_seconds` another host's write has landed or was given up; for storage without locks."""
 
     status_path: str
     hosts_path: str
@@ -53,6 +54,7 @@ class RegisterPlace:
     max_hosts: int
     io_deadline_seconds: float
     host_alive_seconds: float
+    settle_seconds: float
     sanlock: Optional[SanlockSpace] = None
 
 
@@ -202,7 +204,7 @@ class HostRegister:
         if not (await self._swap(choice.host_id, choice.expected, data))["done"]:
             return None
         if not self._place.hosts_path:
-            await self._clock.sleep(self._place.io_deadline_seconds)
+            await self._clock.sleep(self._place.settle_seconds)
             [entry] = await self._read([choice.host_id])
             if entry.get("data") != data:
                 return None

@@ -68,6 +68,7 @@ def make_place(folder: Path, **changes: Any) -> RegisterPlace:
         max_hosts=64,
         io_deadline_seconds=10.0,
         host_alive_seconds=30.0,
+        settle_seconds=10.0,
     )
     return dataclasses.replace(place, **changes)
 

@@ -86,7 +86,7 @@ async def members(tmp_path: Path, daemons: list[SanlockDaemon]) -> AsyncIterator
 async def test_two_that_join_at_once_get_different_ids(
     members: list[Member], has_locks: bool
 ) -> None:
-    how = {} if has_locks else {"hosts_path": "", "io_deadline_seconds": 1.0}
+    how = {} if has_locks else {"hosts_path": "", "settle_seconds": 0.5}
     ids = await asyncio.gather(*(member.take(**how) for member in members))
     assert sorted(ids) == [1, 2]
     for member, host_id in zip(members, ids):
