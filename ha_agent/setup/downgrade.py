@@ -1,16 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """`ha-agent downgrade`: this host back to what the newest backup of an upgrade has.
 
-    check            each file is as we left it, or as it was; else     reads only
-                     it takes --force FILE or --keep FILE
-    switch-back      our units off                                      this host
-    files            put back, with mode and owner                      this host
-    shared           only with --shared: the configuration volume       shared storage
-    start-...        their units as they were                           this host
-    restored         the backup is history                              our own folder
+    switch-back      our units off                       this host
+    files            put back, with mode and owner       this host
+    start-...        their units as they were            this host
+    restored         the backup is history               our own folder
 
-Shared storage stays as it is unless told otherwise: other hosts use it, and the predecessor skips
-our keys there. An OVF that was put into the OVF_STORE stays, and so does the lease.
+A file that is neither as we left it nor as it was is asked about, --force FILE or --keep FILE,
+before a unit stops.
+
+Shared storage stays as it is: other hosts use it, and the predecessor skips our keys there. What
+the configuration volume and the OVF_STORE held is in the backup, for people. An OVF that was put
+into the OVF_STORE stays, and so does the lease.
 """
 
 from __future__ import annotations
@@ -141,7 +142,7 @@ class MarkRestored:
 
 @dataclass(frozen=True)
 class Downgrade:
-    """What a downgrade works on; `shared` are steps on shared storage, usually none."""
+    """What a downgrade works on; `force` and `keep` as RestoreFiles has them."""
 
     root: Path
     backup: Backup
@@ -150,7 +151,6 @@ class Downgrade:
     journal: Journal
     force: Sequence[str] = ()
     keep: Sequence[str] = ()
-    shared: Sequence[Step] = ()
 
 
 async def run_downgrade(down: Downgrade, *, say: Say, dry_run: bool) -> tuple[str, ...]:
@@ -168,7 +168,6 @@ async def run_downgrade(down: Downgrade, *, say: Say, dry_run: bool) -> tuple[st
     steps: list[Step] = [
         SwitchToTheirs(down.services),
         files,
-        *down.shared,
         StartTheirs(down.services, down.backup.manifest.units, down.root),
         MarkRestored(down.backup),
     ]

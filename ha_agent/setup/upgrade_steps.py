@@ -247,8 +247,7 @@ class ShareConfiguration:
         else:
             keys = {"conf_image_UUID": pair[0], "conf_volume_UUID": pair[1], **place.keys}
             files = self._new_files(keys)
-        self._archive(files)
-        backup_in_force(ground).note_left(f"volume {pair[1]}", files_text(files))
+        self._archive(files)  # refused here, when it does not fit
         answer = await ground.lane.call(
             "write_conf_volume",
             ground.io_seconds,
@@ -331,11 +330,6 @@ class RewriteLocal:
             keys = of_35(facts, {"conf_image_UUID": pair[0], "conf_volume_UUID": pair[1], **keys})
         where = str(self._ground.root / host.HOSTED_ENGINE_CONF)
         return local_conf(await self._now(), where, keys)
-
-
-def files_text(files: Mapping[str, bytes]) -> bytes:
-    """Return names and contents as one text, to compare archives whose headers differ."""
-    return repr(sorted(files.items())).encode()
 
 
 def local_conf(data: bytes, where: str, keys: Mapping[str, str]) -> bytes:
