@@ -34,8 +34,8 @@ hosts would have the same. An unknown key of another name is noted, and left alo
 A line that is not key=value, a key that is there twice, a value that can't be one, text that is
 not UTF-8: each is an error with file and line, and nothing starts. `None` and a blank value are no
 value. A file that this user may not read is noted, and is an error where a value is missing then.
-`ha-agent config check` prints all of it. With HA_AGENT_HOST_ROOT in the environment all these files
-are looked for below that directory, such as a host's root that is mounted for repair.
+`ha-agent config check` prints all of it. With HA_AGENT_HOST_ROOT in the environment all these
+files are looked for below that directory, such as a host's root that is mounted for repair.
 """
 
 
