@@ -39,6 +39,7 @@ PURE = (
     # Values and arithmetic that those are built on.
     "ha_agent.broker.can_do",
     "ha_agent.broker.blocks.entry",
+    "ha_agent.broker.blocks.lines",
     "ha_agent.broker.maintenance.order",
     "ha_agent.broker.timeline",
     "ha_agent.broker.incidents.incident",

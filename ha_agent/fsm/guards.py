@@ -182,9 +182,8 @@ def no_peer_has_vm(context: Context) -> bool:
 
 
 def _live_claims(context: Context) -> list[PeerView]:
-    """The holder of an expired lease is dead, and who released it saw the VM gone before: what
-    their blocks still say of the VM is older than that. Not one that went back to the
-    predecessor's software since: that renews no lease, and its block is all that tells."""
+    """The holder of an expired lease is dead, and who released it saw the VM gone before: their
+    blocks are older. Not if it runs the predecessor since, which renews none: that block tells."""
     holder = context.observation.lease.host_id if lease_available(context) else None
     peers = context.observation.peers
     return [p for p in peers if p.alive and (p.predecessor or p.host_id != holder)]

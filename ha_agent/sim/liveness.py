@@ -25,6 +25,7 @@ from __future__ import annotations
 
 from ha_agent.sim import events as e
 from ha_agent.sim.checkers import Report
+from ha_agent.sim.faults import Fault
 from ha_agent.sim.ground import Ground
 from ha_agent.sim.spec import Spec
 
@@ -91,7 +92,9 @@ class ComesUp:
 
 
 class NothingFlaps:
-    """In the settled part of the calm no host changes its state either."""
+    """In the settled part of the calm no host changes its state either. Not while the VM runs on
+    a host whose agent was stopped for good: nobody tells of it there, so that the others try for
+    it now and then, and the VM lease refuses them."""
 
     name = "nothing-flaps"
 
@@ -113,8 +116,16 @@ class NothingFlaps:
         self._states[event.host_id] = event.state
         if before is None or before == event.state or self._told:
             return
-        if event.at_seconds > self._settled_at:
+        if event.at_seconds > self._settled_at and not self._unwatched(event.at_seconds):
             self._told = True
             self._report(
                 self.name, f"h{event.host_id}: {before} -> {event.state}, though all is calm"
             )
+
+    def _unwatched(self, at_seconds: float) -> bool:
+        ground = self._ground
+        return any(ground.trouble(host_id, _stops_agent, at_seconds) for host_id in ground.vms)
+
+
+def _stops_agent(fault: Fault) -> bool:
+    return fault.kind == "stop" and fault.value in ("agent", "broker")

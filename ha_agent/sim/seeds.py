@@ -13,7 +13,8 @@ What is drawn, and its bounds:
                      while it lasts; waves over all hosts. From a fault every 45 s on
                      average to one every 8 min, drawn for the seed.
     the clocks       1 in 2: rates within 1 +- 2 %; offsets always
-    old hosts        1 in 6: one or more hosts of the predecessor's; never all
+    old hosts        1 in 6: one or more hosts of the predecessor's; never all. Hosts are moved
+                     over then, or back, at any time and with the VM on them
     the VM lease     1 in 3: as sanlock has it (held for 140 s after its host's death)
     sanlock          only when asked for: then its daemon has both leases, daemon and holder are
                      killed and stopped as other processes are, and no host is old
@@ -152,6 +153,10 @@ HOSTILE_VDSM: dict[str, Range] = {
 }
 """Drawn besides the others when asked for, as to draw them always would change every seed."""
 
+MIXED: dict[str, Range] = {"software": Range(12, words=("new", "new", "old"))}
+"""Drawn besides the others while hosts of the predecessor's are in the cluster: hosts are moved
+over, and some of them back."""
+
 
 def spec_of(
     seed: int,
@@ -204,6 +209,8 @@ def spec_of(
     if spec.is_sanlock:
         spec = replace(spec, vm_lease_expiry_seconds=0.0)  # its daemon says when
     ranges = {**RANGES, **HOSTILE_VDSM} if hostile_vdsm else RANGES
+    if old_hosts:
+        ranges = {**ranges, **MIXED}
     return replace(spec, faults=_Year(draw, spec, ranges).faults())
 
 

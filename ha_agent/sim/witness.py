@@ -82,7 +82,8 @@ class Witness(Checker):
     def _start_cause(self, vm: EngineVm) -> str:
         if vm.migrated_here:
             return "migration"
-        return _who(vm.host, vm.started_by)
+        # A paused VM that goes on starts anew, under whatever runs there by now.
+        return "old" if vm.host.old else _who(vm.host, vm.started_by)
 
     def _end_cause(self, vm: EngineVm) -> tuple[str, str]:
         if vm.state != "ended":

@@ -8,7 +8,7 @@ import pytest
 from ha_agent.sim.faults import KINDS
 from tests.sim.sim_story import story
 
-VALUES = {"number": "0.5", "host": "h2", "on|off": "on", "": ""}
+VALUES = {"number": "0.5", "host": "h2", "on|off": "on", "old|new": "old", "": ""}
 
 
 def line(kind: str) -> str:
