@@ -7,18 +7,15 @@ theirs. The register is the one of `ha-agent join` (host_register.py).
 
 from __future__ import annotations
 
-from typing import Optional
-
 from ha_agent.broker.lease.rules import LeaseFormatError, decode
 from ha_agent.broker.sanlock import place as sanlock_place
-from ha_agent.broker.sanlock.times import SanlockTimes
 from ha_agent.broker.storage.lane import StorageFault
 from ha_agent.errors import BadInput
+from ha_agent.setup.cluster_conf import place_of
 from ha_agent.setup.deploy_config import config_of
 from ha_agent.setup.deployment import STATUS, Deployment
 from ha_agent.setup.host_id import Joiner
-from ha_agent.setup.host_register import HostRegister, RegisterPlace
-from ha_agent.setup.sanlock_id import SanlockSpace
+from ha_agent.setup.host_register import HostRegister
 from ha_agent.setup.step import Found, Say, SetupFailed, SetupRefused
 
 _LEASE_SECONDS = 60.0
@@ -144,21 +141,5 @@ class RegisterHost:
     async def _register(self) -> HostRegister:
         deployment = self._deployment
         config = await config_of(deployment)
-        space: Optional[SanlockSpace] = None
-        if config.lease.backend == "sanlock":
-            times = SanlockTimes(
-                config.sanlock.io_timeout_seconds, config.sanlock.watchdog_fire_seconds
-            )
-            space = SanlockSpace(str(config.sanlock.path), config.sanlock.lockspace, times)
-        folder = config.storage.domain_path / "ha_agent"
-        place = RegisterPlace(
-            status_path=await deployment.path(STATUS),
-            hosts_path="" if space else str(folder / f"{deployment.vm_uuid}.hosts"),
-            lease_path="" if space else str(config.lease.path),
-            ids_path="",
-            max_hosts=config.storage.max_hosts,
-            io_deadline_seconds=config.storage.io_deadline_seconds,
-            host_alive_seconds=config.status.host_alive_seconds,
-            sanlock=space,
-        )
+        place = place_of(config, await deployment.path(STATUS))
         return HostRegister(deployment.lane, place, self._joiner, clock=deployment.clock)
