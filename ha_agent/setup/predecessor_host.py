@@ -102,7 +102,7 @@ def detect(
     evidence += [units[name].text for name in (*PREDECESSOR_UNITS, *OUR_UNITS) if name in units]
     if upgrade_begun:
         evidence.append(f"an upgrade was begun here: {upgrade_begun} is its backup")
-    host_id = None if conf is None else _host_id(conf)
+    host_id = None if conf is None else host_id_of(conf)
     kind = _kind(conf, units, evidence, upgrade_begun)
     return Detection(kind, tuple(evidence), conf, host_id)
 
@@ -151,7 +151,8 @@ def _pool(conf: HostedEngineConf) -> str:
     return conf.values.get("spUUID", BLANK_POOL).lower()
 
 
-def _host_id(conf: HostedEngineConf) -> int:
+def host_id_of(conf: HostedEngineConf) -> int:
+    """Return this host's id. Raises BadInput with file and line."""
     text = conf.text("host_id")
     if not text.isascii() or not text.isdecimal() or not 1 <= int(text[:6]) <= 2000:
         raise conf.fault("host_id", f"{text[:20]!r} is no host id, a number from 1 to 2000")
