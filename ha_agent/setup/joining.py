@@ -42,6 +42,7 @@ class Asked:
     say: Say
     services: Optional[Services]
     dry_run: bool = False
+    clock: SystemClock = dataclasses.field(default_factory=SystemClock)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +58,7 @@ class AskedJoin:
 
 async def join(asked: Asked, told: AskedJoin) -> None:
     """Join. Raises SetupRefused, SetupFailed, and other HaAgentErrors."""
-    clock, own = SystemClock(), asked.files.settings_alone()
+    clock, own = asked.clock, asked.files.settings_alone()
     async with contextlib.AsyncExitStack() as stack:
         lane = await stack.enter_async_context(_lane(own.host.run_dir, clock))
         source = await _source(stack, lane, own.vdsm, told, clock)
@@ -124,7 +125,7 @@ async def _lane(run_dir: Path, clock: SystemClock) -> AsyncIterator[StorageLane]
 
 async def leave(asked: Asked, settings: Config, *, last: bool) -> None:
     """Leave. Raises SetupRefused, SetupFailed, and other HaAgentErrors."""
-    clock, files, dry_run = SystemClock(), asked.files, asked.dry_run
+    clock, files, dry_run = asked.clock, asked.files, asked.dry_run
     host_id = settings.host.id
     subject = f"host {host_id} of engine VM {settings.engine.vm_uuid}"
     async with contextlib.AsyncExitStack() as stack:

@@ -11,6 +11,7 @@ from typing import Any, Optional
 
 from ha_agent.broker.lease import file as lease_file
 from ha_agent.clock import SystemClock
+from ha_agent.instant import Instant
 from ha_agent.ovfstore.conf_volume import encode_conf_volume
 from ha_agent.setup import host_id as rules
 from ha_agent.setup.cluster_conf import Cluster, ClusterConf, place_of
@@ -78,6 +79,17 @@ def make_cluster(parent: Path, more: str = "") -> Shared:
     shared.lease.parent.mkdir()
     lease_file.lease_initialise(str(shared.lease))
     return shared
+
+
+class HastyClock(SystemClock):
+    """Ten seconds later at every look."""
+
+    def __init__(self) -> None:
+        self._looks = 0
+
+    def now(self) -> Instant:
+        self._looks += 1
+        return super().now() + 10.0 * self._looks
 
 
 class FakeServices:
