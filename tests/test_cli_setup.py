@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ha_agent.cli import main
+from ha_agent.cli_setup import Screen
+
+ENOUGH = """storage_type = localfs
+storage_connection = /share
+engine_fqdn = engine.example.org
+disk_image_file = /image
+"""
+
+
+def test_missing_answers_are_all_told_where_nobody_can_be_asked(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["deploy"]) == 2
+    told = capsys.readouterr().err
+    for name in ("storage_connection", "engine_fqdn", "disk_image_file"):
+        assert f"{name} is missing" in told
+
+
+def test_faults_of_a_file_are_told_with_file_and_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "answers"
+    path.write_text(ENOUGH + "memory_mb = 4096\nhost_id = many\n")
+    assert main(["deploy", "--answers", str(path)]) == 2
+    told = capsys.readouterr().err
+    assert f"{path}:5: unknown key 'memory_mb'; did you mean memory_mib?" in told
+    assert f"{path}:6: host_id = 'many': expected a whole number" in told
+
+
+def test_a_file_that_is_not_there_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["deploy", "--answers", "/absent"]) == 1
+    assert "/absent: can't be read" in capsys.readouterr().err
+
+
+def test_the_given_answers_become_a_file_and_options_count_more(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, out = tmp_path / "answers", tmp_path / "out"
+    path.write_text(ENOUGH)
+    words = ["deploy", "--answers", str(path), "--engine-fqdn", "other.example.org"]
+    assert main([*words, "--answers-out", str(out)]) == 0
+    assert "engine_fqdn = other.example.org\n" in out.read_text()
+    assert main([*words, "--answers-out", str(out)]) == 1
+    assert "File exists" in capsys.readouterr().err
+
+
+def test_a_line_is_shown_whole_where_there_is_no_terminal(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    screen = Screen()
+    screen.say("[1/2] a ...")
+    screen.say("[1/2] a ... done")
+    screen.close()
+    assert capsys.readouterr().out == "[1/2] a ...\n[1/2] a ... done\n"
