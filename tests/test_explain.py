@@ -304,6 +304,7 @@ def test_what_a_silent_agent_waited_for_is_not_told() -> None:
     [
         ({"problem": "bad CRC"}, "its status block can't be used: bad CRC"),
         ({"stopped": True}, "its agent is stopped"),
+        ({"stopped": True, "extra": "joined=0123456789ab\n"}, "it was not started there yet"),
         ({"alive": False}, "it is silent: its status block last changed 2.0 s ago"),
         ({"alive": False, "changed_at": None}, "has not changed since this broker was started"),
         ({"maintenance": True}, "it is in local maintenance"),

@@ -198,6 +198,13 @@ def test_a_stopped_agent_is_told() -> None:
     assert line_of(status_text(with_host2(stopped=True)), "host2")[2] == "stopped"
 
 
+def test_a_host_that_has_only_joined_is_told() -> None:
+    joined = {"state": "AgentStopped", "alive": False, "extra": "score=0\njoined=0123456789ab\n"}
+    text = status_text(with_host2(stopped=True, **joined))
+    assert "stopped  -      joined, agent not started yet" in text
+    assert "joined" not in status_text(with_host2(**joined))  # its agent runs by now
+
+
 def test_no_agent() -> None:
     text = status_text(replace(PICTURE, agent=Report()))
     assert "This host: host1 (id 1), whose agent has not reported to the broker" in text
