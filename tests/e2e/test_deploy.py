@@ -12,7 +12,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, Callable, Optional
 
 import pytest
 
@@ -22,7 +22,7 @@ from demo.watcher import command_line
 from ha_agent.clock import SystemClock
 from tests.e2e.cluster import GUEST_CACHE
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
 
 CLOCK = SystemClock()
 LIMIT_SECONDS = 100.0
@@ -64,6 +64,19 @@ class BareHost:
             env=self.environment,
             stdin=subprocess.DEVNULL,
         )
+
+    def kill_deploy(self, answers: Path, head: str) -> None:
+        """Begin a deploy, and SIGKILL it and its worker as soon as it begins that step."""
+        words = [str(PROGRAMS / "ha-agent"), "deploy", "--answers", str(answers)]
+        with subprocess.Popen(
+            words, stdout=subprocess.PIPE, text=True, env=self.environment, start_new_session=True
+        ) as process:
+            assert process.stdout is not None
+            for line in process.stdout:
+                if line.startswith(head):
+                    os.killpg(process.pid, signal.SIGKILL)
+                    break
+            process.wait(30)
 
     def start_vdsm(self) -> None:
         """The embedded VDSM has a file of its own: the host has no storage yet."""
@@ -151,7 +164,10 @@ def test_deploy_and_the_engine_answers() -> None:
         build_guest(GUEST_CACHE, image=image, progress=lambda _text: None)
         host.start_vdsm()
         answers = host.answers(image)
-        done = _until(lambda: _deployed(host, answers), "VDSM does not come up")
+        _until(lambda: _planned(host, answers), "VDSM does not come up")
+        for head in ("[6/", "[9/", "[11/", "[15/"):
+            host.kill_deploy(answers, head)
+        done = _deployed(host, answers)
         assert "the hosted engine is set up" in done
         host.start("ha-broker")
         host.start("ha-agent", "run")
@@ -160,26 +176,35 @@ def test_deploy_and_the_engine_answers() -> None:
             mine = (host.status() or {}).get("1", {})
             return mine.get("engine-status", {}).get("health") == "good" or None
 
-        _until(healthy, "the engine does not answer")
+        _until(healthy, "the engine does not answer", lambda: host.run("status").stdout)
         # With the engine VM running, the same again: it finds all as it is.
         again = host.run("deploy", "--answers", str(answers))
         assert again.returncode == 0, again.stderr
         assert "there was nothing to do" in again.stdout
 
 
-def _deployed(host: BareHost, answers: Path) -> Optional[str]:
-    done = host.run("deploy", "--answers", str(answers))
+def _planned(host: BareHost, answers: Path) -> Optional[str]:
+    done = host.run("deploy", "--answers", str(answers), "--dry-run")
     if "can't be reached" in done.stderr:
         return None
+    assert done.returncode == 0, done.stderr
+    assert "nothing was changed" in done.stdout
+    assert not list(host.share.iterdir())
+    assert not list(host.root.iterdir())
+    return done.stdout
+
+
+def _deployed(host: BareHost, answers: Path) -> str:
+    done = host.run("deploy", "--answers", str(answers))
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
-def _until(look: Any, missing: str) -> Any:
+def _until(look: Any, missing: str, tell: Callable[[], str] = str) -> Any:
     ends_at = CLOCK.now() + LIMIT_SECONDS
     while CLOCK.now() < ends_at:
         found = look()
         if found is not None:
             return found
         CLOCK.block(0.3)
-    pytest.fail(f"after {LIMIT_SECONDS:g} s {missing}")
+    pytest.fail(f"after {LIMIT_SECONDS:g} s {missing}: {tell()}")

@@ -122,8 +122,10 @@ class FakeVdsm:
         del domain
         return [volume for each, volume in self.found if each == image]
 
-    async def prepare_image(self, domain: str, image: str, volume: str) -> str:
-        del domain, image
+    async def prepare_image(
+        self, domain: str, image: str, volume: str, *, pool_id: str = NO_POOL
+    ) -> str:
+        del domain, image, pool_id
         return str(self.folder / volume)
 
     def _may_write(self, pool_id: str) -> None:
