@@ -185,6 +185,7 @@ class BrokerConfig:
     """[broker]: the local socket that operators and the agent talk to."""
 
     socket: Path = field(metadata=of(PATH, derived="<host.run_dir>/broker.socket"))
+    socket_user: str = field(default="vdsm", metadata=of(OPTIONAL_NAME))
     socket_group: str = field(default="", metadata=of(OPTIONAL_NAME))
     socket_mode: int = field(default=0o666, metadata=of(MODE))
     call_deadline_seconds: float = field(default=10.0, metadata=of(DEADLINE))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Coroutine
-from typing import Any, Optional
+from typing import Any
 
 from ha_agent.broker.agent_watch import AgentWatch
 from ha_agent.broker.api.arguments import Access
@@ -62,11 +62,8 @@ _SILENT_INTERVALS = 12.0
 class Parts:
     """What one host's broker is made of."""
 
-    def __init__(self, config: Config, clock: SystemClock, gid: Optional[int]) -> None:
-        """`gid` is the group whose members may change things.
-
-        Raises EnvironmentFault when the local folders can't be made.
-        """
+    def __init__(self, config: Config, clock: SystemClock, access: Access) -> None:
+        """Raises EnvironmentFault when the local folders can't be made."""
         self._config = config
         self._clock = clock
         run_dir, state_dir = config.host.run_dir, config.host.state_dir
@@ -125,7 +122,7 @@ class Parts:
             lambda: bool(self._monitor.storage.problem),
         )
         self._probes = self._host_probes(vdsm)
-        self.access = access = Access(os.getuid(), gid)
+        self.access = access
         self.rpc_tally = RpcTally()
         self._push = PushParts(
             config, self.board, self._monitor, self._definition.keeper, clock=clock

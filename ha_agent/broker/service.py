@@ -13,6 +13,7 @@ import asyncio
 import grp
 import logging
 import os
+import pwd
 import signal
 import sys
 from pathlib import Path
@@ -21,6 +22,7 @@ from typing import Optional
 from ha_agent import config as configuration
 from ha_agent import log as logs
 from ha_agent.broker.api.about import AboutApi
+from ha_agent.broker.api.arguments import Access
 from ha_agent.broker.parts import Parts
 from ha_agent.broker.rpc import unix_listener
 from ha_agent.broker.rpc.server import Handler, RpcServer, ServerLimits
@@ -42,7 +44,10 @@ class Broker:
         self._readiness = Readiness()
         self._stop = asyncio.Event()
         self._gid = _gid_of(config.broker.socket_group)
-        self._parts = Parts(config, SystemClock(), self._gid)
+        access = Access(os.getuid(), self._gid, _uids_of(config.broker.socket_user))
+        for note in config.notes:
+            log.warning("%s", note)
+        self._parts = Parts(config, SystemClock(), access)
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT. The engine VM is left as it is."""
@@ -129,6 +134,14 @@ def _gid_of(group: str) -> Optional[int]:
         raise EnvironmentFault(
             f"there is no group {group!r} ([broker] socket_group) on this host"
         ) from None
+
+
+def _uids_of(user: str) -> frozenset[int]:
+    """A host without VDSM has no user of that name, and then it is nobody."""
+    try:
+        return frozenset({pwd.getpwnam(user).pw_uid}) if user else frozenset()
+    except KeyError:
+        return frozenset()
 
 
 def main(argv: Optional[list[str]] = None) -> int:

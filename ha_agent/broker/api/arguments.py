@@ -20,10 +20,12 @@ from ha_agent.errors import InvariantBroken
 
 @dataclass(frozen=True)
 class Access:
-    """Who may change things: root, the broker's own user, and members of `gid`."""
+    """Who may change things: root, the broker's own user, `others`, and members of `gid`."""
 
     uid: int
     gid: Optional[int]
+    others: frozenset[int] = frozenset()
+    """User ids."""
 
     def check(self, peer: Peer, verb: Verb) -> None:
         """Raise RpcRefusal("denied") unless `peer` may call `verb`."""
@@ -35,9 +37,9 @@ class Access:
         )
 
     def may_change(self, peer: Peer) -> bool:
-        """Return whether `peer` is root, the broker's own user or in the group."""
+        """Return whether `peer` is one of these."""
         by_group = self.gid is not None and (peer.gid == self.gid or self.gid in peer.groups)
-        return peer.uid in (0, self.uid) or by_group
+        return peer.uid in (0, self.uid) or peer.uid in self.others or by_group
 
     def _may_change(self, peer: Peer, verb: Verb) -> bool:
         return verb.who is Who.CHANGE and self.may_change(peer)

@@ -38,7 +38,7 @@ ERROR_CODES = {
         "The call did not end within its deadline. What it had begun may still take effect."
     ),
     rpc_codec.CODE_DENIED: (
-        "Your user may look, but not do that: root and the group [broker] socket_group may."
+        "Your user may look, but not do that: root, [broker] socket_user and socket_group may."
     ),
     rpc_codec.CODE_INTERNAL: "A fault in the broker; its log says more.",
     rpc_codec.CODE_NOT_FOUND: "What was asked for is not there.",

@@ -41,7 +41,7 @@ class Who(enum.Enum):
     """Who may call a verb."""
 
     READ = "everybody whom the socket lets in"
-    CHANGE = "root and the group [broker] socket_group"
+    CHANGE = "root, [broker] socket_user and socket_group"
     ROOT = "root only"
 
 

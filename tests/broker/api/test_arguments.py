@@ -45,6 +45,8 @@ class Played:
         (Peer(1, 0, 0), True),
         (Peer(1, OWN_UID, 99), True),
         (Peer(1, 99, GID), True),
+        (Peer(1, 36, 36), True),
+        (Peer(1, 37, 36), False),
         (Peer(1, 99, 99, frozenset((7, GID))), True),
         (Peer(1, 99, 99, frozenset((7, 0))), False),
         (Peer(1, GID, OWN_UID), False),
@@ -52,7 +54,7 @@ class Played:
     ],
 )
 async def test_who_may_change_things(peer: Peer, may: bool) -> None:
-    played = Played(Access(OWN_UID, GID))
+    played = Played(Access(OWN_UID, GID, frozenset({36})))
     assert await played.bound["look"]({}, peer) == "done"
     played.calls.clear()
     played.answer = {"done": True}
