@@ -9,7 +9,9 @@ files but people. Local files only.
 
 from __future__ import annotations
 
+import grp
 import os
+import pwd
 import re
 import stat
 from pathlib import Path
@@ -73,6 +75,16 @@ def remove_file(path: Path) -> None:
         return
     except OSError as error:
         raise EnvironmentFault(f"{path} can't be removed: {error.strerror}") from error
+
+
+def vdsm_owner() -> Optional[tuple[int, int]]:
+    """Return user and group of a new hosted-engine.conf: VDSM reads it, too, and others must not,
+    as a password may be in it. None where there is no such user or we may not give it away."""
+    try:
+        ids = pwd.getpwnam("vdsm").pw_uid, grp.getgrnam("kvm").gr_gid
+    except KeyError:
+        return None
+    return ids if os.geteuid() == 0 else None
 
 
 def machine_id(root: Path) -> str:

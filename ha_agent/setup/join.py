@@ -26,7 +26,7 @@ from ha_agent.compat import conf_writer
 from ha_agent.errors import BadInput
 from ha_agent.setup.cluster_conf import HOST_ID, Cluster, ClusterConf, own_conf, own_id
 from ha_agent.setup.cluster_source import ClusterSource
-from ha_agent.setup.host_files import keep_copy, read_file
+from ha_agent.setup.host_files import keep_copy, read_file, vdsm_owner
 from ha_agent.setup.host_register import HostRegister
 from ha_agent.setup.journal import Journal
 from ha_agent.setup.predecessor_host import BROKER_CONF, HOSTED_ENGINE_CONF
@@ -196,7 +196,7 @@ class WriteConf:
         if wanted is None:
             raise SetupFailed("no host id was taken")
         kept = keep_copy(self._path, "before-join")
-        conf_writer.write_conf(self._path, wanted)
+        conf_writer.write_conf(self._path, wanted, owner=vdsm_owner())
         return f"{self._path}{f'; what was there is {kept}' if kept else ''}"
 
     async def _wanted(self) -> Optional[str]:
