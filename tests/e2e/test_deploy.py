@@ -22,10 +22,10 @@ from demo.watcher import command_line
 from ha_agent.clock import SystemClock
 from tests.e2e.cluster import GUEST_CACHE
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 CLOCK = SystemClock()
-LIMIT_SECONDS = 100.0
+LIMIT_SECONDS = 200.0
 NOBODY = "11111111-1111-4111-8111-111111111111"
 
 

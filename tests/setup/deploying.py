@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import Optional
 
+from ha_agent.certificates import TlsFiles
 from ha_agent.setup.answers import Answers, Given, check
 from ha_agent.setup.deploy import Request, deploy
 from ha_agent.setup.services import OUR_UNITS, UnitState
@@ -202,7 +203,7 @@ def folder() -> Iterator[Path]:
 
 
 @contextlib.asynccontextmanager
-async def bare_host() -> AsyncIterator[BareHost]:
+async def bare_host(tls: Optional[TlsFiles] = None) -> AsyncIterator[BareHost]:
     """A bare host whose VDSM runs."""
     with folder() as path:
         settings = ServerSettings(
@@ -212,6 +213,7 @@ async def bare_host() -> AsyncIterator[BareHost]:
             accelerator="tcg",
             networks={"ovirtmgmt": "user"},
             sample_interval_seconds=0.05,
+            tls=tls,
         )
         (path / "vdsm").mkdir()
         server = EmbeddedVdsm(settings)

@@ -5,13 +5,16 @@ from __future__ import annotations
 
 import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ha_agent import ofd_lock
+from ha_agent.certificates import TlsFiles
 from ha_agent.ovfstore import conf_volume
 from ha_agent.setup.journal import open_journal
 from ha_agent.setup.step import SetupFailed, SetupRefused
+from tests.push_certs import Pki
 from tests.setup.deploying import BareHost, Killed, bare_host
 
 pytestmark = pytest.mark.long
@@ -155,3 +158,24 @@ async def test_vdsm_that_is_not_there_is_told_with_its_reason() -> None:
         await host.wire.stop()
         with pytest.raises(SetupFailed, match="can't be reached"):
             await host.deploy()
+
+
+async def test_a_vdsm_of_another_ca_is_told(tmp_path: Path) -> None:
+    ours, theirs = Pki(tmp_path / "ours"), Pki(tmp_path / "theirs")
+    good, bad = ours.pair("vdsm"), theirs.pair("vdsm")
+    async with bare_host(TlsFiles(good.key, good.cert, ours.ca)) as host:
+        files: dict[str, Any] = {
+            "vdsm_ssl": "true",
+            "vdsm.key_file": str(good.key),
+            "vdsm.cert_file": str(good.cert),
+            "vdsm.ca_file": str(ours.ca),
+        }
+        assert "domain" in await host.deploy(dry=True, **files)
+        # We don't know its CA; it does not know ours.
+        for wrong in (
+            {"vdsm.ca_file": str(theirs.ca)},
+            {"vdsm.key_file": str(bad.key), "vdsm.cert_file": str(bad.cert)},
+        ):
+            with pytest.raises(SetupFailed, match=r"can't be reached: .*(?i:certificate|CA)"):
+                await host.deploy(**{**files, **wrong})
+        assert host.volumes() == {}
