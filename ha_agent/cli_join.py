@@ -2,12 +2,13 @@
 """`ha-agent join` and `ha-agent leave`: one more host, and one host less.
 
     ha-agent join  [--path DIR | --from FILE | --answers FILE] [--domain UUID] [--host-id N]
-                   [--dry-run] [--no-units]
+                   [--dry-run] [--no-start]
     ha-agent leave [--last] [--dry-run] [--no-units]
 
 Each step is shown as it is done. A run that was ended, at any step and however, is gone on with by
 the same command. --dry-run looks, prints the plan and changes nothing, but that VDSM prepares
-volumes. --no-units is for a host without systemd: whoever starts and stops the daemons there does.
+volumes. --no-start and --no-units leave systemd's units as they are: the daemons are started and
+stopped by whoever does so on that host.
 """
 
 from __future__ import annotations
@@ -61,11 +62,12 @@ def add(verbs: Verbs) -> None:
     leave.add_argument(
         "--last", action="store_true", help="although no other host of the cluster is alive"
     )
-    for parser in (join, leave):
+    for parser, option, help_text in (
+        (join, "--no-start", "neither enable nor start the daemons"),
+        (leave, "--no-units", "neither stop nor disable the daemons"),
+    ):
         parser.add_argument("--dry-run", action="store_true", help="only look, and print the plan")
-        parser.add_argument(
-            "--no-units", action="store_true", help="leave systemd's units as they are"
-        )
+        parser.add_argument(option, dest="no_units", action="store_true", help=help_text)
 
 
 def _host_id(text: str) -> int:
@@ -143,6 +145,7 @@ def _asked(command: Command) -> Asked:
     return joining.Asked(
         files=OwnFiles(root, given, os.environ),
         say=_say,
-        services=None if command.arguments.no_units else Systemctl(),
+        services=Systemctl(),
         dry_run=command.arguments.dry_run,
+        units=not command.arguments.no_units,
     )

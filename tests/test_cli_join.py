@@ -27,20 +27,20 @@ def test_a_join_and_what_it_says(tmp_path: Path) -> None:
     shared = make_cluster(tmp_path / "storage")
     host = JoiningHost(tmp_path, "alpha")
     path = str(shared.path)
-    plan = run(host, "join", "--path", path, "--no-units", "--dry-run", code=0)
-    assert "[4/6] take a host id: to do: host id 1, free" in plan
+    plan = run(host, "join", "--path", path, "--no-start", "--dry-run", code=0)
+    assert "[4/7] take a host id: to do: host id 1, free" in plan
     assert not host.conf.exists()
-    said = run(host, "join", "--path", path, "--no-units", code=0)
+    said = run(host, "join", "--path", path, "--no-start", code=0)
     assert "take a host id ... done" in said
     assert host.host_id() == 1
-    again = run(host, "join", "--path", path, "--no-units", "--host-id", "2", code=1)
+    again = run(host, "join", "--path", path, "--no-start", "--host-id", "2", code=1)
     assert "registered with host id 1, not 2" in again
     assert "broker does not answer" in run(host, "leave", "--no-units", code=1)
 
 
 def test_what_can_not_be_done(tmp_path: Path) -> None:
     host = JoiningHost(tmp_path, "alpha")
-    assert "is it mounted" in run(host, "join", "--path", str(tmp_path), "--no-units", code=1)
+    assert "is it mounted" in run(host, "join", "--path", str(tmp_path), "--no-start", code=1)
     assert "is not there" in run(host, "join", "--from", str(tmp_path / "no"), code=1)
     assert "in no cluster" in run(host, "leave", code=0)
 

@@ -17,7 +17,7 @@ The steps, in order; each looks first and can be done again (step.py):
     register    this host's slot in the status volume
     shared      the archive in the configuration volume                      deploy_files.py
     conf        hosted-engine.conf on this host: from here on it is a host of the cluster
-    units       the daemons are enabled and run                              deploy_units.py
+    units       the daemons are enabled and run                              start_units.py
 """
 
 from __future__ import annotations
@@ -41,7 +41,6 @@ from ha_agent.setup.deploy_domain import CheckSpace, ConnectStorage, KeepOthersA
 from ha_agent.setup.deploy_files import WriteConf, WriteShared
 from ha_agent.setup.deploy_host import CheckHost, system_name
 from ha_agent.setup.deploy_store import MakeStore, StoreDefinition
-from ha_agent.setup.deploy_units import StartUnits
 from ha_agent.setup.deploy_volumes import MakeVolume
 from ha_agent.setup.deployment import (
     CONFIGURATION,
@@ -59,6 +58,7 @@ from ha_agent.setup.journal import FOLDER_NAME, open_journal
 from ha_agent.setup.pool import LeavePool, Pool
 from ha_agent.setup.runner import run_steps
 from ha_agent.setup.services import Services
+from ha_agent.setup.start_units import StartUnits
 from ha_agent.setup.step import Say, SetupFailed, Step
 from ha_agent.vdsm.client.client import ClientState
 from ha_agent.vdsm.client.from_config import vdsm_client

@@ -8,7 +8,7 @@
     take a host id           host_register.py
     write hosted-engine.conf the shared one with this host's host_id
     write broker.conf        as it is in the configuration volume
-    enable the services      the daemons start
+    start the daemons        start_units.py
 
 A host id is taken before the file that names it is written: a kill in between leaves a slot with
 this host's name, which a re-run finds. What stood in a file that is replaced is kept beside it.
@@ -23,14 +23,15 @@ from pathlib import Path
 from typing import Callable, Optional
 
 from ha_agent.compat import conf_writer
-from ha_agent.errors import BadInput
+from ha_agent.errors import BadInput, EnvironmentFault
 from ha_agent.setup.cluster_conf import HOST_ID, Cluster, ClusterConf, own_conf, own_id
 from ha_agent.setup.cluster_source import ClusterSource
 from ha_agent.setup.host_files import keep_copy, read_file, vdsm_owner
 from ha_agent.setup.host_register import HostRegister
 from ha_agent.setup.journal import Journal
 from ha_agent.setup.predecessor_host import BROKER_CONF, HOSTED_ENGINE_CONF
-from ha_agent.setup.services import OUR_AGENT, OUR_UNITS, PREDECESSOR_AGENT, Services
+from ha_agent.setup.services import OUR_AGENT, PREDECESSOR_AGENT, Services
+from ha_agent.setup.start_units import StartUnits
 from ha_agent.setup.step import Found, Say, SetupFailed, SetupRefused, Step
 
 _LATER = "known when the configuration can be read"
@@ -39,15 +40,16 @@ _LATER = "known when the configuration can be read"
 @dataclass(frozen=True)
 class JoinPlan:
     """What a join is given. `root` is where the host's files are, `register_of` makes the register
-    for a cluster, `services` None: units are not touched."""
+    for a cluster; not `start`: the units are left as they are."""
 
     root: Path
     source: ClusterSource
     cluster: Cluster
     journal: Journal
     register_of: Callable[[ClusterConf], HostRegister]
-    services: Optional[Services]
+    services: Services
     wanted: Optional[int] = None
+    start: bool = True
 
 
 # The steps ------------------------------------------------------------------------------------
@@ -63,20 +65,22 @@ class LookAtHost:
 
     async def look(self) -> Found:
         """Raises SetupRefused."""
-        services, conf = self._plan.services, own_conf(self._plan.root)
-        if services is not None:
-            states = await services.states((OUR_AGENT, PREDECESSOR_AGENT))
-            theirs = states[PREDECESSOR_AGENT]
-            if theirs.running and not theirs.is_other:
-                raise SetupRefused(
-                    f"{theirs.text}: this host is of a cluster already; `ha-agent upgrade` takes"
-                    " it over"
-                )
-            if states[OUR_AGENT].running and conf is None:
-                raise SetupRefused(
-                    f"{OUR_AGENT} runs here without {HOSTED_ENGINE_CONF}: it belongs to a cluster"
-                    " by another configuration, stop it first"
-                )
+        conf = own_conf(self._plan.root)
+        try:
+            states = await self._plan.services.states((OUR_AGENT, PREDECESSOR_AGENT))
+        except EnvironmentFault:
+            states = {}  # a host without systemd has no such units either
+        theirs, ours = states.get(PREDECESSOR_AGENT), states.get(OUR_AGENT)
+        if theirs is not None and theirs.running and not theirs.is_other:
+            raise SetupRefused(
+                f"{theirs.text}: this host is of a cluster already; `ha-agent upgrade` takes it"
+                " over"
+            )
+        if ours is not None and ours.running and conf is None:
+            raise SetupRefused(
+                f"{OUR_AGENT} runs here without {HOSTED_ENGINE_CONF}: it belongs to a cluster by"
+                " another configuration, stop it first"
+            )
         if conf is not None and conf.values.get("configured", "").lower() == "false":
             return Found(True, "it was a hosted-engine host once")
         return Found(
@@ -240,35 +244,14 @@ class WriteBroker:
         return f"{self._path}{f'; what was there is {kept}' if kept else ''}"
 
 
-class EnableUnits:
-    """Enables and starts our daemons."""
-
-    name, title = "units", "enable and start the services"
-
-    def __init__(self, services: Services) -> None:
-        self._services = services
-
-    async def look(self) -> Found:
-        """Raises SetupFailed where there are no such units."""
-        states = await self._services.states(OUR_UNITS)
-        left = [one.text for one in states.values() if not (one.enabled and one.running)]
-        return Found(not left, "; ".join(left) or f"{', '.join(OUR_UNITS)} run")
-
-    async def do(self, _say: Say) -> str:
-        """Enable, then start."""
-        await self._services.enable(OUR_UNITS)
-        await self._services.start(OUR_UNITS)
-        return f"{', '.join(OUR_UNITS)} are enabled and run"
-
-
 def join_steps(plan: JoinPlan) -> Sequence[Step]:
     """Return the steps of a join."""
-    steps: list[Step] = [
+    return [
         LookAtHost(plan),
         ConnectStorage(plan),
         FindConfiguration(plan),
         TakeHostId(plan),
         WriteConf(plan),
         WriteBroker(plan),
+        StartUnits(plan.services, start=plan.start),
     ]
-    return [*steps, EnableUnits(plan.services)] if plan.services is not None else steps

@@ -36,12 +36,13 @@ from ha_agent.setup.step import Say
 
 @dataclasses.dataclass(frozen=True)
 class Asked:
-    """What the command line asks for. `services` None: units are not touched."""
+    """What the command line asks for. Not `units`: systemd's units are left as they are."""
 
     files: OwnFiles
     say: Say
-    services: Optional[Services]
+    services: Services
     dry_run: bool = False
+    units: bool = True
     clock: SystemClock = dataclasses.field(default_factory=SystemClock)
 
 
@@ -81,6 +82,7 @@ async def join(asked: Asked, told: AskedJoin) -> None:
             register_of=register_of,
             services=asked.services,
             wanted=told.host_id,
+            start=asked.units,
         )
         await run_steps(
             join_steps(plan), journal=journal, say=asked.say, dry_run=asked.dry_run, clock=clock
@@ -134,7 +136,7 @@ async def leave(asked: Asked, settings: Config, *, last: bool) -> None:
             open_journal(settings.host.state_dir, "leave", subject, write=not dry_run, anew=True)
         )
         place = place_of(settings, str(settings.storage.status_path))
-        wanted = wanted_of(settings.storage, settings.lease.backend)
+        wanted = wanted_of(settings.storage, settings.lease.backend, settings.sanlock.path)
         plan = LeavePlan(
             conf_path=files.root / HOSTED_ENGINE_CONF,
             state_dir=settings.host.state_dir,
@@ -144,7 +146,7 @@ async def leave(asked: Asked, settings: Config, *, last: bool) -> None:
             register=HostRegister(lane, place, _joiner(files, settings), clock=clock),
             journal=journal,
             clock=clock,
-            services=asked.services,
+            services=asked.services if asked.units else None,
             last=last,
         )
         await run_steps(

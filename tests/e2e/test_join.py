@@ -237,7 +237,7 @@ def test_a_joined_host_whose_agent_was_not_started(first: Host) -> None:
     first.start()
     says(first, "Lease: held by host1")
     with joining(first, 2) as [host]:
-        host.run("join", "--path", str(first.domain.path), "--no-units")
+        host.run("join", "--path", str(first.domain.path), "--no-start")
         says(first, "host2", "joined, agent not started yet")
         assert "host2" in first.cli("explain").stdout
         assert "nobody is there to be asked" in host.run("join", code=2)
@@ -265,7 +265,7 @@ def test_killed_again_and_again(first: Host) -> None:
     path = str(first.domain.path)
     with joining(first, 1) as [host]:
         for lines in range(1, 30):
-            process = host.begin("join", "--path", path, "--no-units")
+            process = host.begin("join", "--path", path, "--no-start")
             assert process.stdout is not None
             read = [process.stdout.readline() for _ in range(lines)]
             process.kill()
@@ -275,8 +275,8 @@ def test_killed_again_and_again(first: Host) -> None:
             assert "Traceback" not in "".join(read) + rest
             if not all(read):
                 break
-        said = host.run("join", "--path", path, "--no-units")
-        assert said.count("already done") == 6
+        said = host.run("join", "--path", path, "--no-start")
+        assert said.count("already done") == 7
         assert host.host_id() == 1
         slots = (first.domain.path / "images").glob(f"*/{first.domain.status_volume}")
         data = next(slots).read_bytes()[: 65 * 4096]

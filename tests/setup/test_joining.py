@@ -49,4 +49,5 @@ async def test_answers_say_where_vdsm_is(tmp_path: Path) -> None:
     given = {"storage_connection": "srv:/he", "vdsm_host": "none.invalid", "vdsm_ssl": "false"}
     answers = check_join({name: Given(text, "f") for name, text in given.items()}, [])
     with pytest.raises(EnvironmentFault, match=r"none\.invalid"):
-        await join(Asked(host.files, mute, None, clock=HastyClock()), AskedJoin(answers=answers))
+        asked_join = Asked(host.files, mute, host.services, clock=HastyClock())
+        await join(asked_join, AskedJoin(answers=answers))

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Last step of a deploy: enable and start our units, or say what to run where that can't be."""
+"""Last step of a deploy and of a join: enable and start our units.
+
+Where that can't be, as on a host without systemd, it says what to run instead.
+"""
 
 from __future__ import annotations
 

@@ -2,8 +2,8 @@
 from __future__ import annotations
 
 from ha_agent.errors import EnvironmentFault
-from ha_agent.setup.deploy_units import StartUnits
 from ha_agent.setup.services import OUR_UNITS, UnitState
+from ha_agent.setup.start_units import StartUnits
 from tests.setup.deploying import FakeServices
 
 
