@@ -14,7 +14,12 @@ from typing import Callable, NamedTuple
 
 from ha_agent.broker.sanlock.times import IO_TIMEOUT_SECONDS, SanlockTimes
 from ha_agent.config_libvirt import file_lock_has_files
-from ha_agent.config_storage import BLOCK_DOMAIN_TYPES, connection_fits, locks_are_shared
+from ha_agent.config_storage import (
+    BLOCK_DOMAIN_TYPES,
+    block_volume_at,
+    connection_fits,
+    locks_are_shared,
+)
 
 
 class Relation(NamedTuple):
@@ -32,7 +37,7 @@ def _file_domain_lock(backend: str, domain_type: str) -> bool:
 def _block_domain_path(backend: str, domain_type: str, path: Path, domain_path: Path) -> bool:
     if backend != "sanlock" or domain_type not in BLOCK_DOMAIN_TYPES:
         return True
-    return domain_path not in path.parents
+    return domain_path not in path.parents or block_volume_at(domain_path, path) is not None
 
 
 def _sanlock_times(backend: str, profile: str, watchdog_fire_seconds: int) -> bool:
@@ -104,7 +109,7 @@ RELATIONS = (
         ("lease.backend", "storage.domain_type", "sanlock.path", "storage.domain_path"),
         _block_domain_path,
         "a block domain has no room for a file: path must name a block device of its own, such as"
-        " an LV of 2 MiB, that all hosts see",
+        " an LV of 2 MiB, that all hosts see, or a volume of the domain",
     ),
     Relation(
         ("lease.backend", "sanlock.profile", "sanlock.watchdog_fire_seconds"),

@@ -95,6 +95,18 @@ class StorageConfig:
         return NFS_VERSIONS[0] if self.domain_type == "nfs3" else self.nfs_version
 
 
+def block_volume_at(domain_path: Path, path: Path) -> Optional[tuple[str, str]]:
+    """Return image and volume of the block domain's volume that VDSM shows at `path`, None where
+    it can be none. The form is that of StorageConfig.status_path."""
+    image, volume = path.parent.name, path.name
+    try:
+        UUID.parse(image)
+        UUID.parse(volume)
+    except ValueError:
+        return None
+    return (image, volume) if path.parent.parent == domain_path else None
+
+
 def server_of(config: StorageConfig, password: str) -> Optional[StorageServer]:
     """Return what the section itself says to connect; None for nothing. Raises BadInput."""
     kind, source, options = config.domain_type, config.connection, config.mount_options

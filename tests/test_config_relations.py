@@ -39,6 +39,11 @@ def load_with(folder: Path, text: str) -> Config:
     [
         ("[lease]\nbackend = sanlock\n[storage]\ndomain_type = fc", "no room for a file"),
         (
+            "[lease]\nbackend = sanlock\n[storage]\ndomain_type = fc\n[sanlock]\n"
+            f"path = /rhev/{DOMAIN}/{DOMAIN}/x",
+            "no room for a file",
+        ),
+        (
             "[lease]\nbackend = sanlock\n[sanlock]\nwatchdog_fire_seconds = 22",
             "must leave the owner time to end its VM",
         ),
@@ -85,6 +90,9 @@ def test_broken_relation(tmp_path: Path, text: str, fault: str) -> None:
         "[network]\ntest = dns",
         "[lease]\nbackend = sanlock\n[sanlock]\nwatchdog_fire_seconds = 23",
         "[lease]\nbackend = sanlock\n[storage]\ndomain_type = fc\n[sanlock]\npath = /dev/a/b",
+        # A volume of the domain, as VDSM shows it.
+        "[lease]\nbackend = sanlock\n[storage]\ndomain_type = fc\n[sanlock]\n"
+        f"path = /rhev/{DOMAIN}/{DOMAIN}/{DOMAIN}",
         f"[sanlock]\nlockspace = {'x' * 49}",
     ],
 )

@@ -42,7 +42,7 @@ from ha_agent.broker.snapshot import LeaseEntry, Report, Snapshot
 from ha_agent.broker.storage.lane import StorageLane
 from ha_agent.broker.storage.launch import Nursery
 from ha_agent.broker.storage.leftovers import find_leftovers
-from ha_agent.broker.storage.parts import DomainParts
+from ha_agent.broker.storage.parts import DomainParts, is_lease_out_of_reach
 from ha_agent.broker.watch import Board
 from ha_agent.clock import SystemClock
 from ha_agent.config_schema import Config
@@ -119,7 +119,7 @@ class Parts:
             vdsm,
             clock,
             self._maintenance.in_local_maintenance,
-            lambda: bool(self._monitor.storage.problem),
+            self._is_storage_unread,
         )
         self._probes = self._host_probes(vdsm)
         self.access = access
@@ -141,6 +141,10 @@ class Parts:
             launch=self._nursery.launch,
             leftovers=find_leftovers(name, str(self._config.host.run_dir)),
         )
+
+    def _is_storage_unread(self) -> bool:
+        lease = self.board.current.lease
+        return bool(self._monitor.storage.problem) or is_lease_out_of_reach(lease)
 
     def _lease_keeper(self) -> Keeper:
         def host_name(host_id: int) -> str:

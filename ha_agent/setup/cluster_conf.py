@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Callable, Optional
 
 from ha_agent.broker.sanlock.times import SanlockTimes
+from ha_agent.broker.storage.server_source import lease_volume
 from ha_agent.compat import conf_writer, hosted_engine_conf
 from ha_agent.compat.hosted_engine_conf import HostedEngineConf
 from ha_agent.config_schema import Config
@@ -100,6 +101,11 @@ class Cluster:
         storage = settings.storage
         check_place(shared, storage.domain_path)
         status_path = await self._source.volume_path(storage.status_image, storage.status_volume)
+        lease = lease_volume(storage, settings.lease.backend, settings.sanlock.path)
+        if lease is not None:
+            path = await self._source.volume_path(lease.image, lease.volume)
+            if path != lease.path:
+                raise SetupRefused(f"VDSM has the lease's volume at {path}, not {lease.path}")
         return ClusterConf(shared, conf, text, settings, status_path)
 
 

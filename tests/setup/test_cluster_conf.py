@@ -124,3 +124,32 @@ async def test_storage_that_is_not_there_yet(tmp_path: Path) -> None:
     assert await cluster.read() is None
     with pytest.raises(SetupFailed, match="not there"):
         await cluster.known()
+
+
+class BlockSource(FolderSource):
+    """As of a block domain: a volume is only readable once VDSM has prepared it."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(HereLane(), path)
+        self.prepared: list[str] = []
+        self.folder = path
+
+    async def volume_path(self, image: str, volume: str) -> str:
+        self.prepared.append(volume)
+        return str(self.folder / image / volume)
+
+
+async def test_the_leases_own_volume_is_made_readable(tmp_path: Path) -> None:
+    """Before the host id is taken in the lockspace that is there."""
+    shared = make_cluster(tmp_path / "storage")
+    text = shared.conf_text.replace("domain_type=localfs", "domain_type=fc")
+    text += f"ha_agent_lease_backend=sanlock\nha_agent_sanlock_path={shared.path}/{A}/{B}\n"
+    shared.put(hosted_engine_conf=text)
+    host = JoiningHost(tmp_path, "alpha")
+    source = BlockSource(shared.path)
+    found = await Cluster(host.root, source, host.files.settings_with).known()
+    assert source.prepared[1:] == [B]
+    assert place_of(found.settings, "/s").sanlock is not None
+    source.folder = tmp_path
+    with pytest.raises(SetupRefused, match="has the lease's volume at"):
+        await Cluster(host.root, source, host.files.settings_with).known()

@@ -8,8 +8,10 @@ be read, this is done, in this order:
     look      is the domain there? from the monitor's memory, or VDSM looks and renews its links
     connect   if it is not: mount or log in, and look again. Block storage: have VDSM look for
               devices, and look again
-    prepare   the status volume. The OVF_STORE and the configuration volume are prepared by who
-              reads them, each time: the engine takes them away (facts/ovf-and-volumes.md, 1.3)
+    prepare   the status volume, and the lease's where it has one of its own: on block storage
+              nothing else makes it readable, and a VDSM that starts takes away what nobody has
+              open. The OVF_STORE and the configuration volume are prepared by who reads them,
+              each time: the engine takes them away (facts/ovf-and-volumes.md, 1.3)
     the rest  connections that were not needed for that: the other portals of an iSCSI target
     monitor   domain_monitor.py asks for it as soon as the domain was seen, or all was tried
 
@@ -81,10 +83,19 @@ class Vdsm(Protocol):
 
 
 @dataclasses.dataclass(frozen=True)
+class WantedVolume:
+    """A volume, and the path at which it is looked for once it is prepared."""
+
+    image: str
+    volume: str
+    path: str
+
+
+@dataclasses.dataclass(frozen=True)
 class Wanted:
     """What is to be there. `server` None: the system mounts the domain, nothing is connected;
     `fault` says why it is not known what to connect, "" where it is. `status_path` is where the
-    broker looks for the volume that is prepared."""
+    broker looks for the volume that is prepared; `lease` is the lease's own volume, if any."""
 
     domain_uuid: str
     status_image: str
@@ -93,6 +104,16 @@ class Wanted:
     is_block: bool
     server: Optional[StorageServer] = None
     fault: str = ""
+    lease: Optional[WantedVolume] = None
+
+    @property
+    def volumes(self) -> tuple[tuple[str, str, WantedVolume], ...]:
+        """The volumes: what each is, and the key that says where it is looked for."""
+        status = WantedVolume(self.status_image, self.status_volume, self.status_path)
+        both = [("status volume", "[storage] domain_path makes it", status)]
+        if self.lease is not None:
+            both.append(("lease's volume", "[sanlock] path is", self.lease))
+        return tuple(both)
 
 
 class DomainConnect:
@@ -107,7 +128,7 @@ class DomainConnect:
         in_maintenance: Callable[[], bool],
         is_unread: Callable[[], bool],
     ) -> None:
-        """`is_unread`: the status blocks can't be read. Make it in a running loop."""
+        """`is_unread`: status blocks or lease can't be read. Make it in a running loop."""
         self._vdsm = vdsm
         self._wanted = wanted
         self._clock = clock
@@ -188,12 +209,13 @@ class DomainConnect:
             self.connected()
             if not await self._vdsm.stop_monitoring_domain(wanted.domain_uuid):
                 return "the engine has the domain in its pool: put the host into maintenance there"
-            try:
-                await self._vdsm.teardown_image(
-                    wanted.domain_uuid, wanted.status_image, wanted.status_volume
-                )
-            except VdsmCallFailed as error:
-                log.info("nothing to tear down: %s", error)
+            for what, _, one in wanted.volumes:
+                try:
+                    await self._vdsm.teardown_image(wanted.domain_uuid, one.image, one.volume)
+                except VdsmCallFailed as error:
+                    # Not there, or open in sanlock: that loses it with the storage, and nobody
+                    # holds a lease here any more.
+                    log.info("the %s is not torn down: %s", what, error)
             if wanted.server is None:
                 return ""
             await refuse_if_needed()
@@ -298,19 +320,15 @@ class DomainConnect:
 
     async def _prepare(self, troubles: list[str]) -> None:
         wanted = self._wanted
-        try:
-            path = await self._vdsm.prepare_image(
-                wanted.domain_uuid, wanted.status_image, wanted.status_volume
-            )
-        except (VdsmCallFailed, VdsmBadAnswer) as error:
-            troubles.append(f"the status volume {wanted.status_volume}: {_said(error)}")
-            return
-        # The link of a file domain's volume is another way to the same file.
-        if wanted.is_block and path != wanted.status_path:
-            troubles.append(
-                f"VDSM has the status volume at {path}, but [storage] domain_path makes it"
-                f" {wanted.status_path}"
-            )
+        for what, key, one in wanted.volumes:
+            try:
+                path = await self._vdsm.prepare_image(wanted.domain_uuid, one.image, one.volume)
+            except (VdsmCallFailed, VdsmBadAnswer) as error:
+                troubles.append(f"the {what} {one.volume}: {_said(error)}")
+                continue
+            # The link of a file domain's volume is another way to the same file.
+            if wanted.is_block and path != one.path:
+                troubles.append(f"VDSM has the {what} at {path}, but {key} {one.path}")
 
     def _tell(self, problem: str) -> None:
         if problem and problem != self.problem:

@@ -9,13 +9,19 @@ from typing import Callable
 from ha_agent.broker.api import vdsm as api_vdsm
 from ha_agent.broker.api.arguments import Access, deadlines_of
 from ha_agent.broker.part import Part
-from ha_agent.broker.snapshot import Snapshot
+from ha_agent.broker.snapshot import LeaseEntry, Snapshot
 from ha_agent.broker.storage.domain_connect import Clock, DomainConnect
 from ha_agent.broker.storage.domain_monitor import domain_monitor_part
 from ha_agent.broker.storage.server_source import wanted_of
 from ha_agent.config_schema import Config
 from ha_agent.vdsm.client.verbs import Vdsm
 from ha_agent.vdsm.vm_status import VmStats
+
+
+def is_lease_out_of_reach(lease: LeaseEntry) -> bool:
+    """Whether the lease's place may not be readable here. It may be so for other reasons; then
+    VDSM is asked a little more often than it would have to be."""
+    return not lease.ours and lease.state in ("unknown", "unreadable") and bool(lease.detail)
 
 
 class DomainParts:
@@ -30,14 +36,14 @@ class DomainParts:
         is_unread: Callable[[], bool],
     ) -> None:
         """`in_maintenance`: this host is in local maintenance, or it is not known yet;
-        `is_unread`: the status blocks can't be read. Reads small local files."""
+        `is_unread`: status blocks or lease can't be read. Reads small local files."""
         self._config = config
         self._vdsm = vdsm
         self._clock = clock
         self._in_maintenance = in_maintenance
         self.connect = DomainConnect(
             vdsm,
-            wanted_of(config.storage, config.lease.backend),
+            wanted_of(config.storage, config.lease.backend, config.sanlock.path),
             clock=clock,
             in_maintenance=in_maintenance,
             is_unread=is_unread,

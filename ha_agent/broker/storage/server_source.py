@@ -9,10 +9,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Optional
 
-from ha_agent.broker.storage.domain_connect import Wanted
+from ha_agent.broker.storage.domain_connect import Wanted, WantedVolume
 from ha_agent.compat import hosted_engine_conf
 from ha_agent.config_legacy import read_text
-from ha_agent.config_storage import StorageConfig, locks_are_shared, server_of
+from ha_agent.config_storage import (
+    StorageConfig,
+    block_volume_at,
+    locks_are_shared,
+    server_of,
+)
 from ha_agent.errors import BadInput
 from ha_agent.vdsm.client.storage_server import StorageServer
 
@@ -27,7 +32,7 @@ _THEIR_TYPES = {
 }
 
 
-def wanted_of(config: StorageConfig, lease_backend: str) -> Wanted:
+def wanted_of(config: StorageConfig, lease_backend: str, sanlock_path: Path) -> Wanted:
     """Return what the configuration wants to be there, and what is wrong with it, if anything."""
     server, fault = None, ""
     try:
@@ -42,7 +47,19 @@ def wanted_of(config: StorageConfig, lease_backend: str) -> Wanted:
         is_block=config.is_block,
         server=server,
         fault=fault,
+        lease=lease_volume(config, lease_backend, sanlock_path),
     )
+
+
+def lease_volume(
+    config: StorageConfig, lease_backend: str, sanlock_path: Path
+) -> Optional[WantedVolume]:
+    """Return the volume of a block domain that the lease has for itself, None where it has none:
+    VDSM alone makes it readable, while any other device is the system's."""
+    if lease_backend != "sanlock" or not config.is_block:
+        return None
+    pair = block_volume_at(config.domain_path, sanlock_path)
+    return WantedVolume(*pair, str(sanlock_path)) if pair else None
 
 
 def load_server(config: StorageConfig, lease_backend: str) -> Optional[StorageServer]:

@@ -14,6 +14,7 @@ from ha_agent.broker.storage.domain_connect import (
     UNREAD_SECONDS,
     DomainConnect,
     Wanted,
+    WantedVolume,
 )
 from ha_agent.errors import DeadlineExceeded, EnvironmentFault
 from ha_agent.vdsm.client.answers import DomainVitals
@@ -25,6 +26,7 @@ from tests.fakes import FakeClock
 SD, IMAGE, VOLUME = "sd", "img", "vol"
 FILE_PATH = f"/rhev/{SD}/images/{IMAGE}/{VOLUME}"
 LINK = f"/run/vdsm/storage/{SD}/{IMAGE}/{VOLUME}"
+LEASE = WantedVolume("img2", "vol2", f"/run/vdsm/storage/{SD}/img2/vol2")
 NFS = nfs("host:/export", "4")
 TWO = iscsi([Portal("10.0.0.1"), Portal("10.0.0.2")], "iqn.a:b")
 VITALS = DomainVitals(0, True, True, True, 0.001, 2.0, 5)
@@ -42,7 +44,7 @@ class Vdsm:
         self.bad: dict[str, int] = {}  # connection id: code
         self.calls: list[str] = []
         self.asked: list[tuple[str, ...]] = []
-        self.path = LINK
+        self.path, self.lease_path = LINK, LEASE.path
         self.hang, self.reached = asyncio.Event(), asyncio.Event()
         self.hangs = ""
         self.in_pool = False
@@ -87,12 +89,16 @@ class Vdsm:
         return [ConnectionStatus(one.id, self.bad.get(one.id, 0)) for one in server.connections]
 
     async def prepare_image(self, domain_id: str, image_id: str, volume_id: str) -> str:
+        if (domain_id, image_id, volume_id) == (SD, LEASE.image, LEASE.volume):
+            await self._call("prepare lease")
+            return self.lease_path
         await self._call("prepare")
         assert (domain_id, image_id, volume_id) == (SD, IMAGE, VOLUME)
         return self.path
 
     async def teardown_image(self, domain_id: str, image_id: str, volume_id: str = "") -> None:
-        await self._call("teardown")
+        assert (image_id, volume_id) in ((IMAGE, VOLUME), (LEASE.image, LEASE.volume))
+        await self._call("teardown" if volume_id == VOLUME else "teardown lease")
 
     async def stop_monitoring_domain(self, domain_id: str) -> bool:
         await self._call("stop")
@@ -376,3 +382,57 @@ async def test_the_domain_without_its_image_is_disconnected_all_the_same() -> No
     world.vdsm.faults["teardown"] = VdsmCallFailed("Image.teardown", 254, "no image")
     assert await world.keeper.release(nobody) == ""
     assert world.vdsm.calls[-1] == "disconnect"
+
+
+def of_a_block_domain() -> World:
+    """A host whose lease has a volume of its own there."""
+    return World(TWO, status_path=LINK, is_block=True, lease=LEASE)
+
+
+async def test_the_leases_own_volume_is_prepared_each_time_that_vdsm_came_up() -> None:
+    world = of_a_block_domain()
+    assert (await world.keep())[-2:] == ["prepare", "prepare lease"]
+    assert world.keeper.problem == ""
+    world.keeper.connected()  # a VDSM that starts takes away what nobody has open
+    assert "prepare lease" in await world.keep()
+    assert await world.keep(3600) == []
+
+
+async def test_the_leases_volume_that_was_taken_away_is_prepared_again() -> None:
+    world = of_a_block_domain()
+    await world.keep()
+    world.unread = True
+    assert "prepare lease" in await world.keep(UNREAD_SECONDS)
+
+
+@pytest.mark.parametrize("refused", ["prepare", "prepare lease"])
+async def test_one_volume_that_is_refused_does_not_keep_the_other_away(refused: str) -> None:
+    world = of_a_block_domain()
+    world.vdsm.faults[refused] = VdsmCallFailed("Image.prepare", 201, "no")
+    asked = await world.keep()
+    assert {"prepare", "prepare lease"} <= set(asked)
+    name = f"lease's volume {LEASE.volume}" if "lease" in refused else f"status volume {VOLUME}"
+    assert f"the {name}: VDSM refused Image.prepare" in world.keeper.problem
+    world.vdsm.faults.clear()
+    await world.keep(2)
+    assert world.keeper.problem == ""
+
+
+async def test_the_leases_volume_must_be_where_the_lease_is_looked_for() -> None:
+    world = of_a_block_domain()
+    world.vdsm.lease_path = "/elsewhere"
+    await world.keep()
+    assert (
+        f"VDSM has the lease's volume at /elsewhere, but [sanlock] path is {LEASE.path}"
+        in world.keeper.problem
+    )
+
+
+async def test_the_leases_volume_is_torn_down_with_the_other() -> None:
+    world = of_a_block_domain()
+    await world.keep()
+    # sanlock has it open still: the daemon lets go when the device is gone.
+    world.vdsm.faults["teardown lease"] = VdsmCallFailed("Image.teardown", 1, "in use")
+    world.vdsm.calls.clear()
+    assert await world.keeper.release(nobody) == ""
+    assert world.vdsm.calls == ["stop", "teardown", "teardown lease", "disconnect"]

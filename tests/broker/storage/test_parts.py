@@ -14,10 +14,10 @@ from ha_agent import config as configuration
 from ha_agent.broker.api.arguments import Access
 from ha_agent.broker.blocks.codec import StatusBlock
 from ha_agent.broker.blocks.store import BlockStore
-from ha_agent.broker.snapshot import Snapshot
+from ha_agent.broker.snapshot import LeaseEntry, Snapshot
 from ha_agent.broker.storage.domain_connect import DomainConnect
 from ha_agent.broker.storage.lane import StorageLane
-from ha_agent.broker.storage.parts import DomainParts
+from ha_agent.broker.storage.parts import DomainParts, is_lease_out_of_reach
 from ha_agent.broker.storage.server_source import wanted_of
 from ha_agent.clock import SystemClock
 from ha_agent.config_schema import Config
@@ -178,7 +178,7 @@ async def test_status_blocks_on_a_block_domain(short_path: Path) -> None:
         vdsm = BlockVdsm(links, device)
         keeper = DomainConnect(
             vdsm,
-            wanted_of(config.storage, config.lease.backend),
+            wanted_of(config.storage, config.lease.backend, config.sanlock.path),
             clock=SystemClock(),
             in_maintenance=lambda: False,
             is_unread=lambda: False,
@@ -208,3 +208,17 @@ async def test_the_features_of_the_broker(short_path: Path) -> None:
     assert "storage.connect" in verbs
     for feature in features:
         assert set(feature.deadlines_seconds) <= set(feature.handlers)
+
+
+def test_a_lease_that_may_be_out_of_reach() -> None:
+    """As one whose volume was taken away while nobody had it open."""
+    out = "the lockspace can't be joined: /run/vdsm/storage/...: No such file or directory"
+    assert is_lease_out_of_reach(LeaseEntry(state="unknown", detail=out))
+    assert is_lease_out_of_reach(LeaseEntry(state="unreadable", detail=out))
+    for entry in (
+        LeaseEntry(),
+        LeaseEntry(state="held", ours=True, detail=out),
+        LeaseEntry(state="held", host_id=2, detail="io timeouts differ"),
+        LeaseEntry(state="free"),
+    ):
+        assert not is_lease_out_of_reach(entry)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from ha_agent.broker.storage.domain_connect import WantedVolume
 from ha_agent.broker.storage.server_source import load_server, wanted_of
 from ha_agent.config_storage import StorageConfig
 from ha_agent.errors import BadInput
@@ -16,6 +17,10 @@ from ha_agent.vdsm.client.storage_server import DomainType
 SD = "22222222-2222-4222-8222-222222222222"
 IMAGE = "33333333-3333-4333-8333-333333333332"
 VOLUME = "33333333-3333-4333-8333-333333333331"
+LEASE_IMAGE = "33333333-3333-4333-8333-333333333334"
+LEASE_VOLUME = "33333333-3333-4333-8333-333333333333"
+OF_VDSM = Path("/run/vdsm/storage") / SD
+LOCKFILE = ("lockfile", Path("/x.sanlock"))
 SAME = f"""\
 sdUUID={SD}
 metadata_image_UUID={IMAGE}
@@ -24,8 +29,10 @@ metadata_volume_UUID={VOLUME}
 
 
 def storage(folder: Path, **more: Any) -> StorageConfig:
-    values = {"hosted_engine_conf": folder / "he.conf", **more}
-    return StorageConfig(SD, Path("/rhev") / SD, IMAGE, VOLUME, **values)
+    values = {
+        "hosted_engine_conf": folder / "he.conf", "domain_path": Path("/rhev") / SD, **more
+    }  # fmt: skip
+    return StorageConfig(domain_uuid=SD, status_image=IMAGE, status_volume=VOLUME, **values)
 
 
 def written(folder: Path, text: str, **more: Any) -> StorageConfig:
@@ -67,7 +74,7 @@ def test_a_password_is_the_files_first_line(tmp_path: Path) -> None:
 def test_nothing_says_what_to_connect(tmp_path: Path) -> None:
     assert load_server(storage(tmp_path), "lockfile") is None
     assert load_server(storage(tmp_path, hosted_engine_conf=None), "lockfile") is None
-    wanted = wanted_of(storage(tmp_path), "lockfile")
+    wanted = wanted_of(storage(tmp_path), *LOCKFILE)
     assert (wanted.server, wanted.fault) == (None, "")
 
 
@@ -118,7 +125,7 @@ def test_a_file_that_does_not_fit_is_named(
         load_server(config, "lockfile")
     assert why in str(caught.value)
     assert str(tmp_path / "he.conf") in str(caught.value)
-    assert why in wanted_of(config, "lockfile").fault
+    assert why in wanted_of(config, *LOCKFILE).fault
 
 
 @pytest.mark.parametrize(
@@ -146,3 +153,25 @@ def test_a_file_that_can_not_be_read(tmp_path: Path) -> None:
     (tmp_path / "he.conf").write_bytes(b"#" * 70000)
     with pytest.raises(BadInput, match="is longer than"):
         load_server(config, "lockfile")
+
+
+@pytest.mark.parametrize(
+    ("backend", "kind", "path", "has_one"),
+    [
+        ("sanlock", "iscsi", OF_VDSM / LEASE_IMAGE / LEASE_VOLUME, True),
+        ("sanlock", "fc", OF_VDSM / LEASE_IMAGE / LEASE_VOLUME, True),
+        ("lockfile", "iscsi", OF_VDSM / LEASE_IMAGE / LEASE_VOLUME, False),
+        ("sanlock", "nfs3", OF_VDSM / LEASE_IMAGE / LEASE_VOLUME, False),
+        ("sanlock", "iscsi", OF_VDSM.parent / IMAGE / LEASE_IMAGE / LEASE_VOLUME, False),
+        ("sanlock", "iscsi", Path("/dev/he/lease"), False),
+        ("sanlock", "iscsi", OF_VDSM / ".." / LEASE_VOLUME, False),
+        ("sanlock", "iscsi", OF_VDSM / LEASE_IMAGE / LEASE_VOLUME / "x", False),
+        ("sanlock", "iscsi", OF_VDSM / "ha_agent" / "x.sanlock", False),
+    ],
+)
+def test_the_leases_own_volume(
+    tmp_path: Path, backend: str, kind: str, path: Path, has_one: bool
+) -> None:
+    config = storage(tmp_path, domain_type=kind, domain_path=OF_VDSM)
+    found = wanted_of(config, backend, path).lease
+    assert found == (WantedVolume(LEASE_IMAGE, LEASE_VOLUME, str(path)) if has_one else None)
