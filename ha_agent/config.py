@@ -23,6 +23,7 @@ import dataclasses
 import socket
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Callable, NamedTuple, Optional
 
 from ha_agent import config_file, config_legacy, config_vdsm
@@ -37,6 +38,7 @@ from ha_agent.errors import BadInput
 __all__ = [
     "DEFAULT_PATH",
     "MASK",
+    "NOT_SET",
     "PATH_VARIABLE",
     "ROOT_VARIABLE",
     "Config",
@@ -54,6 +56,7 @@ DEFAULT_PATH = Path("/etc/ha-agent/ha-agent.conf")
 PATH_VARIABLE = "HA_AGENT_CONFIG"
 # The demo's and the tests' hosts, and a host that is mounted somewhere for repair.
 ROOT_VARIABLE = "HA_AGENT_HOST_ROOT"
+NOT_SET = "not set"
 _SET_UP = "`ha-agent deploy` sets up the first host, `ha-agent join` one more"
 
 
@@ -69,21 +72,27 @@ class ConfigError(BadInput):
 
 
 def load(
-    paths: Sequence[Path], environ: Mapping[str, str], *, host_root: Optional[Path] = None
+    paths: Sequence[Path],
+    environ: Mapping[str, str],
+    *,
+    host_root: Optional[Path] = None,
+    not_needed: Mapping[str, str] = MappingProxyType({}),
 ) -> Config:
     """Read the files at `paths` and the layers below them, and return the configuration.
 
     Without `paths`, HA_AGENT_CONFIG in `environ` names the file; without that it is
     /etc/ha-agent/ha-agent.conf, and may be absent. This default, and the files of the predecessor
     and of VDSM, are below `host_root`: by default HA_AGENT_HOST_ROOT in `environ`, or else "/".
-    Raises ConfigError, with every fault, for whatever is wrong; a file of ours that can't be read
-    is a fault too.
+    `not_needed` is for a program that runs on hosts that are not set up, too: it has a text for
+    each key without a default, by "section.key". Where none of them is set anywhere, these stand
+    in, and their origin is NOT_SET. Raises ConfigError, with every fault, for whatever is wrong;
+    a file of ours that can't be read is a fault too.
     """
     root = host_root or Path(environ.get(ROOT_VARIABLE) or "/")
     named = [*paths] or [Path(name) for name in (environ.get(PATH_VARIABLE),) if name]
     read = _read_ours(named or [_below(root, DEFAULT_PATH)], may_be_absent=not named)
     legacy = _read_legacy(read, root)
-    if read.absent and not legacy.there:
+    if read.absent and not legacy.there and not not_needed:
         nothing = f"neither {read.absent} nor {_below(root, HOSTED_ENGINE_CONF)} is there"
         raise ConfigError([Fault("", f"{nothing}: {_SET_UP}")])
     faults = [*read.faults, *legacy.faults]
@@ -99,7 +108,7 @@ def load(
     _read_values(_override(entries), values, origins, faults)
     # What is missing can't be told while a file can't be read.
     if read.all_read and not legacy.damaged:
-        missing = [*_fill_in(values, origins, root)]
+        missing = [*_fill_in(values, origins, root, not_needed)]
         # To who may not read the file with it, that is the fault.
         faults += (Fault("", told) for told in (legacy.unreadable if missing else ()))
         faults += missing
@@ -237,8 +246,12 @@ def _read_values(
             faults.append(Fault(entry.origin, f"{entry.name} = {given}: expected {expected}"))
 
 
-def _fill_in(values: dict[str, Any], origins: dict[str, str], root: Path) -> Iterator[Fault]:
+def _fill_in(
+    values: dict[str, Any], origins: dict[str, str], root: Path, not_needed: Mapping[str, str]
+) -> Iterator[Fault]:
     """Add defaults and what is derived from other values; yield what is missing."""
+    # A host that has one of them is set up, and then it needs them all.
+    stand_ins = not_needed if origins.keys().isdisjoint(not_needed) else {}
     for section, fields in SECTIONS.items():
         for key in dataclasses.fields(fields):
             name = f"{section}.{key.name}"
@@ -248,6 +261,10 @@ def _fill_in(values: dict[str, Any], origins: dict[str, str], root: Path) -> Ite
                 values[name] = key.default
             elif key.default_factory is not dataclasses.MISSING:
                 values[name] = key.default_factory()
+            elif name in stand_ins:
+                values[name] = key.metadata["kind"].parse(stand_ins[name])
+                origins[name] = NOT_SET
+                continue
             elif not key.metadata["derived"]:
                 expected = key.metadata["kind"].expected
                 yield Fault("", f"[{section}] {key.name} is missing: expected {expected}")

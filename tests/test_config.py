@@ -7,12 +7,13 @@ import pickle
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ha_agent.config import Config, ConfigError, load, show
+from ha_agent.config import NOT_SET, Config, ConfigError, load, show
 from ha_agent.config_schema import SECTIONS
 
 SHIPPED = Path(__file__).resolve().parents[1] / "conf" / "ha-agent.conf"
@@ -358,3 +359,41 @@ def test_any_lines_give_a_config_error(
     with pytest.raises(ConfigError) as caught:
         load([path], {})
     assert all("\n" not in str(fault) for fault in caught.value.faults)
+
+
+class TestAHostThatIsNotSetUp:
+    """For ha-vdsm, which `ha-agent deploy` speaks to before there is anything else."""
+
+    ALL: ClassVar[dict[str, str]] = {
+        "host.id": "1",
+        "engine.vm_uuid": "00000000-0000-0000-0000-000000000000",
+        "engine.health_url": "http://127.0.0.1/",
+        "storage.domain_uuid": "00000000-0000-0000-0000-000000000000",
+        "storage.domain_path": "/x/00000000-0000-0000-0000-000000000000",
+        "storage.status_image": "00000000-0000-0000-0000-000000000000",
+        "storage.status_volume": "00000000-0000-0000-0000-000000000000",
+    }
+
+    def test_needs_no_file(self, tmp_path: Path) -> None:
+        config = load([], {}, host_root=tmp_path, not_needed=self.ALL)
+        assert config.origins["host.id"] == NOT_SET
+        assert config.host.id == 1
+
+    def test_takes_what_its_file_says(self, tmp_path: Path) -> None:
+        path = tmp_path / "ha-agent.conf"
+        path.write_text("[vdsm-server]\nlisten_port = 1234\n")
+        config = load([path], {}, host_root=tmp_path, not_needed=self.ALL)
+        assert config.vdsm_server.listen_port == 1234
+        assert config.origins["engine.vm_uuid"] == NOT_SET
+
+    def test_is_one_only_while_nothing_of_it_is_set(self, tmp_path: Path) -> None:
+        path = tmp_path / "ha-agent.conf"
+        path.write_text("[host]\nid = 7\n")
+        with pytest.raises(ConfigError, match="vm_uuid is missing"):
+            load([path], {}, host_root=tmp_path, not_needed=self.ALL)
+
+    def test_what_is_wrong_is_still_said(self, tmp_path: Path) -> None:
+        path = tmp_path / "ha-agent.conf"
+        path.write_text("[vdsm-server]\nlisten_port = many\n")
+        with pytest.raises(ConfigError, match="listen_port"):
+            load([path], {}, host_root=tmp_path, not_needed=self.ALL)

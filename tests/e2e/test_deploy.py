@@ -26,7 +26,6 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 CLOCK = SystemClock()
 LIMIT_SECONDS = 200.0
-NOBODY = "11111111-1111-4111-8111-111111111111"
 
 
 class BareHost:
@@ -83,12 +82,9 @@ class BareHost:
         forward = f"user,hostfwd=tcp:127.0.0.1:{self.engine_port}-:{HTTP_PORT}"
         path = self.folder / "vdsm.conf"
         path.write_text(
-            f"[host]\nid = 1\nrun_dir = {self.folder}/run\nstate_dir = {self.folder}/state\n"
-            f"[engine]\nvm_uuid = {NOBODY}\nhealth_url = http://127.0.0.1/\n"
-            f"[storage]\ndomain_uuid = {NOBODY}\ndomain_path = /nowhere/{NOBODY}\n"
-            f"status_image = {NOBODY}\nstatus_volume = {NOBODY}\n"
+            f"[host]\nrun_dir = {self.folder}/run\nstate_dir = {self.folder}/state\n"
             f"[vdsm-server]\nlisten_port = {self.vdsm_port}\naccelerator = tcg\n"
-            f"networks = ovirtmgmt: {forward}\ndomain_paths = {self.folder}/none\n"
+            f"networks = ovirtmgmt: {forward}\n"
         )
         self.start("ha-vdsm", "--config", str(path))
 

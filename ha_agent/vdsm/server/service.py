@@ -247,13 +247,30 @@ def _leases(
     return SanlockLeases(threads, io_timeout_seconds), HostIds(io_timeout_seconds)
 
 
+# Before `ha-agent deploy` a host has none of these, and deploy speaks to this program.
+_NOBODY = "00000000-0000-0000-0000-000000000000"
+_NOT_NEEDED = {
+    "host.id": "1",
+    "engine.vm_uuid": _NOBODY,
+    "engine.health_url": "http://127.0.0.1/",
+    "storage.domain_uuid": _NOBODY,
+    "storage.domain_path": f"/nonexistent/{_NOBODY}",
+    "storage.status_image": _NOBODY,
+    "storage.status_volume": _NOBODY,
+}
+
+
 def settings_from(config: configuration.Config) -> ServerSettings:
     """Return the settings that a configuration file says."""
     section = config.vdsm_server
+    is_set_up = configuration.NOT_SET not in config.origins.values()
+    paths = tuple(section.domain_paths)
+    if not is_set_up and config.origins["vdsm-server.domain_paths"] == "default":
+        paths = ()  # those that are connected
     tls = TlsFiles(section.key_file, section.cert_file, section.ca_file)
     return ServerSettings(
         run_dir=config.host.run_dir / "vdsm",
-        domain_paths=tuple(section.domain_paths),
+        domain_paths=paths,
         listen_host=section.listen_host,
         listen_port=section.listen_port,
         qemu_binary=section.qemu_binary,
@@ -264,7 +281,7 @@ def settings_from(config: configuration.Config) -> ServerSettings:
         sanlock_io_timeout_seconds=config.sanlock.io_timeout_seconds,
         runs_vms=config.host.hypervisor == "vdsm",
         tls=tls if section.ssl else None,
-        ha=HaPlace(config.broker.socket, config.host.id),
+        ha=HaPlace(config.broker.socket, config.host.id) if is_set_up else None,
     )
 
 
@@ -310,7 +327,8 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     parser.add_argument("--config", type=Path, help="configuration file")
     arguments = parser.parse_args(argv)
     try:
-        config = configuration.load([arguments.config] if arguments.config else [], os.environ)
+        paths = [arguments.config] if arguments.config else []
+        config = configuration.load(paths, os.environ, not_needed=_NOT_NEEDED)
     except configuration.ConfigError as error:
         sys.stderr.write(f"ha-vdsm: {error}\n")
         return 2

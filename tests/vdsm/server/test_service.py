@@ -306,6 +306,21 @@ async def test_keys_that_can_t_be_used_are_said_at_the_start(tmp_path: Path) -> 
         await host.clean_up()
 
 
+async def test_a_host_that_is_not_set_up_has_one_too(tmp_path: Path) -> None:
+    spawned = Process(tmp_path)
+    (tmp_path / "ha-agent.conf").write_text(
+        f"[host]\nrun_dir = {spawned.host.run_dir}\n"
+        f"[vdsm-server]\nlisten_port = {spawned.port}\naccelerator = tcg\n"
+    )
+    try:
+        client = await spawned.start()
+        assert await client.call("Host.getStorageRepoStats") == {}
+        assert (await client.call("Host.getStats"))["haStats"]["configured"] is False
+        client.close()
+    finally:
+        await spawned.clean_up()
+
+
 async def test_it_ends_in_time_while_storage_hangs(tmp_path: Path) -> None:
     """A FIFO stands for storage: who opens it hangs, as a thread on a dead mount does."""
     vdsm = Process(tmp_path)
