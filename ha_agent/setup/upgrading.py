@@ -16,12 +16,14 @@ from ha_agent import config
 from ha_agent.broker.storage.lane import StorageLane
 from ha_agent.clock import SystemClock
 from ha_agent.config_schema import Config
+from ha_agent.config_storage import BLOCK_DOMAIN_TYPES
 from ha_agent.errors import EnvironmentFault, HaAgentError
 from ha_agent.setup.backup import newest_backup
 from ha_agent.setup.downgrade import Downgrade, run_downgrade
 from ha_agent.setup.journal import FOLDER_NAME, open_journal
 from ha_agent.setup.own_host import OwnFiles, SocketBroker, connected_vdsm
 from ha_agent.setup.predecessor_host import (
+    BACKEND_KEY,
     HOSTED_ENGINE_CONF,
     Detection,
     HostKind,
@@ -32,7 +34,7 @@ from ha_agent.setup.services import OUR_UNITS, PREDECESSOR_UNITS, Services
 from ha_agent.setup.step import Say, SetupRefused
 from ha_agent.setup.upgrade import run_upgrade
 from ha_agent.setup.upgrade_ground import Ground, HostFacts, read_facts
-from ha_agent.setup.upgrade_lease import mount_options_of
+from ha_agent.setup.upgrade_lease import SANLOCK_PATH_KEY, mount_options_of
 from ha_agent.setup.upgrade_steps import local_conf, of_35
 
 _MOUNTS = Path("/proc/self/mounts")
@@ -98,7 +100,7 @@ async def upgrade(asked: Asked) -> HostKind:
     if found.kind is HostKind.OURS and backup is None:
         return found.kind
     facts = read_facts(files.root, backup)
-    settings = _settings_of(files, facts)
+    settings = settings_before(files, facts)
     async with contextlib.AsyncExitStack() as stack:
         vdsm = await stack.enter_async_context(connected_vdsm(settings.vdsm, clock))
         lane = StorageLane("setup", str(own.host.run_dir), clock=clock)
@@ -152,11 +154,17 @@ async def downgrade(asked: Asked) -> None:
         await run_downgrade(down, say=asked.say, dry_run=asked.dry_run)
 
 
-def _settings_of(files: OwnFiles, facts: HostFacts) -> Config:
+def settings_before(files: OwnFiles, facts: HostFacts) -> Config:
     """Return the configuration that the host will have, but for the lease: it says where VDSM and
     the storage are. Raises SetupRefused, before anything was done, where it has faults."""
     data = facts.files[HOSTED_ENGINE_CONF]
-    keys = of_35(facts, {}) if facts.era is HostKind.OLD else {}
+    # Our default back end is refused on some kinds of storage, and the step that chooses one that
+    # fits (upgrade_lease.py) can't look yet: sanlock fits all, and a device any block domain.
+    keys = {BACKEND_KEY: "sanlock"}
+    if facts.conf.values.get("domainType") in BLOCK_DOMAIN_TYPES:
+        keys[SANLOCK_PATH_KEY] = f"/dev/{facts.domain_uuid}/not-chosen-yet"
+    if facts.era is HostKind.OLD:
+        keys = of_35(facts, keys)
     return files.settings_with(local_conf(data, facts.conf.where, keys).decode("utf-8"))
 
 

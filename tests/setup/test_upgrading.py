@@ -10,14 +10,16 @@ import pytest
 
 from ha_agent.broker.snapshot import Report, Snapshot
 from ha_agent.clock import SystemClock
+from ha_agent.compat.conf_writer import set_keys
 from ha_agent.errors import EnvironmentFault
 from ha_agent.instant import Instant
 from ha_agent.setup.own_host import OwnFiles, SocketBroker
 from ha_agent.setup.predecessor_host import HostKind
 from ha_agent.setup.services import OUR_UNITS
 from ha_agent.setup.step import SetupRefused
-from ha_agent.setup.upgrading import Asked, BrokerWatch, downgrade, upgrade
-from tests.broker.store_world import VM
+from ha_agent.setup.upgrade_ground import read_facts
+from ha_agent.setup.upgrading import Asked, BrokerWatch, downgrade, settings_before, upgrade
+from tests.broker.store_world import DOMAIN, VM
 from tests.setup.upgrade_world import ETC, Units, conf_4x, make_4x, put
 
 
@@ -59,6 +61,31 @@ async def test_a_configuration_that_ours_could_not_load_is_told_first(tmp_path: 
     put(tmp_path, f"{ETC}/hosted-engine.conf", text)
     with pytest.raises(SetupRefused, match="domainType"):
         await upgrade(asked(tmp_path, Units(), []))
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "path"),
+    [
+        ({}, "nfs", "/rhev/data-center/mnt/"),
+        ({"domainType": "nfs3"}, "nfs3", "/rhev/data-center/mnt/"),
+        (
+            {"domainType": "iscsi", "storage": "192.0.2.1", "iqn": "iqn.2026-01.x:he"},
+            "iscsi",
+            f"/run/vdsm/storage/{DOMAIN}",
+        ),
+        ({"domainType": "fc", "storage": "none"}, "fc", f"/run/vdsm/storage/{DOMAIN}"),
+    ],
+)
+def test_any_storage_of_the_predecessors_can_be_begun_with(
+    tmp_path: Path, change: dict[str, str], kind: str, path: str
+) -> None:
+    """Also one for which the default of our lease's back end is refused."""
+    make_4x(tmp_path)
+    put(tmp_path, f"{ETC}/hosted-engine.conf", set_keys(conf_4x(), change, where="test"))
+    files = asked(tmp_path, Units(), []).files
+    storage = settings_before(files, read_facts(tmp_path, None)).storage
+    assert storage.domain_type == kind
+    assert str(storage.domain_path).startswith(path)
 
 
 class Told(SocketBroker):
