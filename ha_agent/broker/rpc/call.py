@@ -14,7 +14,7 @@ import os
 import socket
 import struct
 from collections.abc import Mapping
-from typing import Any, Optional, Protocol
+from typing import Any, Callable, Optional, Protocol
 
 from ha_agent.broker.rpc import codec as rpc_codec
 from ha_agent.broker.rpc.codec import Message, Notification, Request, Response, RpcDecoder
@@ -83,7 +83,7 @@ def call_once(
     decoder = RpcDecoder(max_message_bytes)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
         try:
-            connect(sock, path, remaining_seconds())
+            connect(sock, path, remaining_seconds)
             sock.settimeout(remaining_seconds())
             # A server that turned us away has closed already, but said why; that is still there.
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
@@ -105,16 +105,32 @@ def call_once(
             raise BrokerUnreachable(path, f"its answer can't be read: {error}") from error
 
 
-def connect(sock: socket.socket, path: str, timeout_seconds: float) -> None:
-    """Connect, blocking, within the time. Raises OSError, with EAGAIN when time is up."""
-    # With settimeout() Python makes the socket non-blocking, and connect() to a UNIX socket whose
-    # queue is full then fails at once with EAGAIN instead of waiting. SO_SNDTIMEO (unix(7),
-    # socket(7)) bounds a blocking connect() in the kernel; it fails with EAGAIN when time is up.
-    seconds = int(timeout_seconds)
-    microseconds = max(1, int((timeout_seconds - seconds) * 1_000_000))
+def connect(sock: socket.socket, path: str, remaining_seconds: Callable[[], float]) -> None:
+    """Connect, blocking, within the time, whose end `remaining_seconds` tells by raising.
+
+    Raises that, and OSError.
+    """
     sock.setblocking(True)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _TIMEVAL.pack(seconds, microseconds))
-    sock.connect(path)
+    while True:
+        # With settimeout() Python makes the socket non-blocking, and connect() to a UNIX socket
+        # whose queue is full then fails at once with EAGAIN instead of waiting. SO_SNDTIMEO
+        # (unix(7), socket(7)) bounds a blocking connect() in the kernel: EAGAIN when time is up.
+        seconds = remaining_seconds()
+        whole = int(seconds)
+        microseconds = max(1, int((seconds - whole) * 1_000_000))
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _TIMEVAL.pack(whole, microseconds))
+        try:
+            sock.connect(path)
+            sock.getpeername()
+        except BlockingIOError:
+            continue
+        except OSError as error:
+            # A signal ended the wait, and Python took that for a connection that is being made,
+            # and then for one that is: with TCP it would be.
+            if error.errno == errno.ENOTCONN:
+                continue
+            raise
+        return
 
 
 def response_in(message: Message, path: str) -> Optional[Response]:

@@ -45,9 +45,17 @@ def follow(
 
     Raises BrokerUnreachable, RpcCallFailed, DeadlineExceeded, BadInput; never ends otherwise.
     """
+    limit = clock.now() + deadline_seconds
+
+    def remaining_seconds() -> float:
+        left_seconds = limit - clock.now()
+        if left_seconds <= 0:
+            raise DeadlineExceeded(f"watch at {path}", deadline_seconds)
+        return left_seconds
+
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
         try:
-            connect(sock, path, deadline_seconds)
+            connect(sock, path, remaining_seconds)
             sock.settimeout(deadline_seconds)
             sock.sendall(rpc_codec.encode(Request(0, "watch", {})))
             yield from _pictures(sock, path, clock, deadline_seconds, silence_seconds)

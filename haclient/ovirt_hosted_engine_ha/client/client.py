@@ -88,7 +88,8 @@ class HAClient:
 
         The cluster: {"maintenance": bool}; it is left out while that is not known. A host:
         host-id and host-ts (whole numbers), score (0 to 3400), engine-status (JSON of vm, health,
-        detail and, where not good, reason), hostname, maintenance (local), stopped, crc32,
+        detail and, where not good, reason; of a host without live-data it says "unknown", as
+        `hosted-engine --vm-status --json` does), hostname, maintenance (local), stopped, crc32,
         conf_on_shared_storage, local_conf_timestamp, extra (lines of key=value; left out when
         empty), live-data: whether all that is of now.
         """
@@ -245,11 +246,12 @@ class HAClient:
 
 
 def _host_stats(host: Mapping[str, Any]) -> dict[str, Any]:
+    is_live = bool(host["alive"]) and not host["problem"]
     stats: dict[str, Any] = {
         "host-id": int(host["host_id"]),
         "host-ts": int(host["timestamp_seconds"]),
         "score": int(host["score"]),
-        "engine-status": json.dumps(dict(host["engine_status"])),
+        "engine-status": json.dumps(_engine_status(host["engine_status"], is_live)),
         "hostname": str(host["host_name"]),
         "maintenance": bool(host["maintenance"]),
         "stopped": bool(host["stopped"]),
@@ -257,10 +259,31 @@ def _host_stats(host: Mapping[str, Any]) -> dict[str, Any]:
         "conf_on_shared_storage": bool(host["conf_on_shared_storage"]),
         "local_conf_timestamp": int(host["local_conf_timestamp_seconds"]),
     }
-    if host["extra"]:
-        stats["extra"] = str(host["extra"])
-    stats["live-data"] = bool(host["alive"]) and not host["problem"]
+    extra = _extra_lines(str(host["extra"]))
+    if extra:
+        stats["extra"] = extra
+    stats["live-data"] = is_live
     return stats
+
+
+def _engine_status(told: Mapping[str, Any], is_live: bool) -> dict[str, Any]:
+    """Return what is told where it is of now. Callers that don't look at live-data, such as
+    Cockpit's page, took a dead host for one that runs the engine."""
+    if is_live and {"vm", "health"} <= set(told):
+        return dict(told)
+    last = told.get("vm", "unknown")
+    reason = "this host does not tell" if is_live else f"stale-data, last known: {last}"
+    return {"vm": "unknown", "health": "unknown", "detail": "unknown", "reason": reason}
+
+
+def _extra_lines(extra: str) -> str:
+    """Return the lines that have a key and a value, with no "=" in it: callers split at each."""
+    lines = []
+    for line in extra.splitlines():
+        key, equals, value = line.partition("=")
+        if equals:
+            lines.append(f"{key}={value.replace('=', ':')}\n")
+    return "".join(lines)
 
 
 def _seconds(timeout: Optional[float], usual: float) -> float:

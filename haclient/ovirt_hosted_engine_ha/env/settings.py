@@ -10,9 +10,12 @@ overrides the ones above it:
     /etc/ha-agent/ha-agent.conf                     [host] id, run_dir; [broker] socket
     /etc/ha-agent/ha-agent.conf.d/*.conf            the same, sorted by name
 
-HA_AGENT_CONFIG in the environment names another ha-agent.conf. A test of ha-agent's holds this
-against the daemons' own reader. What is wrong in the files is for the daemons to tell: here a line
-that says nothing is passed over. A file that may not be read is an OSError.
+[storage] hosted_engine_conf in ha-agent.conf names another hosted-engine.conf; set to nothing,
+none is read. HA_AGENT_CONFIG in the environment names another ha-agent.conf, and with
+HA_AGENT_HOST_ROOT the files of the defaults are looked for below that directory. A test of
+ha-agent's holds this against the daemons' own reader. What is wrong in the files is for the
+daemons to tell: here a line that says nothing is passed over. A file that may not be read is an
+OSError.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ from typing import NamedTuple, Optional
 HOSTED_ENGINE_CONF = "/etc/ovirt-hosted-engine/hosted-engine.conf"
 HA_AGENT_CONF = "/etc/ha-agent/ha-agent.conf"
 PATH_VARIABLE = "HA_AGENT_CONFIG"
+ROOT_VARIABLE = "HA_AGENT_HOST_ROOT"
 _RUN_DIR = "/run/ha-agent"
 _MAX_BYTES = 1 << 20
 _OWN = {"host.run_dir": "ha_agent_host_run_dir", "broker.socket": "ha_agent_broker_socket"}
@@ -36,25 +40,33 @@ class Settings(NamedTuple):
     host_id: Optional[int] = None
 
 
-def read_settings(
-    environ: Optional[Mapping[str, str]] = None, hosted_engine_conf: str = HOSTED_ENGINE_CONF
-) -> Settings:
+def read_settings(environ: Optional[Mapping[str, str]] = None) -> Settings:
     """Read the files. Raises OSError for one that is there and may not be read."""
     environ = os.environ if environ is None else environ
+    root = environ.get(ROOT_VARIABLE) or "/"
+    main = environ.get(PATH_VARIABLE) or _below(root, HA_AGENT_CONF)
+    own: dict[str, str] = {}
+    for path in (main, *_drop_ins(f"{main}.d")):
+        own.update(_ini(path))
+    theirs = own.get("storage.hosted_engine_conf", _below(root, HOSTED_ENGINE_CONF))
+    pairs = read_pairs(theirs) if theirs else {}
     values: dict[str, str] = {}
-    pairs = read_pairs(hosted_engine_conf)
     if "host_id" in pairs:
         values["host.id"] = pairs["host_id"]
-    values.update({key: pairs[name] for key, name in _OWN.items() if name in pairs})
-    main = environ.get(PATH_VARIABLE) or HA_AGENT_CONF
-    for path in (main, *_drop_ins(f"{main}.d")):
-        values.update(_ini(path))
+    # "None" is no value there: set-up wrote that for what it did not have.
+    given = {key: pairs.get(name, "") for key, name in _OWN.items()}
+    values.update({key: value for key, value in given.items() if value not in ("", "None")})
+    values.update(own)
     run_dir = values.get("host.run_dir") or _RUN_DIR
     host_id = values.get("host.id", "")
     return Settings(
         values.get("broker.socket") or os.path.join(run_dir, "broker.socket"),
         int(host_id) if host_id.isdecimal() and int(host_id) > 0 else None,
     )
+
+
+def _below(root: str, path: str) -> str:
+    return os.path.join(root, path.lstrip("/"))
 
 
 def read_pairs(path: str) -> dict[str, str]:

@@ -55,7 +55,7 @@ def call(path: str, method: str, params: Mapping[str, Any], timeout_seconds: flo
 
     request = msgpack.packb([0, 0, method, [dict(params)] if params else []], use_bin_type=True)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as sock:
-        _connect(sock, path, remaining_seconds(), method, timeout_seconds)
+        _connect(sock, path, remaining_seconds)
         try:
             sock.settimeout(remaining_seconds())
             # Who turns us away closes at once, but has said why; that is still there.
@@ -71,24 +71,31 @@ def call(path: str, method: str, params: Mapping[str, Any], timeout_seconds: flo
             raise DisconnectionError(number, os.strerror(number), path) from error
 
 
-def _connect(
-    sock: socket.socket, path: str, left_seconds: float, method: str, timeout_seconds: float
-) -> None:
-    # With settimeout() connect() to a UNIX socket whose queue is full fails at once with EAGAIN;
-    # blocking, with SO_SNDTIMEO, it waits that long for a place (unix(7), socket(7)).
-    seconds = int(left_seconds)
-    microseconds = max(1, int((left_seconds - seconds) * 1_000_000))
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _TIMEVAL.pack(seconds, microseconds))
-    try:
-        sock.connect(path)
-    except BlockingIOError:
-        raise _timeout(path, method, timeout_seconds) from None
-    except OSError as error:
-        number = error.errno or errno.EINVAL  # a path too long for a socket has none
-        text = error.strerror or str(error)
-        raise BrokerConnectionError(
-            number, f"the HA broker can't be reached: {text}", path
-        ) from None
+def _connect(sock: socket.socket, path: str, remaining_seconds: Callable[[], float]) -> None:
+    """Connect, blocking. Raises BrokerTimeoutError and BrokerConnectionError."""
+    while True:
+        # With settimeout() connect() to a UNIX socket whose queue is full fails at once with
+        # EAGAIN; blocking, with SO_SNDTIMEO, it waits that long for a place (unix(7), socket(7)).
+        seconds = remaining_seconds()
+        whole = int(seconds)
+        microseconds = max(1, int((seconds - whole) * 1_000_000))
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _TIMEVAL.pack(whole, microseconds))
+        try:
+            sock.connect(path)
+            sock.getpeername()
+        except BlockingIOError:
+            continue
+        except OSError as error:
+            if error.errno == errno.ENOTCONN:
+                # A signal ended the wait, and Python took that for a connection that is being
+                # made, and then for one that is: with TCP it would be.
+                continue
+            number = error.errno or errno.EINVAL  # a path too long for a socket has none
+            text = error.strerror or str(error)
+            raise BrokerConnectionError(
+                number, f"the HA broker can't be reached: {text}", path
+            ) from None
+        return
 
 
 def _answer(sock: socket.socket, path: str, remaining_seconds: Callable[[], float]) -> Any:
@@ -115,13 +122,7 @@ def _answer(sock: socket.socket, path: str, remaining_seconds: Callable[[], floa
                 if rest[0] == "closing":
                     why = rest[1][0].get("message") if rest[1] else "it closed the connection"
                     raise DisconnectionError(errno.ECONNRESET, f"the HA broker: {why}", path)
-        except (
-            ValueError,
-            TypeError,
-            AttributeError,
-            LookupError,
-            msgpack.UnpackException,
-        ) as error:
+        except _UNREADABLE as error:
             what = f"the HA broker's answer can't be read ({type(error).__name__})"
             raise DisconnectionError(errno.EPROTO, what, path) from error
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import socket
 import subprocess
 import sys
@@ -103,6 +104,31 @@ def test_full_queue_meets_the_deadline(tmp_path: Path) -> None:
         with pytest.raises(DeadlineExceeded):
             call_once(path, "status", deadline_seconds=0.1, clock=_CLOCK)
         assert 0.05 < _CLOCK.now() - before < 2
+
+
+def test_signals_end_no_wait_for_a_full_queue(tmp_path: Path) -> None:
+    """A connect() that a signal interrupts has not begun; Python takes it for done."""
+    path = str(tmp_path / "s")
+    ended, me = threading.Event(), threading.get_ident()
+
+    def send() -> None:
+        while not ended.wait(0.01):
+            signal.pthread_kill(me, signal.SIGUSR1)
+
+    before = signal.signal(signal.SIGUSR1, lambda *_: None)
+    sender = threading.Thread(target=send)
+    with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as first:
+        listener.bind(path)
+        listener.listen(0)
+        first.connect(path)
+        sender.start()
+        try:
+            with pytest.raises(DeadlineExceeded):
+                call_once(path, "status", deadline_seconds=0.2, clock=_CLOCK)
+        finally:
+            ended.set()
+            sender.join(10)
+            signal.signal(signal.SIGUSR1, before)
 
 
 @pytest.mark.parametrize(

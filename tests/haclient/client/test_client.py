@@ -91,12 +91,35 @@ def test_all_stats(client: HAClient) -> None:
     )
 
 
-def test_it_is_what_vm_status_json_has(client: HAClient) -> None:
+@pytest.mark.parametrize(
+    "host",
+    [
+        HOST,
+        OTHER,
+        dataclasses.replace(HOST, problem="its crc32 is wrong"),
+        dataclasses.replace(HOST, engine_status={}),
+        dataclasses.replace(HOST, engine_status={}, alive=False),
+        dataclasses.replace(HOST, engine_status={"vm": "down", "health": "bad", "detail": "Down"}),
+        dataclasses.replace(HOST, extra="a=b=c\nno pair\nstate=EngineUp"),
+        dataclasses.replace(HOST, extra="no pair"),
+    ],
+)
+def test_it_is_what_vm_status_json_has(
+    client: HAClient, broker: FakeBroker, host: HostEntry
+) -> None:
     """The set-up's tool makes its JSON of this client's answers, key by key in their order."""
-    stats = client.get_all_host_stats()[1]
+    say(broker, snapshot(host))
+    stats = client.get_all_host_stats()[host.host_id]
     stats["engine-status"] = json.loads(stats["engine-status"])
-    ours = predecessor_json(snapshot(HOST, OTHER))["1"]
+    ours = predecessor_json(snapshot(host))[str(host.host_id)]
     assert list(stats.items()) == list(ours.items())
+
+
+def test_a_dead_host_runs_no_engine(client: HAClient) -> None:
+    """Who does not look at live-data must not take it for one that does (facts 6, 18)."""
+    status = json.loads(client.get_all_host_stats()[OTHER.host_id]["engine-status"])
+    assert (status["vm"], status["health"]) == ("unknown", "unknown")
+    assert "up" in status["reason"]
 
 
 def test_modes(client: HAClient, broker: FakeBroker) -> None:

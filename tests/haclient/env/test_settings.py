@@ -15,11 +15,20 @@ from tests.small_config import write_config
 
 @pytest.fixture
 def conf(tmp_path: Path) -> Path:
-    return tmp_path / "hosted-engine.conf"
+    path = tmp_path / "etc/ovirt-hosted-engine/hosted-engine.conf"
+    path.parent.mkdir(parents=True)
+    return path
+
+
+def environ(tmp_path: Path) -> dict[str, str]:
+    return {
+        "HA_AGENT_CONFIG": str(tmp_path / "ha-agent.conf"),
+        "HA_AGENT_HOST_ROOT": str(tmp_path),
+    }
 
 
 def read(tmp_path: Path, conf: Path) -> Settings:
-    return read_settings({"HA_AGENT_CONFIG": str(tmp_path / "ha-agent.conf")}, str(conf))
+    return read_settings(environ(tmp_path))
 
 
 def test_nothing_there_is_no_host_of_a_hosted_engine(tmp_path: Path, conf: Path) -> None:
@@ -38,7 +47,7 @@ def test_it_reads_as_the_daemons_do(tmp_path: Path, conf: Path, drop_in: str) ->
         (folder / "50.conf").write_text(f"# a comment\n{drop_in}")
         (folder / ".hidden.conf").write_text("[broker]\nsocket = /hidden\n")
         (folder / "not").write_text("[broker]\nsocket = /not\n")
-    daemons = config.load([path], {})
+    daemons = config.load([path], environ(tmp_path))
     found = read(tmp_path, conf)
     assert (found.socket, found.host_id) == (str(daemons.broker.socket), daemons.host.id)
 
@@ -74,4 +83,27 @@ def test_a_file_that_may_not_be_read(tmp_path: Path, conf: Path) -> None:
 
 def test_the_environment_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(os.environ, "HA_AGENT_CONFIG", str(write_config(tmp_path)))
+    monkeypatch.setitem(os.environ, "HA_AGENT_HOST_ROOT", str(tmp_path))
     assert read_settings().host_id == 1
+
+
+def test_another_hosted_engine_conf(tmp_path: Path, conf: Path) -> None:
+    conf.write_text("ha_agent_broker_socket=/a/b\n")
+    other = tmp_path / "other.conf"
+    other.write_text("ha_agent_broker_socket=/c\n")
+    for named, socket in ((str(other), "/c"), ("", f"{tmp_path}/run/broker.socket")):
+        write_config(tmp_path)
+        drop_in = tmp_path / "ha-agent.conf.d" / "1.conf"
+        drop_in.parent.mkdir(exist_ok=True)
+        drop_in.write_text(f"[storage]\nhosted_engine_conf = {named}\n")
+        daemons = config.load([], environ(tmp_path))
+        assert read(tmp_path, conf).socket == str(daemons.broker.socket) == socket
+
+
+def test_without_ha_agent_conf_the_root_counts(tmp_path: Path, conf: Path) -> None:
+    conf.write_text("host_id=3\nha_agent_broker_socket=None\n")
+    root = {"HA_AGENT_HOST_ROOT": str(tmp_path)}
+    assert read_settings(root) == Settings("/run/ha-agent/broker.socket", 3)
+    (tmp_path / "etc/ha-agent").mkdir()
+    (tmp_path / "etc/ha-agent/ha-agent.conf").write_text("[host]\nid = 4\n")
+    assert read_settings(root).host_id == 4

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import signal
 import socket
 import threading
 from collections.abc import Iterator
@@ -117,6 +118,38 @@ def test_a_broker_whose_queue_is_full(short_path: Path) -> None:
     with listener, first:
         first.connect(str(short_path / "s"))
         with pytest.raises(BrokerTimeoutError):
+            wire.call(str(short_path / "s"), "status", {}, SHORT_SECONDS)
+
+
+@contextlib.contextmanager
+def signals_all_the_time() -> Iterator[None]:
+    """This thread gets signals, as a process with children does."""
+    ended, me = threading.Event(), threading.get_ident()
+
+    def send() -> None:
+        while not ended.wait(0.01):
+            signal.pthread_kill(me, signal.SIGUSR1)
+
+    before = signal.signal(signal.SIGUSR1, lambda *_: None)
+    thread = threading.Thread(target=send)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join(10)
+        signal.signal(signal.SIGUSR1, before)
+
+
+def test_signals_end_no_wait_for_a_full_queue(short_path: Path) -> None:
+    """A connect() that a signal interrupts has not begun; Python takes it for done."""
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(short_path / "s"))
+    listener.listen(0)
+    first = socket.socket(socket.AF_UNIX)
+    with listener, first:
+        first.connect(str(short_path / "s"))
+        with signals_all_the_time(), pytest.raises(BrokerTimeoutError):
             wire.call(str(short_path / "s"), "status", {}, SHORT_SECONDS)
 
 
