@@ -9,9 +9,8 @@ from typing import Callable
 from ha_agent.clock import SystemClock
 from ha_agent.config_schema import Config
 from ha_agent.virt.binding import Libvirt
-from ha_agent.virt.place import VirtSettings
+from ha_agent.virt.place import LeaseKind, VirtSettings
 from ha_agent.virt.verbs import Virt
-from ha_agent.virt.vm_lock import LeaseKind
 
 
 def virt(

@@ -6,6 +6,7 @@ Everything here blocks and may hang with the storage: callers run it in threads.
 
 from __future__ import annotations
 
+import enum
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,10 +17,17 @@ from ha_agent.vdsm import file_domain
 from ha_agent.vdsm.domain.model import Disk, Domain
 from ha_agent.virt.domain_xml import VirtDomain, VirtPlacement, offer_of, place, read_definition
 from ha_agent.virt.lock_reach import require_shared_locks
-from ha_agent.virt.vm_lock import LeaseKind
 
 _LEASE_PLACEHOLDER = "LEASE-PATH:"
 _OS_RELEASE = Path("/etc/os-release")
+
+
+class LeaseKind(enum.Enum):
+    """[libvirt] vm_lease; vm_lock.py says what each is."""
+
+    IMAGE = "image"
+    LOCKD = "lockd"
+    SANLOCK = "sanlock"
 
 
 @dataclass(frozen=True)

@@ -47,8 +47,8 @@ from ha_agent.virt.errors import (
     VmExists,
 )
 from ha_agent.virt.link import Link, Module
-from ha_agent.virt.place import Placed, VirtSettings, place_vm
-from ha_agent.virt.vm_lock import LeaseKind, lock_text, lock_words, prove
+from ha_agent.virt.place import LeaseKind, Placed, VirtSettings, place_vm
+from ha_agent.virt.vm_lock import lock_text, lock_words, prove
 
 log = logging.getLogger(__name__)
 

@@ -25,31 +25,19 @@ so they are looked for right after. The calls block and may hang with the storag
 
 from __future__ import annotations
 
-import enum
 import os
-from typing import TYPE_CHECKING
 
 from ha_agent import ofd_lock
 from ha_agent.errors import EnvironmentFault, HaAgentError
 from ha_agent.vdsm.vm.sanlock import binding
 from ha_agent.vdsm.vm_status import lock_failure
 from ha_agent.virt.errors import LibvirtCallFailed, LibvirtCode, VmLeaseMissing
-
-if TYPE_CHECKING:
-    from ha_agent.virt.place import Placed
+from ha_agent.virt.place import LeaseKind, Placed
 
 # QEMU block/file-posix.c: RAW_LOCK_SHARED_BASE 200 plus the bit of BLK_PERM_WRITE, 1: locked by
 # who lets nobody else write.
 _NO_OTHER_WRITER_BYTE = 201
 _LOCKD_BYTE = 0
-
-
-class LeaseKind(enum.Enum):
-    """[libvirt] vm_lease."""
-
-    IMAGE = "image"
-    LOCKD = "lockd"
-    SANLOCK = "sanlock"
 
 
 def prove(kind: LeaseKind, placed: Placed, host_id: int) -> None:

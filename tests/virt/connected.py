@@ -11,9 +11,8 @@ from typing import Any
 
 from ha_agent.clock import SystemClock
 from ha_agent.virt.binding import Libvirt
-from ha_agent.virt.place import VirtSettings
+from ha_agent.virt.place import LeaseKind, VirtSettings
 from ha_agent.virt.verbs import Virt
-from ha_agent.virt.vm_lock import LeaseKind
 
 CLOCK = SystemClock()
 

@@ -15,7 +15,7 @@ import pytest
 
 from ha_agent.vdsm.vm.sanlock import HostIds
 from ha_agent.vdsm.vm_status import VmStats, VmStatus, lost_lease_race
-from ha_agent.virt.vm_lock import LeaseKind
+from ha_agent.virt.place import LeaseKind
 from tests.sanlock_daemon import SanlockDaemon, found_here, needs_sanlock
 from tests.vdsm.embedded import DOMAIN, IMAGE, VM, VOLUME, make_domain, make_xml
 from tests.virt.connected import CLOCK, connected

@@ -18,8 +18,8 @@ from ha_agent.broker.lease.fence import VmProcesses
 from ha_agent.errors import BadInput, EnvironmentFault
 from ha_agent.vdsm.vm_status import ExitReason, VmStats, VmStatus, lost_lease_race
 from ha_agent.virt.errors import LibvirtCallFailed, LibvirtUnreachable
+from ha_agent.virt.place import LeaseKind
 from ha_agent.virt.verbs import Virt
-from ha_agent.virt.vm_lock import LeaseKind
 from tests.vdsm.embedded import VM, make_domain, make_xml
 from tests.virt.connected import CLOCK, connected
 from tests.virt.private_libvirtd import (

@@ -11,8 +11,8 @@ from ha_agent import ofd_lock
 from ha_agent.errors import EnvironmentFault
 from ha_agent.virt.domain_xml import VirtDomain
 from ha_agent.virt.errors import VmLeaseMissing
-from ha_agent.virt.place import Placed
-from ha_agent.virt.vm_lock import LeaseKind, prove
+from ha_agent.virt.place import LeaseKind, Placed
+from ha_agent.virt.vm_lock import prove
 
 
 @pytest.fixture
