@@ -72,6 +72,7 @@ def _deploy(command: Command) -> int:
 
     from ha_agent.setup.answers import AnswersError, form
     from ha_agent.setup.deploy import Request, deploy
+    from ha_agent.setup.own_host import OwnFiles
     from ha_agent.setup.services import Systemctl
 
     arguments = command.arguments
@@ -87,9 +88,10 @@ def _deploy(command: Command) -> int:
         print(f"written: {arguments.answers_out}")
         return DONE
     screen = Screen()
+    root = Path(os.environ.get(config.ROOT_VARIABLE) or "/")
     request = Request(
         answers=answers,
-        root=Path(os.environ.get(config.ROOT_VARIABLE) or "/"),
+        files=OwnFiles(root, [arguments.config] if arguments.config else [], os.environ),
         services=Systemctl(),
         say=screen.say,
         dry_run=arguments.dry_run,

@@ -39,7 +39,7 @@ from ha_agent.setup.deploy_definition import DiskPlace, Source, document, load_s
 from ha_agent.setup.deploy_disk import MakeDisk, NewDisk, new_disk
 from ha_agent.setup.deploy_domain import CheckSpace, ConnectStorage, KeepOthersAway, UseDomain
 from ha_agent.setup.deploy_files import WriteConf, WriteShared
-from ha_agent.setup.deploy_host import CheckHost, system_name
+from ha_agent.setup.deploy_host import CheckHost
 from ha_agent.setup.deploy_store import MakeStore, StoreDefinition
 from ha_agent.setup.deploy_volumes import MakeVolume
 from ha_agent.setup.deployment import (
@@ -55,6 +55,7 @@ from ha_agent.setup.deployment import (
 from ha_agent.setup.host_files import machine_id
 from ha_agent.setup.host_id import Joiner, machine_mark
 from ha_agent.setup.journal import FOLDER_NAME, open_journal
+from ha_agent.setup.own_host import OwnFiles
 from ha_agent.setup.pool import LeavePool, Pool
 from ha_agent.setup.runner import run_steps
 from ha_agent.setup.services import Services
@@ -67,7 +68,7 @@ from ha_agent.vdsm.client.verbs_setup import SetupVdsm
 from ha_agent.vdsm.deadline import StorageThreads
 
 VERB = "deploy"
-_STATE_DIR = "/var/lib/ha-agent"
+_STATE_DIR = Path("/var/lib/ha-agent")
 # VDSM recovers for 10 s after a start; one that is not there at all is given up earlier.
 _RECOVER_SECONDS, _CONNECT_SECONDS = 40.0, 5.0
 _POLL_SECONDS = 0.05
@@ -75,10 +76,10 @@ _POLL_SECONDS = 0.05
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked for. `root` is where /etc/ovirt-hosted-engine is below."""
+    """What is asked for. `files` is where this host's configuration is."""
 
     answers: Answers
-    root: Path
+    files: OwnFiles
     services: Services
     say: Say
     dry_run: bool = False
@@ -92,7 +93,11 @@ async def deploy(request: Request) -> tuple[str, ...]:
     """
     answers, clock = request.answers, SystemClock()
     server = storage_server_of(answers)
-    state_dir = Path(answers.settings.get(("host", "state_dir"), _STATE_DIR))
+    own = request.files.settings_alone().host
+    state_dir = own.state_dir
+    if state_dir == _STATE_DIR:
+        # The answers are for all hosts: what this one says of itself counts more.
+        state_dir = Path(answers.settings.get(("host", "state_dir"), _STATE_DIR))
     with contextlib.ExitStack() as stack:
         journal = stack.enter_context(
             open_journal(state_dir, VERB, _subject_text(answers), write=not request.dry_run)
@@ -104,8 +109,9 @@ async def deploy(request: Request) -> tuple[str, ...]:
             choices,
             server,
             source.vm.uuid,
-            request.root / HOSTED_ENGINE_CONF,
-            system_name(),
+            request.files.root / HOSTED_ENGINE_CONF,
+            own.name,
+            request.files,
         )
         # With a path that is made up: all settings are checked before anything is done.
         settings = load_config(subject, Path("/") / subject.domain_uuid)
@@ -133,7 +139,7 @@ async def deploy(request: Request) -> tuple[str, ...]:
             stack.callback(lock.close)
             for note in source.notes:
                 request.say(f"note: {note}")
-            joiner = Joiner(subject.host_name, machine_mark(machine_id(request.root)))
+            joiner = Joiner(subject.host_name, machine_mark(machine_id(request.files.root)))
             steps = _steps(request, deployment, pool, lock, source, disk, joiner)
             return await run_steps(
                 steps, journal=journal, say=request.say, dry_run=request.dry_run, clock=clock

@@ -7,11 +7,10 @@ hosted-engine.conf has the predecessor's keys, so that its tools work, and our o
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import Optional
 
-from ha_agent import __version__, config
+from ha_agent import __version__
 from ha_agent.compat import hosted_engine_conf
 from ha_agent.compat.conf_writer import new_hosted_engine_conf, set_ini_keys
 from ha_agent.config_schema import SECTIONS, Config
@@ -27,6 +26,7 @@ from ha_agent.setup.deployment import (
     Deployment,
     Subject,
 )
+from ha_agent.setup.step import SetupRefused
 from ha_agent.vdsm.client.storage_server import DEFAULT_CONNECTION_ID, parse_portals
 from ha_agent.vdsm.client.verbs import NO_POOL
 
@@ -104,20 +104,14 @@ def broker_conf(subject: Subject) -> str:
 
 
 def load_config(subject: Subject, domain_path: Path) -> Config:
-    """Return what agent and broker will make of these files, with all checks.
+    """Return what agent and broker will make of these files and this host's own, with all checks.
 
     Raises BadInput that names the key.
     """
-    with tempfile.TemporaryDirectory(prefix="ha-agent-deploy-") as folder:
-        path = Path(folder) / HOSTED_ENGINE_CONF
-        path.parent.mkdir(parents=True)
-        path.write_text(hosted_engine_text(subject, domain_path), encoding="utf-8")
-        path.chmod(0o600)
-        try:
-            return config.load([], {}, host_root=Path(folder))
-        except config.ConfigError as error:
-            text = str(error).replace(f"{path}", "hosted-engine.conf")
-            raise BadInput(f"with these answers {text}") from None
+    try:
+        return subject.files.settings_with(hosted_engine_text(subject, domain_path))
+    except SetupRefused as error:
+        raise BadInput(f"with these answers {error}") from None
 
 
 async def config_of(deployment: Deployment) -> Config:

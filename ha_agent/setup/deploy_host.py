@@ -129,8 +129,3 @@ class CheckHost:
                 " `ha-agent upgrade`"
             ]
         return []
-
-
-def system_name() -> str:
-    """Return this system's host name."""
-    return socket.gethostname()

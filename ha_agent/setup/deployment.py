@@ -25,6 +25,7 @@ from ha_agent.errors import EnvironmentFault
 from ha_agent.ports import Clock
 from ha_agent.setup.answers import Answers
 from ha_agent.setup.journal import Journal
+from ha_agent.setup.own_host import OwnFiles
 from ha_agent.vdsm.client.answers import StorageDomainInfo, VolumeInfo
 from ha_agent.vdsm.client.storage_server import DomainType, StorageServer
 from ha_agent.vdsm.client.verbs_setup import SetupVdsm
@@ -99,8 +100,8 @@ class Choices:
 
 @dataclass(frozen=True)
 class Subject:
-    """What is set up. `server` is what is connected, `conf_path` this host's
-    hosted-engine.conf."""
+    """What is set up. `server` is what is connected, `conf_path` this host's hosted-engine.conf,
+    `files` its other configuration."""
 
     answers: Answers
     choices: Choices
@@ -108,6 +109,7 @@ class Subject:
     vm_uuid: str
     conf_path: Path
     host_name: str
+    files: OwnFiles
 
     @property
     def domain_uuid(self) -> str:

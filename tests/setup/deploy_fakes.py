@@ -15,6 +15,7 @@ from ha_agent.setup.answers import Answers, Given, check
 from ha_agent.setup.deploy import storage_server_of
 from ha_agent.setup.deployment import Choices, Deployment
 from ha_agent.setup.journal import Journal, open_journal
+from ha_agent.setup.own_host import OwnFiles
 from ha_agent.vdsm.client.answers import (
     HostCapabilities,
     HostStats,
@@ -269,6 +270,7 @@ def make_deployment(
         VM,
         tmp_path / "etc/ovirt-hosted-engine/hosted-engine.conf",
         "host1",
+        OwnFiles(tmp_path, [], {}),
         vdsm=cast("SetupVdsm", vdsm),
         lane=cast("StorageLane", DirectLane()),
         threads=StorageThreads(),

@@ -16,6 +16,7 @@ from typing import Optional
 from ha_agent.certificates import TlsFiles
 from ha_agent.setup.answers import Answers, Given, check
 from ha_agent.setup.deploy import Request, deploy
+from ha_agent.setup.own_host import OwnFiles
 from ha_agent.setup.services import OUR_UNITS, UnitState
 from ha_agent.vdsm.server.service import EmbeddedVdsm, ServerSettings
 
@@ -153,7 +154,12 @@ class BareHost:
         self.lines.clear()
         self.wire.calls.clear()
         request = Request(
-            self.answers(**changes), self.root, self.services, self._say, dry_run=dry, start=start
+            self.answers(**changes),
+            OwnFiles(self.root, [], {}),
+            self.services,
+            self._say,
+            dry_run=dry,
+            start=start,
         )
         task = asyncio.ensure_future(deploy(request))
         self.wire.victim = task

@@ -100,6 +100,18 @@ async def test_killed_at_the_beginning_and_the_end_of_each_step_it_goes_on() -> 
         check_whole(host)
 
 
+async def test_what_this_host_says_of_itself_counts() -> None:
+    async with bare_host() as host:
+        conf = host.root / "etc/ha-agent/ha-agent.conf"
+        conf.parent.mkdir(parents=True)
+        own = host.folder / "own"
+        conf.write_text(f"[host]\nname = alpha\nrun_dir = {own}/run\nstate_dir = {own}/state\n")
+        await host.deploy()
+        assert any("alpha is host 1" in line for line in host.lines)
+        assert (own / "state/setup/deploy.json").exists()
+        assert not host.state_dir.exists()
+
+
 async def test_without_start_nothing_is_enabled() -> None:
     async with bare_host() as host:
         await host.deploy(start=False)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ha_agent.setup.deploy_definition import DiskPlace, document, load_source
-from ha_agent.setup.deploy_host import CheckHost, system_name
+from ha_agent.setup.deploy_host import CheckHost
 from ha_agent.setup.deployment import DISK, Deployment
 from ha_agent.setup.services import PREDECESSOR_AGENT, PREDECESSOR_UNITS
 from ha_agent.setup.step import SetupRefused
@@ -81,7 +81,3 @@ async def test_a_host_of_the_predecessors_is_upgraded_not_set_up(host: Host) -> 
     assert await host.look() == ""
     host.services.running.add(PREDECESSOR_AGENT)
     assert "use `ha-agent upgrade`" in await host.look()
-
-
-def test_the_system_has_a_name() -> None:
-    assert system_name()
