@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from ha_agent.errors import BadInput, EnvironmentFault
-from ha_agent.virt.place import Placed, VirtSettings, place_vm
-from ha_agent.virt.vm_lock import LeaseKind
+from ha_agent.virt.place import LeaseKind, Placed, VirtSettings, place_vm
 from tests.loop_device import loop_device
 from tests.vdsm.embedded import DOMAIN, IMAGE, VM, VOLUME, make_domain, make_xml
 
