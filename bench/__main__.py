@@ -34,6 +34,8 @@ from bench import (
     vm_start,
 )
 from bench.cluster import Cluster, NotMeasured, running_cluster
+from bench.failure_list import NAMES as FAILURE_NAMES
+from bench.failure_report import measure as measure_failures
 from bench.report import Row, table
 from ha_agent.errors import HaAgentError
 
@@ -58,7 +60,10 @@ ALONE: dict[str, MeasureAlone] = {
 }
 # One host, no cluster; the guest's work folder, and how long, and how many clients, may be said.
 LOADS = ("status-load", "heartbeat", "idle", "failover")
-NAMES = (*CLAIMS, *ALONE, *LOADS)
+# Takes ten minutes and more, so it is run only when it is named.
+FAILURES = "failures"
+BY_DEFAULT = (*CLAIMS, *ALONE, *LOADS)
+NAMES = (*BY_DEFAULT, FAILURES)
 IDLE_SECONDS = 60.0
 KEPT, BROKEN, NOT_MEASURED = 0, 1, 2
 
@@ -71,6 +76,9 @@ class Given:
     guest_work: Path
     seconds: Optional[float] = None
     clients: int = status_load.CLIENTS
+    runs: int = 1
+    only: tuple[str, ...] = ()
+    write: Optional[Path] = None
 
 
 NOTES = """\
@@ -135,6 +143,11 @@ def run(names: list[str], given: Given) -> int:
             if name in LOADS:
                 rows += measure_load(name, given, say)
                 continue
+            if name == FAILURES:
+                rows += measure_failures(
+                    work, guest_work, say, given.runs, given.only, given.write, failures.append
+                )
+                continue
             measure, extra_config = CLAIMS[name]
             say(f"{name}: three hosts are started")
             with running_cluster(work, guest_work, say, extra_config) as cluster:
@@ -145,7 +158,8 @@ def run(names: list[str], given: Given) -> int:
     results = {"machine": where, "rows": [row.to_json() for row in rows], "failures": failures}
     (work / "results.json").write_text(json.dumps(results, indent=1) + "\n")
     print(f"\n{where['cores']} cores, Python {where['python']}, Linux {where['kernel']}\n")
-    print(table(rows) + "\n\n" + NOTES)
+    if rows:
+        print(table(rows) + "\n\n" + NOTES)
     print(f"Every sample is in {work / 'results.json'}.")
     for failure in failures:
         print(f"NOT MEASURED: {failure}")
@@ -168,6 +182,16 @@ def main() -> int:
     parser.add_argument(
         "--clients", type=int, default=status_load.CLIENTS, help="clients of status-load"
     )
+    parser.add_argument("--runs", type=int, default=1, help="rounds of failures; 0 for none")
+    parser.add_argument(
+        "--only",
+        action="append",
+        default=[],
+        metavar="NAME",
+        choices=FAILURE_NAMES,
+        help=f"of failures only this one (again and again): {', '.join(FAILURE_NAMES)}",
+    )
+    parser.add_argument("--write", type=Path, help="write failures as a document there")
     arguments = parser.parse_args()
     unknown = [name for name in arguments.claims if name not in NAMES]
     if unknown:
@@ -176,8 +200,16 @@ def main() -> int:
     work = arguments.work.resolve()
     work.mkdir(parents=True, exist_ok=True)
     try:
-        given = Given(work, arguments.guest_work.resolve(), arguments.seconds, arguments.clients)
-        return run(arguments.claims or list(NAMES), given)
+        given = Given(
+            work,
+            arguments.guest_work.resolve(),
+            arguments.seconds,
+            arguments.clients,
+            arguments.runs,
+            tuple(arguments.only),
+            arguments.write,
+        )
+        return run(arguments.claims or list(BY_DEFAULT), given)
     except KeyboardInterrupt:
         print("bench: interrupted", flush=True)
         return NOT_MEASURED
