@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,6 +34,7 @@ from ha_agent import (
     cli_shared_config,
     cli_simulate,
     cli_store,
+    cli_streams,
     cli_upgrade,
     cli_vdsm,
     cli_vm,
@@ -190,16 +190,24 @@ def _parser(wants_json: bool) -> argparse.ArgumentParser:
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """Entry point of `ha-agent`."""
+    cli_streams.prepare()
     words = sys.argv[1:] if argv is None else argv
     arguments = _parser("--json" in words).parse_args(words)
     try:
-        code: int = arguments.run(Command(arguments))
+        code = _perform(arguments)
         sys.stdout.flush()
         return code
-    except BrokenPipeError:
-        # The reader of our output went away; there is nobody left to tell.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        if error.filename is not None:  # of a file, not of a stream
+            raise
+        cli_streams.give_up_output(error)
         return FAILED
+
+
+def _perform(arguments: argparse.Namespace) -> int:
+    try:
+        code: int = arguments.run(Command(arguments))
+        return code
     except config.ConfigError as error:
         fail(arguments, "config", str(error))
         return USAGE

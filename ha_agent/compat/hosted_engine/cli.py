@@ -20,6 +20,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Optional
 
+from ha_agent import cli_streams
 from ha_agent.broker.rpc.call import RpcCallFailed
 from ha_agent.compat.hosted_engine import help_text
 from ha_agent.compat.hosted_engine.arguments import read_arguments
@@ -41,16 +42,19 @@ from ha_agent.errors import BadInput, HaAgentError
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """Entry point of `hosted-engine`."""
     words = list(sys.argv[1:] if argv is None else argv)
+    cli_streams.prepare()
     try:
-        code = _run(words, os.environ)
+        try:
+            code = _run(words, os.environ)
+        except KeyboardInterrupt:
+            code = _tell("--json" in words, "interrupted", "interrupted")
         sys.stdout.flush()
         return code
-    except BrokenPipeError:
-        # The reader of our output went away; there is nobody left to tell.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        if error.filename is not None:  # of a file, not of a stream
+            raise
+        cli_streams.give_up_output(error)
         return FAILED
-    except KeyboardInterrupt:
-        return complain("interrupted")
 
 
 def _run(words: list[str], environ: Mapping[str, str]) -> int:
