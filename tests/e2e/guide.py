@@ -19,17 +19,25 @@ What a command can't do is in comments, which readers don't see:
 
     <!-- guide: power-cut host1 -->
 
-These words are the test's; each runs a function that the test gives.
+These words are the test's: `power-cut` runs its story's _do_power_cut.
 """
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Iterator, Sequence
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Union
+from typing import Callable, Union
 
+import pytest
+
+from demo.hosts import PROGRAMS
+from tests.e2e.lone import CLOCK
+
+LIMIT_SECONDS = 120.0
 LOOKS = ("status", "explain", "events", "incidents", "list", "show", "history", "diff", "cat")
 _FENCE = re.compile(r"```(\w*)\s*")
 _PROMPT = re.compile(r"(\w+)# (.+)")
@@ -63,6 +71,79 @@ class Deed:
 
 
 Step = Union[Typed, Deed]
+
+
+class Story:
+    """A guide as it is told: runs its commands, and its deeds, which are methods _do_<name>."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def tell(self, path: Path) -> None:
+        """Go through the guide. Fails at the first step that is not as it says."""
+        for step in steps_of(path):
+            if isinstance(step, Typed):
+                self.type(step)
+            else:
+                self.do(step)
+
+    def environment(self, host: str) -> Mapping[str, str]:
+        """Return what the host that the guide calls so has in its environment besides ours."""
+        raise NotImplementedError
+
+    def ours(self, host: str, text: str) -> str:
+        """Return what a host has printed in the guide's words."""
+        return text
+
+    def theirs(self, host: str, text: str) -> str:
+        """Return a command of the guide as this host needs it."""
+        return text
+
+    def type(self, typed: Typed) -> None:
+        """Run a command, and hold what it prints against what the guide shows."""
+        said = ""
+
+        def shows_it() -> bool:
+            nonlocal said
+            ended = self._run(typed)
+            printed = self.ours(typed.host, ended.stdout + ended.stderr)
+            lacks = missing(typed.expected, printed)
+            if ended.returncode == typed.exit_code and not lacks:
+                return True
+            said = f"code {ended.returncode}, no {lacks!r} in:\n{printed}"
+            return False
+
+        if typed.only_looks:
+            self.eventually(shows_it, lambda: f"{typed.where}: {typed.command}: {said}")
+        elif not shows_it():
+            pytest.fail(f"{typed.where}: {typed.command}: {said}")
+
+    def do(self, deed: Deed) -> None:
+        """What a guide can't type."""
+        name, *words = deed.words
+        getattr(self, f"_do_{name.replace('-', '_')}")(*words)
+
+    def eventually(self, look: Callable[[], bool], lacks: Union[str, Callable[[], str]]) -> None:
+        """Look until it is so."""
+        ends_at = CLOCK.now() + LIMIT_SECONDS
+        while not look():
+            if CLOCK.now() >= ends_at:
+                told = lacks if isinstance(lacks, str) else lacks()
+                pytest.fail(f"after {LIMIT_SECONDS:g} s: {told}")
+            CLOCK.block(0.3)
+
+    def _run(self, typed: Typed) -> subprocess.CompletedProcess[str]:
+        path = f"{PROGRAMS}:{os.environ['PATH']}"
+        return subprocess.run(
+            ["bash", "-c", self.theirs(typed.host, typed.command)],
+            cwd=self.folder,
+            env={**os.environ, "PATH": path, **self.environment(typed.host)},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=LIMIT_SECONDS,
+            check=False,
+        )
 
 
 def steps_of(path: Path) -> list[Step]:

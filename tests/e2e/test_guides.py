@@ -7,29 +7,25 @@ the engine VM host1 at their beginning, whichever of the three that is here.
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Callable, Union
 
 import pytest
 
 from demo.guest import build_guest
-from demo.hosts import PROGRAMS, Host
+from demo.hosts import Host
 from demo.watcher import command_line
 from tests.e2e.cluster import GUEST_CACHE, ROOT
 from tests.e2e.faulty import FaultyCluster, FaultyHost, faulty_cluster
-from tests.e2e.guide import Deed, Typed, missing, steps_of
-from tests.e2e.lone import CLOCK
+from tests.e2e.guide import Story
 from tests.storage_faults import Fault
 
 pytestmark = [pytest.mark.e2e, pytest.mark.qemu, pytest.mark.root, pytest.mark.timeout(600)]
 
 GUIDES = ROOT / "docs" / "guides"
-LIMIT_SECONDS = 120.0
 # What a page that hangs has to wait for, in a time that a test has.
 SHORT_GRACE = """
 [engine]
@@ -40,48 +36,25 @@ stop_timeout_seconds = 5
 HANGS = ("read", "write", "open", "create", "lock", "fsync", "stat", "list", "rename")
 
 
-class Story:
+class ClusterStory(Story):
     """One guide on the cluster: its names for the hosts, its commands, its deeds."""
 
     def __init__(self, cluster: FaultyCluster, folder: Path) -> None:
+        super().__init__(folder)
         self._cluster = cluster
-        self._folder = folder
         self._hosts: dict[str, FaultyHost] = {}
         self._names: dict[str, str] = {}
         self._pids: set[int] = set()
 
     def begin(self) -> None:
         """Wait for a whole cluster with a healthy engine; the host that has it is host1."""
-        self._eventually(lambda: bool(self._healthy()), "the engine is not healthy")
+        self.eventually(lambda: bool(self._healthy()), "the engine is not healthy")
         owner = self._healthy()
         others = [entry for entry in self._cluster.hosts if entry.host.name != owner]
         (first,) = [entry for entry in self._cluster.hosts if entry.host.name == owner]
         self._hosts = {f"host{n}": entry for n, entry in enumerate([first, *others], 1)}
         self._names = {entry.host.name: name for name, entry in self._hosts.items()}
         self._pids = set(self._cluster.qemus())
-
-    def type(self, typed: Typed) -> None:
-        """Run a command, and hold what it prints against what the guide shows."""
-        said = ""
-
-        def shows_it() -> bool:
-            nonlocal said
-            ended = self._run(typed)
-            lacks = missing(typed.expected, self._ours(ended.stdout + ended.stderr))
-            if ended.returncode == typed.exit_code and not lacks:
-                return True
-            said = f"code {ended.returncode}, no {lacks!r} in:\n{ended.stdout}{ended.stderr}"
-            return False
-
-        if typed.only_looks:
-            self._eventually(shows_it, lambda: f"{typed.where}: {typed.command}: {said}")
-        elif not shows_it():
-            pytest.fail(f"{typed.where}: {typed.command}: {said}")
-
-    def do(self, deed: Deed) -> None:
-        """What a guide can't type."""
-        name, *words = deed.words
-        getattr(self, f"_do_{name.replace('-', '_')}")(*words)
 
     def end(self) -> None:
         """Mend what was broken, for the next guide."""
@@ -90,7 +63,7 @@ class Story:
             entry.storage.release()
             daemons = entry.host.daemons
             entry.host.start([n for n in daemons if daemons[n].poll() is not None])
-            self._eventually(partial(_answers, entry.host), "a broker does not answer")
+            self.eventually(partial(_answers, entry.host), "a broker does not answer")
             assert entry.host.cli("maintenance", "none").returncode == 0
 
     def _do_power_cut(self, name: str) -> None:
@@ -119,14 +92,14 @@ class Story:
         self._ask_guest("hang")
 
     def _do_engine_answers(self) -> None:
-        self._eventually(lambda: bool(self._healthy()), "the engine is not healthy")
+        self.eventually(lambda: bool(self._healthy()), "the engine is not healthy")
 
     def _do_vm_is_new(self) -> None:
         def other() -> bool:
             found = set(self._cluster.qemus())
             return len(found) == 1 and not found & self._pids
 
-        self._eventually(other, "no other QEMU was started")
+        self.eventually(other, "no other QEMU was started")
         self._pids = set(self._cluster.qemus())
 
     def _do_vm_is_the_same(self) -> None:
@@ -134,7 +107,7 @@ class Story:
 
     def _do_vm_runs_on(self, name: str) -> None:
         host = self._hosts[name].host.name
-        self._eventually(lambda: self._cluster.runs_on() == host, f"the VM is not on {name}")
+        self.eventually(lambda: self._cluster.runs_on() == host, f"the VM is not on {name}")
 
     def _do_vm_has_memory(self, mib: str) -> None:
         (pid,) = self._cluster.qemus()
@@ -142,7 +115,7 @@ class Story:
         assert f"{mib}M" in command[command.index("-m") + 1], command
 
     def _do_no_vm(self) -> None:
-        self._eventually(lambda: not self._cluster.qemus(), "there is a QEMU")
+        self.eventually(lambda: not self._cluster.qemus(), "there is a QEMU")
 
     def _healthy(self) -> str:
         name = self._cluster.runs_on()
@@ -152,28 +125,14 @@ class Story:
         whole = len(live) == len(self._cluster.hosts)
         return name if host and whole and host.says_healthy() else ""
 
-    def _run(self, typed: Typed) -> subprocess.CompletedProcess[str]:
-        host: Host = self._hosts[typed.host].host
-        return subprocess.run(
-            ["bash", "-c", self._theirs(typed.command)],
-            cwd=self._folder,
-            env={
-                **os.environ,
-                "PATH": f"{PROGRAMS}:{os.environ['PATH']}",
-                "HA_AGENT_CONFIG": str(host.config),
-            },
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=LIMIT_SECONDS,
-            check=False,
-        )
+    def environment(self, host: str) -> Mapping[str, str]:
+        return {"HA_AGENT_CONFIG": str(self._hosts[host].host.config)}
 
-    def _ours(self, text: str) -> str:
+    def ours(self, host: str, text: str) -> str:
         """Give the hosts the names that the guide has for them."""
         return re.sub(r"host\d", lambda found: self._names[found.group()], text)
 
-    def _theirs(self, text: str) -> str:
+    def theirs(self, host: str, text: str) -> str:
         named = re.sub(r"host\d", lambda found: self._hosts[found.group()].host.name, text)
         ids = {n: e.host.number for n, e in self._hosts.items()}
         return re.sub(r"id (\d)\b", lambda f: f"id {ids[f'host{f.group(1)}']}", named)
@@ -182,15 +141,6 @@ class Story:
         port = self._hosts["host1"].host.engine_port
         url = f"http://127.0.0.1:{port}/cgi-bin/health?{what}"
         subprocess.run(["curl", "-fsS", "-m", "20", url], capture_output=True, check=True)
-
-    def _eventually(self, look: Callable[[], bool], lacks: Union[str, Callable[[], str]]) -> None:
-        ends_at = CLOCK.now() + LIMIT_SECONDS
-        while not look():
-            if CLOCK.now() >= ends_at:
-                pytest.fail(
-                    f"after {LIMIT_SECONDS:g} s: {lacks if isinstance(lacks, str) else lacks()}"
-                )
-            CLOCK.block(0.3)
 
 
 def _answers(host: Host) -> bool:
@@ -219,13 +169,9 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FaultyCluster]
     ],
 )
 def test_what_the_guide_says_is_so(running: FaultyCluster, tmp_path: Path, name: str) -> None:
-    story = Story(running, tmp_path)
+    story = ClusterStory(running, tmp_path)
     story.begin()
     try:
-        for step in steps_of(GUIDES / f"{name}.md"):
-            if isinstance(step, Typed):
-                story.type(step)
-            else:
-                story.do(step)
+        story.tell(GUIDES / f"{name}.md")
     finally:
         story.end()
