@@ -9,6 +9,8 @@ The first host that is upgraded decides; the others read it in the shared hosted
       locks on the host
     any other file domain               lockfile
 
+A cluster that was set up by us may have it elsewhere, and other times: its shared
+hosted-engine.conf says so, and a host that comes to it takes all of that (`shared_settings`).
 A place that holds anything but zeros is never written over: another host made it.
 """
 
@@ -28,7 +30,7 @@ from ha_agent.broker.sanlock.place import (
 )
 from ha_agent.broker.storage.lane import StorageFault
 from ha_agent.config_schema import SanlockConfig
-from ha_agent.config_storage import BLOCK_DOMAIN_TYPES, locks_are_shared
+from ha_agent.config_storage import BLOCK_DOMAIN_TYPES, block_volume_at, locks_are_shared
 from ha_agent.errors import BadInput
 from ha_agent.setup.predecessor_host import BACKEND_KEY, parse_conf
 from ha_agent.setup.step import Found, Say, SetupRefused
@@ -36,26 +38,30 @@ from ha_agent.setup.upgrade_check import shared_files
 from ha_agent.setup.upgrade_ground import Ground, Pair
 
 SANLOCK_PATH_KEY = "ha_agent_sanlock_path"
+_PATH_KEYS = {"lockfile": "ha_agent_lease_path", "sanlock": SANLOCK_PATH_KEY}
+_OUR_PREFIX = "ha_agent_"
 LEASE_VOLUME = "ha-agent lease"
 # LVM gives 128 MiB at least; VDSM's own volumes are no smaller.
 _VOLUME_BYTES = 128 << 20
-_BACKENDS = ("lockfile", "sanlock")
 
 
 @dataclass(frozen=True)
 class LeasePlace:
-    """The back end, and where; `path` is "" for a volume that is still to be made."""
+    """The back end, and where; `path` is "" for a volume that is still to be made. `told`: the
+    shared configuration names the place."""
 
     backend: str
     path: str
     on_block: bool = False
+    told: bool = False
 
     @property
     def keys(self) -> dict[str, str]:
         """Our keys in hosted-engine.conf."""
-        if self.on_block:
-            return {BACKEND_KEY: self.backend, SANLOCK_PATH_KEY: self.path}
-        return {BACKEND_KEY: self.backend}
+        keys = {BACKEND_KEY: self.backend}
+        if self.on_block or self.told:
+            keys[_PATH_KEYS[self.backend]] = self.path
+        return keys
 
 
 async def lease_place(ground: Ground, mount_options: str) -> LeasePlace:
@@ -71,8 +77,14 @@ async def lease_place(ground: Ground, mount_options: str) -> LeasePlace:
         options = ",".join((mount_options, ground.facts.conf.values.get("mnt_options", "")))
         shares = locks_are_shared("lockfile", options) and not _is_nfs3(ground)
         backend = "lockfile" if shares and not on_block else "sanlock"
-    elif backend not in _BACKENDS:
+    elif backend not in _PATH_KEYS:
         raise SetupRefused(f"{BACKEND_KEY}={backend!r:.40} in the shared configuration is unknown")
+    told_path = said.get(_PATH_KEYS[backend], "")
+    if told_path:
+        pair = block_volume_at(ground.domain_path, Path(told_path)) if on_block else None
+        if pair is not None:
+            await ground.path_of(pair)  # a boot or VDSM may have taken it away
+        return LeasePlace(backend, told_path, on_block, told=True)
     if not on_block:
         ending = "lease" if backend == "lockfile" else "sanlock"
         path = ground.domain_path / "ha_agent" / f"{ground.facts.vm_uuid}.{ending}"
@@ -102,9 +114,8 @@ class MakeLease:
             await self._ground.access()
             return Found(False, "a volume for sanlock is to be made")
         if place.backend == "sanlock":
-            volume = await _lease_volume(self._ground) if place.on_block else None
-            if volume is not None and self._ground.is_half_made("lease", volume):
-                return Found(False, f"volume {volume[1]} is half made")
+            if await self._is_half_made(place):
+                return Found(False, f"the volume at {place.path} is half made")
             return await self._look_sanlock(place)
         seconds = self._ground.io_seconds
         try:
@@ -147,8 +158,8 @@ class MakeLease:
 
     async def _zero(self, place: LeasePlace) -> None:
         """Zero a volume that this upgrade made, unless it holds a lease already."""
-        volume = await _lease_volume(self._ground) if place.on_block else None
-        if volume is None or not self._ground.is_half_made("lease", volume):
+        volume = await self._is_half_made(place)
+        if volume is None:
             return
         sector = await self._ground.slot(volume, RESOURCE_OFFSET // 4096)
         try:
@@ -158,8 +169,16 @@ class MakeLease:
         else:
             self._ground.journal.note("lease_zeroed", "another host has used it")
 
+    async def _is_half_made(self, place: LeasePlace) -> Optional[Pair]:
+        """Return the volume that this upgrade has made and not zeroed yet, if any."""
+        if not place.on_block or place.told:
+            return None
+        volume = await _lease_volume(self._ground)
+        half = volume is not None and self._ground.is_half_made("lease", volume)
+        return volume if half else None
+
     async def _look_sanlock(self, place: LeasePlace) -> Found:
-        """Whether the place holds only zeros; what else it holds sanlock_initialise judges."""
+        """Raise SetupRefused for a place that is neither empty nor the engine VM's lease."""
         try:
             answer = await self._ground.lane.call(
                 "read_slots",
@@ -170,12 +189,27 @@ class MakeLease:
         except StorageFault as error:
             if error.errno_name != "ENOENT":
                 raise
+            if place.on_block:
+                raise SetupRefused(
+                    f"the cluster's lease is in {place.path}, which is not on this host"
+                ) from error
             await self._ask_daemon(place)
             return Found(False, f"there is no {place.path}")
-        blocks = [bytes(entry.get("data", b"")) for entry in answer["slots"]]
-        if not all(any(block) for block in blocks):
+        lockspace, resource = (bytes(entry.get("data", b"")) for entry in answer["slots"])
+        if not any(lockspace) and not any(resource):
             await self._ask_daemon(place)
             return Found(False, f"{place.path} is empty")
+        try:
+            leader = decode_leader(resource[:LEADER_BYTES], place.path)
+        except BadInput as error:
+            raise SetupRefused(f"{error}; nothing is written over it") from error
+        if leader.resource != self._ground.facts.vm_uuid:
+            raise SetupRefused(f"{place.path} is the lease of another VM, {leader.resource!r:.60}")
+        if not any(lockspace):
+            raise SetupRefused(
+                f"{place.path} has the lease, but no lockspace: whoever made it was cut off."
+                " Write zeros over it, or remove the file, when no host uses it"
+            )
         return Found(True, f"sanlock's place {place.path} is there")
 
     async def _ask_daemon(self, place: LeasePlace) -> None:
@@ -190,6 +224,12 @@ class MakeLease:
             holder_pid=0,
             read=False,
         )
+
+
+async def shared_settings(ground: Ground) -> dict[str, str]:
+    """Return our own settings in the shared configuration: they are the cluster's."""
+    said = await _shared_keys(ground)
+    return {key: value for key, value in said.items() if key.startswith(_OUR_PREFIX)}
 
 
 async def _shared_keys(ground: Ground) -> Mapping[str, str]:

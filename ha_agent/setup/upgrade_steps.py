@@ -32,7 +32,7 @@ from ha_agent.setup.upgrade_definition import (
     refuse_what_the_guard_refuses,
 )
 from ha_agent.setup.upgrade_ground import Ground, HostFacts, Pair
-from ha_agent.setup.upgrade_lease import lease_place
+from ha_agent.setup.upgrade_lease import lease_place, shared_settings
 
 CONF_VOLUME_BYTES = 1 << 30
 RUNNING_VM_CONF = "/var/run/ovirt-hosted-engine-ha/vm.conf"
@@ -325,11 +325,16 @@ class RewriteLocal:
         place = await lease_place(self._ground, self._mount_options)
         if pair is None or not place.path:
             return None
-        facts, keys = self._ground.facts, place.keys
+        facts, now = self._ground.facts, await self._now()
+        where = str(self._ground.root / host.HOSTED_ENGINE_CONF)
+        own = host.parse_conf(now, where).values
+        told = await shared_settings(self._ground)
+        # What this host says otherwise of itself stays; where the lease is, is the cluster's.
+        keys = {key: value for key, value in told.items() if key not in own}
+        keys.update(place.keys)
         if facts.era is HostKind.OLD:
             keys = of_35(facts, {"conf_image_UUID": pair[0], "conf_volume_UUID": pair[1], **keys})
-        where = str(self._ground.root / host.HOSTED_ENGINE_CONF)
-        return local_conf(await self._now(), where, keys)
+        return local_conf(now, where, keys)
 
 
 def local_conf(data: bytes, where: str, keys: Mapping[str, str]) -> bytes:

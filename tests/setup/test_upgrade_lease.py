@@ -11,16 +11,21 @@ import pytest
 from ha_agent.broker.lease.rules import encode, initial_record
 from ha_agent.compat.conf_writer import set_keys
 from ha_agent.errors import BadInput
+from ha_agent.instant import WallTime
+from ha_agent.ovfstore.conf_volume import encode_conf_volume
 from ha_agent.setup.upgrade_lease import LEASE_VOLUME, mount_options_of
 from tests.broker.store_world import (
     VM,
 )
 from tests.setup.upgrade_hosts import CONF_FILE, conf, of_4x, of_35, refused
 from tests.setup.upgrade_world import (
+    CONF,
     Machine,
     conf_4x,
     make_4x,
     put,
+    sanlock_place,
+    shared_files,
 )
 
 
@@ -72,6 +77,72 @@ async def test_the_back_end_fits_the_storage(
     machine.mount_options = options
     await machine.upgrade()
     assert conf(machine)["ha_agent_lease_backend"] == backend
+
+
+def deployed_by_us(folder: Path, **keys: str) -> Machine:
+    """A 4.x host that the engine has added to a cluster of ours."""
+    machine = of_4x(folder)
+    said = {f"ha_agent_{name}": value for name, value in keys.items()}
+    files = shared_files()
+    text = set_keys(files["hosted-engine.conf"].decode(), said, where="test")
+    files["hosted-engine.conf"] = text.encode()
+    with machine.world.volumes[CONF].path.open("r+b") as file:
+        file.write(encode_conf_volume(files, WallTime(1e9)))
+    return machine
+
+
+async def test_a_cluster_that_was_set_up_by_us_has_its_lease_where_it_says(tmp_path: Path) -> None:
+    device = tmp_path / "lv"
+    device.write_bytes(sanlock_place(VM))
+    machine = deployed_by_us(
+        tmp_path, lease_backend="sanlock", sanlock_path=str(device), sanlock_profile="fast"
+    )
+    machine.world.domain_type = "ISCSI"
+    change = {"domainType": "iscsi", "storage": "192.0.2.1", "iqn": "iqn.2026-01.x:he"}
+    put(machine.root, CONF_FILE, set_keys(conf_4x(), change, where="test"))
+    count = len(machine.world.volumes)
+    await machine.upgrade()
+    assert len(machine.world.volumes) == count, "a second lease would agree with nobody"
+    assert conf(machine)["ha_agent_sanlock_path"] == str(device)
+    assert conf(machine)["ha_agent_sanlock_profile"] == "fast"
+    assert await machine.upgrade() == ()
+
+
+async def test_a_lock_file_elsewhere(tmp_path: Path) -> None:
+    place = tmp_path / "domain" / "elsewhere.lease"
+    machine = deployed_by_us(tmp_path, lease_backend="lockfile", lease_path=str(place))
+    await machine.upgrade()
+    assert conf(machine)["ha_agent_lease_path"] == str(place)
+    assert place.exists()
+
+
+async def test_the_clusters_device_is_not_on_this_host(tmp_path: Path) -> None:
+    device = tmp_path / "lv"
+    machine = deployed_by_us(tmp_path, lease_backend="sanlock", sanlock_path=str(device))
+    change = {"domainType": "fc", "storage": "none"}
+    put(machine.root, CONF_FILE, set_keys(conf_4x(), change, where="test"))
+    await refused(machine, f"the cluster's lease is in {device}, which is not on this host")
+    assert not device.exists(), "a file in /dev"
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (sanlock_place("another"), "is the lease of another VM, 'another'"),
+        (sanlock_place(VM, lockspace=b""), "no lockspace: whoever made it was cut off"),
+        (b"old data".ljust(2 << 20, b"x"), "not a resource of sanlock"),
+    ],
+)
+async def test_what_is_not_this_vms_lease_is_left_alone(
+    content: bytes, says: str, tmp_path: Path
+) -> None:
+    machine = of_4x(tmp_path)
+    machine.mount_options = "rw,vers=3"
+    place = machine.world.folder / "ha_agent" / f"{VM}.sanlock"
+    place.parent.mkdir()
+    place.write_bytes(content)
+    await refused(machine, says)
+    assert place.read_bytes() == content
 
 
 async def test_a_block_domain_gets_a_volume_for_sanlock(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ aliases. Every call that changes something is a point at which the run can be ki
 
 from __future__ import annotations
 
+import struct
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -111,6 +112,13 @@ def make_storage(folder: Path, *, conf: Optional[Mapping[str, bytes]]) -> World:
         archive = encode_conf_volume(conf, WallTime(1e9)) if conf else b""
         world.add(CONF, "HostedEngineConfiguration", archive, disk_type="HECI")
     return world
+
+
+def sanlock_place(vm_uuid: str, *, lockspace: bytes = b"a lockspace") -> bytes:
+    """Return a place of sanlock: a lockspace, and the resource of a VM, with nobody's lease."""
+    words = struct.pack("<IIII", 0x06152010, 0, 0, 512) + struct.pack("<QQQQQ", 0, 0, 0, 0, 0)
+    leader = words + b"ha-agent".ljust(48, b"\0") + vm_uuid.encode().ljust(48, b"\0") + bytes(8)
+    return lockspace.ljust(1 << 20, b"\0") + leader.ljust(1 << 20, b"\0")
 
 
 def write_block(world: World, host_id: int, host_name: str) -> None:
@@ -253,7 +261,7 @@ class CountingLane:
             raise EnvironmentFault("no sanlock daemon answers on this host")
         if operation == "sanlock_initialise":
             path.parent.mkdir(exist_ok=True)
-            path.write_bytes(b"lockspace and resource ".ljust(4096) * 512)
+            path.write_bytes(sanlock_place(VM))
             self._host.machine.point("after sanlock_initialise")
         return {}
 
@@ -338,7 +346,10 @@ def config_of(data: bytes, domain_path: Path) -> Config:
             host=Space(id=int(values["host_id"])),
             engine=Space(vm_uuid=values["vmid"]),
             storage=Space(domain_uuid=values["sdUUID"]),
-            lease=Space(backend=backend, path=place.with_suffix(".lease")),
+            lease=Space(
+                backend=backend,
+                path=Path(values.get("ha_agent_lease_path", place.with_suffix(".lease"))),
+            ),
             sanlock=Space(
                 path=Path(values.get("ha_agent_sanlock_path", place.with_suffix(".sanlock")))
             ),
