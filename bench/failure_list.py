@@ -53,7 +53,7 @@ FAILURES = (
     Failure(
         "power-cut",
         "the owner loses its power",
-        "Engine VM … was up on … ago; that host still holds the lease",
+        "Engine VM … starts on …",
         "another host starts the VM when the dead one's lease has run out",
         "nothing for the engine",
         acts.power_cut,
@@ -118,7 +118,7 @@ FAILURES = (
     Failure(
         "broker-stopped",
         f"the broker hangs for {_hung(TIMES.paused_seconds)} (SIGSTOP), longer than its lease",
-        "Lease: held by …; unless renewed, it expires in …",
+        "Engine VM … starts on …",
         "its guard ends the VM before the lease is over, then another host starts it",
         "nothing; look into the host's journal why it hung",
         acts.pause_broker,

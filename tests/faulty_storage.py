@@ -127,7 +127,7 @@ class Mirror:
         fd, flock = fi.fh, lock.contents
         if not self.paths[fd].endswith(".lease"):
             # QEMU's own locks of its image: a second guard, which would hide a missing first.
-            flock.l_type = fcntl.F_UNLCK if cmd == fcntl.F_GETLK else flock.l_type
+            flock.l_type = fcntl.F_UNLCK
             return 0
         # At the close of any copy of a descriptor libfuse gives back the locks of that
         # process, as POSIX wants it; these here belong to the open file and outlive it.
@@ -136,7 +136,12 @@ class Mirror:
         self.faults.meet("lock", self.paths[fd])
         if cmd != fcntl.F_GETLK:
             self.owners[fd] = fi.lock_owner
-        return _lock(fd, cmd, flock)
+        result = _lock(fd, cmd, flock)
+        if cmd != fcntl.F_GETLK:
+            # libfuse keeps a list of its own of what this is after the call, and never hears that
+            # an open file's lock ends with a killed process: it would show it to all others.
+            flock.l_type = fcntl.F_UNLCK
+        return result
 
     def fsync(self, _path: Optional[str], _datasync: int, fi: Any) -> int:
         self.faults.meet("fsync", self.paths[fi.fh])
