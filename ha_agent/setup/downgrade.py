@@ -2,6 +2,7 @@
 """`ha-agent downgrade`: this host back to what the newest backup of an upgrade has.
 
     switch-back      our units off                       this host
+    maintenance      into the predecessor's ha.conf      this host
     files            put back, with mode and owner       this host
     start-...        their units as they were            this host
     restored         the backup is history               our own folder
@@ -26,6 +27,7 @@ from ha_agent.errors import BadInput
 from ha_agent.ports import Clock
 from ha_agent.setup.backup import RESTORED, Backup, FileEntry, digest
 from ha_agent.setup.journal import Journal
+from ha_agent.setup.kept_maintenance import HandMaintenanceBack
 from ha_agent.setup.predecessor_host import read_files
 from ha_agent.setup.runner import run_steps
 from ha_agent.setup.services import Services
@@ -167,6 +169,7 @@ async def run_downgrade(down: Downgrade, *, say: Say, dry_run: bool) -> tuple[st
             say(f"note: {sentence}")
     steps: list[Step] = [
         SwitchToTheirs(down.services),
+        HandMaintenanceBack(down.backup.folder.parent.parent, down.root, down.services),
         files,
         StartTheirs(down.services, down.backup.manifest.units, down.root),
         MarkRestored(down.backup),

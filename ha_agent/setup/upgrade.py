@@ -11,6 +11,7 @@ The steps in order; each looks before it does (step.py), so that a killed run is
     shared-...       3.5: the five files; both: our keys                      shared storage
     local-...        hosted-engine.conf                                       this host
     configuration    ours is loaded as the daemons will load it               reads only
+    old-maintenance  a ha.conf of ours from an earlier time, if any   this host
     switch           their units off, ours on                                 this host
     watching         our agent has found the VM's state                       reads only
 
@@ -28,6 +29,7 @@ from typing import Callable
 
 from ha_agent.config_schema import Config
 from ha_agent.errors import BadInput
+from ha_agent.setup.kept_maintenance import ForgetOldMaintenance
 from ha_agent.setup.runner import run_steps
 from ha_agent.setup.step import Found, Say, SetupFailed, Step
 from ha_agent.setup.switch_over import SeeItWatch, SwitchToOurs
@@ -129,6 +131,7 @@ def upgrade_steps(ground: Ground, *, mount_options: str, load: Load) -> tuple[Up
         ShareConfiguration(ground, mount_options),
         RewriteLocal(ground, mount_options),
         CheckConfiguration(ground, mount_options, load),
+        ForgetOldMaintenance(ground.setup_dir.parent, ground.services),
         SwitchToOurs(ground.services),
         SeeItWatch(ground.watch, ground.clock),
     )

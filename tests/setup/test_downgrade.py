@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from ha_agent import maintenance_file
 from ha_agent.errors import BadInput, HaAgentError
 from ha_agent.setup.backup import newest_backup
 from ha_agent.setup.downgrade import Downgrade, run_downgrade
 from ha_agent.setup.journal import open_journal
+from ha_agent.setup.predecessor_host import HA_CONF
 from ha_agent.setup.services import OUR_UNITS, PREDECESSOR_UNITS
 from ha_agent.setup.step import SetupRefused
 from tests.broker.store_world import FIRST, SECOND, Killed, ovf_of
@@ -117,6 +119,19 @@ async def test_maintenance_since_the_upgrade_stays(tmp_path: Path) -> None:
     put(machine.root, ha_conf, "local_maintenance=True\n")
     await downgrade(machine)
     assert (machine.root / ha_conf).read_text() == "local_maintenance=True\n"
+
+
+async def test_maintenance_goes_there_and_back_and_there_again(tmp_path: Path) -> None:
+    machine, _ = await upgraded(tmp_path)
+    ours, theirs = machine.state / "ha.conf", machine.root / HA_CONF
+    maintenance_file.write(ours, maintenance_file.LocalMaintenance(by_operator=True))
+    assert await machine.upgrade() == (), "it is not old: ours are at work"
+    await downgrade(machine)
+    assert maintenance_file.read(theirs).by_operator
+    maintenance_file.write(ours, maintenance_file.LocalMaintenance())  # it was left behind
+    await machine.upgrade()
+    assert maintenance_file.take_over(ours, theirs)
+    assert maintenance_file.read(ours).by_operator
 
 
 async def test_a_name_that_the_backup_does_not_have(tmp_path: Path) -> None:
