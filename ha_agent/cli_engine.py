@@ -181,8 +181,10 @@ def _login(arguments: argparse.Namespace) -> tuple[Login, ssl.SSLContext]:
     where = f"--password-file {path}"
     try:
         with path.open("rb") as file:
-            line = file.read(_MAX_PASSWORD_BYTES).partition(b"\n")[0].rstrip(b"\r")
-        password = line.decode()
+            line, _, _ = file.read(_MAX_PASSWORD_BYTES + 1).partition(b"\n")
+        if len(line) > _MAX_PASSWORD_BYTES:
+            raise BadInput(f"its first line has over {_MAX_PASSWORD_BYTES} bytes", where=where)
+        password = line.rstrip(b"\r").decode()
     except OSError as error:
         raise BadInput(f"can't be read: {error.strerror}", where=where) from None
     except UnicodeDecodeError:

@@ -181,6 +181,7 @@ def test_what_the_engine_says_is_told(
         (["--url", "http://engine/"], 2, "is not https://ENGINE/ovirt-engine/api"),
         (["--password-file", "/nowhere"], 2, "--password-file /nowhere: can't be read: No such"),
         (["--password-file", os.devnull], 2, "has no password in its first line"),
+        (["--password-file", "/dev/zero"], 2, "its first line has over 1024 bytes"),
         (["--ca-file", "/nowhere"], 2, "--ca-file /nowhere: can't be used"),
         (["--ca-file", os.devnull], 2, "can't be used"),
         (["--user", "somebody"], 1, "Cannot authenticate user 'somebody'"),

@@ -145,16 +145,33 @@ class Engine:
 
         return tuple(_vm(one) for one in await self._link.call("the unregistered VMs", ask))
 
-    async def ovf_disks(self, domain_uuid: str) -> tuple[Disk, ...]:
-        """Return the disks that the engine keeps the domain's OVF_STORE in."""
+    async def disks(self, domain_uuid: str) -> tuple[Disk, ...]:
+        """Return the storage domain's disks."""
 
         def ask(system: Any) -> Any:
             service = system.storage_domains_service().storage_domain_service(domain_uuid)
             return service.disks_service().list()
 
         found = await self._link.call("the list of the domain's disks", ask)
-        disks = (Disk(one.id, _word(one.status), _word(one.content_type)) for one in found)
-        return tuple(disk for disk in disks if disk.content_type == "ovf_store")
+        return tuple(Disk(one.id, _word(one.status), _word(one.content_type)) for one in found)
+
+    async def ovf_disks(self, domain_uuid: str) -> tuple[Disk, ...]:
+        """Return the disks that the engine keeps the domain's OVF_STORE in."""
+        return tuple(
+            disk for disk in await self.disks(domain_uuid) if disk.content_type == "ovf_store"
+        )
+
+    async def disk_ids_of(self, vm_uuid: str) -> frozenset[str]:
+        """Return the ids of a registered VM's disks, on whatever storage (an attachment has its
+        disk's id)."""
+
+        def ask(system: Any) -> Any:
+            service = system.vms_service().vm_service(vm_uuid)
+            return service.disk_attachments_service().list()
+
+        return frozenset(
+            one.id for one in await self._link.call("the list of the VM's disks", ask)
+        )
 
     async def ovf_interval_minutes(self) -> Optional[int]:
         """Return how often the engine writes the OVF_STORE; None when it does not tell.

@@ -9,9 +9,11 @@ is written once more, which harms nothing.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Optional
 
 from ha_agent.engine.domain_steps import FindHost
+from ha_agent.engine.faults import EngineNotFound
 from ha_agent.engine.step_base import STORE_KEY, WANTED, WRITTEN, EngineStep, Run
 from ha_agent.engine.store_view import StoreCopy, StoreView, unwritten
 from ha_agent.engine.views import Vm
@@ -21,6 +23,8 @@ from ha_agent.setup.step import Found, SetupFailed, SetupRefused
 # The store's dates have whole seconds: an update in the second of the last one looks like none.
 # After so many looks without a change it is asked for again.
 _LOOKS_A_REQUEST = 40
+# The engine reads the OVF_STORE while it attaches and activates the domain; about a minute.
+_LOOKS_FOR_THE_VM = 25
 
 
 class RegisterVm(EngineStep):
@@ -32,11 +36,15 @@ class RegisterVm(EngineStep):
     def __init__(self, run: Run, host: FindHost) -> None:
         super().__init__(run)
         self._host = host
+        self._looks_in_vain = 0
 
     async def observe(self) -> Found:
         vm = await self.engine.vm(self.wanted.vm_uuid)
+        if vm is not None and vm.status == "image_locked":
+            return Found(False, f"registered as {vm.name}, {_status(vm)}")
         if vm is not None:
-            return Found(vm.status != "image_locked", f"registered as {vm.name}, {_status(vm)}")
+            await self._refuse_without_disk(vm)
+            return Found(True, f"registered as {vm.name}, {_status(vm)}")
         domain = await self.engine.domain(self.wanted.domain_uuid)
         if domain is None or domain.status != "active":
             return Found(False, "the storage domain is not active yet")
@@ -52,7 +60,11 @@ class RegisterVm(EngineStep):
             return "" if vm.status != "image_locked" else f"{vm.name} is {_status(vm)}"
         waiting = await self._unregistered()
         if waiting is None:
-            raise SetupFailed(await self._not_there())
+            self._looks_in_vain += 1
+            others = await self.engine.unregistered_vms(self.wanted.domain_uuid)
+            if others or self._looks_in_vain > _LOOKS_FOR_THE_VM:
+                raise SetupFailed(self._not_there(others))
+            return "the engine lists no VM of the OVF_STORE yet"
         await self._refuse_same_name(waiting)
         target = await self._host.target()
         vm_id = waiting.id
@@ -75,9 +87,26 @@ class RegisterVm(EngineStep):
                     "it in the engine first"
                 )
 
-    async def _not_there(self) -> str:
-        found = await self.engine.unregistered_vms(self.wanted.domain_uuid)
-        names = ", ".join(f"{vm.name} ({vm.id})" for vm in found) or "none"
+    async def _refuse_without_disk(self, vm: Vm) -> None:
+        """Refuse a VM that is not the one in the OVF_STORE, but has its id.
+
+        The engine notes a VM that it finds running on a host, with its id and no disks. The
+        OVF_STORE gets the VMs that have a disk on the domain: an update would lose ours.
+        """
+        domain_uuid = self.wanted.domain_uuid
+        try:
+            here = {disk.id for disk in await self.engine.disks(domain_uuid)}
+        except EngineNotFound:
+            here = set()
+        if not here & await self.engine.disk_ids_of(vm.id):
+            raise SetupRefused(
+                f"the engine has a VM {vm.name} of the id {vm.id} already, which has no disk on "
+                f"storage domain {domain_uuid}; with it the OVF_STORE would be written without "
+                "the engine VM, and so it is left as it is"
+            )
+
+    def _not_there(self, others: Sequence[Vm]) -> str:
+        names = ", ".join(f"{vm.name} ({vm.id})" for vm in others) or "none"
         return (
             f"the engine found no VM {self.wanted.vm_uuid} in the OVF_STORE, which it reads when "
             f"the domain is attached; unregistered VMs there: {names}. See `ha-agent store verify`"
@@ -151,6 +180,8 @@ class UpdateOvfStore(EngineStep):
         locked = [disk.id for disk in disks if disk.status == "locked"]
         if locked:
             return f"the engine has disk {', '.join(locked)} locked", ""
+        if not disks:
+            return "the engine has no disk of the OVF_STORE", ""
         bad = [f"{disk.id} is {disk.status}" for disk in disks if disk.status != "ok"]
         if bad:
             raise SetupFailed(

@@ -19,6 +19,7 @@ Answer = tuple[int, Optional[ET.Element]]
 CENTER, CLUSTER, HOST = "dc-1", "cl-1", "ho-1"
 DOMAIN = "00000000-0000-4000-8000-000000000002"
 VM = "00000000-0000-4000-8000-000000000001"
+DISK = "the-vm's"
 NFS = ("nfs", "192.0.2.1", "/exports/he")
 
 
@@ -73,6 +74,7 @@ class FakeVm:
     status: Passing
     cluster: str = CLUSTER
     protected: bool = False
+    disks: tuple[str, ...] = (DISK,)
 
 
 @dataclass
@@ -115,6 +117,7 @@ class Model:
         self.on_storage: dict[tuple[str, str, str], str] = {NFS: DOMAIN}
         self.on_luns: set[str] = set()
         self.in_store = {VM: "HostedEngine"}
+        self.unread_looks = 0  # so many looks the engine has not read the OVF_STORE yet
         self.copies = {"copy-1": FakeCopy(), "copy-2": FakeCopy()}
         self.formatted: list[str] = []  # domains that were made anew: never ours
         self.done: list[str] = []  # what was changed, in order
@@ -154,6 +157,7 @@ class Model:
             ("POST", sd + r"/updateovfstore", lambda m, q, s: self._update_store(m[1])),
             ("GET", r"/vms", lambda m, q, s: self._vms(q)),
             ("GET", r"/vms/([^/]+)", lambda m, q, s: (200, self._vm(m[1]))),
+            ("GET", r"/vms/([^/]+)/diskattachments", lambda m, q, s: self._attachments(m[1])),
             ("PUT", r"/vms/([^/]+)", lambda m, q, s: self._change_vm(m[1], s)),
         ]
 
@@ -309,6 +313,9 @@ class Model:
     def _unregistered(self, key: str, query: dict[str, str]) -> Answer:
         self._active(key)
         waiting = query.get("unregistered") == "true"
+        if self.unread_looks > 0:
+            self.unread_looks -= 1
+            return _many("vms", [])
         names = {uuid: name for uuid, name in self.in_store.items() if uuid not in self.vms}
         return _many(
             "vms",
@@ -342,6 +349,14 @@ class Model:
         ET.SubElement(made, "cluster", {"id": vm.cluster})
         return made
 
+    def _attachments(self, uuid: str) -> Answer:
+        self._vm(uuid)
+        made = []
+        for disk in self.vms[uuid].disks:
+            made.append(element("disk_attachment", {"id": disk}, bootable=True))
+            ET.SubElement(made[-1], "disk", {"id": disk})
+        return _many("disk_attachments", made)
+
     def _vms(self, query: dict[str, str]) -> Answer:
         match = re.fullmatch(r'name="(.*)"', query.get("search", ""))
         found = [uuid for uuid, vm in self.vms.items() if match is None or vm.name == match[1]]
@@ -364,7 +379,7 @@ class Model:
             element("disk", {"id": uuid}, status=copy.status.look(), content_type="ovf_store")
             for uuid, copy in self.copies.items()
         ]
-        members.append(element("disk", {"id": "the-vm's"}, status="ok", content_type="data"))
+        members.append(element("disk", {"id": DISK}, status="ok", content_type="data"))
         return _many("disks", members)
 
     def _update_store(self, key: str) -> Answer:

@@ -45,6 +45,47 @@ async def test_a_vm_that_is_not_in_the_store(importer: Importer, model: Model) -
         await importer.run()
 
 
+async def test_a_store_that_the_engine_has_not_read_yet(importer: Importer, model: Model) -> None:
+    model.unread_looks = 8
+    await importer.run()
+    assert importer.has_said("the engine lists no VM of the OVF_STORE yet")
+    assert model.done == ["register", "protect", "update"]
+
+
+async def test_a_store_that_the_engine_finds_nothing_in(importer: Importer, model: Model) -> None:
+    model.in_store = {}
+    with pytest.raises(SetupFailed, match=r"no VM .* unregistered VMs there: none"):
+        await importer.run()
+
+
+@pytest.mark.parametrize("disks", [(), ("on another domain",)])
+async def test_a_vm_that_has_no_disk_here(
+    importer: Importer, model: Model, disks: tuple[str, ...]
+) -> None:
+    """As the engine notes a VM that it only found running. The store would lose the real one."""
+    model.vms[VM] = FakeVm("external-HostedEngine", Passing("up"), disks=disks)
+    with pytest.raises(SetupRefused, match=r"external-HostedEngine .* has no disk on storage"):
+        await importer.run()
+    assert model.done == []
+
+
+async def test_such_a_vm_before_the_domain_is_there(
+    server: EngineServer, model: Model, tmp_path: Path
+) -> None:
+    model.vms[VM] = FakeVm("external-HostedEngine", Passing("up"), disks=())
+    with pytest.raises(SetupRefused, match="has no disk on storage"):
+        await Importer(server, tmp_path).run()
+    assert model.done == []
+
+
+async def test_a_store_without_disks_is_no_store(importer: Importer, model: Model) -> None:
+    importer.view.away = True
+    model.copies = {}
+    with pytest.raises(SetupFailed, match="took 3 requests, but the OVF_STORE stays as it was"):
+        await importer.run()
+    assert importer.has_said("the engine has no disk of the OVF_STORE")
+
+
 async def test_a_registration_that_comes_to_nothing(importer: Importer, model: Model) -> None:
     model.idle.add("register")
     with pytest.raises(SetupFailed, match="took 3 requests, but HostedEngine is not registered"):
