@@ -183,7 +183,7 @@ class Cluster:
 
 def _relay(host: Host) -> VdsmRelay:
     """Put a relay between the host's daemons and its VDSM."""
-    relay = VdsmRelay(config.load([host.config], {}).vdsm_server.listen_port)
+    relay = VdsmRelay(config.load([host.config], host.environ).vdsm_server.listen_port)
     drop_in = Path(f"{host.config}.d") / "bench.conf"
     drop_in.parent.mkdir()
     drop_in.write_text(f"[vdsm]\nport = {relay.port}\n")

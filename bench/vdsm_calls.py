@@ -92,7 +92,7 @@ def embedded(work: Path, folder: Optional[Path]) -> Iterator[int]:
             f"cert_file = {folder / CERTIFICATE}\nca_file = {folder / CERTIFICATE}\n"
         )
     with blank_host(extra) as host:
-        port = config.load([host.config], {}).vdsm_server.listen_port
+        port = config.load([host.config], host.environ).vdsm_server.listen_port
         host.start(["ha-vdsm"])
         _wait_for(port, work)
         yield port

@@ -97,7 +97,9 @@ async def watched(config: Optional[Path]) -> None:
     ears = Ears()
     running: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     if config is not None:
-        agent = Agent(configuration.load([config], {}))
+        agent = Agent(
+            configuration.load([config], {configuration.ROOT_VARIABLE: str(config.parent)})
+        )
         ears.put_on(agent)
         running = asyncio.ensure_future(agent.run())
     while not running.done():
