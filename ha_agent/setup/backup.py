@@ -16,6 +16,9 @@
          "volumes": [{"what", "image_uuid", "volume_uuid", "sha256", "copy"}],
          "units": {"ovirt-ha-agent.service": {"enabled": true, "running": true}}}
 
+Passwords are in it, and what is in it is written back by root: a backup that is a link, somebody
+else's, or open to others is not used.
+
 A backup is made beside its name and renamed when all of it is on disk: a full disk or a kill
 leaves a draft, which the next one removes, and nothing else was touched by then.
 """
@@ -27,6 +30,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import re
 import shutil
 import stat
 from collections.abc import Mapping, Sequence
@@ -42,6 +46,7 @@ from ha_agent.instant import WallTime
 FORMAT = 1
 PREFIX, DRAFT_PREFIX = "backup-", ".backup-"
 MANIFEST, LEFT, RESTORED = "manifest.json", "left.json", "restored"
+_NAME = re.compile(re.escape(PREFIX) + "[0-9]{8}T[0-9]{6}Z")
 _MAX_BYTES = 16 << 20
 
 T = TypeVar("T")
@@ -159,7 +164,8 @@ def digest(data: bytes) -> str:
 def newest_backup(setup_dir: Path) -> Optional[Backup]:
     """Return the newest backup that was not put back yet; it reads only.
 
-    Raises BadInput for one whose manifest can't be read, EnvironmentFault.
+    Raises BadInput for one whose manifest can't be read or that others may read or write,
+    EnvironmentFault.
     """
     try:
         names = sorted(os.listdir(setup_dir), reverse=True)
@@ -169,7 +175,8 @@ def newest_backup(setup_dir: Path) -> Optional[Backup]:
         raise EnvironmentFault(f"can't read {setup_dir}: {error.strerror}") from error
     for name in names:
         folder = setup_dir / name
-        if name.startswith(PREFIX) and not (folder / RESTORED).exists():
+        if _NAME.fullmatch(name) and not (folder / RESTORED).exists():
+            _refuse_open_folder(folder)
             return Backup(folder, _manifest(folder / MANIFEST))
     return None
 
@@ -215,6 +222,21 @@ def make_backup(setup_dir: Path, root: Path, wanted: ToKeep, *, now: WallTime) -
             f" {error.strerror or error}"
         ) from error
     return Backup(folder, manifest)
+
+
+def _refuse_open_folder(folder: Path) -> None:
+    try:
+        told = folder.lstat()
+    except OSError as error:
+        raise EnvironmentFault(f"can't read {folder}: {error.strerror}") from error
+    if not stat.S_ISDIR(told.st_mode):
+        raise BadInput("is no folder: a backup is not gone to by a link", where=str(folder))
+    if told.st_uid != os.geteuid() or stat.S_IMODE(told.st_mode) & 0o077:
+        raise BadInput(
+            "is open to others: passwords are in it, and what is in it is put back as it is. Look"
+            f" whether it was changed, then: chown {os.geteuid()} {folder}; chmod 0700 {folder}",
+            where=str(folder),
+        )
 
 
 def _stamp(when: WallTime) -> str:

@@ -92,12 +92,19 @@ class KeepBackup:
         backup = newest_backup(self._ground.setup_dir)
         if backup is None:
             return Found(False, f"there is none in {self._ground.setup_dir}")
-        facts, kept = self._ground.facts, backup.manifest
-        if (kept.vm_uuid, kept.host_id) != (facts.vm_uuid, facts.host_id):
-            raise SetupRefused(
-                f"{backup.folder} is of host {kept.host_id} of engine VM {kept.vm_uuid}; move it"
-                " away when it is not needed any more"
-            )
+        # The facts are the backup's own; the file may be of another set-up since.
+        kept, path = backup.manifest, self._ground.root / host.HOSTED_ENGINE_CONF
+        data = host.read_files(self._ground.root, (host.HOSTED_ENGINE_CONF,))
+        for now in data.values():
+            conf = host.parse_conf(now, str(path))
+            said = conf.uuid("vmid"), conf.uuid("sdUUID"), host.host_id_of(conf)
+            if said != (kept.vm_uuid, kept.domain_uuid, kept.host_id):
+                raise SetupRefused(
+                    f"{path} is of host {said[2]} of engine VM {said[0]} on storage domain"
+                    f" {said[1]}, and {backup.folder}, the backup of an upgrade that was not put"
+                    f" back, of host {kept.host_id} of {kept.vm_uuid} on {kept.domain_uuid}: move"
+                    " that away when it is not needed any more, or correct the file"
+                )
         return Found(True, str(backup.folder))
 
     async def do(self, say: Say) -> str:  # noqa: ARG002

@@ -105,3 +105,58 @@ def test_a_damaged_manifest_is_told_with_its_name(old: str, new: str, tmp_path: 
     manifest.write_text(text.replace(old, new, 1))
     with pytest.raises(BadInput, match=re.escape(str(manifest))):
         newest_backup(tmp_path / "setup")
+
+
+@pytest.mark.parametrize("mode", [0o755, 0o750, 0o701, 0o777])
+def test_one_that_others_may_read_or_write_is_not_used(mode: int, tmp_path: Path) -> None:
+    folder = kept(tmp_path).folder
+    folder.chmod(mode)
+    with pytest.raises(BadInput, match=r"open to others.*chmod 0700"):
+        newest_backup(tmp_path / "setup")
+    folder.chmod(0o700)
+    assert newest_backup(tmp_path / "setup") is not None
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_one_that_is_somebody_elses_is_not_used(tmp_path: Path) -> None:
+    os.chown(kept(tmp_path).folder, 36, 36)
+    with pytest.raises(BadInput, match=f"chown {os.geteuid()}"):
+        newest_backup(tmp_path / "setup")
+
+
+def test_what_a_person_has_put_beside_them_is_none(tmp_path: Path) -> None:
+    folder = kept(tmp_path).folder
+    folder.with_name(f"{folder.name}.tar.gz").write_bytes(b"x")
+    folder.with_name("backup-of-mine").mkdir()
+    found = newest_backup(tmp_path / "setup")
+    assert found is not None
+    assert found.folder == folder
+
+
+def test_a_link_is_not_gone_to(tmp_path: Path) -> None:
+    folder = kept(tmp_path).folder
+    folder.rename(tmp_path / "moved")
+    folder.symlink_to(tmp_path / "moved")
+    with pytest.raises(BadInput, match="link"):
+        newest_backup(tmp_path / "setup")
+
+
+def test_a_state_folder_that_is_a_link_is_an_administrators_choice(tmp_path: Path) -> None:
+    kept(tmp_path)
+    (tmp_path / "setup").rename(tmp_path / "elsewhere")
+    (tmp_path / "setup").symlink_to(tmp_path / "elsewhere")
+    assert newest_backup(tmp_path / "setup") is not None
+
+
+def test_no_secret_is_readable_whatever_the_umask_and_the_files_mode(tmp_path: Path) -> None:
+    old = os.umask(0)
+    try:
+        folder = kept(tmp_path).folder
+        newest = newest_backup(tmp_path / "setup")
+        assert newest is not None
+        newest.note_left("etc/a", b"new")
+    finally:
+        os.umask(old)
+    assert folder.stat().st_mode & 0o077 == 0
+    open_to_others = [p for p in folder.rglob("*") if p.is_file() and p.stat().st_mode & 0o077]
+    assert open_to_others == []

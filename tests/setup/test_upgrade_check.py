@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from ha_agent.compat.conf_writer import set_keys
+from ha_agent.setup.step import SetupRefused
 from tests.broker.store_world import (
     DOMAIN,
     FIRST,
@@ -67,3 +69,26 @@ async def test_a_configuration_volume_of_another_cluster(
         machine.world.write(volume, ovf_of(4096))
     make_4x(machine.root)
     await refused(machine, says)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"host_id": "2"},
+        {"vmid": "ffffffff-0000-4000-8000-000000000001"},
+        {"sdUUID": "ffffffff-0000-4000-8000-000000000001"},
+    ],
+)
+async def test_a_backup_from_before_the_host_was_set_up_anew(
+    change: dict[str, str], tmp_path: Path
+) -> None:
+    """It would be gone on with by the old host id."""
+    machine = of_4x(tmp_path)
+    await machine.upgrade()
+    text = (machine.root / CONF_FILE).read_text()
+    put(machine.root, CONF_FILE, set_keys(text, change, where="test"))
+    before = machine.tree()
+    machine.points.clear()
+    with pytest.raises(SetupRefused, match="move that away when it is not needed any more"):
+        await machine.upgrade()
+    assert (machine.tree(), machine.points) == (before, [])
