@@ -12,6 +12,7 @@ anything but itself is refused, by its key's name: the value may be a password.
 
 from __future__ import annotations
 
+import os
 import re
 import stat
 from collections.abc import Iterable, Mapping
@@ -102,7 +103,8 @@ def set_ini_keys(
 def write_conf(
     path: Path, text: str, *, mode: int = 0o640, owner: Optional[tuple[int, int]] = None
 ) -> None:
-    """Replace a file in one piece; mode and owner stay those of the file that is there.
+    """Replace a file in one piece; mode and owner stay those of the file that is there, and so
+    does a link to it.
 
     A new one gets `mode`, which has no access for others, as a password may be in it, and
     `owner`, user and group id (None: of this process). When this returns, it is on the disk.
@@ -110,6 +112,7 @@ def write_conf(
     it was.
     """
     try:
+        path = Path(os.path.realpath(path))
         try:
             there = path.stat()
         except FileNotFoundError:

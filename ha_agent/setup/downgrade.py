@@ -18,6 +18,7 @@ into the OVF_STORE stays, and so does the lease.
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,7 +92,8 @@ class RestoreFiles:
             try:
                 if entry.sha256:
                     data = self._backup.content(entry)
-                    replace_file(path, data, mode=entry.mode, owner=(entry.uid, entry.gid))
+                    target = Path(os.path.realpath(path))  # a link is left as it is
+                    replace_file(target, data, mode=entry.mode, owner=(entry.uid, entry.gid))
                 else:
                     with contextlib.suppress(FileNotFoundError):
                         path.unlink()

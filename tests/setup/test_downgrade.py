@@ -140,6 +140,25 @@ async def test_a_name_that_the_backup_does_not_have(tmp_path: Path) -> None:
         await downgrade(machine, force=["/etc/passwd"])
 
 
+async def test_a_file_that_is_a_link_stays_one(tmp_path: Path) -> None:
+    """As where a tool for configuration keeps all files in a folder of its own."""
+    world = make_storage(tmp_path / "domain", conf=shared_files())
+    for volume in (FIRST, SECOND):
+        world.write(volume, ovf_of(4096))
+    machine = Machine(tmp_path, world)
+    make_4x(machine.root)
+    path, target = machine.root / CONF_FILE, tmp_path / "managed"
+    path.rename(target)
+    path.symlink_to(target)
+    before = target.read_bytes()
+    await machine.upgrade()
+    assert path.is_symlink()
+    assert b"ha_agent_lease_backend" in target.read_bytes()
+    await downgrade(machine)
+    assert path.is_symlink()
+    assert (target.read_bytes(), target.stat().st_mode & 0o777) == (before, 0o640)
+
+
 async def test_a_package_that_is_gone(tmp_path: Path) -> None:
     machine, _ = await upgraded(tmp_path)
     # Our aliases go on standing for its units, which must not be taken for them.
