@@ -237,8 +237,9 @@ class ShareConfiguration:
         pair = await ground.conf_volume()
         if pair is None:
             raise SetupFailed("there is no configuration volume")
-        place = await lease_place(ground, self._mount_options)
         before = await ground.conf_archive(pair)
+        # Read after that: what another host decides from now on makes the write fail.
+        place = await lease_place(ground, self._mount_options)
         files = await shared_files(ground, pair)
         if files:
             where = f"{_SHARED} in volume {pair[1]}"

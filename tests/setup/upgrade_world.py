@@ -240,6 +240,7 @@ class CountingLane:
         return self._lane.stats()
 
     async def call(self, operation: str, deadline_seconds: float, **args: Any) -> Any:
+        self._host.machine.before_call(operation)
         counts = operation in ("lease_initialise", "write_conf_volume", "sanlock_initialise")
         if counts:
             self._host.machine.point(operation)
@@ -283,6 +284,7 @@ class Machine:
         self.accepted: tuple[str, ...] = ()
         self.mount_options = "rw,vers=4.2"
         self.kill_at = -1
+        self.before_call: Callable[[str], None] = lambda _operation: None
         self.points: list[str] = []
         self.said: list[str] = []
 
