@@ -98,7 +98,9 @@ VDSM: our client, bounds and deadlines included, and stomp.py with json take tur
 events a second agent and broker are real, and both get all of them.
 Load: clients and broker share these cores. Heartbeat: all that the status worker reads and writes.
 Idle: agent, broker, its workers and guard, with an engine VM that runs; "alone" counts files that
-strangers map, too, as if they did not."""
+strangers map, too, as if they did not.
+Failures: from the fault to QEMU on the kernel's list of processes; against is what the times of
+the configuration promise, and not a measurement."""
 
 
 def machine() -> dict[str, Any]:

@@ -47,9 +47,9 @@ _CALL_DEADLINE_SECONDS = 2.0
 _UNITS = Path(__file__).parents[1] / "systemd"
 
 
-def restart_seconds(daemon: str) -> float:
+def restart_seconds(daemon: str, units: Path = _UNITS) -> float:
     """Return after how long systemd starts this daemon again, by its unit."""
-    found = re.search(r"^RestartSec=(\d+)$", (_UNITS / f"{daemon}.service").read_text(), re.M)
+    found = re.search(r"^RestartSec=(\d+)$", (units / f"{daemon}.service").read_text(), re.M)
     if found is None:
         raise NotMeasured(f"{daemon}.service has no RestartSec")
     return float(found[1])
