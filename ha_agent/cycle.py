@@ -29,6 +29,7 @@ from ha_agent.agent_events import AgentEvents
 from ha_agent.broker.snapshot import OtherEntry, PenaltyEntry, Report, Snapshot, WaitEntry
 from ha_agent.fsm.due import changed, next_due
 from ha_agent.fsm.effect import Effect
+from ha_agent.fsm.elsewhere import page_wanted
 from ha_agent.fsm.machine import Decision, Fsm, Step
 from ha_agent.fsm.memory import Memory
 from ha_agent.fsm.observation import Observation, Outcome, VmCondition, VmView
@@ -340,11 +341,6 @@ class Cycle:
 
     def _report(self, decision: Decision, observation: Observation) -> Report:
         health = observation.health.of_vm_since(decision.memory.running_since)
-        vm_here = observation.vm.condition not in (
-            VmCondition.ABSENT,
-            VmCondition.DOWN,
-            VmCondition.MIGRATING_HERE,
-        )
         silent = observation.vm.condition is VmCondition.UNKNOWN
         seen = self._inputs.vm if silent and self._vm_at is not None else None
         return Report(
@@ -360,7 +356,7 @@ class Cycle:
             engine_status=observe.engine_status(observation.vm, health.health, health.detail),
             local_maintenance=observation.local_maintenance,
             stopped=decision.state is State.AGENT_STOPPED,
-            watch_engine=vm_here,
+            watch_engine=page_wanted(decision.memory, observation),
             running_definition=decision.memory.started_from
             if decision.memory.running_since
             else "",

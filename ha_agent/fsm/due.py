@@ -20,6 +20,7 @@ from typing import Callable, Optional
 from ha_agent.fsm import guards as g
 from ha_agent.fsm.better_host import lead_dues
 from ha_agent.fsm.context import Context
+from ha_agent.fsm.elsewhere import no_engine_elsewhere, page_elsewhere
 from ha_agent.fsm.guards import Guard
 from ha_agent.fsm.memory import Memory
 from ha_agent.fsm.observation import Observation
@@ -44,6 +45,10 @@ def _turn(context: Context) -> Optional[Instant]:
 
 def _not_before(context: Context) -> Optional[Instant]:
     return context.memory.not_before
+
+
+def _page_believed(context: Context) -> Optional[Instant]:
+    return context.memory.elsewhere_until
 
 
 def _bad_for_long(context: Context) -> Optional[Instant]:
@@ -90,6 +95,7 @@ def _pause_over(context: Context) -> Optional[Instant]:
 _FLIPS: Mapping[Guard, tuple[Flip, ...]] = {
     g.our_turn: (_turn,),
     g.not_held_back: (_not_before,),
+    no_engine_elsewhere: (_page_believed,),
     g.hung: (_bad_for_long,),
     g.given_up: (_bad_for_long, _ran_for_long, _asked_for_long),
     g.paused_too_long: (_paused_for_long,),
@@ -160,4 +166,5 @@ def changed(memory: Memory, before: Observation, after: Observation, policy: Pol
 
 def _health(memory: Memory, observation: Observation) -> tuple[object, ...]:
     health = observation.health.of_vm_since(memory.running_since)
-    return g.engine_health(memory, observation), health.health, health.detail
+    known = g.engine_health(memory, observation), page_elsewhere(memory, observation)
+    return *known, health.health, health.detail

@@ -42,7 +42,8 @@ class Memory:
     where nobody knows; `failing` one of which the last `failed_starts` starts failed, and
     `start_fault` why the last one did. `global_maintenance` and `shutdown` are what was last
     known of them. `failures` are the Instants of VM failures on this host within the restart
-    window. `not_before` holds back the next start.
+    window. `not_before` holds back the next start. `elsewhere_until`: the VM lease was held by
+    another host, so until then a good page means that the VM runs there.
     `start_open_since`: a VM.create asked for then (perhaps by the agent before this one, which
     ended) has no answer that tells its fate, so it may still take effect.
     `vm_order` is an operator's last order, and how far it has come.
@@ -70,6 +71,7 @@ class Memory:
     global_maintenance: Optional[bool] = None
     failures: tuple[Instant, ...] = ()
     not_before: Optional[Instant] = None
+    elsewhere_until: Optional[Instant] = None
     start_open_since: Optional[Instant] = None
     stop_reason: Optional[StopReason] = None
     shutdown_asked: bool = False

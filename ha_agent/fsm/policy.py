@@ -62,6 +62,9 @@ class Policy:
     # long enough for another host's agent to see it and take the ownership, short against the
     # start timeout.
     lease_elsewhere_pause_seconds: float = 10.0
+    # After such an answer the engine's page is asked for, and while it is good nobody tries again:
+    # the VM runs, with nobody to tell of it. Not for ever, as what answers may be something else.
+    page_elsewhere_seconds: float = 300.0
     # VDSM silent for so long while the engine is not healthy either: let others try. If the VM
     # does run here after all, its VM lease still forbids a second start.
     vdsm_silent_seconds: float = 60.0

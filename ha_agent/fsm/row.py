@@ -63,8 +63,8 @@ def hold_back(context: Context, memory: Memory) -> Memory:
     """Give the host that holds the VM lease time to take up the ownership as well."""
     pause_seconds = context.policy.lease_elsewhere_pause_seconds
     # One of the predecessor's never does. It was believed for its whole minute of silence, and
-    # is right all the same: an agent that hangs, say. Nothing will tell when its VM has ended,
-    # so it is tried again, but not as if that were a matter of seconds.
+    # is right all the same: an agent that hangs, say. If the page does not tell whether its VM
+    # runs (believe_page), it is tried again, but not as if that were a matter of seconds.
     if any(peer.predecessor and peer.vm_up for peer in context.observation.peers):
         pause_seconds = max(pause_seconds, _PREDECESSOR_PAUSE_SECONDS)
     return replace(memory, not_before=context.now + pause_seconds)

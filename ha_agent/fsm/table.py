@@ -17,6 +17,7 @@ from __future__ import annotations
 from ha_agent.fsm import guards as g
 from ha_agent.fsm import order_guards as o
 from ha_agent.fsm.effect import EffectKind
+from ha_agent.fsm.elsewhere import believe_page, no_engine_elsewhere
 from ha_agent.fsm.memory import StopReason
 from ha_agent.fsm.row import Row, after_you, because, failure, failures_forgiven, hold_back
 from ha_agent.fsm.start_fate import start_settled
@@ -327,6 +328,7 @@ _START = (
             g.able,
             g.not_held_back,
             g.no_peer_has_vm,
+            no_engine_elsewhere,
             g.our_turn,
         ),
         "nobody holds the lease and it is our turn: take it",
@@ -385,7 +387,7 @@ _STARTING = (
         S.ENGINE_STOP,
         (g.start_lost_race,),
         "another host holds the VM lease: stand back",
-        notes=(because(StopReason.LEASE_ELSEWHERE), hold_back),
+        notes=(because(StopReason.LEASE_ELSEWHERE), hold_back, believe_page),
     ),
     Row(
         (S.ENGINE_START,),
@@ -450,7 +452,7 @@ _STARTING = (
         S.ENGINE_STOP,
         (g.vm_lease_elsewhere,),
         "another host holds the VM lease: stand back",
-        notes=(because(StopReason.LEASE_ELSEWHERE), hold_back),
+        notes=(because(StopReason.LEASE_ELSEWHERE), hold_back, believe_page),
     ),
 )
 

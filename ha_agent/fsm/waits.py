@@ -14,6 +14,7 @@ from typing import Optional
 
 from ha_agent.fsm.context import Context
 from ha_agent.fsm.effect import EffectKind
+from ha_agent.fsm.elsewhere import no_engine_elsewhere
 from ha_agent.fsm.guards import (
     RUNNING,
     lease_available,
@@ -172,6 +173,11 @@ def _turn(state: State, context: Context) -> list[Wait]:
         names = [peer.host_name for peer in observation.peers if peer.vm_up and peer.alive]
         what = f"{' and '.join(names)}, which still reports that the engine VM runs there"
         found.append(Wait(what))
+    if not no_engine_elsewhere(context):
+        what = (
+            "the engine to stop answering: another host holds its VM lease, and it is well there"
+        )
+        found.append(Wait(what, context.memory.elsewhere_until))
     turn = our_turn_at(context)
     if turn is not None and turn > context.now:
         found.append(Wait("this host's turn to take the lease; better hosts go first", turn))

@@ -253,6 +253,7 @@ def states_with_memory(draw: st.DrawFn) -> tuple[State, Memory]:
         global_maintenance=draw(st.sampled_from([None, False, True])),
         failures=tuple(sorted(draw(st.lists(instants, max_size=6)))),
         not_before=draw(st.none() | instants.map(lambda at: at + 500.0)),
+        elsewhere_until=draw(st.none() | instants.map(lambda at: at + 500.0)),
         start_open_since=draw(st.none() | instants),
         stop_reason=reason,
         shutdown_asked=stopping and draw(st.booleans()),

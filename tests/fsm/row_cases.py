@@ -417,7 +417,8 @@ _START = (
         (S.ENGINE_DOWN,),
         S.ENGINE_START,
         "nobody holds the lease and it is our turn: take it",
-        "lease_available, vm_gone, able, not_held_back, no_peer_has_vm, our_turn",
+        "lease_available, vm_gone, able, not_held_back, no_peer_has_vm,"
+        " no_engine_elsewhere, our_turn",
         seen(V.ABSENT, L.FREE),
         effect=E.TAKE_LEASE,
     ),

@@ -33,6 +33,7 @@ def test_times_are_what_the_documents_say() -> None:
     assert POLICY.restart_window_seconds == 600.0
     assert POLICY.unexpected_down_seconds == 120.0
     assert POLICY.lease_elsewhere_pause_seconds == 10.0
+    assert POLICY.page_elsewhere_seconds == 300.0
     assert POLICY.vdsm_silent_seconds == 60.0
     assert POLICY.retry_pause_seconds == 2.0
 

@@ -180,6 +180,12 @@ def another_has_the_vm(memory: Memory, picture: Observation) -> Stand:
     return memory, dataclasses.replace(picture, peers=(*picture.peers, peer(9, vm_up=True)))
 
 
+def another_answers(memory: Memory, picture: Observation) -> Stand:
+    memory = dataclasses.replace(memory, elsewhere_until=NOW + 0.1, state_since=NOW - 9.0)
+    page = HealthView(Health.GOOD, taken_at=NOW)
+    return memory, dataclasses.replace(picture, health=page)
+
+
 def no_reason_left(memory: Memory, picture: Observation) -> Stand:
     return health(Health.GOOD)(*remember(stop_reason=StopReason.HUNG)(memory, picture))
 
@@ -228,6 +234,7 @@ WAYS: dict[str, tuple[Tweak, ...]] = {
     "not_able": (see(definition=DefinitionView(available=True)),),
     "not_held_back": (remember(not_before=NOW + 0.1),),
     "no_peer_has_vm": (another_has_the_vm,),
+    "no_engine_elsewhere": (another_answers,),
     "other_host_able": (see(peers=()),),
     "not_other_host_able": (see(peers=(peer(9),)),),
     "healthy": (health(Health.BAD), health(Health.UNKNOWN)),

@@ -12,6 +12,7 @@ from ha_agent.fsm.machine import Fsm
 from ha_agent.fsm.memory import Memory
 from ha_agent.fsm.observation import (
     DefinitionView,
+    Health,
     LeaseCondition,
     Observation,
     ShutdownView,
@@ -54,6 +55,13 @@ CASES: list[tuple[State, Memory, Observation, str, Optional[Instant]]] = [
         seen(V.ABSENT, L.FREE),
         "lets other hosts have the engine VM first",
         NOW + 7.0,
+    ),
+    (
+        S.ENGINE_DOWN,
+        Memory(state_since=NOW - 10.0, elsewhere_until=NOW + 200.0),
+        seen(V.ABSENT, L.FREE, health=Health.GOOD),
+        "the engine to stop answering",
+        NOW + 200.0,
     ),
     (
         S.ENGINE_DOWN,

@@ -73,6 +73,22 @@ def test_a_state_that_changes_in_calm_is_a_flap() -> None:
     assert broken(UP, *states, flap, END) == ["nothing-flaps"]
 
 
+def test_a_vm_of_which_nobody_tells_is_tried_for_now_and_then() -> None:
+    spec = replace(SPEC, faults=(parse("at 100 h2 stop agent", "test"),))
+    begins = (e.VmStarted(0, 2, "hand"), e.HealthChanged(0, good=True))
+
+    def tries(*at: float) -> list[str]:
+        told = [e.Decided(SETTLED_AT - 1, 1, "EngineDown", 3400)]
+        for seconds in at:
+            told.append(e.Decided(SETTLED_AT + seconds, 1, "EngineStart", 3400))
+            told.append(e.Decided(SETTLED_AT + seconds + 1, 1, "EngineDown", 3400))
+        return broken(*begins, *told, END, spec=spec)
+
+    assert tries(10, 20) == []
+    assert tries(10, 300) == []
+    assert tries(10, 20, 50) == ["nothing-flaps"]
+
+
 def test_a_quiet_simulation_is_calm_from_its_beginning() -> None:
     quiet = Spec(seconds=600, engine_on=1)
     begins = (e.VmStarted(0, 1, "hand"), e.HealthChanged(0, good=True))
