@@ -207,6 +207,8 @@ class Ground:
         image = self.journal.choose(f"{name}_image", _new_uuid)
         volume = self.journal.choose(f"{name}_volume", _new_uuid)
         if await self.volume((image, volume)) is None:
+            # One of this name may have been here before, and was removed by hand.
+            self.journal.note(f"{name}_zeroed", "")
             task = await self.vdsm.create_volume(
                 self.facts.domain_uuid,
                 image,
@@ -223,7 +225,7 @@ class Ground:
     def is_half_made(self, name: str, pair: Pair) -> bool:
         """Tell whether a volume is one of this upgrade's that is not known to be zeroed."""
         ours = self.journal.get(f"{name}_volume") == pair[1]
-        return ours and self.journal.get(f"{name}_zeroed") is None
+        return ours and not self.journal.get(f"{name}_zeroed")
 
     async def zero(self, name: str, pair: Pair, slots: int) -> None:
         """Zero the beginning of a volume that was just made: a block device has old data.

@@ -11,7 +11,7 @@ from ha_agent.errors import BadInput
 from tests.broker.store_world import (
     POOL,
 )
-from tests.setup.upgrade_hosts import CONF_FILE, of_4x, of_35, refused
+from tests.setup.upgrade_hosts import CONF_FILE, of_4x, of_35, refused, shared
 from tests.setup.upgrade_world import (
     put,
 )
@@ -38,3 +38,19 @@ async def test_nonsense_in_hosted_engine_conf(text: str, says: str, tmp_path: Pa
     with pytest.raises(BadInput, match=says):
         await machine.upgrade()
     assert machine.points == []
+
+
+async def test_a_volume_that_was_removed_by_hand_is_made_and_zeroed_again(tmp_path: Path) -> None:
+    """By the ids that the journal has; a block device has the old data still."""
+    machine = of_35(tmp_path)
+    calls: list[str] = []
+    machine.before_call = calls.append
+    await machine.upgrade()
+    zeroed = calls.count("write_slot")
+    assert zeroed
+    heci = [key for key, one in machine.world.volumes.items() if one.disk_type == "HECI"]
+    machine.world.volumes.pop(heci[0]).path.unlink()
+    calls.clear()
+    await machine.upgrade()
+    assert calls.count("write_slot") == zeroed
+    assert "hosted-engine.conf" in shared(machine.world)
