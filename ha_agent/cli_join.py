@@ -100,7 +100,9 @@ def _join(command: Command) -> int:
         domain_uuid=arguments.domain,
         host_id=arguments.host_id,
     )
-    asyncio.run(joining.join(_asked(command), told))
+    changed = asyncio.run(joining.join(_asked(command), told))
+    if not arguments.dry_run:
+        _say("this host is one of the cluster" if changed else "there was nothing to do")
     return DONE
 
 
@@ -132,6 +134,8 @@ def _leave(command: Command) -> int:
         _say(f"this host is in no cluster: there is no {asked.files.root / HOSTED_ENGINE_CONF}")
         return DONE
     asyncio.run(joining.leave(asked, command.settings, last=command.arguments.last))
+    if not asked.dry_run:
+        _say("this host has left its cluster")
     return DONE
 
 

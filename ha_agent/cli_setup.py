@@ -106,9 +106,7 @@ def _deploy(command: Command) -> int:
         return FAILED
     finally:
         screen.close()
-    if arguments.dry_run:
-        print(f"dry run: {len(changed)} steps to do, nothing was changed")
-    else:
+    if not arguments.dry_run:
         print(
             "the hosted engine is set up" if set(changed) - {"lock"} else "there was nothing to do"
         )

@@ -100,7 +100,8 @@ async def look(url: str, trust: ssl.SSLContext, budget: Budget) -> None:
     except EnvironmentFault as fault:
         raise EngineBusy(str(fault)) from None
     except (OSError, UnicodeError) as error:
-        raise EngineBusy(f"{what} can't be reached: {error}") from None
+        why = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise EngineBusy(f"{what} can't be reached: {why}") from None
     if status in _STARTING:
         raise EngineBusy(f"{what} answers HTTP {status}: it is starting")
     if status != 200 or _HEALTHY not in body:

@@ -173,6 +173,9 @@ def _own(subject: Subject, domain_path: Path) -> dict[str, str]:
         found["lease", "backend"] = answers.text("lease_backend")
     if answers.text("sanlock_path"):
         found["sanlock", "path"] = answers.text("sanlock_path")
+    if not answers.text("bridge"):
+        # An empty bridge in the predecessor's key is none that was given: ours has a default.
+        found["network", "bridge"] = ""
     if answers.text("health_url"):
         found["engine", "health_url"] = answers.text("health_url")
     for key, name, usual in (

@@ -57,8 +57,11 @@ class AskedJoin:
     host_id: Optional[int] = None
 
 
-async def join(asked: Asked, told: AskedJoin) -> None:
-    """Join. Raises SetupRefused, SetupFailed, and other HaAgentErrors."""
+async def join(asked: Asked, told: AskedJoin) -> bool:
+    """Join; return whether something was to be done.
+
+    Raises SetupRefused, SetupFailed, and other HaAgentErrors.
+    """
     clock, own = asked.clock, asked.files.settings_alone()
     async with contextlib.AsyncExitStack() as stack:
         lane = await stack.enter_async_context(_lane(own.host.run_dir, clock))
@@ -84,9 +87,10 @@ async def join(asked: Asked, told: AskedJoin) -> None:
             wanted=told.host_id,
             start=asked.units,
         )
-        await run_steps(
+        changed = await run_steps(
             join_steps(plan), journal=journal, say=asked.say, dry_run=asked.dry_run, clock=clock
         )
+        return bool(changed)
 
 
 async def _source(

@@ -31,6 +31,8 @@ async def run_steps(
     """
     plan = await _look_at_all(steps, say=say, show=dry_run)
     if dry_run:
+        steps_text = "1 step" if len(plan) == 1 else f"{len(plan)} steps"
+        say(f"dry run: {steps_text} to do, nothing was changed")
         return plan
     changed = []
     for number, step in enumerate(steps, start=1):

@@ -42,6 +42,12 @@ def test_the_predecessors_keys_say_what_was_answered(tmp_path: Path) -> None:
     assert found["ha_agent_storage_domain_path"] == str(PLACE)
 
 
+def test_without_a_bridge_none_is_looked_at(tmp_path: Path) -> None:
+    with make_journal(tmp_path) as journal:
+        deployment = make_deployment(tmp_path, journal, FakeVdsm(tmp_path), bridge="")
+        assert load_config(deployment, PLACE).network.bridge == ""
+
+
 def test_iscsi_in_the_predecessors_form_means_the_same_portals(tmp_path: Path) -> None:
     chap = {"iscsi_user": "u", "iscsi_password": "hush"}
     with make_journal(tmp_path) as journal:

@@ -97,6 +97,7 @@ async def test_a_dry_run_shows_the_plan_and_does_nothing(tmp_path: Path) -> None
     assert lines == [
         "[1/2] make a: already done: a is there",
         "[2/2] make b: to do: there is no b",
+        "dry run: 1 step to do, nothing was changed",
     ]
     assert plan == ("b",)
     assert world == {"a": 1}
