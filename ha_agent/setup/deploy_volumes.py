@@ -6,6 +6,8 @@ Timeline of one volume; a re-run goes on where the last one was cut off:
     noted       image and volume UUID, in the journal
     made        by VDSM, preallocated, its description ends in "(ha-agent deploy is making it)"
     zeroed      its first MiB, and of the status volume all slots: a block device has old data
+    filled      sanlock's lockspace "hosted-engine", which the predecessor's hosts join; only
+                where a sanlock daemon of this host writes it: ours do without
     described   its final description: finished
 
 A volume of such a kind that is not the one that was noted is somebody else's: refused, and never
@@ -16,11 +18,13 @@ from __future__ import annotations
 
 import os
 
+from ha_agent.broker.sanlock.lockspace_codec import LOCKSPACE_BYTES
 from ha_agent.broker.storage import directio
 from ha_agent.errors import BadInput, DeadlineExceeded, EnvironmentFault
 from ha_agent.setup.deployment import (
     CONFIGURATION,
     DESCRIPTIONS,
+    FILE_SECONDS,
     LOCKSPACE,
     MAKING,
     MIB,
@@ -44,6 +48,9 @@ _TITLES = {
     LOCKSPACE: "create the predecessor's lockspace volume",
     CONFIGURATION: "create the configuration volume",
 }
+# As ovirt-hosted-engine-setup makes it: every host of the predecessor joins it before all else.
+PREDECESSOR_LOCKSPACE = "hosted-engine"
+_IO_TIMEOUT_SECONDS = 10
 _NAMES = {STATUS: "status", LOCKSPACE: "lockspace", CONFIGURATION: "configuration"}
 
 
@@ -83,6 +90,13 @@ class MakeVolume:
         for info in await self._deployment.all_volumes():
             same = info.disk_type == self._role
             if same or info.description == DESCRIPTIONS[self._role]:
+                if info.description.endswith(MAKING):
+                    raise SetupRefused(
+                        f"storage domain {self._deployment.domain_uuid} has a half-made"
+                        f" {_NAMES[self._role]} volume {info.volume_id} of another `ha-agent"
+                        " deploy`: finish that one on the host where it was begun, or use another"
+                        " domain"
+                    )
                 whose = await self._whose(info)
                 raise SetupRefused(
                     f"storage domain {self._deployment.domain_uuid} has the {_NAMES[self._role]}"
@@ -114,8 +128,35 @@ class MakeVolume:
         await deployment.blocking(
             f"zeros in {path}", lambda: write_zeros(path, ZERO_BYTES[role]), seconds=300.0
         )
+        told = await self._write_lockspace(path) if role == LOCKSPACE else ""
         await describe(deployment, self._pool, role)
-        return f"volume {deployment.volume(role)}"
+        return f"volume {deployment.volume(role)}{told}"
+
+    async def _write_lockspace(self, path: str) -> str:
+        """Return "" once it is there, else as the end of a sentence why it is not."""
+        try:
+            answer = await self._deployment.lane.call(
+                "lockspace_rewrite",
+                FILE_SECONDS,
+                path=path,
+                lockspace=PREDECESSOR_LOCKSPACE,
+                expected=bytes(LOCKSPACE_BYTES),
+                sector_bytes=0,
+                io_timeout_seconds=_IO_TIMEOUT_SECONDS,
+                resource="",
+                resource_offset=0,
+            )
+            why = "" if answer["done"] else "it was written by somebody else"
+        except EnvironmentFault as fault:
+            why = str(fault)
+        if not why:
+            return f", with lockspace {PREDECESSOR_LOCKSPACE}"
+        # A colon ends a path for sanlock, and VDSM's mount points have one.
+        place = path.replace(":", r"\:")
+        return (
+            f", empty: {why}. Only hosts of the predecessor need it: before one of them joins, run"
+            f" sanlock direct init -s '{PREDECESSOR_LOCKSPACE}:0:{place}:0'"
+        )
 
 
 def _check(info: VolumeInfo, role: str) -> None:

@@ -11,17 +11,30 @@ import asyncio
 import contextlib
 import json
 import re
+import stat
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ha_agent.errors import BadInput, DeadlineExceeded, EnvironmentFault
 from ha_agent.setup.step import Say
+from ha_agent.vdsm.deadline import StorageThreads
 from ha_agent.waiting import within
 
 PROGRAM = "qemu-img"
 INFO_SECONDS = 60.0
 STALL_SECONDS = 600.0
 FORMATS = ("raw", "qcow2")
+# What qemu-img takes for a raw disk and no firmware boots: offset, magic, what it is. The engine
+# appliance comes as the third, compressed by the first.
+_WRAPPED = (
+    (0, b"\x1f\x8b", "compressed by gzip"),
+    (0, b"\xfd7zXZ\0", "compressed by xz"),
+    (257, b"ustar", "a tar archive, as an OVA is"),
+    (0, b"BZh", "compressed by bzip2"),
+    (0, b"\x28\xb5\x2f\xfd", "compressed by zstd"),
+    (0, b"PK\x03\x04", "a zip archive"),
+)
 _PERCENT = re.compile(rb"\((\d+)\.\d+/100%\)")
 _STEP_PERCENT = 5
 
@@ -36,6 +49,7 @@ class ImageInfo:
 
 async def image_info(path: Path) -> ImageInfo:
     """Look at an image file. Raises BadInput for one that can't be used, EnvironmentFault."""
+    await StorageThreads().run(str(path), INFO_SECONDS, lambda: _refuse_others(path))
     process = await _start("info", "--output=json", "--", str(path))
     try:
         out, complaint = await within(INFO_SECONDS, process.communicate())
@@ -54,9 +68,38 @@ async def image_info(path: Path) -> ImageInfo:
         raise BadInput(f"format {info.format} is none of {', '.join(FORMATS)}", where=str(path))
     if "backing-filename" in told:
         raise BadInput("it has a backing file: give it whole", where=str(path))
+    # Else whoever made the image has a file of his choice read by root, and put into a VM's disk.
+    if "data-file" in _specific(told):
+        raise BadInput("its data is in another file: give it whole", where=str(path))
+    if told.get("encrypted"):
+        raise BadInput("it is encrypted: give it decrypted", where=str(path))
     if info.virtual_bytes == 0:
         raise BadInput("it is empty", where=str(path))
     return info
+
+
+def _refuse_others(path: Path) -> None:
+    """Look without qemu-img at what it would hang at, or take for a raw disk."""
+    try:
+        kind = path.stat().st_mode
+        if not stat.S_ISREG(kind) and not stat.S_ISBLK(kind):
+            raise BadInput("it is no file and no block device", where=str(path))
+        with path.open("rb") as file:
+            head = file.read(512)
+    except OSError as error:
+        raise BadInput(f"can't be read: {error.strerror}", where=str(path)) from None
+    for offset, magic, what in _WRAPPED:
+        if head.startswith(magic, offset):
+            raise BadInput(
+                f"it is {what}: unpack it, and give the disk image that is in it", where=str(path)
+            )
+
+
+def _specific(told: dict[str, Any]) -> dict[str, Any]:
+    """Return what qemu-img tells of this format only."""
+    specific = told.get("format-specific")
+    data = specific.get("data") if isinstance(specific, dict) else None
+    return data if isinstance(data, dict) else {}
 
 
 async def copy_image(source: Path, kind: str, target: str, say: Say) -> None:

@@ -1,18 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import cast
 
 import pytest
 
+from ha_agent.broker.sanlock.lockspace_codec import LOCKSPACE_BYTES, first_sound
+from ha_agent.broker.storage.lane import StorageLane
+from ha_agent.clock import SystemClock
 from ha_agent.errors import EnvironmentFault
 from ha_agent.instant import WallTime
 from ha_agent.ovfstore import conf_volume
-from ha_agent.setup.deploy_volumes import MakeVolume, write_zeros
+from ha_agent.setup.deploy_volumes import PREDECESSOR_LOCKSPACE, MakeVolume, write_zeros
 from ha_agent.setup.deployment import (
     CONFIGURATION,
     DESCRIPTIONS,
+    LOCKSPACE,
     MAKING,
     MIB,
     SIZES,
@@ -24,6 +29,7 @@ from ha_agent.setup.step import SetupFailed, SetupRefused
 from ha_agent.vdsm.client.answers import TaskStatus
 from ha_agent.vdsm.client.verbs import NO_POOL
 from ha_agent.vdsm.errors import VdsmCode
+from tests.sanlock_daemon import SanlockDaemon, needs_sanlock
 from tests.setup.deploy_fakes import FakeVdsm, make_deployment, make_journal, say
 
 
@@ -87,6 +93,57 @@ async def test_somebody_elses_volume_is_refused_and_not_touched(tmp_path: Path) 
         vdsm.add_volume("DATA", "i", "old", DESCRIPTIONS[STATUS], MIB)
         with pytest.raises(SetupRefused, match="the status volume old"):
             await step_of(deployment).look()
+
+
+async def test_another_hosts_half_made_volume_is_not_called_a_cluster(tmp_path: Path) -> None:
+    vdsm = FakeVdsm(tmp_path)
+    vdsm.add_domain()
+    with make_journal(tmp_path) as journal:
+        deployment = make_deployment(tmp_path, journal, vdsm)
+        vdsm.add_volume(STATUS, "i", "theirs", DESCRIPTIONS[STATUS] + MAKING, SIZES[STATUS])
+        with pytest.raises(SetupRefused, match=r"half-made status volume theirs .*: finish that"):
+            await step_of(deployment).look()
+
+
+async def test_without_a_sanlock_daemon_the_lockspace_stays_empty_and_it_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SANLOCK_RUN_DIR", str(tmp_path / "no daemon"))
+    vdsm = FakeVdsm(tmp_path)
+    vdsm.add_domain()
+    lane = StorageLane("test", str(tmp_path), clock=SystemClock())
+    with make_journal(tmp_path) as journal:
+        deployment = dataclasses.replace(make_deployment(tmp_path, journal, vdsm), lane=lane)
+        step = step_of(deployment, LOCKSPACE)
+        told = await step.do(say)
+        await lane.close()
+        assert ", empty: " in told
+        assert f"sanlock direct init -s 'hosted-engine:0:{tmp_path}/" in told
+        assert (await step.look()).done
+        assert not any((tmp_path / deployment.volume(LOCKSPACE)).open("rb").read(MIB))
+
+
+@pytest.mark.sanlock
+@needs_sanlock
+async def test_hosts_of_the_predecessor_find_their_lockspace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vdsm = FakeVdsm(tmp_path)
+    vdsm.add_domain()
+    with SanlockDaemon(tmp_path / "sanlock", "alpha") as daemon:
+        for name, value in daemon.variables.items():
+            monkeypatch.setenv(name, value)
+        lane = StorageLane("test", str(tmp_path), clock=SystemClock())
+        with make_journal(tmp_path) as journal:
+            deployment = dataclasses.replace(make_deployment(tmp_path, journal, vdsm), lane=lane)
+            told = await step_of(deployment, LOCKSPACE).do(say)
+            volume = deployment.volume(LOCKSPACE)
+        await lane.close()
+    assert told == f"volume {volume}, with lockspace hosted-engine"
+    with (tmp_path / volume).open("rb") as file:
+        first = first_sound(file.read(LOCKSPACE_BYTES))
+    assert first is not None
+    assert first.lockspace == PREDECESSOR_LOCKSPACE
 
 
 async def test_a_volume_that_is_too_small_is_refused(tmp_path: Path) -> None:

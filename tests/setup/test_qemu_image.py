@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -48,6 +50,36 @@ async def test_what_is_no_image_to_use_is_refused(tmp_path: Path) -> None:
     subprocess.run(["qemu-img", "create", "-q", "-f", "vmdk", str(other), "2M"], check=True)
     with pytest.raises(BadInput, match="format vmdk is none of raw, qcow2"):
         await image_info(other)
+
+
+async def test_an_image_that_would_have_another_file_read_is_refused(tmp_path: Path) -> None:
+    data = tmp_path / "shadow"
+    outside = qcow2(tmp_path / "outside.qcow2", "-o", f"data_file={data},data_file_raw=on")
+    with pytest.raises(BadInput, match="its data is in another file"):
+        await image_info(outside)
+
+
+async def test_an_encrypted_image_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+    how = "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10"
+    with pytest.raises(BadInput, match="it is encrypted"):
+        await image_info(qcow2(tmp_path / "a.qcow2", "--object", "secret,id=s,data=x", "-o", how))
+
+
+@pytest.mark.parametrize(
+    ("mode", "what"), [("w:gz", "gzip"), ("w:xz", "xz"), ("w", "a tar archive")]
+)
+async def test_an_archive_is_no_raw_disk(tmp_path: Path, mode: str, what: str) -> None:
+    path = tmp_path / "appliance.ova"
+    with tarfile.open(path, mode) as archive:  # type: ignore[call-overload]
+        archive.add(__file__, "disk.qcow2")
+    with pytest.raises(BadInput, match=f"it is .*{what}.*: unpack it"):
+        await image_info(path)
+
+
+async def test_a_fifo_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(BadInput, match="it is no file and no block device"):
+        await image_info(tmp_path / "fifo")
 
 
 async def test_a_copy_that_fails_says_why(tmp_path: Path) -> None:
