@@ -222,6 +222,13 @@ class Ground:
             await self._wait_for(task, f"volume {volume}")
         return image, volume
 
+    async def describe(self, pair: Pair, description: str) -> None:
+        """Give a volume its final description. Raises SetupRefused, EnvironmentFault."""
+        access = await self.access()
+        await self.vdsm.set_volume_description(
+            self.facts.domain_uuid, *pair, description, pool_id=access.pool_id
+        )
+
     def is_half_made(self, name: str, pair: Pair) -> bool:
         """Tell whether a volume is one of this upgrade's that is not known to be zeroed."""
         ours = self.journal.get(f"{name}_volume") == pair[1]

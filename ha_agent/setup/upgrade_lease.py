@@ -41,6 +41,9 @@ SANLOCK_PATH_KEY = "ha_agent_sanlock_path"
 _PATH_KEYS = {"lockfile": "ha_agent_lease_path", "sanlock": SANLOCK_PATH_KEY}
 _OUR_PREFIX = "ha_agent_"
 LEASE_VOLUME = "ha-agent lease"
+# Behind the description of a volume that is being filled: nobody else takes it for the lease.
+MAKING = " (ha-agent upgrade is making it)"
+_NAME = "lease"
 # LVM gives 128 MiB at least; VDSM's own volumes are no smaller.
 _VOLUME_BYTES = 128 << 20
 
@@ -114,8 +117,6 @@ class MakeLease:
             await self._ground.access()
             return Found(False, "a volume for sanlock is to be made")
         if place.backend == "sanlock":
-            if await self._is_half_made(place):
-                return Found(False, f"the volume at {place.path} is half made")
             return await self._look_sanlock(place)
         seconds = self._ground.io_seconds
         try:
@@ -136,46 +137,31 @@ class MakeLease:
         """Make it; another host may do the same at this moment."""
         ground = self._ground
         place = await lease_place(ground, self._mount_options)
-        if not place.path:
-            volume = await ground.make_volume(
-                "lease", size_bytes=_VOLUME_BYTES, disk_type="DATA", description=LEASE_VOLUME
-            )
-            place = LeasePlace(place.backend, await ground.path_of(volume), on_block=True)
-        await self._zero(place)
         if place.backend == "lockfile":
             await ground.lane.call("lease_initialise", ground.io_seconds, path=place.path)
             return f"lock file {place.path}"
-        section = SanlockConfig(path=Path(place.path))
+        if place.path:
+            return await self._initialise(place.path)
+        volume = await ground.make_volume(
+            _NAME, size_bytes=_VOLUME_BYTES, disk_type="DATA", description=LEASE_VOLUME + MAKING
+        )
+        await ground.zero(_NAME, volume, PLACE_BYTES // 4096)
+        text = await self._initialise(await ground.path_of(volume))
+        await ground.describe(volume, LEASE_VOLUME)
+        return text
+
+    async def _initialise(self, path: str) -> str:
+        """Have sanlock write lockspace and lease where there are only zeros."""
+        ground, section = self._ground, SanlockConfig(path=Path(path))
         await ground.lane.call(
             "sanlock_initialise",
             ground.io_seconds,
             lockspace=section.lockspace,
-            path=place.path,
+            path=path,
             resource=ground.facts.vm_uuid,
             io_timeout_seconds=section.io_timeout_seconds,
         )
-        return f"lockspace and lease of sanlock in {place.path}"
-
-    async def _zero(self, place: LeasePlace) -> None:
-        """Zero a volume that this upgrade made, unless it holds a lease already."""
-        volume = await self._is_half_made(place)
-        if volume is None:
-            return
-        sector = await self._ground.slot(volume, RESOURCE_OFFSET // 4096)
-        try:
-            decode_leader(sector[:LEADER_BYTES], place.path)
-        except BadInput:
-            await self._ground.zero("lease", volume, PLACE_BYTES // 4096)
-        else:
-            self._ground.journal.note("lease_zeroed", "another host has used it")
-
-    async def _is_half_made(self, place: LeasePlace) -> Optional[Pair]:
-        """Return the volume that this upgrade has made and not zeroed yet, if any."""
-        if not place.on_block or place.told:
-            return None
-        volume = await _lease_volume(self._ground)
-        half = volume is not None and self._ground.is_half_made("lease", volume)
-        return volume if half else None
+        return f"lockspace and lease of sanlock in {path}"
 
     async def _look_sanlock(self, place: LeasePlace) -> Found:
         """Raise SetupRefused for a place that is neither empty nor the engine VM's lease."""
@@ -219,7 +205,8 @@ class MakeLease:
             self._ground.io_seconds,
             lockspace=SanlockConfig(path=Path(place.path)).lockspace,
             host_id=self._ground.facts.host_id,
-            path=place.path,
+            # The daemon looks its lockspaces up by name, id and path; any that is one will do.
+            path=place.path or f"/run/vdsm/storage/{self._ground.facts.domain_uuid}",
             resource=self._ground.facts.vm_uuid,
             holder_pid=0,
             read=False,

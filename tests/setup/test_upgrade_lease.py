@@ -16,6 +16,7 @@ from ha_agent.ovfstore.conf_volume import encode_conf_volume
 from ha_agent.setup.upgrade_lease import LEASE_VOLUME, mount_options_of
 from tests.broker.store_world import (
     VM,
+    Killed,
 )
 from tests.setup.upgrade_hosts import CONF_FILE, conf, of_4x, of_35, refused
 from tests.setup.upgrade_world import (
@@ -146,16 +147,45 @@ async def test_what_is_not_this_vms_lease_is_left_alone(
 
 
 async def test_a_block_domain_gets_a_volume_for_sanlock(tmp_path: Path) -> None:
-    machine = of_4x(tmp_path)
-    machine.world.domain_type = "ISCSI"
-    change = {"domainType": "iscsi", "storage": "192.0.2.1", "iqn": "iqn.2026-01.x:he"}
-    put(machine.root, CONF_FILE, set_keys(conf_4x(), change, where="test"))
+    machine = of_block(tmp_path)
     await machine.upgrade()
     made = [v for v in machine.world.volumes.values() if v.description == LEASE_VOLUME]
     values = conf(machine)
     assert values["ha_agent_lease_backend"] == "sanlock"
     assert [values["ha_agent_sanlock_path"]] == [str(one.path) for one in made]
     assert await machine.upgrade() == ()
+
+
+def of_block(folder: Path) -> Machine:
+    """A 4.x host on a block domain."""
+    machine = of_4x(folder)
+    machine.world.domain_type = "ISCSI"
+    change = {"domainType": "iscsi", "storage": "192.0.2.1", "iqn": "iqn.2026-01.x:he"}
+    put(machine.root, CONF_FILE, set_keys(conf_4x(), change, where="test"))
+    return machine
+
+
+async def test_killed_while_the_volume_is_made(tmp_path: Path) -> None:
+    model = of_block(tmp_path / "model")
+    await model.upgrade()
+    names = ("create", "describe", "sanlock_initialise")
+    points = [n for n, name in enumerate(model.points) if any(one in name for one in names)]
+    assert len(points) >= 6
+    for point in points:
+        machine = of_block(tmp_path / f"run{point}")
+        machine.kill_at = point
+        with pytest.raises(Killed):
+            await machine.upgrade()
+        machine.kill_at = -1
+        made = [v for v in machine.world.volumes.values() if "ha-agent" in v.description]
+        for one in made:
+            # Another host takes it for the lease only when all of it is there.
+            is_whole = one.path.read_bytes()[: 2 << 20] == sanlock_place(VM)
+            assert one.description != LEASE_VOLUME or is_whole
+        await machine.upgrade()
+        made = [v for v in machine.world.volumes.values() if "ha-agent" in v.description]
+        assert [v.description for v in made] == [LEASE_VOLUME]
+        assert conf(machine)["ha_agent_sanlock_path"] == str(made[0].path)
 
 
 def test_the_mount_that_a_path_is_on() -> None:
