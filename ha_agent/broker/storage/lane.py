@@ -96,7 +96,8 @@ def launch_worker(python: str, name: str, run_dir: str) -> tuple[WorkerProcess, 
     (PR_SET_PDEATHSIG). Raises OSError when the process can't be started.
     """
     ours, theirs = socket.socketpair()
-    command = [python, "-m", "ha_agent.broker.storage.worker"]
+    # -I: set-up starts it, too, in whatever folder root is, whose modules would be found first.
+    command = [python, "-I", "-m", "ha_agent.broker.storage.worker"]
     command += ["--lane", name, "--run-dir", run_dir]
     try:
         with theirs:

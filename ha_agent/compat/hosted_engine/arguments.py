@@ -36,6 +36,8 @@ def read_arguments(verb: Verb, words: Sequence[str]) -> argparse.Namespace:
         name, equals, value = word.partition("=")
         option = options.get(name)
         if option is None:
+            if word.startswith("--") and not operands and not verb.passes_on:
+                raise BadInput(f"Invalid option '{name:.80}'")
             if len(operands) < len(verb.operands):
                 operands.append(word)
             elif verb.passes_on:

@@ -70,13 +70,14 @@ def _run(words: list[str], environ: Mapping[str, str]) -> int:
     # A verb without its dashes is understood after --help.
     verb = BY_NAME.get(name) or (BY_NAME.get(f"--{name}") if rest == ["--help"] else None)
     if verb is None:
-        fault = f"Invalid option '{name:.80}'"
+        # What follows "=" may be a password.
+        fault = f"Invalid option '{name.partition('=')[0]:.80}'"
         if "--json" in rest:
             return _tell(True, "usage", fault)
         complain(fault)
         print(help_text.usage(VERBS))
         return FAILED
-    if rest[:1] == ["--help"]:
+    if "--help" in rest:
         print(help_text.verb_help(verb))
         return DONE
     return _run_verb(verb, rest, environ)

@@ -14,12 +14,13 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Optional
+from typing import Any, Optional
 
 from ha_agent.broker.rpc.call import BrokerUnreachable
 from ha_agent.broker.snapshot import Snapshot, from_wire
 from ha_agent.cli_command import Command
 from ha_agent.cli_ovf import printable
+from ha_agent.clock import SystemClock
 from ha_agent.compat import hosted_engine_conf
 from ha_agent.compat.hosted_engine_conf import HostedEngineConf
 from ha_agent.config import DEFAULT_PATH, PATH_VARIABLE, ROOT_VARIABLE, ConfigError
@@ -41,6 +42,34 @@ class HostedEngine(Command):
     def __init__(self, arguments: argparse.Namespace, environ: Mapping[str, str]) -> None:
         super().__init__(arguments)
         self.environ = environ
+        self._clock = SystemClock()
+        seconds = getattr(arguments, "timeout", None)
+        self._ends_at = None if seconds is None else self._clock.now() + seconds
+        self._has_asked = False
+
+    def ask(
+        self,
+        method: str,
+        params: Optional[dict[str, Any]] = None,
+        *,
+        more_seconds: float = 0.0,
+    ) -> Any:
+        """As Command.ask, but --timeout is over all that one command asks."""
+        limit_seconds = self.arguments.timeout
+        if self._has_asked and self._ends_at is not None:
+            left_seconds = self._ends_at - self._clock.now()
+            if left_seconds <= 0:
+                raise DeadlineExceeded(method, limit_seconds)
+            self.arguments.timeout = min(limit_seconds, left_seconds)
+        self._has_asked = True
+        try:
+            return super().ask(method, params, more_seconds=more_seconds)
+        finally:
+            self.arguments.timeout = limit_seconds
+
+    def watches_itself(self) -> None:
+        """From now on the verb has a limit of its own, and --timeout is over each question."""
+        self._ends_at = None
 
     @property
     def conf_path(self) -> Path:
@@ -114,6 +143,15 @@ def complain(sentence: str) -> int:
 def printable_lines(text: str) -> str:
     """Return a text of lines without what could steer a terminal."""
     return "\n".join(printable(line) for line in text.split("\n"))
+
+
+def become_ha_agent(*words: str) -> int:
+    """Become `ha-agent` with those words; as `replace_process`.
+
+    Isolated (-I), because `python -m` looks for modules in the folder it is called in first, and
+    root may be in one where others write.
+    """
+    return replace_process(sys.executable, "-I", "-m", "ha_agent.cli", *words)
 
 
 def replace_process(program: str, *arguments: str) -> int:

@@ -20,7 +20,7 @@ from typing import Optional
 
 from ha_agent import __version__, cli_streams
 from ha_agent.compat.hosted_engine import cli
-from ha_agent.compat.hosted_engine.command import DONE, FAILED, complain, replace_process
+from ha_agent.compat.hosted_engine.command import DONE, FAILED, become_ha_agent, complain
 
 _AGENT_USAGE = """\
 Usage: ovirt-ha-agent [options]
@@ -58,7 +58,7 @@ def agent(argv: Optional[Sequence[str]] = None) -> int:
         complain(f"Invalid option '{words[0]:.80}'")
         print(_AGENT_USAGE, end="")
         return FAILED
-    return replace_process(sys.executable, "-m", "ha_agent.cli", "run")
+    return become_ha_agent("run")
 
 
 def cleanup(argv: Optional[Sequence[str]] = None) -> int:
@@ -74,4 +74,4 @@ def cleanup(argv: Optional[Sequence[str]] = None) -> int:
         print(_CAUTION, flush=True)
         if sys.stdin.readline().strip() != "y":
             return complain("FATAL: nothing was changed")
-    return replace_process(sys.executable, "-m", "ha_agent.cli", "leave", *words)
+    return become_ha_agent("leave", *words)

@@ -8,6 +8,8 @@ them over would not be the one that was asked for.
 
 from __future__ import annotations
 
+import os
+import stat
 import sys
 from typing import Optional
 
@@ -17,8 +19,8 @@ from ha_agent.compat.hosted_engine.command import (
     DONE,
     FAILED,
     HostedEngine,
+    become_ha_agent,
     complain,
-    replace_process,
 )
 from ha_agent.config import ConfigError
 from ha_agent.errors import BadInput, EnvironmentFault, HaAgentError
@@ -51,7 +53,7 @@ def deploy(command: HostedEngine) -> int:
     if refused:
         return complain("\n".join(refused))
     answers = command.arguments.config_append
-    words = ["-m", "ha_agent.cli", "deploy"]
+    words = ["deploy"]
     if answers is not None:
         if _is_of_the_predecessor(answers):
             return complain(
@@ -59,12 +61,17 @@ def deploy(command: HostedEngine) -> int:
                 " not asked here; `ha-agent deploy --answers FILE` has its own"
             )
         words += ["--answers", answers]
-    return replace_process(sys.executable, *words, *command.arguments.rest)
+    return become_ha_agent(*words, *command.arguments.rest)
 
 
 def _is_of_the_predecessor(path: str) -> bool:
-    """Whether it is otopi's format. What can't be read `ha-agent deploy` tells of."""
+    """Whether it is otopi's format. What can't be read `ha-agent deploy` tells of.
+
+    A pipe, as of `--config-append=<(...)`, can be read once only, and that is for deploy.
+    """
     try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            return False
         with open(path, "rb") as stream:
             return any(line.startswith(b"[environment:") for line in stream.read(65536).split())
     except OSError:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from ha_agent.broker.maintenance.order import SHUTDOWN
+from ha_agent.broker.rpc.call import RpcCallFailed
 from ha_agent.broker.snapshot import Snapshot
 from ha_agent.cli_wait import follow
 from ha_agent.compat.hosted_engine.command import DONE, HostedEngine, complain
@@ -35,8 +36,7 @@ def set_maintenance(command: HostedEngine) -> int:
         print("You must specify a maintenance mode with --mode")
         return 1
     if mode == "none":
-        _set(command, "local", False)
-        _set(command, "global", False)
+        _end_all(command)
         return _followed(command, mode)
     snapshot = command.look()
     if mode == "local":
@@ -61,6 +61,18 @@ def _set(command: HostedEngine, scope: str, enabled: bool) -> None:
     command.ask_map("maintenance.set", params)
 
 
+def _end_all(command: HostedEngine) -> None:
+    """End both, the second one also where the first can't be ended."""
+    faults = []
+    for scope in ("local", "global"):
+        try:
+            _set(command, scope, False)
+        except RpcCallFailed as fault:
+            faults.append(fault)
+    if faults:
+        raise faults[0]
+
+
 def _why_not_local(snapshot: Snapshot) -> str:
     agent = snapshot.agent
     silent = agent.made_at is None or snapshot.made_at - agent.made_at > AGENT_SILENT_SECONDS
@@ -81,4 +93,5 @@ def _is_shutting_down(snapshot: Snapshot) -> bool:
 def _followed(command: HostedEngine, mode: str) -> int:
     if not command.arguments.wait or mode == "global":
         return DONE
+    command.watches_itself()
     return follow(command, local_progress if mode == "local" else resume_progress)

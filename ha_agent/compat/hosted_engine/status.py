@@ -85,6 +85,7 @@ def _watch(command: HostedEngine) -> int:
 
 def _wait(command: HostedEngine) -> int:
     """Wait until a live host says that the engine is well; show the last picture either way."""
+    command.watches_itself()
     clock = SystemClock()
     limit_seconds = command.arguments.timeout
     ends_at = clock.now() + limit_seconds

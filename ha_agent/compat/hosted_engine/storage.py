@@ -47,6 +47,7 @@ def reinitialize_lockspace(command: HostedEngine) -> int:
     arguments = command.arguments
     limit_seconds = arguments.timeout
     arguments.dry_run, arguments.timeout = False, min(limit_seconds, REMOVE_SECONDS)
+    command.watches_itself()
     return repair(command, within_seconds=limit_seconds)
 
 

@@ -104,6 +104,7 @@ def vm_poweroff(command: HostedEngine) -> int:
 
 def _wait_until_up(command: HostedEngine, ends_at: Instant, limit_seconds: float) -> int:
     """Wait until the engine here is well."""
+    command.watches_itself()
     clock = SystemClock()
     command.arguments.timeout = LOOK_SECONDS
     version = -1

@@ -66,13 +66,15 @@ def test_what_is_for_another_program_is_passed_on() -> None:
         ("--clean-metadata", ["--host-id=-1"], "Invalid value '-1' for --host-id"),
         ("--vm-start", ["--vm-conf="], "--vm-conf needs a value"),
         ("--set-maintenance", ["--mode=Global"], "Invalid value 'Global' for --mode"),
+        ("--set-shared-config", ["--tpye=ha", "gateway"], "Invalid option '--tpye'"),
+        ("--add-console-password", ["--pasword=s3cret"], "Invalid option '--pasword'\n"),
         ("--get-shared-config", [], "You must specify a key to get"),
     ],
 )
 def test_bad_input(verb: str, words: list[str], said: str) -> None:
     with pytest.raises(BadInput) as caught:
         read_arguments(BY_NAME[verb], words)
-    assert str(caught.value).startswith(said)
+    assert f"{caught.value}\n".startswith(said)
 
 
 @given(st.sampled_from(VERBS), st.lists(st.text(max_size=12), max_size=4))

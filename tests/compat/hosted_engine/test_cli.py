@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ha_agent.compat.hosted_engine.verbs import BY_NAME, VERBS
-from tests.compat.hosted_engine.running import Here, conf_path, deployed, hosted_engine
+from tests.compat.hosted_engine.running import Here, conf_path, deployed, hosted_engine, refusal
 from tests.fake_broker import error_in
 
 NEED_DEPLOY = [verb.name for verb in VERBS if verb.only_deployed]
@@ -40,6 +40,27 @@ def test_a_verb_that_there_is_not(here: Here, words: tuple[str, ...]) -> None:
     code, out, err = here(*words)
     assert (code, out.startswith("Usage: hosted-engine "), err.count("\n")) == (1, True, 1)
     assert err.startswith("Invalid option '")
+
+
+def test_help_anywhere_does_nothing(here: Here) -> None:
+    for words in (("--vm-poweroff", "--timeout=5"), ("--set-shared-config", "gateway")):
+        code, out, err = here(*words, "--help")
+        assert (code, out.startswith("Usage: hosted-engine --"), err) == (0, True, "")
+        assert here.broker.asked == []
+
+
+def test_a_mistyped_password_option_is_not_repeated(here: Here) -> None:
+    assert "s3cret" not in "".join(map(str, here("--add-console-pasword=s3cret")))
+    assert "s3cret" not in "".join(map(str, here("--add-console-password", "--pass=s3cret")))
+
+
+def test_one_deadline_is_over_all_questions(here: Here) -> None:
+    """A broker that does not know the key, and then hangs, has no more time than is left."""
+    here.broker.answers["conf.get_key"] = refusal("no such key", "not_found")
+    code, _, err = here("--get-shared-config", "k", "--timeout=0.4")
+    assert code == 1
+    limit = float(err.rpartition("no answer within ")[2].split()[0])
+    assert limit < 0.4
 
 
 def test_a_mistake_with_json_is_json(here: Here) -> None:

@@ -65,6 +65,31 @@ def test_cleanup_becomes_leave(folder: Path, words: list[str], answer: str) -> N
     assert ("proceed?" in out) is (not words)
 
 
+@pytest.mark.parametrize("words", [["cleanup", "-q", "--nonsense"], ["agent"]])
+def test_modules_of_the_folder_it_is_called_in_are_not_used(
+    folder: Path, tmp_path: Path, words: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Root may be in /tmp, where others write."""
+    (tmp_path / "argparse.py").write_text("import os; os._exit(66)\n")
+    monkeypatch.chdir(tmp_path)
+    code = (
+        "import sys; del sys.path[0]; from ha_agent.compat.hosted_engine.companions import "
+        f"{words[0]}; sys.exit({words[0]}({words[1:]!r}))"
+    )
+    (folder / "ha-agent.conf").write_text("[nonsense]\n")
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        env=environment(folder),
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 2, done
+    assert "nonsense" in done.stderr
+
+
 def test_cleanup_has_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert cleanup(["-h"]) == 0
     assert capsys.readouterr().out.startswith("Usage: ovirt-hosted-engine-cleanup")

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.compat.hosted_engine.running import Here, conf_path, hosted_engine
+from tests.compat.hosted_engine.running import Here, conf_path, environment, hosted_engine
 
 
 @pytest.mark.parametrize(
@@ -116,6 +118,24 @@ def test_deploy_becomes_our_own(short_path: Path) -> None:
     done = hosted_engine(short_path, "--deploy", f"--config-append={answers}", "--dry-run")
     assert done.returncode == 2
     assert f"{answers}:1: unknown key 'no_such_answer'" in done.stderr
+
+
+def test_answers_from_a_pipe_reach_deploy(short_path: Path) -> None:
+    line = (
+        f"{sys.executable} -m ha_agent.compat.hosted_engine.cli --deploy --dry-run"
+        " --config-append=<(echo no_such_answer = 1)"
+    )
+    done = subprocess.run(
+        ["bash", "-c", line],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        env=environment(short_path),
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert ":1: unknown key 'no_such_answer'" in done.stderr
 
 
 def test_answers_for_the_predecessors_set_up(here: Here) -> None:

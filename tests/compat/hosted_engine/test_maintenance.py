@@ -85,6 +85,16 @@ def test_what_is_not_read_back_is_told(here: Here) -> None:
     assert here("--set-maintenance", "--mode=global") == (1, "", "slot 0 can't be read back\n")
 
 
+def test_none_ends_global_also_where_local_can_not_be_ended(here: Here) -> None:
+    def answer(params: dict[str, object]) -> tuple[object, object]:
+        return refusal("disk full", "storage") if params["scope"] == "local" else (None, {})
+
+    here.broker.answers["maintenance.set"] = answer
+    assert here("--set-maintenance", "--mode=none") == (1, "", "disk full\n")
+    scopes = [params["scope"] for _, params in here.asked()]
+    assert scopes == ["local", "global"]
+
+
 def test_wait(here: Here) -> None:
     picture = replace(ELSEWHERE, agent=replace(ELSEWHERE.agent, state="LocalMaintenance"))
     code, out, _, _ = run(here, picture, "local", "--wait")
