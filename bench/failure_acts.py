@@ -128,16 +128,24 @@ def _hang(cluster: FailureCluster, name: str) -> None:
     cluster.storage[name].set(Fault(_EVERYTHING, hang=True))
 
 
-def damage_block(cluster: FailureCluster, owner: str) -> None:
-    """A byte of the owner's status block is another one; its checksum tells."""
+def damage_block(cluster: FailureCluster, owner: str) -> float:
+    """A byte of the owner's status block is another one; its checksum tells.
+
+    Right after the owner has written it: until it writes it again the others have it damaged.
+    """
     domain = cluster.domain
     volume = domain.path / "images" / domain.status_image / domain.status_volume
-    with volume.open("r+b") as file:
-        place = cluster.hosts[owner].number * _BLOCK_BYTES + _DAMAGED_BYTE
-        file.seek(place)
-        (found,) = file.read(1)
-        file.seek(place)
-        file.write(bytes([found ^ 1]))
+    place = cluster.hosts[owner].number * _BLOCK_BYTES
+    with volume.open("r+b", buffering=0) as file:
+        before = os.pread(file.fileno(), _BLOCK_BYTES, place)
+
+        def written() -> Optional[bytes]:
+            found = os.pread(file.fileno(), _BLOCK_BYTES, place)
+            return found if found != before else None
+
+        block = cluster.wait(written, COMMAND_DEADLINE_SECONDS, f"{owner} writes no block")
+        os.pwrite(file.fileno(), bytes([block[_DAMAGED_BYTE] ^ 1]), place + _DAMAGED_BYTE)
+    return time.monotonic()
 
 
 def tear_store(cluster: FailureCluster, owner: str) -> None:

@@ -202,7 +202,7 @@ def failure_cluster(
             cluster.pages[host.name] = PageWitness(host.engine_port)
             cluster.qemus.hosts[f"{host.folder}/"] = host.name
         stack.callback(watch.stop)
-        stack.callback(_end, cluster, work / "logs")
+        stack.callback(_end, cluster, work / "logs" / "last")
         watch.start(cluster.qemus.look, QEMU_LOOK_SECONDS)
         watch.start(cluster.status.look, STATUS_LOOK_SECONDS)
         for page in cluster.pages.values():
