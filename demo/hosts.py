@@ -19,6 +19,7 @@ from typing import Any, Optional
 from demo.domain import NETWORK, DemoDomain
 from demo.guest import HEALTH_PATH, HTTP_PORT
 from demo.watcher import command_line
+from ha_agent.config import ROOT_VARIABLE
 
 PROGRAMS = Path(sys.executable).parent
 CLI_TIMEOUT_SECONDS = 5.0
@@ -51,6 +52,11 @@ class Host:
     @property
     def config(self) -> Path:
         return self.folder / "ha-agent.conf"
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """What this host's programs are given: of the machine's own files they read none."""
+        return {**os.environ, ROOT_VARIABLE: str(self.folder), **self.environment}
 
     def write_config(self, accelerator: str) -> None:
         """Write the host's configuration: the defaults, but for the paths and the bridge."""
@@ -104,7 +110,7 @@ networks = {NETWORK}: {forward}
                     stdout=log,
                     stderr=log,
                     start_new_session=True,
-                    env={**os.environ, **self.environment},
+                    env=self.environ,
                 )
 
     def pids(self) -> list[int]:
@@ -149,6 +155,7 @@ networks = {NETWORK}: {forward}
         """Run `ha-agent` as an operator on this host does."""
         return subprocess.run(
             [str(PROGRAMS / "ha-agent"), "--config", str(self.config), *arguments],
+            env=self.environ,
             capture_output=True,
             text=True,
             timeout=60,

@@ -13,7 +13,10 @@ import pytest
 from hypothesis import settings
 
 from tests.fake_broker import FakeBroker
-from tests.small_config import write_config
+from tests.small_config import NOWHERE, write_config
+
+# For the programs that tests start.
+os.environ.update(NOWHERE)
 
 # How long an example takes says more about the machine's load than about the code.
 # scripts/test draws fewer examples on the other Pythons: the code is the same.

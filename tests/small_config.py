@@ -5,6 +5,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+NOWHERE = {"HA_AGENT_HOST_ROOT": "/nonexistent"}
+"""An environment in which the configuration is what a test writes: the machine that the tests run
+on may be a host of a hosted engine, whose files would be layers of it."""
+
 VM = "00000000-0000-4000-8000-000000000001"
 
 

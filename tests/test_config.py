@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from ha_agent.config import NOT_SET, Config, ConfigError, load, show
 from ha_agent.config_schema import SECTIONS
+from tests.small_config import NOWHERE
 
 SHIPPED = Path(__file__).resolve().parents[1] / "conf" / "ha-agent.conf"
 DOMAIN = "00000000-0000-4000-8000-000000000002"
@@ -40,7 +41,7 @@ def write(path: Path, text: str) -> Path:
 
 
 def load_text(folder: Path, text: str) -> Config:
-    return load([write(folder / "c.conf", text)], {})
+    return load([write(folder / "c.conf", text)], NOWHERE)
 
 
 def faults_of(folder: Path, text: str) -> Sequence[str]:
@@ -185,7 +186,7 @@ def test_drop_ins_override_by_name_and_origins_tell(tmp_path: Path) -> None:
 def test_later_path_overrides_earlier(tmp_path: Path) -> None:
     first = write(tmp_path / "a.conf", MINIMAL)
     second = write(tmp_path / "b.conf", "[host]\nid = 2\n")
-    assert load([first, second], {}).host.id == 2
+    assert load([first, second], NOWHERE).host.id == 2
 
 
 def test_environment_names_the_file_unless_paths_are_given(tmp_path: Path) -> None:
@@ -202,7 +203,7 @@ def test_unreadable_files(tmp_path: Path) -> None:
     latin.write_bytes(b"[host]\nname = M\xfcnchen\n")
     large = write(tmp_path / "large.conf", "#" * (1 << 20) + "\n")
     with pytest.raises(ConfigError) as caught:
-        load([missing, latin, large, Path("/")], {})
+        load([missing, latin, large, Path("/")], NOWHERE)
     assert [fault.what for fault in caught.value.faults] == [
         f"{missing}: can't be read: No such file or directory",
         f"{latin}:2: is not UTF-8 text",
@@ -298,7 +299,8 @@ def test_shipped_file_tells_defaults_and_reasons() -> None:
 
 def test_shipped_file_uncommented_loads_and_is_the_default(tmp_path: Path) -> None:
     text = re.sub(r"^#([a-z_]+ =)", r"\1", SHIPPED.read_text(encoding="utf-8"), flags=re.M)
-    config = load_text(tmp_path, text)
+    machine = "/etc/ovirt-hosted-engine"
+    config = load_text(tmp_path, text.replace(machine, NOWHERE["HA_AGENT_HOST_ROOT"] + machine))
     kept = "\n".join(
         f"[{section}]\n{key} = {value}"
         for section, key, value, comment in shipped_keys()
@@ -309,7 +311,7 @@ def test_shipped_file_uncommented_loads_and_is_the_default(tmp_path: Path) -> No
 
 def test_shipped_file_as_it_is_asks_for_what_is_required() -> None:
     with pytest.raises(ConfigError) as caught:
-        load([SHIPPED], {})
+        load([SHIPPED], NOWHERE)
     missing = [str(fault).split(" is missing")[0] for fault in caught.value.faults]
     assert missing == [
         "[host] id",
@@ -331,7 +333,7 @@ def test_any_bytes_give_a_config_error(
     path = tmp_path_factory.mktemp("fuzz") / "c.conf"
     path.write_bytes(data)
     with pytest.raises(ConfigError):
-        load([path], {})
+        load([path], NOWHERE)
 
 
 _LINES = st.lists(
@@ -357,7 +359,7 @@ def test_any_lines_give_a_config_error(
     path = tmp_path_factory.mktemp("fuzz") / "c.conf"
     path.write_text("\n".join(lines), encoding="utf-8")
     with pytest.raises(ConfigError) as caught:
-        load([path], {})
+        load([path], NOWHERE)
     assert all("\n" not in str(fault) for fault in caught.value.faults)
 
 

@@ -10,6 +10,7 @@ import pytest
 from ha_agent.config import Config, ConfigError, load
 from ha_agent.config_relations import RELATIONS
 from ha_agent.config_schema import SECTIONS
+from tests.small_config import NOWHERE
 
 DOMAIN = "00000000-0000-4000-8000-000000000002"
 MINIMAL = f"""
@@ -31,7 +32,7 @@ def load_with(folder: Path, text: str) -> Config:
     (folder / "c.conf").write_text(MINIMAL, encoding="utf-8")
     (folder / "c.conf.d").mkdir()
     (folder / "c.conf.d" / "x.conf").write_text(text, encoding="utf-8")
-    return load([folder / "c.conf"], {})
+    return load([folder / "c.conf"], NOWHERE)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import pytest
 from ha_agent.config import Config, ConfigError, load
 from ha_agent.config_storage import StorageConfig, server_of
 from ha_agent.vdsm.client.storage_server import DomainType
-from tests.small_config import write_config
+from tests.small_config import NOWHERE, write_config
 
 SD = "00000000-0000-4000-8000-000000000002"
 IMAGE = "00000000-0000-4000-8000-000000000003"
@@ -28,7 +28,7 @@ def loaded(folder: Path, keys: str, backend: str = "lockfile") -> Config:
     path = write_config(folder, f"[lease]\nbackend = {backend}\n")
     text = path.read_text().replace("domain_type = localfs\n", keys)
     path.write_text(text)
-    return load([path], {})
+    return load([path], NOWHERE)
 
 
 def faults(folder: Path, keys: str, backend: str = "lockfile") -> Sequence[str]:

@@ -8,7 +8,7 @@ from ha_agent.config import load
 from ha_agent.hypervisor import chosen
 from ha_agent.vdsm_port import VdsmHypervisor
 from ha_agent.virt_port import VirtHypervisor
-from tests.small_config import write_config
+from tests.small_config import NOWHERE, write_config
 from tests.virt.private_libvirtd import needs_libvirtd
 
 
@@ -17,7 +17,7 @@ def nothing() -> None:
 
 
 async def test_vdsm_unless_the_configuration_says_otherwise(tmp_path: Path) -> None:
-    made = chosen(load([write_config(tmp_path)], {}), SystemClock(), nothing)
+    made = chosen(load([write_config(tmp_path)], NOWHERE), SystemClock(), nothing)
     assert isinstance(made.port, VdsmHypervisor)
     assert len(made.follow) == 1
     assert made.name == "VDSM"
@@ -29,7 +29,7 @@ async def test_libvirt_with_its_own_times(tmp_path: Path) -> None:
         "[host]\nhypervisor = libvirt\n[libvirt]\nuri = test:///default\n"
         "poll_interval_seconds = 3\ncall_deadline_seconds = 4\n"
     )
-    made = chosen(load([write_config(tmp_path, text)], {}), SystemClock(), nothing)
+    made = chosen(load([write_config(tmp_path, text)], NOWHERE), SystemClock(), nothing)
     assert isinstance(made.port, VirtHypervisor)
     assert made.name == "libvirt"
     assert (made.poll_interval_seconds, made.look_deadline_seconds) == (3.0, 4.0)

@@ -14,7 +14,7 @@ from ha_agent.clock import SystemClock
 from ha_agent.config import Config, load
 from ha_agent.vdsm.vm_status import VmStats
 from ha_agent.virt.errors import LibvirtUnreachable
-from tests.small_config import VM, write_config
+from tests.small_config import NOWHERE, VM, write_config
 from tests.virt.private_libvirtd import needs_libvirtd
 
 
@@ -27,7 +27,7 @@ class Vdsm:
 
 
 def config(folder: Path, more: str = "") -> Config:
-    return load([write_config(folder, more)], {})
+    return load([write_config(folder, more)], NOWHERE)
 
 
 async def test_vdsm_tells(tmp_path: Path) -> None:

@@ -12,12 +12,12 @@ from ha_agent.broker.api.arguments import Access
 from ha_agent.broker.parts import Parts
 from ha_agent.clock import SystemClock
 from ha_agent.errors import EnvironmentFault
-from tests.small_config import write_config
+from tests.small_config import NOWHERE, write_config
 
 
 async def test_no_two_features_answer_the_same_verb(short_path: Path) -> None:
     parts = Parts(
-        configuration.load([write_config(short_path)], {}), SystemClock(), Access(0, None)
+        configuration.load([write_config(short_path)], NOWHERE), SystemClock(), Access(0, None)
     )
     verbs = [verb for feature in parts.features for verb in feature.handlers]
     assert len(verbs) == len(set(verbs))
@@ -29,7 +29,7 @@ async def test_no_two_features_answer_the_same_verb(short_path: Path) -> None:
 
 
 async def test_a_folder_that_can_not_be_made_is_named(short_path: Path) -> None:
-    config = configuration.load([write_config(short_path)], {})
+    config = configuration.load([write_config(short_path)], NOWHERE)
     (short_path / "run").write_text("a file is in the way")
     with pytest.raises(EnvironmentFault, match=f"{short_path}/run: File exists"):
         Parts(config, SystemClock(), Access(0, None))

@@ -10,7 +10,7 @@ from ha_agent.clock import SystemClock
 from ha_agent.config import load
 from ha_agent.errors import EnvironmentFault
 from ha_agent.virt.from_config import virt
-from tests.small_config import write_config
+from tests.small_config import NOWHERE, write_config
 from tests.virt.private_libvirtd import needs_libvirtd
 
 CONFIG = "[libvirt]\nuri = test:///default\n"
@@ -18,7 +18,7 @@ CONFIG = "[libvirt]\nuri = test:///default\n"
 
 @needs_libvirtd
 async def test_it_is_made_from_its_section(tmp_path: Path) -> None:
-    made = virt(load([write_config(tmp_path, CONFIG)], {}), SystemClock())
+    made = virt(load([write_config(tmp_path, CONFIG)], NOWHERE), SystemClock())
     assert made.link.uri == "test:///default"
     await made.close()
 
@@ -28,4 +28,4 @@ def test_a_host_without_the_binding_is_told(
 ) -> None:
     monkeypatch.setitem(sys.modules, "libvirt", None)
     with pytest.raises(EnvironmentFault, match="python3-libvirt"):
-        virt(load([write_config(tmp_path, CONFIG)], {}), SystemClock())
+        virt(load([write_config(tmp_path, CONFIG)], NOWHERE), SystemClock())

@@ -38,7 +38,7 @@ from tests.broker.store_world import (
     ovf_of,
     unfinished,
 )
-from tests.small_config import write_config
+from tests.small_config import NOWHERE, write_config
 
 ROOT, STRANGER = Peer(1, 0, 0), Peer(2, 12345, 12345)
 OLD, NEW = ovf_of(1024), ovf_of(2048)
@@ -54,7 +54,7 @@ class Broker:
 
     def __init__(self, world: World, folder: Path, host_id: int = 1, **host: Any) -> None:
         folder.mkdir()
-        made = config.load([write_config(folder)], {})
+        made = config.load([write_config(folder)], NOWHERE)
         settings = dataclasses.replace(
             made,
             host=dataclasses.replace(made.host, id=host_id),

@@ -19,7 +19,7 @@ from ha_agent.broker.snapshot import HostEntry, LeaseEntry, Snapshot
 from ha_agent.broker.storage.worker import OPERATIONS, SLOT_BYTES
 from ha_agent.errors import EnvironmentFault
 from ha_agent.instant import Instant
-from tests.small_config import VM, write_config
+from tests.small_config import NOWHERE, VM, write_config
 
 ROOT, STRANGER = Peer(1, 0, 0), Peer(2, 99, 99)
 BETA = HostEntry(2, "beta", state="down", score=3400, extra="agent=ha-agent 1.2.3\n")
@@ -37,7 +37,7 @@ class World:
     """Hosts 2 and 3 have blocks; nobody holds a host id."""
 
     def __init__(self, folder: Path) -> None:
-        self.config = config.load([write_config(folder)], {})
+        self.config = config.load([write_config(folder)], NOWHERE)
         storage = self.config.storage
         self.volume = storage.domain_path / "images" / storage.status_image / storage.status_volume
         self.volume.parent.mkdir(parents=True)

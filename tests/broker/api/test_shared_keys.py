@@ -23,7 +23,7 @@ from ha_agent.ovfstore.conf_volume import FILE_NAMES, encode_conf_volume
 from ha_agent.vdsm.client.verbs import Vdsm
 from tests.broker.store_world import DOMAIN, FIRST, Host, World
 from tests.fakes import FakeClock
-from tests.small_config import write_config
+from tests.small_config import NOWHERE, write_config
 
 ROOT, STRANGER = Peer(1, 0, 0), Peer(2, 12345, 12345)
 
@@ -45,7 +45,7 @@ class Broker:
             LocalMaintenanceKeeper(
                 folder, clock=FakeClock(), boot_id="b1", on_note=lambda text: None
             ),
-            dataclasses.replace(config.load([write_config(folder)], {}).storage, **local),
+            dataclasses.replace(config.load([write_config(folder)], NOWHERE).storage, **local),
             clock=FakeClock(),
             access=Access(os.getuid(), None),
         )

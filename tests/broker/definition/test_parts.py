@@ -32,7 +32,7 @@ from tests.broker.store_world import (
     World,
     ovf_of,
 )
-from tests.small_config import write_config
+from tests.small_config import NOWHERE, write_config
 
 ROOT = Peer(1, 0, 0)
 MEMORY_MIB = 4096
@@ -65,7 +65,7 @@ class Parts:
         self.world = World(folder / "storage")
         self.world.folder.mkdir()
         self.write(SMALL, at=-60)
-        made = config.load([write_config(folder, more)], {})
+        made = config.load([write_config(folder, more)], NOWHERE)
         self.settings = dataclasses.replace(
             made,
             engine=dataclasses.replace(made.engine, vm_uuid=VM),

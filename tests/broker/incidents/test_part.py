@@ -23,7 +23,7 @@ from ha_agent.broker.watch import Board
 from ha_agent.waiting import within
 from tests.broker.notify_servers import MailBox, hanging_server, smtp_server
 from tests.fakes import FakeClock
-from tests.small_config import write_config
+from tests.small_config import NOWHERE, write_config
 
 ME = Peer(os.getpid(), os.getuid(), os.getgid(), frozenset())
 STRANGER = Peer(1, 4711, 4711, frozenset())
@@ -33,7 +33,7 @@ class World:
     """One host whose storage fails, and its part."""
 
     def __init__(self, folder: Path, notify: str) -> None:
-        config = configuration.load([write_config(folder, f"[notify]\n{notify}")], {})
+        config = configuration.load([write_config(folder, f"[notify]\n{notify}")], NOWHERE)
         self.state_dir = config.host.state_dir
         self.state_dir.mkdir(exist_ok=True)
         self.clock = FakeClock()

@@ -21,14 +21,14 @@ from ha_agent.clock import SystemClock
 from ha_agent.vdsm.client.from_config import vdsm_client
 from ha_agent.vdsm.client.verbs import Vdsm
 from tests.broker.fake_blocks import FakeBlocks
-from tests.small_config import write_config
+from tests.small_config import NOWHERE, write_config
 
 CLOCK = SystemClock()
 
 
 class World:
     def __init__(self, folder: Path) -> None:
-        config = configuration.load([write_config(folder)], {})
+        config = configuration.load([write_config(folder)], NOWHERE)
         config.host.state_dir.mkdir(exist_ok=True)
         self.blocks = FakeBlocks(CLOCK.now)
         self.board = Board(Snapshot(0, 1, "alpha", "vm", CLOCK.now()), CLOCK.now, dict)

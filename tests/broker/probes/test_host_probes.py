@@ -22,7 +22,7 @@ from ha_agent.clock import SystemClock
 from ha_agent.config_schema import Config
 from ha_agent.errors import BadInput, EnvironmentFault
 from ha_agent.vdsm.client.answers import DomainVitals
-from tests.small_config import write_config
+from tests.small_config import NOWHERE, write_config
 
 QUICK_SECONDS = 0.05
 CLOCK = SystemClock()
@@ -30,7 +30,7 @@ CLOCK = SystemClock()
 
 def quick(folder: Path, **network: Any) -> Config:
     """Return a configuration whose probes run many times a second."""
-    config = configuration.load([write_config(folder)], {})
+    config = configuration.load([write_config(folder)], NOWHERE)
     probes = dataclasses.replace(
         config.probes,
         bridge_interval_seconds=QUICK_SECONDS,

@@ -21,7 +21,7 @@ from ha_agent.clock import SystemClock
 from ha_agent.errors import EnvironmentFault
 from ha_agent.instant import Instant
 from tests.sanlock_daemon import SanlockDaemon, needs_sanlock
-from tests.small_config import VM, write_config
+from tests.small_config import NOWHERE, VM, write_config
 
 SANLOCK = "[lease]\nbackend = sanlock\n[sanlock]\npath = {path}\nprofile = fast\n"
 DEAD_SECONDS = 8 * 10 + 60.0  # of what is damaged; sound records here say 76
@@ -59,7 +59,7 @@ class World:
     """A host's lockspaces."""
 
     def __init__(self, folder: Path, more: str = "") -> None:
-        self.config = config.load([write_config(folder, more)], {})
+        self.config = config.load([write_config(folder, more)], NOWHERE)
         self.lane, self.clock = Lane(folder), Clock()
         self.snapshot = Snapshot(0, 1, "alpha", VM, Instant(0.0), hosts=(HostEntry(2, "beta"),))
         self.lockspaces = Lockspaces(

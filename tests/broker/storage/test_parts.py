@@ -30,7 +30,7 @@ from ha_agent.vdsm.client.verbs import Vdsm
 from ha_agent.vdsm.server.service import EmbeddedVdsm, ServerSettings
 from ha_agent.waiting import wait_for_event
 from tests.loop_device import loop_device
-from tests.small_config import write_config
+from tests.small_config import NOWHERE, write_config
 
 SD = "00000000-0000-4000-8000-000000000002"
 IMAGE = "00000000-0000-4000-8000-000000000003"
@@ -46,7 +46,7 @@ def loaded(folder: Path, **keys: str) -> Config:
     for name in values:
         text = "".join(x for x in text.splitlines(True) if not x.startswith(f"{name} ="))
     path.write_text(text.replace("[storage]\n", f"[storage]\n{lines}"))
-    return configuration.load([path], {})
+    return configuration.load([path], NOWHERE)
 
 
 @contextlib.asynccontextmanager
@@ -171,7 +171,7 @@ async def test_status_blocks_on_a_block_domain(short_path: Path) -> None:
     text = text.replace(f"domain_path = {short_path}/", f"domain_path = {links}/")
     more = "connection = 10.0.0.1, 10.0.0.2\niscsi_target = iqn.a:b\n"
     path.write_text(text.replace("[storage]\n", f"[storage]\n{more}"))
-    config = configuration.load([path], {})
+    config = configuration.load([path], NOWHERE)
     image = short_path / "image"
     image.write_bytes(bytes(64 * 4096))
     with loop_device(image, 512) as device:
