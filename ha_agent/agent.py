@@ -185,7 +185,7 @@ class Agent:
             self._read_maintenance(path)
             return
         try:
-            config = configuration.load(self._config.paths, os.environ)
+            config = configuration.complete(configuration.load(self._config.paths, os.environ))
         except BadInput as fault:
             log.error("configuration changed, but can't be used; the old one stays: %s", fault)
             return
@@ -239,8 +239,9 @@ def _only_agent(run_dir: Path) -> Iterator[None]:
 def run(config: Config) -> int:
     """Run the agent until it is asked to stop; the process root behind `ha-agent run`.
 
-    Raises EnvironmentFault when it can't run here.
+    Raises EnvironmentFault when it can't run here, ConfigError for a file it may not read.
     """
+    configuration.complete(config)
 
     async def main() -> None:
         await Agent(config).run()

@@ -32,7 +32,15 @@ from ha_agent.config_kinds import ADDRESS
 from ha_agent.config_legacy import HOSTED_ENGINE_CONF, Predecessor
 from ha_agent.config_relations import RELATIONS
 from ha_agent.config_schema import SECTIONS, Config
-from ha_agent.config_text import MASK, Shown, predecessor_text, show, shown, text_of
+from ha_agent.config_text import (
+    MASK,
+    Shown,
+    predecessor_text,
+    show,
+    shown,
+    text_of,
+    without_secret,
+)
 from ha_agent.errors import BadInput
 
 __all__ = [
@@ -45,6 +53,7 @@ __all__ = [
     "ConfigError",
     "Fault",
     "Shown",
+    "complete",
     "load",
     "predecessor_text",
     "show",
@@ -138,9 +147,17 @@ def load(
         folders=read.folders,
         paths=tuple(paths),
         notes=(*legacy.unreadable, *unknown),
+        unread=legacy.unreadable,
         predecessor=legacy.uses,
         predecessor_ha_conf=legacy.ha_conf,
     )
+
+
+def complete(config: Config) -> Config:
+    """Return a configuration that has all its layers, as a daemon needs it. Raises ConfigError."""
+    if config.unread:
+        raise ConfigError([Fault("", told) for told in config.unread])
+    return config
 
 
 class _Ours(NamedTuple):
@@ -181,12 +198,13 @@ def _read_ours(paths: Sequence[Path], *, may_be_absent: bool) -> _Ours:
 
 def _read_legacy(read: _Ours, root: Path) -> Predecessor:
     """Read the predecessor's files, unless our own say that there are none."""
-    path = _below(root, HOSTED_ENGINE_CONF)
+    named = str(_below(root, HOSTED_ENGINE_CONF))
     for entry in read.entries:
         if (entry.section, entry.key) == ("storage", "hosted_engine_conf"):
-            if not entry.text:
-                return Predecessor()
-            path = Path(entry.text)
+            named = entry.text
+    path = Path(named)
+    if not named:
+        return Predecessor()
     if not path.is_absolute():
         return Predecessor()  # which is a fault by itself
     return config_legacy.read(path, root, _kinds())
@@ -242,7 +260,7 @@ def _read_values(
             values[name] = metadata["kind"].parse(entry.text)
         except ValueError:
             expected = metadata["kind"].expected
-            given = entry.text[:80].replace("\n", " ")
+            given = without_secret(entry.key, entry.text)[:80].replace("\n", " ")
             faults.append(Fault(entry.origin, f"{entry.name} = {given}: expected {expected}"))
 
 
@@ -324,7 +342,8 @@ def _broken_relations(values: Mapping[str, Any], origins: Mapping[str, str]) -> 
         if not relation.holds(*(values[name] for name in relation.keys)):
             places = [origins[name] for name in relation.keys if origins[name] != "default"]
             given = ", ".join(
-                f"{name.split('.')[1]} = {kinds[name].form(values[name])}"
+                f"{key} = {without_secret(key, kinds[name].form(values[name]))}"
                 for name in relation.keys
+                for key in (name.split(".")[1],)
             )
             yield Fault(places[-1] if places else "", f"{relation.what} ({given})")

@@ -9,9 +9,10 @@
 
 hosted-engine.conf is what makes a host one of the hosted engine: without it agent.conf and
 broker.conf, which a package may have left behind, count for nothing. A file that is damaged is a
-fault: were its layer left out, this host could have another lease time than its peers. Only a
-file that this user may not read is none, as whoever asks the daemons may do without; it is noted,
-and what is then missing is a fault.
+fault, and so is a hosted-engine.conf without any key, as a power cut leaves it: were its layer
+left out, this host could have another lease time than its peers. Only a file that this user may
+not read is none, as whoever asks the daemons may do without; it is noted, what is then missing is
+a fault, and a daemon does not start (config.py, `complete`).
 """
 
 from __future__ import annotations
@@ -63,6 +64,8 @@ def read(path: Path, root: Path, known: Iterable[str]) -> Predecessor:
         said = [*legacy_keys.translated(HOSTED_ENGINE, pairs)]
         own = [*legacy_keys.own_settings(pairs, known)]
         layers.add(HOSTED_ENGINE, pairs, said, own)
+        if not pairs.lines:
+            layers.faults.append(Fault(str(path), "has no key: was it cut off when written?"))
         _check_configured(pairs, layers.faults)
     if layers.there:
         for file in (AGENT, BROKER, HA):

@@ -328,7 +328,8 @@ class Config:
     read, in the order in which later ones override earlier ones, and that of the default
     path, be it there or not; VDSM's are not among them. `folders` are where drop-ins
     are looked for, whether they exist or not. `paths` are those that `load` was called with.
-    `notes` are sentences that people should read; `predecessor` is each key of its files, and
+    `notes` are sentences that people should read, `unread` those of files that this user may not
+    read, so that their layer is left out; `predecessor` is each key of its files, and
     `predecessor_ha_conf` the file with its local maintenance, None where there is none.
     """
 
@@ -357,6 +358,7 @@ class Config:
     folders: tuple[Path, ...] = field(default=(), compare=False)
     paths: tuple[Path, ...] = field(default=(), compare=False)
     notes: tuple[str, ...] = field(default=(), compare=False, repr=False)
+    unread: tuple[str, ...] = field(default=(), compare=False, repr=False)
     predecessor: tuple[Use, ...] = field(default=(), compare=False, repr=False)
     predecessor_ha_conf: Optional[Path] = field(default=None, compare=False, repr=False)
 

@@ -7,6 +7,7 @@ Of what is secret only whether it is set is told.
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple, Optional
 
@@ -17,6 +18,8 @@ from ha_agent.config_schema import SECTIONS, Config
 # A key with one of these words in its name holds what nobody is to read over a shoulder.
 _SECRET_WORDS = ("password", "secret", "token")
 MASK = "(set, not shown)"
+# mount.ceph(8), mount.cifs(8): what is a key or a password among a mount's options.
+_SECRET_OPTION = re.compile(r"(?<![^,])(secret|pass|passwd|password|password2)=[^,]+")
 
 
 class Shown(NamedTuple):
@@ -34,12 +37,17 @@ def shown(config: Config) -> list[Shown]:
     for name, section in SECTIONS.items():
         values = getattr(config, name.replace("-", "_"))
         for key in dataclasses.fields(section):
-            text = key.metadata["kind"].form(getattr(values, key.name))
-            if text and any(word in key.name.split("_") for word in _SECRET_WORDS):
-                text = MASK
+            text = without_secret(key.name, key.metadata["kind"].form(getattr(values, key.name)))
             origin = config.origins.get(f"{name}.{key.name}", "default")
             found.append(Shown(name, key.name, text, origin))
     return found
+
+
+def without_secret(key: str, text: str) -> str:
+    """Return a value's text as people may see it."""
+    if text and any(word in key.split("_") for word in _SECRET_WORDS):
+        return MASK
+    return _SECRET_OPTION.sub(rf"\1={MASK}", text) if key == "mount_options" else text
 
 
 def show(config: Config) -> str:

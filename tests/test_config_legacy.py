@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import string
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from ha_agent.compat import hosted_engine_conf
 from ha_agent.compat.conf_writer import set_keys
 from ha_agent.compat.legacy_keys import KEYS
-from ha_agent.config import Config, ConfigError, load, predecessor_text
+from ha_agent.config import Config, ConfigError, complete, load, predecessor_text
 from ha_agent.config_legacy import read, read_text
 from ha_agent.errors import BadInput
 from tests.compat.test_hosted_engine_conf import NFS
@@ -235,6 +236,41 @@ def test_a_damaged_file_is_a_fault_even_if_ours_says_all(tmp_path: Path) -> None
     (tmp_path / HE).unlink()
     (tmp_path / HE).mkdir()
     assert faults_of(tmp_path) == [f"{HE}: can't be read: Is a directory"]
+
+
+def test_a_file_without_any_key_is_a_fault_even_if_ours_says_all(tmp_path: Path) -> None:
+    """As a power cut leaves a file; with the layer left out the lease could have other times."""
+    write(tmp_path / OURS, MINIMAL)
+    for text in ("", "# a comment\n", "\n"):
+        write(tmp_path / HE, text)
+        assert faults_of(tmp_path) == [f"{HE}: has no key: was it cut off when written?"]
+
+
+@pytest.mark.parametrize("options", ["nolock", "soft,vers=3", "local_lock=all"])
+def test_a_mount_with_local_locks_is_refused_with_lock_files(tmp_path: Path, options: str) -> None:
+    """The domain may be mounted already, by the engine's order, before we would connect it."""
+    text = NFS.replace("mnt_options=", f"mnt_options={options}")
+    write(tmp_path / HE, text)
+    [fault] = faults_of(tmp_path)
+    assert "two hosts could own the engine VM at once" in fault
+    write(tmp_path / HE, text + "ha_agent_lease_backend=sanlock\n")
+    assert loaded(tmp_path).storage.mount_options == options
+
+
+def test_the_last_file_says_whether_there_is_one_of_the_predecessor(tmp_path: Path) -> None:
+    write(tmp_path / HE, NFS)
+    write(tmp_path / OURS, "[storage]\nhosted_engine_conf =\n")
+    write(tmp_path / f"{OURS}.d/x.conf", f"[storage]\nhosted_engine_conf = {tmp_path / HE}\n")
+    assert loaded(tmp_path).host.id == 1
+
+
+def test_a_daemon_leaves_no_layer_out(tmp_path: Path) -> None:
+    write(tmp_path / HE, NFS)
+    config = loaded(tmp_path)
+    assert complete(config) is config
+    told = "/he.conf can't be read: Permission denied"
+    with pytest.raises(ConfigError, match=told):
+        complete(dataclasses.replace(config, unread=(told,)))
 
 
 def test_odd_but_real_content(tmp_path: Path) -> None:

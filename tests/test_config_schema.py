@@ -15,6 +15,7 @@ def test_sections_are_the_fields_of_config() -> None:
         "folders",
         "paths",
         "notes",
+        "unread",
         "predecessor",
         "predecessor_ha_conf",
     ]

@@ -5,6 +5,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
+from ha_agent.config import ConfigError
 from ha_agent.config_text import MASK, Shown, shown, text_of
 from tests.test_config import MINIMAL, load_text
 
@@ -25,3 +28,28 @@ def test_of_what_is_secret_only_that_it_is_set_is_told(tmp_path: Path) -> None:
     found = {value.key: value.text for value in shown(load_text(tmp_path, text))}
     assert found["webhook_secret_file"] == MASK
     assert found["smtp_password_file"] == ""
+
+
+@pytest.mark.parametrize(
+    ("given", "seen"),
+    [
+        ("name=admin,secret=AQB==,noatime", f"name=admin,secret={MASK},noatime"),
+        ("password=a b", f"password={MASK}"),
+        ("secretfile=/etc/ceph/secret,soft", "secretfile=/etc/ceph/secret,soft"),
+        ("", ""),
+    ],
+)
+def test_a_key_among_the_mount_options_is_not_shown(tmp_path: Path, given: str, seen: str) -> None:
+    """As CephFS's is, where secretfile= is not used."""
+    config = load_text(tmp_path, f"{MINIMAL}domain_type = cephfs\nmount_options = {given}\n")
+    assert config.storage.mount_options == given
+    found = {value.key: value.text for value in shown(config)}
+    assert found["mount_options"] == seen
+
+
+@pytest.mark.parametrize("options", ["secret=AQB==,nolock", "secret=AQB==," + "x" * 255])
+def test_faults_show_no_key_either(tmp_path: Path, options: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_text(tmp_path, f"{MINIMAL}mount_options = {options}\n")
+    assert "mount_options" in str(caught.value)
+    assert "AQB" not in str(caught.value)

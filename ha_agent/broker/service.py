@@ -150,7 +150,8 @@ def main(argv: Optional[list[str]] = None) -> int:
     parser.add_argument("--config", type=Path, help="configuration file")
     arguments = parser.parse_args(argv)
     try:
-        config = configuration.load([arguments.config] if arguments.config else [], os.environ)
+        paths = [arguments.config] if arguments.config else []
+        config = configuration.complete(configuration.load(paths, os.environ))
     except configuration.ConfigError as error:
         print(f"ha-broker: {error}", file=sys.stderr)  # noqa: T201
         return 2

@@ -157,7 +157,7 @@ KEYS: tuple[LegacyKey, ...] = (
     _row(HOSTED_ENGINE, "bridge", "network.bridge"),
     _read("storage", f"{_CONNECT}; also for [storage] domain_path"),
     _read("nfs_version", f"{_CONNECT}; also for [storage] domain_type"),
-    _read("mnt_options", _CONNECT),
+    _row(HOSTED_ENGINE, "mnt_options", "storage.mount_options", "locks that stay local are seen"),
     _read("iqn", _ISCSI),
     _read("portal", _ISCSI),
     _read("port", _ISCSI),
