@@ -7,21 +7,36 @@ Timeline of a run:
 3. Each step looks again (an earlier one may have changed what it sees), does its work if there
    is some, and looks once more: what it then doesn't see as done did not happen.
 
+While a step says nothing, the runner tells every TELL_SECONDS that it is at it still: a person who
+sees nothing for minutes takes it for hung, and kills it.
+
 A re-run is the same run: steps that are done say so and do nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Coroutine, Sequence
+from typing import Any, TypeVar
 
 from ha_agent.errors import HaAgentError
 from ha_agent.ports import Clock
 from ha_agent.setup.journal import Journal
 from ha_agent.setup.step import Found, Say, SetupFailed, SetupRefused, Step
 
+T = TypeVar("T")
+
+TELL_SECONDS = 10.0
+
 
 async def run_steps(
-    steps: Sequence[Step], *, journal: Journal, say: Say, dry_run: bool, clock: Clock
+    steps: Sequence[Step],
+    *,
+    journal: Journal,
+    say: Say,
+    dry_run: bool,
+    clock: Clock,
+    tell_seconds: float = TELL_SECONDS,
 ) -> tuple[str, ...]:
     """Bring all steps to done; return the names of those that had something to do.
 
@@ -29,7 +44,7 @@ async def run_steps(
     "[3/12] create the status volume ... done (0.8 s): volume 5f3a". Raises SetupRefused with all
     refusals of the first look, SetupFailed, EnvironmentFault; each names the step.
     """
-    plan = await _look_at_all(steps, say=say, show=dry_run)
+    plan = await _look_at_all(steps, say=say, show=dry_run, tell_seconds=tell_seconds)
     if dry_run:
         steps_text = "1 step" if len(plan) == 1 else f"{len(plan)} steps"
         say(f"dry run: {steps_text} to do, nothing was changed")
@@ -37,13 +52,14 @@ async def run_steps(
     changed = []
     for number, step in enumerate(steps, start=1):
         head = f"[{number}/{len(steps)}] {step.title} ..."
-        found = await _look(step)
+        after = _After(head, say)
+        found = await _heard(_look(step), after, tell_seconds)
         if found.done:
             say(f"{head} already done: {found.text}")
             continue
         say(head)
         journal.begin()
-        text, seconds = await _do(step, _after(head, say), clock)
+        text, seconds = await _heard(_do(step, after, clock), after, tell_seconds)
         found = await _look(step)
         if not found.done:
             raise SetupFailed(f"{step.title}: it was done, but what is there is: {found.text}")
@@ -54,16 +70,44 @@ async def run_steps(
     return tuple(changed)
 
 
-def _after(head: str, say: Say) -> Say:
-    return lambda part: say(f"{head} {part}")
+class _After:
+    """Says parts of a line after its head, and knows whether something was said."""
+
+    def __init__(self, head: str, say: Say) -> None:
+        self._head = head
+        self._say = say
+        self.has_spoken = False
+
+    def __call__(self, part: str) -> None:
+        self.has_spoken = True
+        self._say(f"{self._head} {part}")
 
 
-async def _look_at_all(steps: Sequence[Step], *, say: Say, show: bool) -> tuple[str, ...]:
+async def _heard(work: Coroutine[Any, Any, T], after: _After, tell_seconds: float) -> T:
+    """Return what `work` returns, and tell meanwhile that it is at it."""
+    task = asyncio.ensure_future(work)
+    waited_seconds = 0.0
+    try:
+        while not (await asyncio.wait({task}, timeout=tell_seconds))[0]:
+            waited_seconds += tell_seconds
+            if not after.has_spoken:
+                after(f"at it for {waited_seconds:.0f} s")
+            after.has_spoken = False
+        return task.result()
+    finally:
+        if not task.done():
+            task.cancel()
+            await asyncio.wait({task})
+
+
+async def _look_at_all(
+    steps: Sequence[Step], *, say: Say, show: bool, tell_seconds: float
+) -> tuple[str, ...]:
     plan, refused = [], []
     for number, step in enumerate(steps, start=1):
         head = f"[{number}/{len(steps)}] {step.title}"
         try:
-            found = await _look(step)
+            found = await _heard(_look(step), _After(f"{head}: looking:", say), tell_seconds)
         except SetupRefused as error:
             refused.append(str(error))
             found = Found(False, f"refused: {error}")

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Optional
@@ -101,6 +102,87 @@ async def test_a_dry_run_shows_the_plan_and_does_nothing(tmp_path: Path) -> None
     ]
     assert plan == ("b",)
     assert world == {"a": 1}
+
+
+class Lines(list[str]):
+    """What was said; `seen(part)` waits until a line has it."""
+
+    def __init__(self) -> None:
+        self._more = asyncio.Event()
+
+    def say(self, text: str) -> None:
+        self.append(text)
+        self._more.set()
+
+    async def seen(self, part: str) -> None:
+        while not any(part in line for line in self):
+            self._more.clear()
+            await self._more.wait()
+
+
+class SlowStep(FakeStep):
+    """Looks and works until somebody was told that it is at it."""
+
+    def __init__(self, lines: Lines) -> None:
+        super().__init__("a", {})
+        self.lines = lines
+
+    async def look(self) -> Found:
+        await self.lines.seen("looking: at it for")
+        return await super().look()
+
+    async def do(self, say: Say) -> str:
+        await self.lines.seen("... at it for")
+        return await super().do(say)
+
+
+async def test_a_long_step_is_told_to_be_at_it(tmp_path: Path) -> None:
+    lines = Lines()
+    with open_journal(tmp_path, "deploy", "x") as journal:
+        await run_steps(
+            [SlowStep(lines)],
+            journal=journal,
+            say=lines.say,
+            dry_run=False,
+            clock=FakeClock(),
+            tell_seconds=0.01,
+        )
+    assert lines[0].startswith("[1/1] make a: looking: at it for ")
+    assert any(line.startswith("[1/1] make a ... at it for ") for line in lines)
+    assert lines[-1].endswith("a made")
+
+
+class HungStep(FakeStep):
+    """Never ends, and puts "ended" into the world when it is cancelled."""
+
+    async def do(self, say: Say) -> str:
+        say("hung")
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0)
+            self.world["ended"] = 1
+        return ""
+
+
+async def test_a_cancelled_run_ends_after_its_step(tmp_path: Path) -> None:
+    world: dict[str, int] = {}
+    lines = Lines()
+    with open_journal(tmp_path, "deploy", "x") as journal:
+        task = asyncio.ensure_future(
+            run_steps(
+                [HungStep("a", world)],
+                journal=journal,
+                say=lines.say,
+                dry_run=False,
+                clock=FakeClock(),
+            )
+        )
+        await lines.seen("[1/1] make a ... hung")
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert world == {"ended": 1}
 
 
 async def test_all_refusals_are_known_before_the_first_change(tmp_path: Path) -> None:
