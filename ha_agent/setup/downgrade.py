@@ -98,7 +98,10 @@ class RestoreFiles:
                     with contextlib.suppress(FileNotFoundError):
                         path.unlink()
             except OSError as error:
-                raise SetupFailed(f"can't put {path} back: {error.strerror}") from error
+                raise SetupFailed(
+                    f"can't put {path} back: {error.strerror}. No agent runs on this host until"
+                    " this is run again"
+                ) from error
             done.append(str(path))
         return ", ".join(done) or "none had changed"
 

@@ -16,9 +16,12 @@ enabled that is an alias of ours (services.py).
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from ha_agent.errors import EnvironmentFault
 from ha_agent.ports import Clock
 from ha_agent.setup.backup import UnitEntry
 from ha_agent.setup.services import (
@@ -37,7 +40,10 @@ from ha_agent.setup.upgrade_ground import Watch
 
 WATCH_SECONDS = 180.0
 _POLL_SECONDS = 1.0
-# Below the root; where distributions' packages put units.
+_NO_AGENT = "The engine VM may be without an agent on this host until it is done"
+# Below the root: where administrators put units, with the links of `systemctl enable`, and where
+# distributions' packages do.
+_OWN_UNITS = "etc/systemd/system"
 _UNIT_FOLDERS = ("usr/lib/systemd/system", "lib/systemd/system")
 
 
@@ -49,11 +55,15 @@ class SwitchToOurs:
     reads: Sequence[str] = ("the units' state",)
     writes: Sequence[str] = (*PREDECESSOR_UNITS, *OUR_UNITS)
 
-    def __init__(self, services: Services) -> None:
+    def __init__(self, services: Services, root: Path) -> None:
+        """`root` is where an administrator's own unit files are."""
         self._services = services
+        self._root = root
 
     async def look(self) -> Found:
-        """Raise SetupRefused when our units are not installed."""
+        """Raise SetupRefused when our units are not installed, or can't get their old names."""
+        for name in PREDECESSOR_UNITS:
+            self._refuse_own_file(self._root / _OWN_UNITS / name)
         states = await self._services.states((*PREDECESSOR_UNITS, *OUR_UNITS))
         missing = [name for name in OUR_UNITS if not states[name].exists]
         if missing:
@@ -69,15 +79,36 @@ class SwitchToOurs:
         return Found(True, "our units run and are enabled, the predecessor's do not run")
 
     async def do(self, say: Say) -> str:
-        """Switch. A re-run goes on where it ended."""
+        """Switch. A re-run goes on where it ended. Raises SetupFailed with what to do then."""
         states = await self._services.states((*PREDECESSOR_UNITS, *OUR_UNITS))
-        await _retire(self._services, states, (PREDECESSOR_AGENT, PREDECESSOR_BROKER), say)
-        await self._services.enable(OUR_UNITS)
-        # The socket first, so that the agent's first call waits for the broker.
-        for name in (OUR_SOCKET, OUR_BROKER, OUR_AGENT):
-            say(f"start {name}")
-            await self._services.start([name])
+        try:
+            await _retire(self._services, states, (PREDECESSOR_AGENT, PREDECESSOR_BROKER), say)
+            await self._services.enable(OUR_UNITS)
+            # The socket first, so that the agent's first call waits for the broker.
+            for name in (OUR_SOCKET, OUR_BROKER, OUR_AGENT):
+                say(f"start {name}")
+                await self._services.start([name])
+        except EnvironmentFault as fault:
+            raise SetupFailed(
+                f"{fault}. {_NO_AGENT}; run this again, or `ha-agent downgrade`"
+            ) from fault
         return "our units run and are enabled"
+
+    def _refuse_own_file(self, path: Path) -> None:
+        """Our alias needs the place: `systemctl enable` refuses after theirs were stopped."""
+        ours = path.name[len("ovirt-") :]
+        try:
+            told = path.lstat()
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        except OSError as error:
+            raise EnvironmentFault(f"can't look at {path}: {error.strerror}") from error
+        if stat.S_ISLNK(told.st_mode) and Path(os.readlink(path)).name == ours:
+            return
+        raise SetupRefused(
+            f"{path} is in the way: {ours} gets that name, too. Move it away, or"
+            f" `systemctl unmask {path.name}` where it is masked"
+        )
 
 
 class SwitchToTheirs:
@@ -139,12 +170,15 @@ class StartTheirs:
             raise SetupFailed("our units run still")
         order = (PREDECESSOR_BROKER, PREDECESSOR_AGENT)
         enabled = [name for name in order if name in self._kept and self._kept[name].enabled]
-        if enabled:
-            await self._services.enable(enabled)
-        for name in order:
-            if name in self._kept and self._kept[name].running:
-                say(f"start {name}")
-                await self._services.start([name])
+        try:
+            if enabled:
+                await self._services.enable(enabled)
+            for name in order:
+                if name in self._kept and self._kept[name].running:
+                    say(f"start {name}")
+                    await self._services.start([name])
+        except EnvironmentFault as fault:
+            raise SetupFailed(f"{fault}. {_NO_AGENT}; run this again") from fault
         return "the predecessor's units are as they were"
 
     def _is_installed(self, unit: UnitState) -> bool:

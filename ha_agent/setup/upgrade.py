@@ -132,7 +132,7 @@ def upgrade_steps(ground: Ground, *, mount_options: str, load: Load) -> tuple[Up
         RewriteLocal(ground, mount_options),
         CheckConfiguration(ground, mount_options, load),
         ForgetOldMaintenance(ground.setup_dir.parent, ground.services),
-        SwitchToOurs(ground.services),
+        SwitchToOurs(ground.services, ground.root),
         SeeItWatch(ground.watch, ground.clock),
     )
     return tuple(UpgradeStep(step, step.reads, step.writes) for step in steps)
