@@ -144,6 +144,12 @@ def is_registered_as(slot: Optional[Slot], joiner: Joiner) -> bool:
     return slot.machine in ("", joiner.machine)
 
 
+def is_twin(slot: Slot, joiner: Joiner) -> bool:
+    """Whether a slot has this host's name, and was joined from another machine."""
+    is_named_so = not slot.problem and slot.host_name == joiner.host_name
+    return is_named_so and slot.machine not in ("", joiner.machine)
+
+
 def to_watch(slots: Mapping[int, Slot], joiner: Joiner, wanted: Optional[int]) -> tuple[Slot, ...]:
     """Return the slots of which it must be known whether somebody still writes them: those with
     this host's name, and the wanted one."""
@@ -202,7 +208,7 @@ def _ours(
             raise SetupRefused(f"{other} lives, {_changed(alive[host_id])}: {remedy}")
         if host_id in in_use:
             raise SetupRefused(f"{other} lives: it holds its id: {remedy}")
-        if slot.machine not in ("", joiner.machine):
+        if is_twin(slot, joiner):
             raise SetupRefused(
                 f"{other} was joined from another machine: {remedy}; if that machine is gone, run"
                 f" `ha-agent host remove {host_id}` on another host"

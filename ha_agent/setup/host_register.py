@@ -7,7 +7,8 @@ get different ids:
     look     all slots are read; those that matter and are not stopped are watched: a host lives
              that changes its block within host_alive_seconds, the predecessor's within 60 s
     ask      is the id that was chosen held by a running host all the same? then another one
-    write    the slot, if it is still what it was at the look, and read it back. On file domains
+    write    the slot, if it is still what it was at the look, and read it back, and see that no
+             other machine of this name has one now. On file domains
              under the lock of <engine VM>.hosts (broker/blocks/register_ops.py). Block domains
              have no such lock: there the slot is left alone until a write of another host, begun
              before ours was seen, has landed or was given up, and is read once more
@@ -25,6 +26,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Optional
 
+from ha_agent.broker.blocks.codec import STATUS_BYTES
 from ha_agent.broker.lease.storage import Lane
 from ha_agent.broker.sanlock import lockspace_codec
 from ha_agent.broker.storage.lane import StorageFault
@@ -111,6 +113,9 @@ class HostRegister:
             written = await self._write(choice)
             if written is None:
                 say(f"host id {host_id} was taken by another host a moment ago")
+            elif await self._has_twin(host_id):
+                say("another machine with this host's name joins at the same moment")
+                await self._swap(host_id, written, rules.FREE_SLOT)
             elif await self._sanlock.hold(host_id, say):
                 await self._check(host_id)
                 return host_id
@@ -201,7 +206,12 @@ class HostRegister:
         """Write our block, and return it; None when another host was quicker."""
         now, wall = self._clock.now(), self._clock.wall()
         data = rules.joined_slot(choice.host_id, self._joiner, now, wall)
-        if not (await self._swap(choice.host_id, choice.expected, data))["done"]:
+        told = await self._swap(choice.host_id, choice.expected, data)
+        leavings = told["data"]
+        if not told["done"] and not choice.ours and not any(leavings[:STATUS_BYTES]):
+            # Nobody's slot, with lines for people left in it, as by a write that was torn.
+            told = await self._swap(choice.host_id, leavings, data)
+        if not told["done"]:
             return None
         if not self._place.hosts_path:
             await self._clock.sleep(self._place.settle_seconds)
@@ -210,16 +220,23 @@ class HostRegister:
                 return None
         return data
 
+    async def _has_twin(self, host_id: int) -> bool:
+        """Whether another machine has joined with our name since we looked. Of two that do so at
+        once the one that wrote last sees the other, which the next look refuses."""
+        slots = await self._scan()
+        return any(rules.is_twin(slots[i], self._joiner) for i in slots if i != host_id)
+
     async def _swap(self, host_id: int, expected: bytes, data: bytes) -> dict[str, Any]:
+        lock_wait_seconds = _LOCK_WAIT_SECONDS if self._place.hosts_path else 0.0
         answer: dict[str, Any] = await self._lane.call(
             "swap_slot",
-            self._place.io_deadline_seconds + _LOCK_WAIT_SECONDS,
+            self._place.io_deadline_seconds + lock_wait_seconds,
             path=self._place.status_path,
             slot=host_id,
             expected=expected,
             data=data,
             lock_path=self._place.hosts_path,
-            lock_wait_seconds=_LOCK_WAIT_SECONDS,
+            lock_wait_seconds=lock_wait_seconds,
         )
         return answer
 

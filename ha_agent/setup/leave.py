@@ -10,7 +10,8 @@
 
 The broker is asked while it runs: it alone knows who has the lease. Once that was answered and
 local maintenance is on, the journal notes "quiet"; with the agent stopped then, nothing on this
-host starts the VM, and a re-run after a kill goes on without a broker. hosted-engine.conf goes
+host starts the VM, and a re-run after a kill goes on without a broker, unless somebody ended the
+maintenance before the host id was free. hosted-engine.conf goes
 last, since all that a re-run needs is in it. Local maintenance ends with it: it was ours.
 """
 
@@ -24,7 +25,7 @@ from typing import Optional, Protocol
 from ha_agent import maintenance_file
 from ha_agent.broker.snapshot import Snapshot
 from ha_agent.broker.storage.lane import StorageFault
-from ha_agent.errors import EnvironmentFault
+from ha_agent.errors import DeadlineExceeded, EnvironmentFault
 from ha_agent.maintenance_text import AGENT_SILENT_SECONDS
 from ha_agent.ports import Clock
 from ha_agent.setup.host_files import keep_copy, remove_file
@@ -107,7 +108,12 @@ class _Quiet:
         self._plan = plan
 
     async def _is_behind(self) -> bool:
-        if self._plan.journal.get(QUIET) is None:
+        journal = self._plan.journal
+        if journal.get(QUIET) is None:
+            return False
+        # Who ended the maintenance since may have had the VM here. At the end we do it ourselves.
+        path = self._plan.state_dir / maintenance_file.FILE_NAME
+        if journal.get(RELEASED) is None and not maintenance_file.read(path).active:
             return False
         if self._plan.services is None:
             return not await self._answers()
@@ -115,9 +121,12 @@ class _Quiet:
         return not state.running
 
     async def _answers(self) -> bool:
-        """Whether the broker runs: without it no agent of this host writes or starts anything."""
+        """Whether the broker runs: without it no agent of this host writes or starts anything.
+        One that hangs may go on."""
         try:
             await self._plan.broker.picture()
+        except DeadlineExceeded:
+            return True
         except EnvironmentFault:
             return False
         return True

@@ -287,3 +287,49 @@ async def test_without_locks_the_slot_is_read_once_more(tmp_path: Path) -> None:
     block = read_block(tmp_path, 1)
     assert block is not None
     assert block.host_name == "quick.example.com"
+
+
+async def test_a_lock_is_waited_for_only_where_there_is_one(tmp_path: Path) -> None:
+    """Else a write of another host could land after that one has settled on the id."""
+    asked: list[float] = []
+
+    class Timed(HereLane):
+        async def call(self, operation: str, deadline_seconds: float, **args: Any) -> Any:
+            if operation == "swap_slot":
+                asked.append(deadline_seconds)
+            return await super().call(operation, deadline_seconds, **args)
+
+    place = make_place(tmp_path, hosts_path="")
+    one = HostRegister(Timed(), place, joiner("alpha"), clock=JumpClock())
+    assert await one.take(None, None, mute) == 1
+    assert asked == [place.settle_seconds]
+
+
+async def test_a_slot_of_which_only_the_lines_for_people_are_left(tmp_path: Path) -> None:
+    """As after a write that was torn: to all readers nobody uses it, so it is free."""
+    write_raw(tmp_path, 1, bytes(512) + b"state=EngineDown\n")
+    assert await register(tmp_path, "alpha").take(None, None, mute) == 1
+    block = read_block(tmp_path, 1)
+    assert block is not None
+    assert "EngineDown" not in block.extra
+
+
+@pytest.mark.parametrize("ours_is", [1, 2])
+async def test_two_of_one_name_that_want_two_ids_at_once(tmp_path: Path, ours_is: int) -> None:
+    """Neither saw the other when it looked."""
+
+    class Raced(HereLane):
+        raced = False
+
+        async def call(self, operation: str, deadline_seconds: float, **args: Any) -> Any:
+            if operation == "swap_slot" and not self.raced:
+                self.raced = True
+                other = register(tmp_path, "alpha", "two")
+                assert await other.take(3 - ours_is, None, mute) == 3 - ours_is
+            return await super().call(operation, deadline_seconds, **args)
+
+    one = HostRegister(Raced(), make_place(tmp_path), joiner("alpha", "one"), clock=JumpClock())
+    with pytest.raises(SetupRefused, match="another machine"):
+        await one.take(ours_is, None, mute)
+    assert read_raw(tmp_path, ours_is) == FREE_SLOT
+    assert read_block(tmp_path, 3 - ours_is) is not None

@@ -192,6 +192,48 @@ async def test_killed_between_stop_and_disable(world: World) -> None:
     assert world.is_gone()
 
 
+async def test_the_vm_came_back_after_a_leave_that_was_killed(world: World) -> None:
+    """Somebody ended the maintenance and started the agent again; it stopped with the VM here."""
+
+    class Dying(FakeServices):
+        async def disable(self, names: Any) -> None:
+            raise Killed
+
+    dying = Dying()
+    dying.running, dying.enabled = set(OUR_UNITS), set(OUR_UNITS)
+    with pytest.raises(Killed):
+        await world.leave(services=dying)
+    maintenance_file.write(world.broker.path, LocalMaintenance())
+    world.services.running = {"ha-broker.service"}
+    world.broker.snapshot = picture(
+        agent=dataclasses.replace(QUIET, stopped=True, engine_status={"vm": "up"})
+    )
+    with pytest.raises(SetupRefused, match="on this host"):
+        await world.leave()
+    world.broker.is_up = False
+    with pytest.raises(SetupRefused, match="broker does not answer"):
+        await world.leave()
+    assert read_raw(world.folder, 3) != FREE_SLOT
+
+
+async def test_killed_between_the_end_of_maintenance_and_of_the_file(world: World) -> None:
+    class Dying:
+        def __init__(self, step: Any) -> None:
+            self.step, self.name, self.title, self.look = step, step.name, step.title, step.look
+
+        async def do(self, say: Any) -> str:
+            if self.name == "conf":
+                maintenance_file.write(world.broker.path, LocalMaintenance())
+                raise Killed
+            return str(await self.step.do(say))
+
+    with pytest.raises(Killed):
+        await world.leave(wrap=Dying)
+    world.broker.is_up = False
+    await world.leave()
+    assert world.is_gone()
+
+
 # --- refusals ----------------------------------------------------------------------------------
 
 
@@ -275,6 +317,24 @@ async def test_without_units_the_operator_stops_the_daemons(world: World) -> Non
     world.broker.is_up = False
     assert await world.leave(services=None) == ("host-id", "storage", "conf")
     assert world.services.running == set(OUR_UNITS)
+
+
+async def test_a_broker_that_hangs_is_not_taken_for_stopped(world: World) -> None:
+    class Hanging(FakeBroker):
+        hangs = False
+
+        async def picture(self) -> Snapshot:
+            if self.hangs:
+                raise DeadlineExceeded("broker", 10)
+            return await super().picture()
+
+    broker = world.broker = Hanging(world.state_dir)
+    with pytest.raises(SetupFailed, match="stop agent and broker yourself"):
+        await world.leave(services=None)
+    broker.hangs = True
+    with pytest.raises(SetupRefused, match="broker does not answer"):
+        await world.leave(services=None)
+    assert read_raw(world.folder, 3) != FREE_SLOT
 
 
 def test_what_keeps_a_host() -> None:
