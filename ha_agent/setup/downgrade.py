@@ -31,7 +31,7 @@ from ha_agent.setup.journal import Journal
 from ha_agent.setup.kept_maintenance import HandMaintenanceBack
 from ha_agent.setup.predecessor_host import read_files
 from ha_agent.setup.runner import run_steps
-from ha_agent.setup.services import Services
+from ha_agent.setup.services import PREDECESSOR_UNITS, Services
 from ha_agent.setup.step import Found, Say, SetupFailed, SetupRefused, Step
 from ha_agent.setup.switch_over import StartTheirs, SwitchToTheirs
 
@@ -179,4 +179,10 @@ async def run_downgrade(down: Downgrade, *, say: Say, dry_run: bool) -> tuple[st
         StartTheirs(down.services, down.backup.manifest.units, down.root),
         MarkRestored(down.backup),
     ]
-    return await run_steps(steps, journal=down.journal, say=say, dry_run=dry_run, clock=down.clock)
+    done = await run_steps(steps, journal=down.journal, say=say, dry_run=dry_run, clock=down.clock)
+    for name in PREDECESSOR_UNITS:
+        unit = down.backup.manifest.units.get(name)
+        if unit is None or not (unit.running and unit.enabled):
+            was = "was not there" if unit is None else "did not run, or not at each boot"
+            say(f"note: {name} {was} before the upgrade, and that is how it was put back")
+    return done

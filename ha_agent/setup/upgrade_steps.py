@@ -318,7 +318,10 @@ class RewriteLocal:
         files = host.read_files(self._ground.root, (host.HOSTED_ENGINE_CONF,))
         data = files.get(host.HOSTED_ENGINE_CONF)
         if data is None:
-            raise SetupRefused(f"{self._ground.root / host.HOSTED_ENGINE_CONF} is gone")
+            raise SetupRefused(
+                f"{self._ground.root / host.HOSTED_ENGINE_CONF} is gone; `ha-agent downgrade` has"
+                " it, with --force"
+            )
         return data
 
     async def _wanted(self) -> Optional[bytes]:

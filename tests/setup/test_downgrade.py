@@ -18,6 +18,7 @@ from ha_agent.setup.predecessor_host import HA_CONF
 from ha_agent.setup.services import OUR_UNITS, PREDECESSOR_UNITS
 from ha_agent.setup.step import SetupRefused
 from tests.broker.store_world import FIRST, SECOND, Killed, ovf_of
+from tests.setup.upgrade_hosts import of_4x
 from tests.setup.upgrade_world import ETC, Machine, make_4x, make_storage, put, shared_files
 
 CONF_FILE = f"{ETC}/hosted-engine.conf"
@@ -157,6 +158,16 @@ async def test_a_file_that_is_a_link_stays_one(tmp_path: Path) -> None:
     await downgrade(machine)
     assert path.is_symlink()
     assert (target.read_bytes(), target.stat().st_mode & 0o777) == (before, 0o640)
+
+
+async def test_units_that_a_person_had_stopped_before_are_told_of(tmp_path: Path) -> None:
+    """Put back as they were, they leave the host without an agent."""
+    machine = of_4x(tmp_path)
+    machine.units.running.clear()
+    await machine.upgrade()
+    await downgrade(machine)
+    assert machine.units.running == set()
+    assert "note: ovirt-ha-agent.service did not run" in "\n".join(machine.said)
 
 
 async def test_a_package_that_is_gone(tmp_path: Path) -> None:
