@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -62,3 +63,11 @@ def test_what_is_no_guide(tmp_path: Path, text: str) -> None:
 )
 def test_what_counts_as_the_same(expected: list[str], printed: str, lacks: str) -> None:
     assert missing(expected, printed) == lacks
+
+
+def test_the_index_has_every_guide_once() -> None:
+    folder = Path(__file__).parents[2] / "docs" / "guides"
+    listed = re.findall(r"^\| \[(.+?)\]\((.+?)\) \|", (folder / "README.md").read_text(), re.M)
+    assert all(name == place for name, place in listed)
+    guides = {path.name for path in folder.glob("*.md")} - {"README.md"}
+    assert sorted(name for name, _ in listed) == sorted(guides)
