@@ -56,9 +56,10 @@ def _upgrade(command: Command) -> int:
     import asyncio
 
     from ha_agent.setup import upgrading
+    from ha_agent.setup.predecessor_host import HostKind
 
-    asyncio.run(upgrading.upgrade(_asked(command)))
-    if not command.arguments.dry_run:
+    was = asyncio.run(upgrading.upgrade(_asked(command)))
+    if not command.arguments.dry_run and was is not HostKind.OURS:
         _say("this host is ours; `ha-agent downgrade` goes back")
     return DONE
 

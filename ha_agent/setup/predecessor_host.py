@@ -180,7 +180,10 @@ def _kind(
         evidence.append("not all of the upgrade is done")
         return HostKind.HALF_WAY
     if is_switched or BACKEND_KEY in conf.values:
-        # Put there by deploy or join, or by hand: theirs is no agent to take over from.
+        # Our keys are also on a host that the engine has added to a cluster of ours: the
+        # predecessor's set-up copies the shared file as it is.
         evidence.append("part of this is ours, and there is no backup of an upgrade")
-        return HostKind.OURS if not theirs_left else era
+        at_work = any(unit.exists and (unit.running or unit.enabled) for unit in ours)
+        are_theirs = any(unit.exists and not unit.is_other for unit in theirs) and not at_work
+        return era if theirs_left or are_theirs else HostKind.OURS
     return era

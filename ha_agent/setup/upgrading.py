@@ -98,6 +98,7 @@ async def upgrade(asked: Asked) -> HostKind:
     setup_dir = own.host.state_dir / FOLDER_NAME
     backup = newest_backup(setup_dir)
     if found.kind is HostKind.OURS and backup is None:
+        asked.say("it was set up by ha-agent: there is nothing to upgrade, or to go back to")
         return found.kind
     facts = read_facts(files.root, backup)
     settings = settings_before(files, facts)

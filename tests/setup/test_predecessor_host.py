@@ -83,6 +83,20 @@ def test_a_host_that_deploy_made_is_ours_without_our_key(tmp_path: Path) -> None
     assert kind_of(tmp_path, OURS) is HostKind.OURS
 
 
+def test_our_keys_alone_do_not_make_a_host_ours(tmp_path: Path) -> None:
+    """As of one that the engine has added to a cluster of ours, with the predecessor's package,
+    whoever has stopped its units; a host that deploy has made has only ours."""
+    make_4x(tmp_path)
+    put(tmp_path, CONF_FILE, conf_4x() + "ha_agent_lease_backend=lockfile\n")
+    stopped = {name: unit(name, running=False, enabled=False) for name in PREDECESSOR_UNITS}
+    assert kind_of(tmp_path, {**THEIRS, **NO_OURS}) is HostKind.PREDECESSOR
+    assert kind_of(tmp_path, {**stopped, **NO_OURS}) is HostKind.PREDECESSOR
+    absent = {name: UnitState(name, name, False, False, False) for name in PREDECESSOR_UNITS}
+    assert kind_of(tmp_path, {**absent, **NO_OURS}) is HostKind.OURS
+    half = {**NO_OURS, OUR_UNITS[0]: unit(OUR_UNITS[0], running=False)}
+    assert kind_of(tmp_path, {**stopped, **half}) is HostKind.OURS
+
+
 @pytest.mark.parametrize("host_id", ["0", "2001", "one", "", "1e3"])
 def test_a_host_id_that_is_none(host_id: str, tmp_path: Path) -> None:
     make_4x(tmp_path)
