@@ -18,7 +18,8 @@ the section "default", as there.
 
 A key can be told, and set, where it is already, and so can those that may be missing: the network
 test's three, the two flags of ha.conf, what broker.conf is known to hold, and our own settings as
-`ha_agent_<section>_<key>`. Any other is refused, so that a slip is not stored for all hosts.
+`ha_agent_<section>_<key>`. Any other is refused, so that a slip is not stored for all hosts; so
+is a value with which no daemon would start.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from typing import Optional
 from ha_agent import maintenance_file
 from ha_agent.broker.api.verb import near
 from ha_agent.compat import conf_writer, hosted_engine_conf, ini_conf
-from ha_agent.compat.legacy_keys import own_settings
+from ha_agent.compat.legacy_keys import HOSTED_ENGINE, own_settings, translated
 from ha_agent.compat.legacy_values import Pairs
 from ha_agent.config_schema import SECTIONS
 from ha_agent.errors import BadInput, HaAgentError
@@ -133,10 +134,12 @@ def with_key(store: str, text: str, key: str, value: str, *, where: str) -> str:
         if store == BROKER:
             section, _, option = name_in(store, key).partition(".")
             return conf_writer.set_ini_keys(text, {(section, option): value}, where=where)
-        return conf_writer.set_keys(text, {key: value}, where=where)
+        made = conf_writer.set_keys(text, {key: value}, where=where)
     except BadInput as fault:
         # The text was read already, so that it is the value, or the name of a new key.
         raise BadValue(str(fault)) from fault
+    _check_theirs(key, made, where)
+    return made
 
 
 def check_ha_key(text: str, key: str, value: str) -> None:
@@ -160,6 +163,26 @@ def _own_setting(key: str) -> Optional[tuple[str, str]]:
             section, _, name = said.key.partition(".")
             return section, name
     return None
+
+
+def _check_theirs(key: str, text: str, where: str) -> None:
+    """Raise BadValue where our daemons would not start with what `key` says in `text`."""
+    pairs = hosted_engine_conf.parse(text, where)
+    place = f"{where}:{pairs.lines[key]}"
+    for said in translated(HOSTED_ENGINE, pairs):
+        # What another key becomes may depend on this one, such as the domain's path on storage.
+        if said.name != key and not (said.fault and said.where == place):
+            continue
+        section, _, name = said.key.partition(".")
+        field = next(one for one in fields(SECTIONS[section]) if one.name == name)
+        try:
+            told = said.fault
+            if not told:
+                field.metadata["kind"].parse(said.text)
+        except ValueError:
+            told = f"expected {field.metadata['kind'].expected}"
+        if told:
+            raise BadValue(told if told.startswith(f"{key}:") else f"{key}: {told}")
 
 
 def _check_own(key: str, value: str) -> None:

@@ -38,6 +38,31 @@ def test_a_password_that_is_refused_is_not_told() -> None:
     assert "p$ecret" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "told"),
+    [
+        ("host_id", "one", "host_id: expected a whole number, 1 to 2000"),
+        ("vmid", "x", "vmid: expected a UUID"),
+        ("fqdn", "-x", "fqdn: '-x' is no host name"),
+        ("domainType", "tape", "domainType: 'tape' is none of nfs"),
+        ("network_test", "pnig", "network_test: expected one of"),
+        ("nfs_version", "v9", "nfs_version: 'v9' is no version of NFS"),
+        ("storage", "nonsense", "'nonsense' is not server:/export"),
+    ],
+)
+def test_a_value_that_no_daemon_would_start_with(key: str, value: str, told: str) -> None:
+    text = (
+        "fqdn=engine\nhost_id=1\nvmid=\ndomainType=nfs\nnfs_version=auto\nstorage=s:/e\n"
+        "sdUUID=22222222-2222-4222-8222-222222222222\n"
+    )
+    for store in (stores.HE_LOCAL, stores.HE_SHARED):
+        with pytest.raises(stores.BadValue, match=told):
+            stores.with_key(store, text, key, value, where="w")
+    assert "host_id=2" in stores.with_key(stores.HE_LOCAL, text, "host_id", "2", where="w")
+    if key != "storage":
+        assert f"{key}=\n" in stores.with_key(stores.HE_LOCAL, text, key, "", where="w")
+
+
 @given(st.text(max_size=30))
 def test_what_is_set_is_read_back_and_the_rest_is_kept(value: str) -> None:
     try:
