@@ -70,19 +70,27 @@ class Screen:
 def _deploy(command: Command) -> int:
     import asyncio
 
-    from ha_agent.setup.answers import AnswersError, form
+    from ha_agent.errors import BadInput
+    from ha_agent.setup.answers import form
     from ha_agent.setup.deploy import Request, deploy
     from ha_agent.setup.own_host import OwnFiles
     from ha_agent.setup.services import Systemctl
+    from ha_agent.setup.step import SetupFailed
 
     arguments = command.arguments
     try:
         answers = _answers(arguments)
-    except AnswersError as error:
+    except BadInput as error:
         fail(arguments, "answers", str(error))
         return USAGE
     except EOFError:
         return fail(arguments, "interrupted", "no more answers: nothing was changed")
+    except KeyboardInterrupt:
+        print()
+        return fail(arguments, "interrupted", "interrupted: nothing was changed")
+    if answers is None:
+        print("nothing was changed")
+        return FAILED
     if arguments.answers_out:
         _write_new(arguments.answers_out, form(answers))
         print(f"written: {arguments.answers_out}")
@@ -104,6 +112,16 @@ def _deploy(command: Command) -> int:
         told = "interrupted: run it again with the same answers, and it goes on where it was"
         fail(arguments, "interrupted", told)
         return FAILED
+    except BadInput as error:
+        screen.close()
+        fail(arguments, "answers", str(error))
+        return USAGE
+    except SetupFailed as error:
+        screen.close()
+        if arguments.dry_run:
+            return fail(arguments, "failed", str(error))
+        told = "what is done stays: put this right, run it again with the same answers"
+        return fail(arguments, "failed", f"{error}\n{told}, and it goes on from here")
     finally:
         screen.close()
     if not arguments.dry_run:
@@ -113,8 +131,8 @@ def _deploy(command: Command) -> int:
     return DONE
 
 
-def _answers(arguments: argparse.Namespace) -> Answers:
-    """Raises AnswersError, BadInput, EOFError."""
+def _answers(arguments: argparse.Namespace) -> Optional[Answers]:
+    """Return None when a person does not want it. Raises BadInput, EOFError, KeyboardInterrupt."""
     from ha_agent.setup import questions
     from ha_agent.setup.answers import Given, check, load_answers
 
@@ -127,9 +145,12 @@ def _answers(arguments: argparse.Namespace) -> Answers:
         text = getattr(arguments, name)
         if text is not None:
             given[name] = Given(text, f"--{name.replace('_', '-')}")
-    if path is None and questions.is_interactive():
-        given = questions.ask(given, questions.OwnTerminal())
-    return check(given, faults)
+    if path is not None or not questions.is_interactive():
+        return check(given, faults)
+    terminal = questions.OwnTerminal()
+    answers = check(questions.ask(given, terminal), faults)
+    only_looks = arguments.dry_run or arguments.answers_out is not None
+    return answers if only_looks or questions.confirm(answers, terminal) else None
 
 
 def _write_new(path: Path, text: str) -> None:

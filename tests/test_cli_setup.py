@@ -36,7 +36,7 @@ def test_faults_of_a_file_are_told_with_file_and_line(
 
 
 def test_a_file_that_is_not_there_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["deploy", "--answers", "/absent"]) == 1
+    assert main(["deploy", "--answers", "/absent"]) == 2
     assert "/absent: can't be read" in capsys.readouterr().err
 
 
@@ -60,3 +60,22 @@ def test_a_line_is_shown_whole_where_there_is_no_terminal(
     screen.say("[1/2] a ... done")
     screen.close()
     assert capsys.readouterr().out == "[1/2] a ...\n[1/2] a ... done\n"
+
+
+def test_a_set_up_that_failed_says_how_to_go_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HA_AGENT_HOST_ROOT", str(tmp_path))
+    image, answers = tmp_path / "image", tmp_path / "answers"
+    image.write_bytes(bytes(1 << 20))
+    answers.write_text(
+        f"storage_type = localfs\nstorage_connection = {tmp_path}\nengine_fqdn = e\n"
+        f"disk_image_file = {image}\nvdsm_port = 1\nvdsm_ssl = false\n"
+        f"vdsm_host = 127.0.0.1\nhost.state_dir = {tmp_path}/state\n"
+        f"host.run_dir = {tmp_path}/run\n"
+    )
+    assert main(["deploy", "--answers", str(answers)]) == 1
+    assert "run it again with the same answers, and it goes on" in capsys.readouterr().err
+    image.write_bytes(b"\x1f\x8b")
+    assert main(["deploy", "--answers", str(answers)]) == 2
+    assert "compressed by gzip" in capsys.readouterr().err

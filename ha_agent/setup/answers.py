@@ -149,7 +149,7 @@ def check(given: Mapping[str, Given], faults: Iterable[str] = ()) -> Answers:
         if name not in _BY_NAME:
             section, _, key_name = name.partition(".")
             settings[section, key_name] = answer.text
-    found += _contradictions(values)
+    found += contradictions(values)
     if found:
         raise AnswersError(found)
     return Answers(values, settings)
@@ -200,7 +200,8 @@ def _nearest(name: str, names: tuple[str, ...]) -> str:
     return f"; did you mean {near[0]}?" if near else "; known are " + ", ".join(names)
 
 
-def _contradictions(values: Mapping[str, Any]) -> Iterable[str]:
+def contradictions(values: Mapping[str, Any]) -> Iterable[str]:
+    """Tell which answers don't go together, a sentence each that names the keys."""
     kind = values.get("storage_type")
     if values.get("lease_backend") == "lockfile" and kind in ("iscsi", "fc", "nfs3"):
         why = (
@@ -219,9 +220,11 @@ def _contradictions(values: Mapping[str, Any]) -> Iterable[str]:
         yield "disk_image and disk_volume: an existing disk is named by both"
     if new and old:
         yield "disk_image_file and disk_volume: the disk is new or there already, not both"
-    if not new and not old and "disk_volume" in values:
-        yield "disk_image_file is missing: a file to make the engine VM's disk from (or disk_image"
-        " and disk_volume of one that is on the domain)"
+    if not new and not old and "disk_image_file" in values and "disk_volume" in values:
+        yield (
+            "disk_image_file is missing: a file to make the engine VM's disk from (or disk_image"
+            " and disk_volume of one that is on the domain)"
+        )
 
 
 __all__ = [
@@ -231,6 +234,7 @@ __all__ = [
     "Given",
     "Key",
     "check",
+    "contradictions",
     "form",
     "load_answers",
     "read_answers",

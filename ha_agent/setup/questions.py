@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from ha_agent.setup.answer_table import KEYS, Key
-from ha_agent.setup.answers import Given
+from ha_agent.setup.answers import Answers, Given, contradictions
 
 
 class Terminal(Protocol):
@@ -38,11 +38,42 @@ def is_interactive() -> bool:
 
 
 def ask(given: Mapping[str, Given], terminal: Terminal) -> dict[str, Given]:
-    """Return `given` with what a person answered besides, each answer checked at once.
+    """Return `given` with what a person answered besides, each answer checked at once; those that
+    don't go together are asked for again.
 
     "?" shows help. Raises EOFError, KeyboardInterrupt.
     """
     answers = dict(given)
+    while True:
+        values = _ask_all(answers, terminal)
+        asked = [name for name in answers if name not in given]
+        faults = list(contradictions(values))
+        again = [name for name in asked if any(name in fault for fault in faults)]
+        if not again:
+            # What was answered before another answer was changed has no place any more.
+            return {n: answers[n] for n in answers if n in given or n in values}
+        for fault in faults:
+            terminal.say(f"  {fault}: once more")
+        for name in again:
+            del answers[name]
+
+
+def confirm(answers: Answers, terminal: Terminal) -> bool:
+    """Whether a person wants what comes now. Raises EOFError, KeyboardInterrupt."""
+    luns = ", ".join(answers.values.get("luns", ()))
+    if luns:
+        terminal.say(f"\nAll that is on {luns} will be lost.")
+    place = f"{answers.text('storage_type')} {answers.text('storage_connection')}".strip()
+    question = f"\nSet up the hosted engine on {place} now (yes or no)? [no]: "
+    while True:
+        text = terminal.ask(question, secret=False).strip().lower()
+        if text in ("yes", "no", ""):
+            return text == "yes"
+        terminal.say("  expected yes or no")
+
+
+def _ask_all(answers: dict[str, Given], terminal: Terminal) -> dict[str, Any]:
+    """Add to `answers` what a person answers; return all values that fit."""
     values: dict[str, Any] = {}
     section = ""
     for key in KEYS:
@@ -58,7 +89,7 @@ def ask(given: Mapping[str, Given], terminal: Terminal) -> dict[str, Given]:
             values[key.name] = key.kind.parse(text or "")
         except ValueError:
             continue  # what was given and does not fit is told with all the rest
-    return answers
+    return values
 
 
 def _ask_one(key: Key, terminal: Terminal) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from ha_agent.setup.answers import Given, check
-from ha_agent.setup.questions import ask
+from ha_agent.setup.questions import ask, confirm
 
 
 class FakeTerminal:
@@ -78,3 +78,39 @@ def test_a_password_is_not_echoed() -> None:
 def test_the_end_of_input_ends_it() -> None:
     with pytest.raises(EOFError):
         ask({}, FakeTerminal(What_kind="floppy"))
+
+
+def test_answers_that_contradict_each_other_are_asked_for_again() -> None:
+    terminal = FakeTerminal(
+        What_kind="nfs3|nfs", Where="server:/he", The_engine="e", Image_file="|/i"
+    )
+    answers = check(ask({}, terminal))
+    assert answers.text("storage_type") == "nfs"
+    assert answers.text("disk_image_file") == "/i"
+    said = "\n".join(terminal.said)
+    assert "lockfile does not work with storage_type = nfs3" in said
+    assert "disk_image and disk_volume of one that is on the domain): once more" in said
+
+
+def test_what_is_answered_and_has_no_place_any_more_is_left_out() -> None:
+    terminal = FakeTerminal(
+        What_kind="iscsi|nfs", Where="server:/he", What_is_the_name_IQN="x", The_engine="e",
+        Image_file="/i", GUIDs="abc",
+    )  # fmt: skip
+    terminal._answers["What is the name (IQN)"] = iter(["iqn.x"])
+    answers = check(ask({}, terminal))
+    assert answers.text("storage_type") == "nfs"
+    assert answers.text("iscsi_target") == ""
+
+
+@pytest.mark.parametrize(("texts", "wanted"), [("yes", True), ("no", False), ("", False)])
+def test_a_person_is_asked_before_anything_is_changed(texts: str, wanted: bool) -> None:
+    given = {
+        "storage_type": "fc", "lease_backend": "sanlock", "sanlock_path": "/dev/x/y",
+        "luns": "abc,def", "engine_fqdn": "e", "disk_image_file": "/i",
+    }  # fmt: skip
+    answers = check({name: Given(text, "test") for name, text in given.items()})
+    terminal = FakeTerminal()
+    terminal._answers["\nSet up the hosted engine on fc now"] = iter(["maybe", texts])
+    assert confirm(answers, terminal) is wanted
+    assert any("All that is on abc, def will be lost" in text for text in terminal.said)
