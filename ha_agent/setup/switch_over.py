@@ -82,6 +82,9 @@ class SwitchToOurs:
         """Switch. A re-run goes on where it ended. Raises SetupFailed with what to do then."""
         states = await self._services.states((*PREDECESSOR_UNITS, *OUR_UNITS))
         try:
+            if _left(states, PREDECESSOR_UNITS):
+                # Ours that run all the same have not read what this upgrade has written.
+                await self._stop_ours(states, say)
             await _retire(self._services, states, (PREDECESSOR_AGENT, PREDECESSOR_BROKER), say)
             await self._services.enable(OUR_UNITS)
             # The socket first, so that the agent's first call waits for the broker.
@@ -93,6 +96,12 @@ class SwitchToOurs:
                 f"{fault}. {_NO_AGENT}; run this again, or `ha-agent downgrade`"
             ) from fault
         return "our units run and are enabled"
+
+    async def _stop_ours(self, states: Mapping[str, UnitState], say: Say) -> None:
+        for name in (OUR_AGENT, OUR_SOCKET, OUR_BROKER):
+            if states[name].running:
+                say(f"stop {name}")
+                await self._services.stop([name])
 
     def _refuse_own_file(self, path: Path) -> None:
         """Our alias needs the place: `systemctl enable` refuses after theirs were stopped."""

@@ -40,6 +40,15 @@ async def test_a_rerun_does_not_stop_ours_by_the_old_name() -> None:
     assert (await step.look()).done
 
 
+async def test_ours_that_ran_beside_theirs_are_started_anew() -> None:
+    """As by a preset of the package; what they run with is from before the upgrade."""
+    units = Units(running={*OUR_UNITS, "ovirt-ha-broker.service"})
+    await SwitchToOurs(units, NOWHERE).do(silent)
+    assert units.running == set(OUR_UNITS)
+    for name in OUR_UNITS:
+        assert units.log.index(f"stop {name}") < units.log.index(f"start {name}")
+
+
 async def test_a_unit_that_only_a_reboot_would_start_is_retired_too() -> None:
     units = Units(running=set())
     step = SwitchToOurs(units, NOWHERE)
