@@ -74,7 +74,7 @@ class UseDomain:
         if info is None:
             given = deployment.answers.text("domain_uuid")
             await self._refuse_others()
-            told = "it must be there" if given else "there is none yet"
+            told = "it must be there" if given else "made where the connected storage has none"
             return Found(False, f"domain {deployment.domain_uuid}: {told}")
         pools = [pool for pool in info.pool_ids if pool not in ("", NO_POOL)]
         others = [pool for pool in pools if pool != deployment.pool_id()]

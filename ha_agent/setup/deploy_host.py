@@ -82,6 +82,13 @@ class CheckHost:
         if bridge and networks is not None and bridge not in networks:
             known = ", ".join(sorted(networks)) or "none"
             found.append(f"there is no network {bridge} on this host (VDSM sees {known})")
+        # One of an OVF may be called otherwise by VDSM; an answer is what VDSM calls it.
+        network = deployment.answers.text("network")
+        if network and network != bridge and networks is not None and network not in networks:
+            known = ", ".join(sorted(networks)) or "none"
+            found.append(
+                f"there is no network {network} for the engine VM on this host (VDSM sees {known})"
+            )
         needed = parse_ovf(await self._document(), where="the engine VM's OVF").memory_mib
         free = stats.memory_free_mib
         if not runs and free is not None and free < needed:

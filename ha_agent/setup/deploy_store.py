@@ -10,6 +10,7 @@ from __future__ import annotations
 from ha_agent.broker.store.reader import StoreReader
 from ha_agent.broker.store.writer import StoreWriter
 from ha_agent.errors import BadInput
+from ha_agent.ovfstore.model import VmDefinition
 from ha_agent.ovfstore.ovf_parse import parse_ovf
 from ha_agent.setup.deploy_definition import Document
 from ha_agent.setup.deployment import Deployment
@@ -71,7 +72,9 @@ class StoreDefinition:
             vm = parse_ovf(document, where="the OVF_STORE", expect_uuid=deployment.vm_uuid)
         except BadInput as error:
             raise SetupRefused(f"the OVF_STORE holds something else: {error}") from None
-        return Found(True, f"VM {vm.uuid} ({vm.name}) in {len(good)} copies")
+        other = _differences(vm, parse_ovf(await self._document(), where="the answers"))
+        left = f"; not as answered now, and left as it is: {', '.join(other)}" if other else ""
+        return Found(True, f"VM {vm.uuid} ({vm.name}) in {len(good)} copies{left}")
 
     async def do(self, say: Say) -> str:
         """Put it."""
@@ -84,6 +87,17 @@ class StoreDefinition:
         if not result.copies:
             raise SetupFailed("; ".join(result.problems) or "no copy was written")
         return f"OVF {result.identity[:12]} in {len(result.copies)} copies"
+
+
+def _differences(there: VmDefinition, wanted: VmDefinition) -> list[str]:
+    """Return what a person would see that differs; the engine may have changed it since."""
+    looks = (
+        ("name", lambda vm: vm.name),
+        ("memory", lambda vm: vm.memory_mib),
+        ("processors", lambda vm: vm.sockets * vm.cores_per_socket * vm.threads_per_core),
+        ("network cards", lambda vm: [(nic.network, nic.mac) for nic in vm.nics]),
+    )
+    return [name for name, look in looks if look(there) != look(wanted)]
 
 
 def reader(deployment: Deployment) -> StoreReader:

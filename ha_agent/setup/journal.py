@@ -169,7 +169,11 @@ def _read(path: Path, verb: str) -> Optional[dict[str, Any]]:
     try:
         content = json.loads(text)
     except ValueError:
-        raise BadInput("no JSON", where=str(path)) from None
+        raise BadInput(
+            "is damaged, no JSON; without it a set-up that was cut off can't go on: have it back,"
+            " or remove it to begin anew on other storage",
+            where=str(path),
+        ) from None
     if not isinstance(content, dict) or content.get("verb") != verb:
         raise BadInput(f"no journal of {verb}", where=str(path))
     if content.get("format") != FORMAT:

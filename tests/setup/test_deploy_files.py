@@ -52,7 +52,9 @@ async def test_later_changes_of_it_stay(ground: tuple[Deployment, Path]) -> None
     await WriteConf(deployment).do(say)
     text = deployment.conf_path.read_text().replace("bridge=ovirtmgmt", "bridge=other")
     deployment.conf_path.write_text(text + "mine=1\n")
-    assert (await WriteConf(deployment).look()).done
+    found = await WriteConf(deployment).look()
+    assert found.done
+    assert found.text.endswith("; not as answered now, and left as it is: bridge")
     deployment.conf_path.write_text(text.replace("host_id=1", "host_id=7") + "mine=1\n")
     assert not (await WriteConf(deployment).look()).done
     await WriteConf(deployment).do(say)

@@ -64,6 +64,11 @@ async def test_all_that_is_wrong_is_told_at_once(host: Host) -> None:
     assert "no.such.name.invalid does not resolve" in text
 
 
+async def test_the_engine_vms_network_must_be_there(host: Host) -> None:
+    text = await host.look(network="backbone")
+    assert "there is no network backbone for the engine VM on this host" in text
+
+
 async def test_an_engine_vm_that_runs_is_refused_unless_it_is_ours(host: Host) -> None:
     host.vdsm.vm = parse_vm_stats({"vmId": VM, "status": "Up"}, vm_id=VM)
     assert f"the engine VM {VM} runs on this host already" in await host.look()

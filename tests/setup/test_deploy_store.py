@@ -59,3 +59,4 @@ async def test_the_ovf_is_in_all_copies_and_is_not_put_back_later(tmp_path: Path
         found = await step.look()
         assert found.done
         assert "AnotherName" in found.text
+        assert found.text.endswith("; not as answered now, and left as it is: name")
