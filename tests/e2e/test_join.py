@@ -190,11 +190,11 @@ def joining(first: Host, *numbers: int) -> Iterator[list[Joining]]:
             shutil.rmtree(host.folder, ignore_errors=True)
 
 
-def test_two_join_at_once_and_one_leaves(first: Host) -> None:
+def test_two_join_at_once_one_is_idle_and_one_leaves(first: Host) -> None:
     first.start()
     says(first, "Lease: held by host1")
     path = str(first.domain.path)
-    with joining(first, 2, 3) as hosts:
+    with joining(first, 2, 3, 4) as (*hosts, idle):
         plan = hosts[0].run("join", "--path", path, "--dry-run")
         assert "host id 2, free" in plan
         both = [host.begin("join", "--path", path) for host in hosts]
@@ -211,6 +211,11 @@ def test_two_join_at_once_and_one_leaves(first: Host) -> None:
             return len(live) == 3 and all(live)
 
         eventually(alive, f"not all three are alive:\n{rows}")
+        idle.run("join", "--path", path, "--no-start")
+        says(first, "host4", "joined, agent not started yet")
+        assert "host4" in first.cli("explain").stdout
+        assert "nobody is there to be asked" in idle.run("join", code=2)
+        assert "broker does not answer" in idle.run("leave", "--no-units", code=1)
         leaver, other = hosts
         told = first.cli("leave", "--no-units")  # a host without hosted-engine.conf
         assert "in no cluster" in told.stdout
@@ -231,17 +236,6 @@ def test_two_join_at_once_and_one_leaves(first: Host) -> None:
         was = 5 - other.host_id()
         leaver.run("join", "--path", path)
         assert leaver.host_id() == was
-
-
-def test_a_joined_host_whose_agent_was_not_started(first: Host) -> None:
-    first.start()
-    says(first, "Lease: held by host1")
-    with joining(first, 2) as [host]:
-        host.run("join", "--path", str(first.domain.path), "--no-start")
-        says(first, "host2", "joined, agent not started yet")
-        assert "host2" in first.cli("explain").stdout
-        assert "nobody is there to be asked" in host.run("join", code=2)
-        assert "broker does not answer" in host.run("leave", "--no-units", code=1)
 
 
 def test_the_engines_host_and_the_last_host_stay(first: Host) -> None:
