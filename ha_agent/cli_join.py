@@ -24,8 +24,8 @@ from ha_agent.cli_command import DONE, USAGE, Command, Verbs, fail
 from ha_agent.cli_ovf import printable
 
 if TYPE_CHECKING:
-    from ha_agent.setup.join_answers import JoinAnswers
-    from ha_agent.setup.joining import Asked
+    from ha_agent.setup.join.answers import JoinAnswers
+    from ha_agent.setup.join.joining import Asked
 
 _MOST_HOSTS = 2000
 
@@ -84,8 +84,9 @@ def _join(command: Command) -> int:
     # Imported here: asyncio and VDSM's client would cost every other command 50 ms.
     import asyncio
 
-    from ha_agent.setup import join_answers, joining
     from ha_agent.setup.answers import AnswersError
+    from ha_agent.setup.join import answers as join_answers
+    from ha_agent.setup.join import joining
 
     arguments = command.arguments
     try:
@@ -108,7 +109,7 @@ def _join(command: Command) -> int:
 
 def _answers(path: Optional[Path]) -> JoinAnswers:
     from ha_agent.setup.answers import AnswersError, load_answers
-    from ha_agent.setup.join_answers import ask_join, check_join
+    from ha_agent.setup.join.answers import ask_join, check_join
     from ha_agent.setup.questions import OwnTerminal, is_interactive
 
     faults: list[str] = []
@@ -125,9 +126,9 @@ def _answers(path: Optional[Path]) -> JoinAnswers:
 def _leave(command: Command) -> int:
     import asyncio
 
-    from ha_agent.setup import joining
-    from ha_agent.setup.own_host import is_set_up
-    from ha_agent.setup.predecessor_host import HOSTED_ENGINE_CONF
+    from ha_agent.setup.join import joining
+    from ha_agent.setup.join.own_host import is_set_up
+    from ha_agent.setup.upgrade.predecessor_host import HOSTED_ENGINE_CONF
 
     asked = _asked(command)
     if not is_set_up(asked.files.root):
@@ -140,8 +141,8 @@ def _leave(command: Command) -> int:
 
 
 def _asked(command: Command) -> Asked:
-    from ha_agent.setup import joining
-    from ha_agent.setup.own_host import OwnFiles
+    from ha_agent.setup.join import joining
+    from ha_agent.setup.join.own_host import OwnFiles
     from ha_agent.setup.services import Systemctl
 
     given: Sequence[Path] = [command.arguments.config] if command.arguments.config else []

@@ -20,7 +20,7 @@ from ha_agent.cli_command import DONE, Command, Verbs
 from ha_agent.cli_ovf import printable
 
 if TYPE_CHECKING:
-    from ha_agent.setup.upgrading import Asked
+    from ha_agent.setup.upgrade.upgrading import Asked
 
 
 def add(verbs: Verbs) -> None:
@@ -55,8 +55,8 @@ def _upgrade(command: Command) -> int:
     # Imported here: asyncio and VDSM's client would cost every other command 50 ms.
     import asyncio
 
-    from ha_agent.setup import upgrading
-    from ha_agent.setup.predecessor_host import HostKind
+    from ha_agent.setup.upgrade import upgrading
+    from ha_agent.setup.upgrade.predecessor_host import HostKind
 
     was = asyncio.run(upgrading.upgrade(_asked(command)))
     if not command.arguments.dry_run and was is not HostKind.OURS:
@@ -67,7 +67,7 @@ def _upgrade(command: Command) -> int:
 def _downgrade(command: Command) -> int:
     import asyncio
 
-    from ha_agent.setup import upgrading
+    from ha_agent.setup.upgrade import upgrading
 
     asyncio.run(upgrading.downgrade(_asked(command)))
     if not command.arguments.dry_run:
@@ -76,9 +76,9 @@ def _downgrade(command: Command) -> int:
 
 
 def _asked(command: Command) -> Asked:
-    from ha_agent.setup.own_host import OwnFiles
+    from ha_agent.setup.join.own_host import OwnFiles
     from ha_agent.setup.services import Systemctl
-    from ha_agent.setup.upgrading import Asked
+    from ha_agent.setup.upgrade.upgrading import Asked
 
     arguments = command.arguments
     given: Sequence[Path] = [arguments.config] if arguments.config else []

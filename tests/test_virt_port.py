@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from ha_agent import ofd_lock
+from ha_agent.virt.place import LeaseKind
 from ha_agent.virt.verbs import Virt
-from ha_agent.virt.vm_lock import LeaseKind
 from ha_agent.virt_port import VirtHypervisor
 from tests.hypervisor_contract import HypervisorContract, OneHost
 from tests.vdsm.embedded import VM, make_domain, make_xml

@@ -12,10 +12,10 @@ from typing import Any, Optional, cast
 from ha_agent.broker.storage.lane import StorageFault, StorageLane
 from ha_agent.broker.storage.worker import OPERATIONS
 from ha_agent.setup.answers import Answers, Given, check
-from ha_agent.setup.deploy import storage_server_of
-from ha_agent.setup.deployment import Choices, Deployment
+from ha_agent.setup.deploy.deploy import storage_server_of
+from ha_agent.setup.deploy.deployment import Choices, Deployment
+from ha_agent.setup.join.own_host import OwnFiles
 from ha_agent.setup.journal import Journal, open_journal
-from ha_agent.setup.own_host import OwnFiles
 from ha_agent.vdsm.client.answers import (
     HostCapabilities,
     HostStats,

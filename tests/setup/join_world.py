@@ -13,17 +13,17 @@ from ha_agent.broker.lease import file as lease_file
 from ha_agent.clock import SystemClock
 from ha_agent.instant import Instant
 from ha_agent.ovfstore.conf_volume import encode_conf_volume
-from ha_agent.setup import host_id as rules
-from ha_agent.setup.cluster_conf import Cluster, ClusterConf, place_of
-from ha_agent.setup.cluster_source import FolderSource
 from ha_agent.setup.host_files import machine_id
-from ha_agent.setup.host_register import HostRegister
-from ha_agent.setup.join import JoinPlan, join_steps
+from ha_agent.setup.join import host_id as rules
+from ha_agent.setup.join.cluster_conf import Cluster, ClusterConf, place_of
+from ha_agent.setup.join.cluster_source import FolderSource
+from ha_agent.setup.join.host_register import HostRegister
+from ha_agent.setup.join.join import JoinPlan, join_steps
+from ha_agent.setup.join.own_host import OwnFiles
 from ha_agent.setup.journal import open_journal
-from ha_agent.setup.own_host import OwnFiles
-from ha_agent.setup.predecessor_host import BROKER_CONF, HOSTED_ENGINE_CONF
 from ha_agent.setup.runner import run_steps
 from ha_agent.setup.services import UnitState
+from ha_agent.setup.upgrade.predecessor_host import BROKER_CONF, HOSTED_ENGINE_CONF
 from ha_agent.vdsm import file_domain
 from tests.setup.register_world import HereLane
 

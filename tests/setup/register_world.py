@@ -14,8 +14,8 @@ from ha_agent.broker.storage.lane import StorageFault
 from ha_agent.clock import SystemClock
 from ha_agent.errors import BadInput
 from ha_agent.instant import Instant, WallTime
-from ha_agent.setup.host_id import Joiner, machine_mark
-from ha_agent.setup.host_register import HostRegister, RegisterPlace
+from ha_agent.setup.join.host_id import Joiner, machine_mark
+from ha_agent.setup.join.host_register import HostRegister, RegisterPlace
 
 VOLUME_SLOTS = 100
 IDS_AT = "dom_md/ids"

@@ -9,8 +9,8 @@ import pytest
 
 from ha_agent.errors import HaAgentError
 from ha_agent.ovfstore.conf_volume import decode_conf_volume
-from ha_agent.setup.backup import newest_backup
-from ha_agent.setup.predecessor_host import parse_conf
+from ha_agent.setup.upgrade.backup import newest_backup
+from ha_agent.setup.upgrade.predecessor_host import parse_conf
 from tests.broker.store_world import (
     FIRST,
     SECOND,

@@ -21,12 +21,12 @@ from ha_agent.config_schema import Config
 from ha_agent.errors import EnvironmentFault
 from ha_agent.instant import WallTime
 from ha_agent.ovfstore.conf_volume import encode_conf_volume
-from ha_agent.setup.backup import newest_backup
 from ha_agent.setup.journal import open_journal
-from ha_agent.setup.predecessor_host import parse_conf
 from ha_agent.setup.services import OUR_UNITS, PREDECESSOR_UNITS, UnitState
-from ha_agent.setup.upgrade import run_upgrade
-from ha_agent.setup.upgrade_ground import Ground, read_facts
+from ha_agent.setup.upgrade.backup import newest_backup
+from ha_agent.setup.upgrade.ground import Ground, read_facts
+from ha_agent.setup.upgrade.predecessor_host import parse_conf
+from ha_agent.setup.upgrade.upgrade import run_upgrade
 from ha_agent.vdsm.client.verbs import Vdsm
 from ha_agent.vdsm.errors import VdsmCallFailed
 from tests.broker.store_world import DOMAIN, VM, Host, JumpingClock, Killed, World, image_of

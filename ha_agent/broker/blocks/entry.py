@@ -16,7 +16,7 @@ unknown, so that a block of any age and of the predecessor is read:
     incidents         what is wrong there, and what it told whom of (incidents/share.py)
     maintenance_note  who put it into local maintenance, since when, until when, why
     joined            a mark of the machine that joined with this block; no agent has written it
-                      since (setup/host_id.py)
+                      since (setup/join/host_id.py)
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ha_agent import config
 from ha_agent.broker.api import about as api_about
+from ha_agent.broker.api.arguments import Access
 from ha_agent.broker.api.catalogue import CATALOGUE
 from ha_agent.broker.parts import Parts
 from ha_agent.clock import SystemClock
@@ -21,7 +22,7 @@ def test_no_verb_stands_twice() -> None:
 
 
 async def test_a_broker_answers_exactly_these(tmp_path: Path) -> None:
-    parts = Parts(config.load([write_config(tmp_path)], NOWHERE), SystemClock(), None)
+    parts = Parts(config.load([write_config(tmp_path)], NOWHERE), SystemClock(), Access(0, None))
     served = {name for feature in parts.features for name in feature.handlers}
     # A part that is new comes into CATALOGUE with its verbs, and then `make_api_doc.py` is due.
     assert served | {verb.name for verb in api_about.VERBS} == set(NAMES)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A slot compared and written under the lock; tests/setup/test_host_register.py has more."""
+"""A slot compared and written under the lock; tests/setup/join/test_host_register.py has more."""
 
 from __future__ import annotations
 

@@ -22,8 +22,8 @@ from ha_agent.broker.sanlock.times import SanlockTimes
 from ha_agent.broker.storage.lane import StorageLane, WorkerProcess, launch_worker
 from ha_agent.clock import SystemClock
 from ha_agent.errors import EnvironmentFault
-from ha_agent.setup.host_register import HostRegister
-from ha_agent.setup.sanlock_id import SanlockSpace
+from ha_agent.setup.join.host_register import HostRegister
+from ha_agent.setup.join.sanlock_id import SanlockSpace
 from ha_agent.setup.step import SetupRefused
 from tests.loop_device import loop_device
 from tests.sanlock_daemon import SanlockDaemon, needs_sanlock
