@@ -2,7 +2,7 @@
 PYTHON := .venv/bin/python
 VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' ha_agent/__init__.py)
 
-.PHONY: help setup demo test bench load vdsm-contract fuzz mutate sim sim-long diagram dist clean
+.PHONY: help setup demo test bench load failures vdsm-contract fuzz mutate sim sim-long diagram dist clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -21,6 +21,9 @@ bench: setup ## measure what we claim
 
 load: setup ## a thousand clients at once, heartbeat I/O, an idle host; SECONDS=600 for longer
 	@$(PYTHON) -m bench status-load heartbeat idle $(if $(SECONDS),--seconds $(SECONDS))
+
+failures: setup ## what each failure costs with the shipped times: 12 minutes, into docs/failures.md
+	@$(PYTHON) -m bench failures --write docs/failures.md
 
 vdsm-contract: setup ## hold a real VDSM against the suite; VDSM=host:54321 CERTS=/etc/pki/vdsm
 	@HA_AGENT_TEST_VDSM=$(VDSM) $(if $(CERTS),HA_AGENT_TEST_VDSM_CERTS=$(CERTS)) \

@@ -127,7 +127,7 @@ def _leave(command: Command) -> int:
     import asyncio
 
     from ha_agent.setup.join import joining
-    from ha_agent.setup.join.own_host import is_set_up
+    from ha_agent.setup.own_host import is_set_up
     from ha_agent.setup.upgrade.predecessor_host import HOSTED_ENGINE_CONF
 
     asked = _asked(command)
@@ -142,7 +142,7 @@ def _leave(command: Command) -> int:
 
 def _asked(command: Command) -> Asked:
     from ha_agent.setup.join import joining
-    from ha_agent.setup.join.own_host import OwnFiles
+    from ha_agent.setup.own_host import OwnFiles
     from ha_agent.setup.services import Systemctl
 
     given: Sequence[Path] = [command.arguments.config] if command.arguments.config else []

@@ -73,7 +73,7 @@ def _deploy(command: Command) -> int:
     from ha_agent.errors import BadInput
     from ha_agent.setup.answers import form
     from ha_agent.setup.deploy.deploy import Request, deploy
-    from ha_agent.setup.join.own_host import OwnFiles
+    from ha_agent.setup.own_host import OwnFiles
     from ha_agent.setup.services import Systemctl
     from ha_agent.setup.step import SetupFailed
 

@@ -76,7 +76,7 @@ def _downgrade(command: Command) -> int:
 
 
 def _asked(command: Command) -> Asked:
-    from ha_agent.setup.join.own_host import OwnFiles
+    from ha_agent.setup.own_host import OwnFiles
     from ha_agent.setup.services import Systemctl
     from ha_agent.setup.upgrade.upgrading import Asked
 

@@ -18,7 +18,7 @@ from ha_agent import config
 from ha_agent.clock import SystemClock
 from ha_agent.ovfstore.ovf_parse import parse_ovf
 from ha_agent.ovfstore.translate import domain_xml
-from ha_agent.setup.join.own_host import connected_vdsm
+from ha_agent.setup.own_host import connected_vdsm
 from tests.e2e.cluster import GUEST_CACHE, ROOT
 from tests.e2e.guide import Deed, Story
 from tests.e2e.lone import read_ovf

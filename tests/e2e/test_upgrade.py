@@ -28,7 +28,7 @@ from ha_agent.ovfstore.conf_volume import decode_conf_volume, encode_conf_volume
 from ha_agent.ovfstore.ovf_parse import parse_ovf
 from ha_agent.ovfstore.translate import domain_xml
 from ha_agent.ovfstore.vmconf import vm_conf_text
-from ha_agent.setup.join.own_host import connected_vdsm
+from ha_agent.setup.own_host import connected_vdsm
 from ha_agent.vdsm import file_domain
 from tests.e2e.cluster import SHORT_TIMES
 from tests.e2e.lone import eventually, lone_host, read_ovf, without_store

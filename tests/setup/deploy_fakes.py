@@ -14,8 +14,8 @@ from ha_agent.broker.storage.worker import OPERATIONS
 from ha_agent.setup.answers import Answers, Given, check
 from ha_agent.setup.deploy.deploy import storage_server_of
 from ha_agent.setup.deploy.deployment import Choices, Deployment
-from ha_agent.setup.join.own_host import OwnFiles
 from ha_agent.setup.journal import Journal, open_journal
+from ha_agent.setup.own_host import OwnFiles
 from ha_agent.vdsm.client.answers import (
     HostCapabilities,
     HostStats,

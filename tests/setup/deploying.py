@@ -16,7 +16,7 @@ from typing import Optional
 from ha_agent.certificates import TlsFiles
 from ha_agent.setup.answers import Answers, Given, check
 from ha_agent.setup.deploy.deploy import Request, deploy
-from ha_agent.setup.join.own_host import OwnFiles
+from ha_agent.setup.own_host import OwnFiles
 from ha_agent.setup.services import OUR_UNITS, UnitState
 from ha_agent.vdsm.server.service import EmbeddedVdsm, ServerSettings
 

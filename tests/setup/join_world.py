@@ -19,8 +19,8 @@ from ha_agent.setup.join.cluster_conf import Cluster, ClusterConf, place_of
 from ha_agent.setup.join.cluster_source import FolderSource
 from ha_agent.setup.join.host_register import HostRegister
 from ha_agent.setup.join.join import JoinPlan, join_steps
-from ha_agent.setup.join.own_host import OwnFiles
 from ha_agent.setup.journal import open_journal
+from ha_agent.setup.own_host import OwnFiles
 from ha_agent.setup.runner import run_steps
 from ha_agent.setup.services import UnitState
 from ha_agent.setup.upgrade.predecessor_host import BROKER_CONF, HOSTED_ENGINE_CONF

@@ -55,8 +55,8 @@ from ha_agent.setup.deploy.store import MakeStore, StoreDefinition
 from ha_agent.setup.deploy.volumes import MakeVolume
 from ha_agent.setup.host_files import machine_id
 from ha_agent.setup.join.host_id import Joiner, machine_mark
-from ha_agent.setup.join.own_host import OwnFiles
 from ha_agent.setup.journal import FOLDER_NAME, open_journal
+from ha_agent.setup.own_host import OwnFiles
 from ha_agent.setup.runner import run_steps
 from ha_agent.setup.services import Services
 from ha_agent.setup.start_units import StartUnits

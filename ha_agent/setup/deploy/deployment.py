@@ -24,8 +24,8 @@ from ha_agent.broker.storage.lane import StorageLane
 from ha_agent.errors import EnvironmentFault
 from ha_agent.ports import Clock
 from ha_agent.setup.answers import Answers
-from ha_agent.setup.join.own_host import OwnFiles
 from ha_agent.setup.journal import Journal
+from ha_agent.setup.own_host import OwnFiles
 from ha_agent.vdsm.client.answers import StorageDomainInfo, VolumeInfo
 from ha_agent.vdsm.client.storage_server import DomainType, StorageServer
 from ha_agent.vdsm.client.verbs_setup import SetupVdsm

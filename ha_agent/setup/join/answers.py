@@ -8,12 +8,14 @@ Instead of answers there may be a copy of another host's hosted-engine.conf, whi
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Optional
 
 from ha_agent.compat import hosted_engine_conf
 from ha_agent.compat.hosted_engine_conf import HostedEngineConf
+from ha_agent.compat.legacy_keys import OWN_PREFIX
 from ha_agent.config_storage import StorageConfig, server_of
 from ha_agent.errors import BadInput
 from ha_agent.setup.answer_table import KEYS, Key
@@ -131,5 +133,23 @@ def read_copy(path: Path) -> HostedEngineConf:
 
 
 def server_of_copy(conf: HostedEngineConf) -> Optional[StorageServer]:
-    """Return the storage server that a hosted-engine.conf names. Raises BadInput."""
-    return hosted_engine_conf.server_of(conf, StorageConfig.nfs_version)
+    """Return the storage server that a hosted-engine.conf names. Raises BadInput.
+
+    Of what the predecessor has no words for (localfs, posixfs, cephfs) our own keys tell.
+    """
+    said = {}
+    for key in dataclasses.fields(StorageConfig):
+        name = f"{OWN_PREFIX}storage_{key.name}"
+        text = conf.values.get(name)
+        if text:
+            kind = key.metadata["kind"]
+            try:
+                said[key.name] = kind.parse(text)
+            except ValueError:
+                raise conf.fault(name, f"{text[:80]!r}: expected {kind.expected}") from None
+    if not said.get("connection"):
+        return hosted_engine_conf.server_of(conf, StorageConfig.nfs_version)
+    nowhere = {"domain_path": Path("/"), "status_image": "", "status_volume": ""}
+    return server_of(
+        StorageConfig(**{**nowhere, "domain_uuid": conf.uuid("sdUUID"), **said}), password=""
+    )

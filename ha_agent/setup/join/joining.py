@@ -26,8 +26,8 @@ from ha_agent.setup.join.cluster_source import ClusterSource, FolderSource, Vdsm
 from ha_agent.setup.join.host_register import HostRegister
 from ha_agent.setup.join.join import JoinPlan, join_steps
 from ha_agent.setup.join.leave import LeavePlan, leave_steps
-from ha_agent.setup.join.own_host import OwnFiles, SocketBroker, VdsmStorage, connected_vdsm
 from ha_agent.setup.journal import open_journal
+from ha_agent.setup.own_host import OwnFiles, SocketBroker, VdsmStorage, connected_vdsm
 from ha_agent.setup.runner import run_steps
 from ha_agent.setup.services import Services
 from ha_agent.setup.step import Say

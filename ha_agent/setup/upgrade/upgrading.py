@@ -18,8 +18,8 @@ from ha_agent.clock import SystemClock
 from ha_agent.config_schema import Config
 from ha_agent.config_storage import BLOCK_DOMAIN_TYPES
 from ha_agent.errors import EnvironmentFault, HaAgentError
-from ha_agent.setup.join.own_host import OwnFiles, SocketBroker, connected_vdsm
 from ha_agent.setup.journal import FOLDER_NAME, open_journal
+from ha_agent.setup.own_host import OwnFiles, SocketBroker, connected_vdsm
 from ha_agent.setup.services import OUR_UNITS, PREDECESSOR_UNITS, Services
 from ha_agent.setup.step import Say, SetupRefused
 from ha_agent.setup.upgrade.backup import newest_backup

@@ -90,3 +90,19 @@ def test_a_copy_of_another_hosts_file(tmp_path: Path) -> None:
     path.write_bytes(b"\xff")
     with pytest.raises(BadInput, match="UTF-8"):
         read_copy(path)
+
+
+def test_a_copy_about_storage_that_the_predecessor_does_not_know(tmp_path: Path) -> None:
+    path = tmp_path / "c"
+    known = f"vmid={UUID}\nsdUUID={UUID}\n"
+    path.write_text(
+        f"{known}ha_agent_storage_domain_type=posixfs\nha_agent_storage_vfs_type=ceph\n"
+        "ha_agent_storage_connection=mon:/he\nha_agent_storage_mount_options=name=he\n"
+    )
+    server = server_of_copy(read_copy(path))
+    assert server is not None
+    assert server.connections[0].name == "mon:/he"
+    assert server.connections[0].fields["vfs_type"] == "ceph"
+    path.write_text(f"{known}ha_agent_storage_domain_type=tape\nha_agent_storage_connection=/x\n")
+    with pytest.raises(BadInput, match="ha_agent_storage_domain_type: 'tape'"):
+        server_of_copy(read_copy(path))

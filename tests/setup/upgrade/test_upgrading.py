@@ -13,7 +13,7 @@ from ha_agent.clock import SystemClock
 from ha_agent.compat.conf_writer import set_keys
 from ha_agent.errors import EnvironmentFault
 from ha_agent.instant import Instant
-from ha_agent.setup.join.own_host import OwnFiles, SocketBroker
+from ha_agent.setup.own_host import OwnFiles, SocketBroker
 from ha_agent.setup.services import OUR_UNITS
 from ha_agent.setup.step import SetupRefused
 from ha_agent.setup.upgrade.ground import read_facts

@@ -15,7 +15,7 @@ from ha_agent.clock import SystemClock
 from ha_agent.config_schema import VdsmConfig
 from ha_agent.errors import EnvironmentFault
 from ha_agent.instant import Instant
-from ha_agent.setup.join.own_host import OwnFiles, SocketBroker, VdsmStorage, is_set_up
+from ha_agent.setup.own_host import OwnFiles, SocketBroker, VdsmStorage, is_set_up
 from ha_agent.setup.step import SetupFailed, SetupRefused
 from ha_agent.vdsm.client.storage_server import nfs
 from tests.fake_broker import FakeBroker
