@@ -169,7 +169,7 @@ class GuardFence:
                 return
         finally:
             os.close(fd)
-        command = [sys.executable, "-m", "ha_agent.broker.lease.fence"]
+        command = [sys.executable, "-I", "-m", "ha_agent.broker.lease.fence"]
         command += ["--run-dir", str(self._run_dir), "--broker-pid", str(os.getpid())]
         if self._qemu_marker:
             command += ["--qemu-marker", self._qemu_marker]

@@ -64,6 +64,7 @@ class ProcessChannel:
         try:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
+                "-I",
                 "-m",
                 self._worker,
                 stdin=asyncio.subprocess.PIPE,

@@ -139,7 +139,7 @@ class HolderProcess:
             self._child.poll()  # reaps it
 
     def _start(self) -> None:
-        command = [sys.executable, "-m", "ha_agent.broker.sanlock.holder"]
+        command = [sys.executable, "-I", "-m", "ha_agent.broker.sanlock.holder"]
         command += ["--run-dir", str(self._run_dir), "--vm-uuid", self._vm_uuid]
         if self._qemu_marker:
             command += ["--qemu-marker", self._qemu_marker]

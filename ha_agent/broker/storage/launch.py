@@ -65,7 +65,14 @@ class Nursery:
 
     def __init__(self, run_dir: str, python: str = sys.executable) -> None:
         """`run_dir` stands in the command line, for people."""
-        self._command = [python, "-m", "ha_agent.broker.storage.nursery", "--run-dir", run_dir]
+        self._command = [
+            python,
+            "-I",
+            "-m",
+            "ha_agent.broker.storage.nursery",
+            "--run-dir",
+            run_dir,
+        ]
         self._process: Optional[subprocess.Popen[bytes]] = None
         self._socket: Optional[socket.socket] = None
         self._left: Optional[socket.socket] = None
