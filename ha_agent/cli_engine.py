@@ -141,7 +141,7 @@ class _Session:
 
 
 def _run(command: Command, verb: Callable[[_Session], Coroutine[Any, Any, int]]) -> int:
-    import asyncio
+    from ha_agent import interruptible
 
     async def whole() -> int:
         session = _Session(command, login, trust)
@@ -163,7 +163,7 @@ def _run(command: Command, verb: Callable[[_Session], Coroutine[Any, Any, int]])
             "ha-agent: warning: --insecure: the password goes to whoever answers", file=sys.stderr
         )
     try:
-        return asyncio.run(whole())
+        return interruptible.run(whole())
     except config.ConfigError:
         raise
     except HaAgentError as error:

@@ -82,8 +82,7 @@ def _say(line: str) -> None:
 
 def _join(command: Command) -> int:
     # Imported here: asyncio and VDSM's client would cost every other command 50 ms.
-    import asyncio
-
+    from ha_agent import interruptible
     from ha_agent.setup.answers import AnswersError
     from ha_agent.setup.join import answers as join_answers
     from ha_agent.setup.join import joining
@@ -101,7 +100,7 @@ def _join(command: Command) -> int:
         domain_uuid=arguments.domain,
         host_id=arguments.host_id,
     )
-    changed = asyncio.run(joining.join(_asked(command), told))
+    changed = interruptible.run(joining.join(_asked(command), told))
     if not arguments.dry_run:
         _say("this host is one of the cluster" if changed else "there was nothing to do")
     return DONE
@@ -124,8 +123,7 @@ def _answers(path: Optional[Path]) -> JoinAnswers:
 
 
 def _leave(command: Command) -> int:
-    import asyncio
-
+    from ha_agent import interruptible
     from ha_agent.setup.join import joining
     from ha_agent.setup.own_host import is_set_up
     from ha_agent.setup.upgrade.predecessor_host import HOSTED_ENGINE_CONF
@@ -134,7 +132,7 @@ def _leave(command: Command) -> int:
     if not is_set_up(asked.files.root):
         _say(f"this host is in no cluster: there is no {asked.files.root / HOSTED_ENGINE_CONF}")
         return DONE
-    asyncio.run(joining.leave(asked, command.settings, last=command.arguments.last))
+    interruptible.run(joining.leave(asked, command.settings, last=command.arguments.last))
     if not asked.dry_run:
         _say("this host has left its cluster")
     return DONE

@@ -68,8 +68,7 @@ class Screen:
 
 
 def _deploy(command: Command) -> int:
-    import asyncio
-
+    from ha_agent import interruptible
     from ha_agent.errors import BadInput
     from ha_agent.setup.answers import form
     from ha_agent.setup.deploy.deploy import Request, deploy
@@ -106,7 +105,7 @@ def _deploy(command: Command) -> int:
         start=not arguments.no_start,
     )
     try:
-        changed = asyncio.run(deploy(request))
+        changed = interruptible.run(deploy(request))
     except KeyboardInterrupt:
         screen.close()
         told = "interrupted: run it again with the same answers, and it goes on where it was"

@@ -53,23 +53,21 @@ def _say(line: str) -> None:
 
 def _upgrade(command: Command) -> int:
     # Imported here: asyncio and VDSM's client would cost every other command 50 ms.
-    import asyncio
-
+    from ha_agent import interruptible
     from ha_agent.setup.upgrade import upgrading
     from ha_agent.setup.upgrade.predecessor_host import HostKind
 
-    was = asyncio.run(upgrading.upgrade(_asked(command)))
+    was = interruptible.run(upgrading.upgrade(_asked(command)))
     if not command.arguments.dry_run and was is not HostKind.OURS:
         _say("this host is ours; `ha-agent downgrade` goes back")
     return DONE
 
 
 def _downgrade(command: Command) -> int:
-    import asyncio
-
+    from ha_agent import interruptible
     from ha_agent.setup.upgrade import upgrading
 
-    asyncio.run(upgrading.downgrade(_asked(command)))
+    interruptible.run(upgrading.downgrade(_asked(command)))
     if not command.arguments.dry_run:
         _say("this host is the predecessor's again")
     return DONE

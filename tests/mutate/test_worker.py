@@ -28,7 +28,7 @@ SAMPLE = {
     ),
     "takeover": (
         "rank:(-peer.score, peer.host_id) < mine becomes (-peer.score, peer.host_id) >= mine",
-        "peer.able and peer.host_id != dead_holder becomes peer.able",
+        "peer.able and (peer.predecessor or peer.host_id != dead_holder) becomes peer.able or",
     ),
     "score": ("entry State.LOCAL_MAINTENANCE dropped",),
     "row": ("hold_back:context.now + pause_seconds becomes",),
