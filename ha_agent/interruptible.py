@@ -15,8 +15,9 @@ T = TypeVar("T")
 def run(work: Coroutine[Any, Any, T]) -> T:
     """Run `work` to its end. SIGINT cancels it; when it has ended, KeyboardInterrupt is raised.
 
-    asyncio.run does so from Python 3.11 on. Before, the interrupt is raised wherever the program
-    is at that moment: in a callback whose exceptions nobody sees, too, and then it is lost.
+    asyncio.run does so from Python 3.11 on; but a signal that the kernel gives to another thread
+    (the SDK's, a storage call's) does not wake its loop, which may sleep for minutes. Before 3.11
+    the interrupt is raised wherever the program is, and may be lost in a callback.
     """
     interrupts = 0
 

@@ -135,7 +135,11 @@ class ClusterStory(Story):
     def theirs(self, host: str, text: str) -> str:
         named = re.sub(r"host\d", lambda found: self._hosts[found.group()].host.name, text)
         ids = {n: e.host.number for n, e in self._hosts.items()}
-        return re.sub(r"id (\d)\b", lambda f: f"id {ids[f'host{f.group(1)}']}", named)
+        return re.sub(
+            r"\b(id|host remove) (\d)\b",
+            lambda f: f"{f.group(1)} {ids[f'host{f.group(2)}']}",
+            named,
+        )
 
     def _ask_guest(self, what: str) -> None:
         port = self._hosts["host1"].host.engine_port
