@@ -11,8 +11,8 @@ A guide is Markdown. What is run stands in fences marked `console`:
 
 The word before `#` is the host where it is typed. The lines below a command are what it prints:
 each has to come, in this order; what else is printed doesn't matter, and digits differ from run
-to run, so all count as the same. `…` in a line stands for anything. A line `[exit 1]` says that
-the command ends with that code, which is 0 otherwise. A command that only looks (LOOKS) is run
+to run, so all count as the same, but for those of a host's name. `…` in a line stands for
+anything. A line `[exit 1]` says that the command ends with that code, which is 0 otherwise. A command that only looks (LOOKS) is run
 again until it shows all this: the cluster needs its time. A long line may go on after a `\\`.
 
 What a command can't do is in comments, which readers don't see:
@@ -197,4 +197,4 @@ def _plain(line: str) -> str:
     """A line without what differs from run to run: digits (also of UUIDs), and spaces."""
     line = re.sub(r"\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b", "UUID", line)
     line = re.sub(r"\b[0-9a-f]{12}\b", "IDENTITY", line)
-    return re.sub(r"\d+([.:]\d+)*", "0", " ".join(line.split()))
+    return re.sub(r"(?<!host)\d+([.:]\d+)*", "0", " ".join(line.split()))

@@ -58,6 +58,7 @@ def test_what_is_no_guide(tmp_path: Path, text: str) -> None:
         (["identity 0123456789ab is … here"], "identity ba9876543210 is now here\n", ""),
         (["in order"], "not in order\n", "in order"),
         (["a | b"], "a | c\n", "a | b"),
+        (["host1 yes"], "host2 yes\n", "host1 yes"),
         ([], "", ""),
     ],
 )
