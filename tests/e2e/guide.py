@@ -12,8 +12,9 @@ A guide is Markdown. What is run stands in fences marked `console`:
 The word before `#` is the host where it is typed. The lines below a command are what it prints:
 each has to come, in this order; what else is printed doesn't matter, and digits differ from run
 to run, so all count as the same, but for those of a host's name. `…` in a line stands for
-anything. A line `[exit 1]` says that the command ends with that code, which is 0 otherwise. A command that only looks (LOOKS) is run
-again until it shows all this: the cluster needs its time. A long line may go on after a `\\`.
+anything. A line `[exit 1]` says that the command ends with that code, which is 0 otherwise. A
+command that only looks (LOOKS) is run again until it shows all this: the cluster needs its time.
+A long line may go on after a `\\`.
 
 What a command can't do is in comments, which readers don't see:
 
