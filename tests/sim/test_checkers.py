@@ -42,6 +42,7 @@ class Story:
     broken: str
     events: tuple[e.Event, ...]
     faults: tuple[str, ...] = ()
+    old_hosts: tuple[int, ...] = ()
 
 
 STORIES = (
@@ -55,7 +56,7 @@ STORIES = (
     Story("started without lease", "covered", (e.VmStarted(2, 1, "agent"),)),
     Story("with another's lease", "covered", (lease(1, 2), e.VmStarted(2, 1, "agent"))),
     Story("by hand without lease", "", (e.VmStarted(2, 1, "hand"),)),
-    Story("by the predecessor", "", (e.VmStarted(2, 1, "old"),)),
+    Story("by the predecessor", "", (e.VmStarted(2, 1, "old"),), old_hosts=(1,)),
     Story("fenced in time", "", (*RUNS_ON_H1, e.VmEnded(12.4, 1, "guard", False))),
     Story("fenced late", "covered", (*RUNS_ON_H1, e.VmEnded(14, 1, "guard", False))),
     Story("never fenced", "covered", (*RUNS_ON_H1, e.Ended(14))),
@@ -167,6 +168,7 @@ def test_the_rules_about_the_vm(story: Story) -> None:
     spec = Spec(
         seconds=1000,
         faults=tuple(parse(line, "test") for line in story.faults),
+        old_hosts=story.old_hosts,
     )
     rules = Rules(spec)
     for event in story.events:
