@@ -190,21 +190,11 @@ def _parser(wants_json: bool) -> argparse.ArgumentParser:
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """Entry point of `ha-agent`."""
-    cli_streams.prepare()
-    words = sys.argv[1:] if argv is None else argv
+    return cli_streams.run(lambda: _perform(sys.argv[1:] if argv is None else argv), FAILED)
+
+
+def _perform(words: Sequence[str]) -> int:
     arguments = _parser("--json" in words).parse_args(words)
-    try:
-        code = _perform(arguments)
-        sys.stdout.flush()
-        return code
-    except OSError as error:
-        if error.filename is not None:  # of a file, not of a stream
-            raise
-        cli_streams.give_up_output(error)
-        return FAILED
-
-
-def _perform(arguments: argparse.Namespace) -> int:
     try:
         code: int = arguments.run(Command(arguments))
         return code

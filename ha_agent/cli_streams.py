@@ -12,6 +12,24 @@ import contextlib
 import io
 import os
 import sys
+from typing import Callable
+
+
+def run(work: Callable[[], int], failed: int) -> int:
+    """Do a command's work on streams that are fit for it, and return its exit code.
+
+    It is `failed` where the output can't be written.
+    """
+    prepare()
+    try:
+        code = work()
+        sys.stdout.flush()
+        return code
+    except OSError as error:
+        if error.filename is not None:  # of a file, not of a stream
+            raise
+        give_up_output(error)
+        return failed
 
 
 def prepare() -> None:

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Callable, Optional
 
 from ha_agent import maintenance_file
+from ha_agent.bounded_file import read_bounded
 from ha_agent.compat import hosted_engine_conf, ini_conf, legacy_keys
 from ha_agent.compat.legacy_keys import AGENT, BROKER, FILES, HA, HOSTED_ENGINE, Said, Use
 from ha_agent.compat.legacy_values import Pairs
@@ -95,16 +96,13 @@ def read_text(path: Path) -> Optional[str]:
     Raises PermissionError, and BadInput for what else is wrong with it.
     """
     try:
-        with path.open("rb") as file:
-            data = file.read(_MAX_BYTES + 1)
+        data = read_bounded(path, _MAX_BYTES)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except PermissionError:
         raise
     except OSError as error:
         raise BadInput(f"can't be read: {error.strerror}", where=str(path)) from error
-    if len(data) > _MAX_BYTES:
-        raise BadInput(f"is longer than {_MAX_BYTES} bytes", where=str(path))
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:

@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional
 
+from ha_agent.bounded_file import read_bounded
 from ha_agent.config_schema import SECTIONS
 from ha_agent.errors import BadInput
 from ha_agent.setup.answer_table import KEYS, Key
@@ -108,16 +109,29 @@ def read_answers(text: str, where: str, faults: list[str]) -> dict[str, Given]:
 def load_answers(path: Path, faults: list[str]) -> dict[str, Given]:
     """Read an answers file, as `read_answers`. Raises BadInput when it can't be read."""
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
+        data = read_bounded(path, MAX_BYTES)
     except OSError as error:
         raise BadInput(f"can't be read: {error.strerror}", where=str(path)) from None
-    if len(data) > MAX_BYTES:
-        raise BadInput(f"is longer than {MAX_BYTES} bytes", where=str(path))
     try:
         return read_answers(data.decode("utf-8-sig"), str(path), faults)
     except UnicodeDecodeError:
         raise BadInput("is not UTF-8 text", where=str(path)) from None
+
+
+def take_answer(
+    key: Key, answer: Optional[Given], values: dict[str, Any], faults: list[str]
+) -> None:
+    """Put an answer, or its default, into `values`, or what is wrong with it into `faults`."""
+    text = key.default if answer is None else answer.text
+    if text is None:
+        faults.append(f"{key.name} is missing: {key.question} ({key.kind.expected})")
+        return
+    try:
+        values[key.name] = key.kind.parse(text)
+    except ValueError:
+        where = f"{answer.where}: " if answer is not None else ""
+        shown = "(not shown)" if key.secret else repr(text[:80])
+        faults.append(f"{where}{key.name} = {shown}: expected {key.kind.expected}")
 
 
 def check(given: Mapping[str, Given], faults: Iterable[str] = ()) -> Answers:
@@ -133,17 +147,7 @@ def check(given: Mapping[str, Given], faults: Iterable[str] = ()) -> Answers:
             if key.name in given and given[key.name].text:
                 found.append(f"{given[key.name].where}: {key.name} has no place here: {key.only}")
             continue
-        answer = given.get(key.name)
-        text = key.default if answer is None else answer.text
-        where = f"{answer.where}: " if answer is not None else ""
-        if text is None:
-            found.append(f"{key.name} is missing: {key.question} ({key.kind.expected})")
-            continue
-        try:
-            values[key.name] = key.kind.parse(text)
-        except ValueError:
-            shown = "(not shown)" if key.secret else repr(text[:80])
-            found.append(f"{where}{key.name} = {shown}: expected {key.kind.expected}")
+        take_answer(key, given.get(key.name), values, found)
     settings = {}
     for name, answer in given.items():
         if name not in _BY_NAME:

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Optional
 
 from ha_agent.atomic_file import replace_file
-from ha_agent.errors import BadInput, EnvironmentFault
+from ha_agent.bounded_file import read_bounded
+from ha_agent.errors import EnvironmentFault
 
 MAX_BYTES = 1 << 20
 
@@ -27,15 +28,11 @@ def read_file(path: Path) -> Optional[bytes]:
     """Return a file's bytes, None where there is none. Raises EnvironmentFault, BadInput for one
     that is too long."""
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
+        return read_bounded(path, MAX_BYTES)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         raise EnvironmentFault(f"{path}: can't be read: {error.strerror}") from error
-    if len(data) > MAX_BYTES:
-        raise BadInput(f"is longer than {MAX_BYTES} bytes", where=str(path))
-    return data
 
 
 def keep_copy(path: Path, why: str) -> Optional[Path]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Optional
 
+from ha_agent.bounded_file import read_bounded
 from ha_agent.broker.storage.domain_connect import Wanted, WantedVolume
 from ha_agent.compat import hosted_engine_conf
 from ha_agent.config_legacy import read_text
@@ -115,14 +116,11 @@ def _check(conf: hosted_engine_conf.HostedEngineConf, config: StorageConfig) -> 
 
 def _read(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            data = file.read(_MAX_PASSWORD_BYTES + 1)
+        data = read_bounded(path, _MAX_PASSWORD_BYTES)
     except FileNotFoundError:
         raise
     except OSError as error:
         raise BadInput(f"can't be read: {error.strerror}", where=str(path)) from error
-    if len(data) > _MAX_PASSWORD_BYTES:
-        raise BadInput(f"is longer than {_MAX_PASSWORD_BYTES} bytes", where=str(path))
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError:

@@ -42,19 +42,14 @@ from ha_agent.errors import BadInput, HaAgentError
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """Entry point of `hosted-engine`."""
     words = list(sys.argv[1:] if argv is None else argv)
-    cli_streams.prepare()
+    return cli_streams.run(lambda: _perform(words), FAILED)
+
+
+def _perform(words: list[str]) -> int:
     try:
-        try:
-            code = _run(words, os.environ)
-        except KeyboardInterrupt:
-            code = _tell("--json" in words, "interrupted", "interrupted")
-        sys.stdout.flush()
-        return code
-    except OSError as error:
-        if error.filename is not None:  # of a file, not of a stream
-            raise
-        cli_streams.give_up_output(error)
-        return FAILED
+        return _run(words, os.environ)
+    except KeyboardInterrupt:
+        return _tell("--json" in words, "interrupted", "interrupted")
 
 
 def _run(words: list[str], environ: Mapping[str, str]) -> int:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable
 
+from ha_agent.bounded_file import read_bounded
 from ha_agent.errors import BadInput
 from ha_agent.ovfstore.codes import (
     BiosType,
@@ -144,13 +145,9 @@ def _boots_from(vm: VmDefinition, place: DiskPlace) -> bool:
 
 def _read(path: Path) -> bytes:
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
+        return read_bounded(path, MAX_BYTES)
     except OSError as error:
         raise BadInput(f"can't be read: {error.strerror}", where=str(path)) from None
-    if len(data) > MAX_BYTES:
-        raise BadInput(f"is longer than {MAX_BYTES} bytes", where=str(path))
-    return data
 
 
 def _random_mac() -> str:

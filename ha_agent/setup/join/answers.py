@@ -19,7 +19,7 @@ from ha_agent.compat.legacy_keys import OWN_PREFIX
 from ha_agent.config_storage import StorageConfig, server_of
 from ha_agent.errors import BadInput
 from ha_agent.setup.answer_table import KEYS, Key
-from ha_agent.setup.answers import AnswersError, Given
+from ha_agent.setup.answers import AnswersError, Given, take_answer
 from ha_agent.setup.host_files import read_file
 from ha_agent.setup.questions import Terminal
 from ha_agent.vdsm.client.storage_server import StorageServer
@@ -76,16 +76,7 @@ def check_join(given: Mapping[str, Given], faults: list[str]) -> JoinAnswers:
         answer = given.get(key.name)
         if not key.when(values) or (answer is None and key.name in _OPTIONAL):
             continue
-        text = key.default if answer is None else answer.text
-        where = f"{answer.where}: " if answer is not None else ""
-        if text is None:
-            found.append(f"{key.name} is missing: {key.question} ({key.kind.expected})")
-            continue
-        try:
-            values[key.name] = key.kind.parse(text)
-        except ValueError:
-            shown = "(not shown)" if key.secret else repr(text[:80])
-            found.append(f"{where}{key.name} = {shown}: expected {key.kind.expected}")
+        take_answer(key, answer, values, found)
     if found:
         raise AnswersError(found)
     return JoinAnswers(values)

@@ -24,7 +24,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Callable
 
 from ha_agent.config_schema import Config
@@ -161,21 +160,3 @@ async def run_upgrade(
         dry_run=dry_run,
         clock=ground.clock,
     )
-
-
-def domain_path_of(prepared: str, domain_uuid: str, read_link: Callable[[Path], str]) -> Path:
-    """Return the folder of a file domain, from the path of a volume that VDSM has prepared.
-
-    `read_link` reads a symbolic link: VDSM's own are in /run, so that no storage is touched.
-    Raises BadInput when the path is of another form.
-    """
-    image = Path(prepared).parent
-    if image.parent.name != "images":
-        try:
-            image = Path(read_link(image))
-        except OSError as error:
-            raise BadInput(f"can't be read: {error.strerror}", where=str(image)) from error
-    domain = image.parent.parent
-    if image.parent.name != "images" or domain.name != domain_uuid:
-        raise BadInput(f"is no volume of storage domain {domain_uuid}", where=prepared)
-    return domain

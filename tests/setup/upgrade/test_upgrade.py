@@ -10,14 +10,11 @@ from typing import Callable
 import pytest
 
 from ha_agent.broker.lease.rules import decode
-from ha_agent.errors import BadInput
 from ha_agent.ovfstore.ovf_parse import parse_ovf
 from ha_agent.setup.services import OUR_UNITS
 from ha_agent.setup.upgrade.backup import newest_backup
 from ha_agent.setup.upgrade.predecessor_host import parse_conf
-from ha_agent.setup.upgrade.upgrade import domain_path_of
 from tests.broker.store_world import (
-    DOMAIN,
     VM,
     Host,
     Killed,
@@ -164,15 +161,3 @@ async def test_the_second_host_takes_what_the_first_one_made(tmp_path: Path) -> 
     ours = {**conf(first)}
     assert ours.pop("host_id") == "1"
     assert values == ours
-
-
-def test_the_domains_folder_is_where_vdsm_has_its_link() -> None:
-    found = domain_path_of(
-        f"/run/vdsm/storage/{DOMAIN}/image/volume",
-        DOMAIN,
-        lambda path: f"/rhev/data-center/mnt/s:_he/{DOMAIN}/images/{path.name}",
-    )
-    assert found == Path(f"/rhev/data-center/mnt/s:_he/{DOMAIN}")
-    assert domain_path_of(f"/mnt/{DOMAIN}/images/i/v", DOMAIN, str) == Path(f"/mnt/{DOMAIN}")
-    with pytest.raises(BadInput, match="no volume of storage domain"):
-        domain_path_of("/mnt/else/images/i/v", DOMAIN, str)
