@@ -22,10 +22,10 @@ from demo.domain import DemoDomain, make_domain
 from demo.guest import build_guest
 from demo.hosts import Host, free_port
 from demo.watcher import DiskWatcher
-from ha_agent import config
 from ha_agent.broker.rpc import call as rpc_call
 from ha_agent.broker.snapshot import Snapshot, from_wire
 from ha_agent.clock import SystemClock
+from ha_agent.config import layers
 from ha_agent.errors import HaAgentError
 
 T = TypeVar("T")
@@ -183,7 +183,7 @@ class Cluster:
 
 def _relay(host: Host) -> VdsmRelay:
     """Put a relay between the host's daemons and its VDSM."""
-    relay = VdsmRelay(config.load([host.config], host.environ).vdsm_server.listen_port)
+    relay = VdsmRelay(layers.load([host.config], host.environ).vdsm_server.listen_port)
     drop_in = Path(f"{host.config}.d") / "bench.conf"
     drop_in.parent.mkdir()
     drop_in.write_text(f"[vdsm]\nport = {relay.port}\n")

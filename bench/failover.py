@@ -27,8 +27,8 @@ from typing import Callable, Optional
 
 from bench.cluster import Cluster, NotMeasured, running_cluster
 from bench.report import WORST, Bound, Row
-from ha_agent import config
 from ha_agent.broker.lease.backend import sanlock_times
+from ha_agent.config import layers
 
 PROFILES = ("fast",)
 OVER_FLOOR_SECONDS = 1.0
@@ -76,7 +76,7 @@ class _Prepare:
                 f"[lease]\nbackend = sanlock\n[sanlock]\nprofile = {self._profile}\n"
             )
         first = cluster.hosts[1]
-        place = config.load([first.config], first.environ).sanlock.path
+        place = layers.load([first.config], first.environ).sanlock.path
         place.parent.mkdir(exist_ok=True)
         _initialise(self.daemons[1], first.domain.vm_uuid, place, self._profile)
 
@@ -97,7 +97,7 @@ def _initialise(daemon: object, vm_uuid: str, place: Path, profile: str) -> None
 
 
 def _deaths(cluster: Cluster, prepare: _Prepare, profile: str) -> list[Row]:
-    loaded = config.load([cluster.hosts[1].config], cluster.hosts[1].environ)
+    loaded = layers.load([cluster.hosts[1].config], cluster.hosts[1].environ)
     times = sanlock_times(loaded.sanlock)
     floor_seconds = float(times.host_dead_seconds)
     owner = _ready(cluster)

@@ -12,7 +12,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-from ha_agent.config_schema import EngineConfig, LeaseConfig, RestartConfig
+from ha_agent.config.schema import EngineConfig, LeaseConfig, RestartConfig
 
 
 def _default(section: Any, key: str) -> Any:

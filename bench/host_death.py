@@ -16,7 +16,7 @@ from typing import Optional
 
 from bench.cluster import Cluster, NotMeasured
 from bench.report import WORST, Bound, Row
-from ha_agent import config
+from ha_agent.config import layers
 
 RUNS = 5
 LIMIT_OVER_EXPIRY_SECONDS = 1.0
@@ -25,7 +25,7 @@ GIVE_UP_SECONDS = 60.0
 
 def measure(cluster: Cluster) -> list[Row]:
     """Kill the owner's whole host, five times. Raises NotMeasured."""
-    lease = config.load([cluster.hosts[1].config], cluster.hosts[1].environ).lease
+    lease = layers.load([cluster.hosts[1].config], cluster.hosts[1].environ).lease
     expiry_seconds = lease.lease_expiry_seconds
     samples = []
     for run in range(RUNS):

@@ -30,7 +30,7 @@ from typing import Any, Callable, Optional, Protocol
 
 from bench.vdsm_responder import CERTIFICATE, EVENTS, KEY
 from ha_agent.clock import SystemClock
-from ha_agent.config_schema import VdsmConfig
+from ha_agent.config.schema import VdsmConfig
 from ha_agent.vdsm.client.from_config import vdsm_client
 
 OURS, THEIRS = "ours", "stomp.py"

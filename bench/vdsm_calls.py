@@ -32,7 +32,7 @@ from bench.vdsm_responder import CERTIFICATE, KEY, PING, STATS
 from demo.domain import make_domain
 from demo.guest import GuestImage
 from demo.hosts import Host, free_port
-from ha_agent import config
+from ha_agent.config import layers
 
 ROUNDS = 8
 CALLS = 500
@@ -92,7 +92,7 @@ def embedded(work: Path, folder: Optional[Path]) -> Iterator[int]:
             f"cert_file = {folder / CERTIFICATE}\nca_file = {folder / CERTIFICATE}\n"
         )
     with blank_host(extra) as host:
-        port = config.load([host.config], host.environ).vdsm_server.listen_port
+        port = layers.load([host.config], host.environ).vdsm_server.listen_port
         host.start(["ha-vdsm"])
         _wait_for(port, work)
         yield port

@@ -31,10 +31,10 @@ from bench.vdsm_calls import (
     responder,
 )
 from bench.vdsm_responder import VM
-from ha_agent import config as configuration
 from ha_agent import log as logs
 from ha_agent.agent import Agent
 from ha_agent.clock import SystemClock
+from ha_agent.config import layers
 from ha_agent.vdsm.jsonrpc import Event
 from ha_agent.vdsm_port import VdsmHypervisor
 
@@ -97,9 +97,7 @@ async def watched(config: Optional[Path]) -> None:
     ears = Ears()
     running: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     if config is not None:
-        agent = Agent(
-            configuration.load([config], {configuration.ROOT_VARIABLE: str(config.parent)})
-        )
+        agent = Agent(layers.load([config], {layers.ROOT_VARIABLE: str(config.parent)}))
         ears.put_on(agent)
         running = asyncio.ensure_future(agent.run())
     while not running.done():

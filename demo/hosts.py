@@ -19,7 +19,7 @@ from typing import Any, Optional
 from demo.domain import NETWORK, DemoDomain
 from demo.guest import HEALTH_PATH, HTTP_PORT
 from demo.watcher import command_line
-from ha_agent.config import ROOT_VARIABLE
+from ha_agent.config.layers import ROOT_VARIABLE
 
 PROGRAMS = Path(sys.executable).parent
 CLI_TIMEOUT_SECONDS = 5.0

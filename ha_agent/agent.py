@@ -17,12 +17,12 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
-from ha_agent import config as configuration
 from ha_agent import hypervisor, maintenance_file
 from ha_agent.broker.rpc.client import RpcClient
 from ha_agent.broker_port import SocketBroker
 from ha_agent.clock import SystemClock
-from ha_agent.config_schema import Config
+from ha_agent.config import layers
+from ha_agent.config.schema import Config
 from ha_agent.cycle import Cycle, CycleTimes
 from ha_agent.decision_file import FOLDER_NAME, DecisionRing, Recorder
 from ha_agent.errors import BadInput, EnvironmentFault
@@ -185,7 +185,7 @@ class Agent:
             self._read_maintenance(path)
             return
         try:
-            config = configuration.complete(configuration.load(self._config.paths, os.environ))
+            config = layers.complete(layers.load(self._config.paths, os.environ))
         except BadInput as fault:
             log.error("configuration changed, but can't be used; the old one stays: %s", fault)
             return
@@ -241,7 +241,7 @@ def run(config: Config) -> int:
 
     Raises EnvironmentFault when it can't run here, ConfigError for a file it may not read.
     """
-    configuration.complete(config)
+    layers.complete(config)
 
     async def main() -> None:
         await Agent(config).run()

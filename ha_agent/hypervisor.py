@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Callable
 
 from ha_agent.clock import SystemClock
-from ha_agent.config_schema import Config
+from ha_agent.config.schema import Config
 from ha_agent.ports import Hypervisor
 from ha_agent.vdsm.client.from_config import vdsm_client
 from ha_agent.vdsm.client.verbs import Vdsm

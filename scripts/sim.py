@@ -18,7 +18,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from ha_agent import cli
+from ha_agent.cli import main as cli
 from ha_agent.clock import SystemClock
 from ha_agent.sim import figures
 from ha_agent.sim.campaign import Summary, Wanted, cores, run_seeds

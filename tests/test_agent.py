@@ -14,9 +14,10 @@ from typing import Callable
 
 import pytest
 
-from ha_agent import config, maintenance_file
+from ha_agent import maintenance_file
 from ha_agent.agent import policy_of
 from ha_agent.clock import SystemClock
+from ha_agent.config import layers
 from ha_agent.decision_codec import decode
 from ha_agent.decision_file import read_ring
 from ha_agent.fsm.machine import Fsm
@@ -135,7 +136,7 @@ def test_a_changed_file_of_the_predecessor_is_taken_and_its_maintenance_once(
 
 def test_the_policy_is_the_configurations(short_path: Path) -> None:
     path = write_config(short_path, "[score]\nretry = 77\n[restart]\nbackoff_seconds = 0, 2\n")
-    settings = config.load([path], NOWHERE)
+    settings = layers.load([path], NOWHERE)
     policy = policy_of(settings)
     assert policy.restart_backoff_seconds == (0.0, 2.0)
     assert policy.takeover_step_seconds == settings.lease.takeover_step_seconds
@@ -143,7 +144,7 @@ def test_the_policy_is_the_configurations(short_path: Path) -> None:
     for weight in dataclasses.fields(ScoreWeights):
         assert getattr(policy.weights, weight.name) == getattr(settings.score, weight.name)
     path = write_config(short_path, "[score]\nsamples_needed = 4\nresidency_seconds = 7\n")
-    settings = config.load([path], NOWHERE)
+    settings = layers.load([path], NOWHERE)
     rules = policy_of(settings).hysteresis
     assert (rules.samples_needed, rules.residency_seconds) == (4, 7.0)
     for name in ("samples_kept", "network_enter", "network_leave", "cpu_load_leave"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ha_agent.clock import SystemClock
-from ha_agent.config import load
+from ha_agent.config.layers import load
 from ha_agent.hypervisor import chosen
 from ha_agent.vdsm_port import VdsmHypervisor
 from ha_agent.virt_port import VirtHypervisor

@@ -11,9 +11,9 @@ import pytest
 
 from ha_agent.broker.rpc import unix_listener
 from ha_agent.broker.rpc.limits import ServerLimits
-from ha_agent.config import DEFAULT_PATH
-from ha_agent.config_legacy import HOSTED_ENGINE_CONF
-from ha_agent.config_schema import BrokerConfig, DefinitionConfig, HostConfig, LeaseConfig
+from ha_agent.config.layers import DEFAULT_PATH
+from ha_agent.config.legacy import HOSTED_ENGINE_CONF
+from ha_agent.config.schema import BrokerConfig, DefinitionConfig, HostConfig, LeaseConfig
 
 ROOT = Path(__file__).resolve().parents[1]
 UNITS = sorted((ROOT / "systemd").iterdir())

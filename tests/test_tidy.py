@@ -106,12 +106,12 @@ SIMULATOR = "ha_agent.sim"
 FSM_IMPORTS = ("ha_agent.fsm", "ha_agent.instant")
 ROOTS = (
     "ha_agent.agent",
-    "ha_agent.cli",
+    "ha_agent.cli.main",
     "ha_agent.broker.service",
     "ha_agent.vdsm.server.service",
 )
 # `ha-agent run` is the agent's way in.
-ROOT_IMPORTS = (("ha_agent.cli", "ha_agent.agent"),)
+ROOT_IMPORTS = (("ha_agent.cli.main", "ha_agent.agent"),)
 # Libraries that one module has to itself.
 ONE_HOME = {
     "prometheus_client": "ha_agent.broker.metrics.text",
@@ -561,9 +561,9 @@ BROKEN = [
     (python_39, "ha_agent/x.py", "isinstance(x, list[int] | Other)"),
     (quick_tests, "tests/test_x.py", "time.sleep(1)"),
     (quick_tests, "tests/test_x.py", "async def f(): await asyncio.sleep(2.5)"),
-    (no_patching, "tests/test_x.py", "monkeypatch.setattr('ha_agent.cli.main', f)"),
+    (no_patching, "tests/test_x.py", "monkeypatch.setattr('ha_agent.cli.main.main', f)"),
     (no_patching, "tests/test_x.py", "from ha_agent import cli\nmonkeypatch.setattr(cli, 'x', 1)"),
-    (no_patching, "tests/test_x.py", "with mock.patch('ha_agent.cli.main'): pass"),
+    (no_patching, "tests/test_x.py", "with mock.patch('ha_agent.cli.main.main'): pass"),
 ]
 
 SOUND = [
@@ -574,8 +574,8 @@ SOUND = [
     (one_clock, "tests/test_x.py", "import time"),
     (import_directions, "ha_agent/fsm/machine.py", "from transitions import Machine"),
     (import_directions, "ha_agent/fsm/x.py", "from .state import State"),
-    (import_directions, "ha_agent/cli.py", "from ha_agent.agent import main"),
-    (import_directions, "ha_agent/cli_simulate.py", "from ha_agent.sim import runner"),
+    (import_directions, "ha_agent/cli/main.py", "from ha_agent.agent import main"),
+    (import_directions, "ha_agent/cli/simulate.py", "from ha_agent.sim import runner"),
     (import_directions, "ha_agent/broker/x.py", "from ha_agent.broker_port import X"),
     (no_bare_systemd, "ha_agent/log.py", "from systemd import journal"),
     (broad_except, "ha_agent/x.py", "try:\n    f()\nexcept BaseException:\n    g()\n    raise"),

@@ -12,7 +12,7 @@ from typing import Optional, Protocol
 
 from ha_agent.broker.part import Part
 from ha_agent.clock import SystemClock
-from ha_agent.config_schema import Config
+from ha_agent.config.schema import Config
 from ha_agent.vdsm.vm_status import VmStats
 from ha_agent.virt.from_config import virt
 

@@ -45,7 +45,7 @@ from ha_agent.broker.storage.leftovers import find_leftovers
 from ha_agent.broker.storage.parts import DomainParts, is_lease_out_of_reach
 from ha_agent.broker.watch import Board
 from ha_agent.clock import SystemClock
-from ha_agent.config_schema import Config
+from ha_agent.config.schema import Config
 from ha_agent.errors import EnvironmentFault
 from ha_agent.values import replaced
 from ha_agent.vdsm.client.from_config import vdsm_client

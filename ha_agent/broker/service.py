@@ -19,7 +19,6 @@ import sys
 from pathlib import Path
 from typing import Optional
 
-from ha_agent import config as configuration
 from ha_agent import log as logs
 from ha_agent.broker.api.about import AboutApi
 from ha_agent.broker.api.arguments import Access
@@ -27,7 +26,8 @@ from ha_agent.broker.parts import Parts
 from ha_agent.broker.rpc import unix_listener
 from ha_agent.broker.rpc.server import Handler, RpcServer, ServerLimits
 from ha_agent.clock import SystemClock
-from ha_agent.config_schema import Config
+from ha_agent.config import layers
+from ha_agent.config.schema import Config
 from ha_agent.errors import EnvironmentFault, HaAgentError
 from ha_agent.readiness import Readiness, listen_sockets
 
@@ -151,8 +151,8 @@ def main(argv: Optional[list[str]] = None) -> int:
     arguments = parser.parse_args(argv)
     try:
         paths = [arguments.config] if arguments.config else []
-        config = configuration.complete(configuration.load(paths, os.environ))
-    except configuration.ConfigError as error:
+        config = layers.complete(layers.load(paths, os.environ))
+    except layers.ConfigError as error:
         print(f"ha-broker: {error}", file=sys.stderr)  # noqa: T201
         return 2
     try:

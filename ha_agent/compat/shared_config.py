@@ -33,7 +33,7 @@ from ha_agent.broker.api.verb import near
 from ha_agent.compat import conf_writer, hosted_engine_conf, ini_conf
 from ha_agent.compat.legacy_keys import HOSTED_ENGINE, own_settings, translated
 from ha_agent.compat.legacy_values import Pairs
-from ha_agent.config_schema import SECTIONS
+from ha_agent.config.schema import SECTIONS
 from ha_agent.errors import BadInput, HaAgentError
 
 HE_LOCAL, HE_SHARED, HA, BROKER = STORES = ("he_local", "he_shared", "ha", "broker")

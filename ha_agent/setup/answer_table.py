@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Callable, Optional
 
-from ha_agent.config_kinds import (
+from ha_agent.config.kinds import (
     ADDRESS,
     BOOL,
     NAME,

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from ha_agent.bounded_file import read_bounded
-from ha_agent.config_schema import SECTIONS
+from ha_agent.config.schema import SECTIONS
 from ha_agent.errors import BadInput
 from ha_agent.setup.answer_table import KEYS, Key
 

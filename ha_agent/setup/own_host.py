@@ -15,12 +15,13 @@ import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 
-from ha_agent import config, config_file
 from ha_agent.broker.rpc import call as rpc_call
 from ha_agent.broker.snapshot import Snapshot, from_wire
 from ha_agent.broker.storage.domain_connect import DomainConnect, Wanted
 from ha_agent.clock import SystemClock
-from ha_agent.config_schema import Config, VdsmConfig
+from ha_agent.config import file as config_file
+from ha_agent.config import layers
+from ha_agent.config.schema import Config, VdsmConfig
 from ha_agent.errors import EnvironmentFault
 from ha_agent.setup.host_files import read_file
 from ha_agent.setup.step import SetupFailed, SetupRefused
@@ -68,15 +69,15 @@ class OwnFiles:
             path.write_text(text, encoding="utf-8")
             path.chmod(0o600)  # a password may be in it
             try:
-                return config.load(self.paths, self.environ, host_root=folder)
-            except config.ConfigError as error:
+                return layers.load(self.paths, self.environ, host_root=folder)
+            except layers.ConfigError as error:
                 told = str(error).replace(str(path), "hosted-engine.conf")
                 raise SetupRefused(told.replace(name, str(self.root).rstrip("/"))) from error
 
     def settings_alone(self) -> Config:
         """Return what this host says of itself while it has no cluster: only the sections in
         _OWN_SECTIONS mean something. Raises SetupRefused, BadInput."""
-        named = self.environ.get(config.PATH_VARIABLE)
+        named = self.environ.get(layers.PATH_VARIABLE)
         paths = self.paths or [Path(named) if named else self.root / _OWN_CONF]
         kept: dict[str, dict[str, str]] = {}
         for path in paths:

@@ -7,7 +7,7 @@ import random
 from typing import Callable
 
 from ha_agent.clock import SystemClock
-from ha_agent.config_schema import Config
+from ha_agent.config.schema import Config
 from ha_agent.virt.binding import Libvirt
 from ha_agent.virt.place import LeaseKind, VirtSettings
 from ha_agent.virt.verbs import Virt

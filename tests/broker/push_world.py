@@ -14,7 +14,7 @@ from ha_agent.broker.push.entry import PushEntry
 from ha_agent.broker.push.listener import PushListener
 from ha_agent.broker.rpc.server import Handler, Peer, RpcServer, ServerLimits
 from ha_agent.clock import SystemClock
-from ha_agent.config_schema import PushConfig
+from ha_agent.config.schema import PushConfig
 from ha_agent.instant import WallTime
 from ha_agent.push_client import Deadlines, Target, call_host, client_context
 from tests.push_certs import ENGINE, Pair, Pki

@@ -11,7 +11,7 @@ import pytest
 
 from ha_agent.broker.host_vms import HostVms
 from ha_agent.clock import SystemClock
-from ha_agent.config import Config, load
+from ha_agent.config.layers import Config, load
 from ha_agent.vdsm.vm_status import VmStats
 from ha_agent.virt.errors import LibvirtUnreachable
 from tests.small_config import NOWHERE, VM, write_config

@@ -23,7 +23,7 @@ from ha_agent.compat.legacy_keys import (
     uses,
 )
 from ha_agent.compat.legacy_values import Pairs
-from ha_agent.config_schema import SECTIONS
+from ha_agent.config.schema import SECTIONS
 from tests.compat.test_hosted_engine_conf import NFS
 
 OURS = [

@@ -10,7 +10,7 @@ import pytest
 
 from demo.domain import DemoDomain
 from demo.hosts import Host
-from ha_agent import config
+from ha_agent.config import layers
 from tests.small_config import NOWHERE
 
 UUIDS = [f"00000000-0000-4000-8000-00000000000{number}" for number in range(1, 5)]
@@ -28,7 +28,7 @@ def host(tmp_path: Path) -> Iterator[Host]:
 
 
 def test_its_configuration_is_sound_and_its_own(host: Host) -> None:
-    settings = config.load([host.config], NOWHERE)
+    settings = layers.load([host.config], NOWHERE)
     assert (settings.host.id, settings.host.name) == (2, "host2")
     assert settings.lease.path == host.domain.lease
     assert settings.lease.renew_interval_seconds == 2

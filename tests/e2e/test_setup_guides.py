@@ -14,8 +14,8 @@ import trustme
 
 from demo.domain import make_domain
 from demo.guest import HEALTH_PATH, MEMORY_MIB, GuestImage, build_guest
-from ha_agent import config
 from ha_agent.clock import SystemClock
+from ha_agent.config import layers
 from ha_agent.ovfstore.ovf_parse import parse_ovf
 from ha_agent.ovfstore.translate import domain_xml
 from ha_agent.setup.own_host import connected_vdsm
@@ -118,7 +118,7 @@ def test_from_the_predecessor() -> None:
 
 def start_vm(host: SetupHost, vm_uuid: str, xml: str) -> None:
     """Start the VM as the predecessor does: VDSM is told, and no lease of ours is taken."""
-    settings = config.load([], {}, host_root=host.root)
+    settings = layers.load([], {}, host_root=host.root)
 
     async def create() -> None:
         async with connected_vdsm(settings.vdsm, SystemClock()) as vdsm:

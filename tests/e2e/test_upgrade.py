@@ -21,8 +21,8 @@ import pytest
 
 from demo.domain import NETWORK
 from demo.hosts import PROGRAMS, Host
-from ha_agent import config
 from ha_agent.clock import SystemClock
+from ha_agent.config import layers
 from ha_agent.instant import WallTime
 from ha_agent.ovfstore.conf_volume import decode_conf_volume, encode_conf_volume
 from ha_agent.ovfstore.ovf_parse import parse_ovf
@@ -166,7 +166,7 @@ networks = {NETWORK}: user
 
     def start_vm(self) -> None:
         """Start the VM as the predecessor does: VDSM is told, and no lease of ours is taken."""
-        settings = config.load([self.config], {}, host_root=self.root)
+        settings = layers.load([self.config], {}, host_root=self.root)
         domain = self.host.domain
         vm = parse_ovf(read_ovf(domain), where="test")
         xml = domain_xml(vm, storage_domain_uuid=domain.uuid).xml

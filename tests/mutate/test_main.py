@@ -46,7 +46,7 @@ def test_one_mutant_from_the_command_line() -> None:
 
 
 def test_a_file_that_is_no_target_is_refused_with_the_targets() -> None:
-    done = mutate("--only", "ha_agent/cli.py")
+    done = mutate("--only", "ha_agent/cli/main.py")
     assert done.returncode == 2
     assert "ha_agent/fsm/table.py" in done.stderr
 

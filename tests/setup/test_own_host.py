@@ -12,7 +12,7 @@ from demo.hosts import free_port
 from ha_agent.broker.snapshot import Snapshot, to_wire
 from ha_agent.broker.storage.domain_connect import Wanted
 from ha_agent.clock import SystemClock
-from ha_agent.config_schema import VdsmConfig
+from ha_agent.config.schema import VdsmConfig
 from ha_agent.errors import EnvironmentFault
 from ha_agent.instant import Instant
 from ha_agent.setup.own_host import OwnFiles, SocketBroker, VdsmStorage, is_set_up

@@ -17,7 +17,7 @@ from typing import Any, Callable, Optional, cast
 from ha_agent.broker.blocks import codec
 from ha_agent.broker.storage.lane import StorageFault, StorageLane
 from ha_agent.broker.store.writer import WriterDeadlines
-from ha_agent.config_schema import Config
+from ha_agent.config.schema import Config
 from ha_agent.errors import EnvironmentFault
 from ha_agent.instant import WallTime
 from ha_agent.ovfstore.conf_volume import encode_conf_volume

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ha_agent.clock import SystemClock
-from ha_agent.config import load
+from ha_agent.config.layers import load
 from ha_agent.errors import EnvironmentFault
 from ha_agent.virt.from_config import virt
 from tests.small_config import NOWHERE, write_config

@@ -16,10 +16,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Callable
 
-from ha_agent import __version__, config
+from ha_agent import __version__
 from ha_agent.broker.api.arguments import Access, bound
 from ha_agent.broker.api.verb import Field, Kind, Verb, Who
 from ha_agent.broker.rpc.server import Handler, Peer
+from ha_agent.config import layers
 
 API_VERSION = 1
 
@@ -54,7 +55,7 @@ class AboutApi:
 
     def __init__(
         self,
-        settings: config.Config,
+        settings: layers.Config,
         *,
         access: Access,
         verbs: Callable[[], list[str]],
@@ -85,6 +86,6 @@ class AboutApi:
     async def _config(self, _params: Mapping[str, Any], _peer: Peer) -> Any:
         values = [
             {"section": v.section, "key": v.key, "text": v.text, "origin": v.origin}
-            for v in config.shown(self._settings)
+            for v in layers.shown(self._settings)
         ]
         return {"files": [str(file) for file in self._settings.files], "values": values}

@@ -23,7 +23,7 @@ from ha_agent.broker.part import Part
 from ha_agent.broker.rpc.server import Handler, Peer, RpcRefusal
 from ha_agent.broker.sanlock.lockspaces import Clock, Lane, Lockspaces, NotProven
 from ha_agent.broker.snapshot import HostEntry, Snapshot
-from ha_agent.config_schema import Config
+from ha_agent.config.schema import Config
 from ha_agent.errors import BadInput, EnvironmentFault
 from ha_agent.waiting import Joined
 

@@ -26,7 +26,7 @@ from ha_agent.broker.store.shared_config import SharedConfig
 from ha_agent.broker.store.shared_keys import Clock, Flags, KeyValue, SharedKeys
 from ha_agent.compat.legacy_keys import BROKER, FILES
 from ha_agent.compat.shared_config import STORES, BadValue, KeyNotFound, SeveralStores
-from ha_agent.config_storage import StorageConfig
+from ha_agent.config.storage import StorageConfig
 from ha_agent.errors import BadInput, EnvironmentFault
 
 log = logging.getLogger(__name__)

@@ -21,7 +21,7 @@ from ha_agent.broker.store.reader import StoreReader
 from ha_agent.broker.store.shared_config import SharedConfig
 from ha_agent.broker.store.writer import StoreWriter, WriterDeadlines
 from ha_agent.clock import SystemClock
-from ha_agent.config_schema import Config
+from ha_agent.config.schema import Config
 from ha_agent.ovfstore.guard import Refusal, judge
 from ha_agent.ovfstore.history import History
 from ha_agent.ovfstore.model import VmDefinition

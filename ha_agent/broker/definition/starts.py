@@ -42,7 +42,7 @@ log = logging.getLogger(__name__)
 
 PROVEN_NAME = "definitions.proven"
 STARTED_NAME = "definition.started"
-# As many as a history can have (config_schema.py).
+# As many as a history can have (config/schema.py).
 _PROVEN_LIMIT = 1000
 _FILE_LIMIT_BYTES = 65536
 _IDENTITY = re.compile(r"[0-9a-f]{12}")

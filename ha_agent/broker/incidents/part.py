@@ -25,7 +25,7 @@ from ha_agent.broker.notify.sender import Clock, Limits, Sender
 from ha_agent.broker.part import Part
 from ha_agent.broker.rpc.server import Handler, Peer
 from ha_agent.broker.snapshot import Snapshot, to_wire
-from ha_agent.config_schema import Config
+from ha_agent.config.schema import Config
 from ha_agent.instant import Instant
 
 LOOK_SECONDS = 2.0

@@ -19,7 +19,7 @@ from ha_agent.broker.sanlock.memory import own_renewals
 from ha_agent.broker.sanlock.port import LaneSanlock
 from ha_agent.broker.sanlock.times import IO_TIMEOUT_SECONDS, SanlockTimes
 from ha_agent.broker.snapshot import LeaseEntry
-from ha_agent.config_schema import Config, SanlockConfig
+from ha_agent.config.schema import Config, SanlockConfig
 
 
 class Keeper(Protocol):

@@ -19,7 +19,7 @@ from ha_agent.broker.part import Work
 from ha_agent.broker.snapshot import OrderEntry
 from ha_agent.broker.watch import Board
 from ha_agent.clock import SystemClock
-from ha_agent.config_schema import Config
+from ha_agent.config.schema import Config
 from ha_agent.errors import BadInput, EnvironmentFault
 
 log = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ from ha_agent.background_writer import BackgroundWriter
 from ha_agent.broker.metrics.endpoint import MetricsEndpoint
 from ha_agent.broker.metrics.figures import Family, Sources, collect
 from ha_agent.broker.part import Part
-from ha_agent.config_schema import MetricsConfig
+from ha_agent.config.schema import MetricsConfig
 from ha_agent.errors import EnvironmentFault
 from ha_agent.instant import Instant
 

@@ -24,7 +24,7 @@ from ha_agent.broker.incidents.text import one_line
 from ha_agent.broker.notify.delivery import HookSettings, MailSettings, WebhookSettings
 from ha_agent.broker.notify.message import Notice
 from ha_agent.broker.snapshot import to_wire
-from ha_agent.config_schema import NotifyConfig
+from ha_agent.config.schema import NotifyConfig
 from ha_agent.waiting import within
 
 PASSWORD_CREDENTIAL = "notify-smtp-password"

@@ -13,7 +13,7 @@ from ha_agent.broker.probes import engine_health
 from ha_agent.broker.probes.loop import GRACE_SECONDS, ProbeLoop, Sample
 from ha_agent.broker.probes.names import Names
 from ha_agent.clock import SystemClock
-from ha_agent.config_schema import EngineConfig
+from ha_agent.config.schema import EngineConfig
 
 HealthSample = Sample[engine_health.HealthResult]
 

@@ -32,7 +32,7 @@ from ha_agent.broker.probes.entries import (
 )
 from ha_agent.broker.probes.loop import GRACE_SECONDS, Clock, ProbeLoop
 from ha_agent.broker.probes.names import Names
-from ha_agent.config_schema import Config
+from ha_agent.config.schema import Config
 from ha_agent.errors import EnvironmentFault
 from ha_agent.vdsm.client.answers import DomainVitals
 from ha_agent.waiting import within

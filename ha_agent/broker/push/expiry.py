@@ -20,7 +20,7 @@ from typing import Callable, Protocol
 
 from ha_agent.broker.push.certs import file_entry, peer_entry
 from ha_agent.broker.push.entry import CertificateEntry, expiry_text
-from ha_agent.config_schema import PushConfig, VdsmConfig
+from ha_agent.config.schema import PushConfig, VdsmConfig
 from ha_agent.file_watch import FileWatch
 from ha_agent.instant import WallTime
 from ha_agent.log import fields

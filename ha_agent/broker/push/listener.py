@@ -32,7 +32,7 @@ from ha_agent.broker.rpc.codec import Notification
 from ha_agent.broker.rpc.peer import Peer
 from ha_agent.broker.rpc.server import RpcServer
 from ha_agent.certificates import TlsFiles
-from ha_agent.config_schema import PushConfig
+from ha_agent.config.schema import PushConfig
 from ha_agent.errors import BadInput, EnvironmentFault
 from ha_agent.instant import WallTime
 from ha_agent.log import fields

@@ -21,7 +21,7 @@ from ha_agent.broker.push.refresh import RefreshRequests
 from ha_agent.broker.rpc.server import Handler, RpcServer, ServerLimits
 from ha_agent.broker.watch import Board
 from ha_agent.clock import SystemClock
-from ha_agent.config_schema import Config
+from ha_agent.config.schema import Config
 
 # What is around a document in its message is far less. Status of a large cluster is more.
 _AROUND_BYTES = 64 * 1024

@@ -26,7 +26,7 @@ from ha_agent.broker.sanlock.lockspace_codec import LOCKSPACE_BYTES
 from ha_agent.broker.sanlock.lockspace_watch import Judged, LockspaceWatch
 from ha_agent.broker.sanlock.place import RESOURCE_OFFSET, decode_leader
 from ha_agent.broker.snapshot import Snapshot
-from ha_agent.config_schema import Config
+from ha_agent.config.schema import Config
 from ha_agent.errors import BadInput, EnvironmentFault, HaAgentError
 from ha_agent.instant import Instant
 

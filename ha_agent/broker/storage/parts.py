@@ -13,7 +13,7 @@ from ha_agent.broker.snapshot import LeaseEntry, Snapshot
 from ha_agent.broker.storage.domain_connect import Clock, DomainConnect
 from ha_agent.broker.storage.domain_monitor import domain_monitor_part
 from ha_agent.broker.storage.server_source import wanted_of
-from ha_agent.config_schema import Config
+from ha_agent.config.schema import Config
 from ha_agent.vdsm.client.verbs import Vdsm
 from ha_agent.vdsm.vm_status import VmStats
 

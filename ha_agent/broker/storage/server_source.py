@@ -12,8 +12,8 @@ from typing import Optional
 from ha_agent.bounded_file import read_bounded
 from ha_agent.broker.storage.domain_connect import Wanted, WantedVolume
 from ha_agent.compat import hosted_engine_conf
-from ha_agent.config_legacy import read_text
-from ha_agent.config_storage import (
+from ha_agent.config.legacy import read_text
+from ha_agent.config.storage import (
     StorageConfig,
     block_volume_at,
     locks_are_shared,

@@ -20,8 +20,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Optional
 
-from ha_agent import cli_streams
 from ha_agent.broker.rpc.call import RpcCallFailed
+from ha_agent.cli import streams
 from ha_agent.compat.hosted_engine import help_text
 from ha_agent.compat.hosted_engine.arguments import read_arguments
 from ha_agent.compat.hosted_engine.command import (
@@ -35,14 +35,14 @@ from ha_agent.compat.hosted_engine.command import (
 )
 from ha_agent.compat.hosted_engine.declare import Verb
 from ha_agent.compat.hosted_engine.verbs import BY_NAME, VERBS
-from ha_agent.config import ConfigError
+from ha_agent.config.layers import ConfigError
 from ha_agent.errors import BadInput, HaAgentError
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """Entry point of `hosted-engine`."""
     words = list(sys.argv[1:] if argv is None else argv)
-    return cli_streams.run(lambda: _perform(words), FAILED)
+    return streams.run(lambda: _perform(words), FAILED)
 
 
 def _perform(words: list[str]) -> int:

@@ -18,12 +18,12 @@ from typing import Any, Optional
 
 from ha_agent.broker.rpc.call import BrokerUnreachable
 from ha_agent.broker.snapshot import Snapshot, from_wire
-from ha_agent.cli_command import Command
-from ha_agent.cli_ovf import printable
+from ha_agent.cli.command import Command
+from ha_agent.cli.ovf import printable
 from ha_agent.clock import SystemClock
 from ha_agent.compat import hosted_engine_conf
 from ha_agent.compat.hosted_engine_conf import HostedEngineConf
-from ha_agent.config import DEFAULT_PATH, PATH_VARIABLE, ROOT_VARIABLE, ConfigError
+from ha_agent.config.layers import DEFAULT_PATH, PATH_VARIABLE, ROOT_VARIABLE, ConfigError
 from ha_agent.errors import BadInput, DeadlineExceeded
 
 CONF_PATH = Path("etc/ovirt-hosted-engine/hosted-engine.conf")

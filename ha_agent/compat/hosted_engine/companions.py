@@ -18,7 +18,8 @@ import sys
 from collections.abc import Sequence
 from typing import Optional
 
-from ha_agent import __version__, cli_streams
+from ha_agent import __version__
+from ha_agent.cli import streams
 from ha_agent.compat.hosted_engine import cli
 from ha_agent.compat.hosted_engine.command import DONE, FAILED, become_ha_agent, complain
 
@@ -67,7 +68,7 @@ def cleanup(argv: Optional[Sequence[str]] = None) -> int:
     if "-h" in words or "--help" in words:
         print(_CLEANUP_USAGE, end="")
         return DONE
-    cli_streams.prepare()
+    streams.prepare()
     asks = "-q" not in words
     words = [word for word in words if word != "-q"]
     if asks:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from ha_agent.cli_ovf import printable
+from ha_agent.cli.ovf import printable
 from ha_agent.compat.hosted_engine.command import (
     CONF_PATH,
     HostedEngine,

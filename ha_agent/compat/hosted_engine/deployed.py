@@ -13,7 +13,7 @@ import stat
 import sys
 from typing import Optional
 
-from ha_agent.cli_ovf import printable
+from ha_agent.cli.ovf import printable
 from ha_agent.clock import SystemClock
 from ha_agent.compat.hosted_engine.command import (
     DONE,
@@ -22,7 +22,7 @@ from ha_agent.compat.hosted_engine.command import (
     become_ha_agent,
     complain,
 )
-from ha_agent.config import ConfigError
+from ha_agent.config.layers import ConfigError
 from ha_agent.errors import BadInput, EnvironmentFault, HaAgentError
 
 BAD_CONFIGURATION = 2

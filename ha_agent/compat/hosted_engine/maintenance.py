@@ -13,7 +13,7 @@ from typing import Any
 from ha_agent.broker.maintenance.order import SHUTDOWN
 from ha_agent.broker.rpc.call import RpcCallFailed
 from ha_agent.broker.snapshot import Snapshot
-from ha_agent.cli_wait import follow
+from ha_agent.cli.wait import follow
 from ha_agent.compat.hosted_engine.command import DONE, HostedEngine, complain
 from ha_agent.maintenance_text import AGENT_SILENT_SECONDS, local_progress, resume_progress
 

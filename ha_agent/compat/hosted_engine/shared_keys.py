@@ -11,7 +11,7 @@ import sys
 from typing import Any
 
 from ha_agent.broker.rpc.call import RpcCallFailed
-from ha_agent.cli_ovf import printable
+from ha_agent.cli.ovf import printable
 from ha_agent.compat.hosted_engine.command import DONE, FAILED, HostedEngine, complain
 from ha_agent.compat.shared_config import STORES
 from ha_agent.errors import HaAgentError

@@ -14,8 +14,8 @@ from typing import Optional
 
 from ha_agent.broker.rpc.call import RpcCallFailed
 from ha_agent.broker.snapshot import Snapshot
-from ha_agent.cli_lockspace import repair
-from ha_agent.cli_ovf import printable
+from ha_agent.cli.lockspace import repair
+from ha_agent.cli.ovf import printable
 from ha_agent.compat.hosted_engine.command import DONE, UNREACHABLE, HostedEngine, complain
 from ha_agent.errors import HaAgentError
 

@@ -16,7 +16,7 @@ from typing import Any, Optional
 
 from ha_agent.broker.rpc.call import RpcCallFailed
 from ha_agent.broker.snapshot import Snapshot, from_wire
-from ha_agent.cli_ovf import printable
+from ha_agent.cli.ovf import printable
 from ha_agent.clock import SystemClock
 from ha_agent.compat.hosted_engine.command import (
     DONE,

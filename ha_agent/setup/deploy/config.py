@@ -13,7 +13,7 @@ from typing import Optional
 from ha_agent import __version__
 from ha_agent.compat import hosted_engine_conf
 from ha_agent.compat.conf_writer import new_hosted_engine_conf, set_ini_keys
-from ha_agent.config_schema import SECTIONS, Config
+from ha_agent.config.schema import SECTIONS, Config
 from ha_agent.errors import BadInput
 from ha_agent.ovfstore.ovf_parse import parse_ovf
 from ha_agent.ovfstore.translate import domain_xml

@@ -30,8 +30,8 @@ from typing import Optional
 
 from ha_agent.broker.storage.lane import StorageLane
 from ha_agent.clock import SystemClock
-from ha_agent.config_schema import VdsmConfig
-from ha_agent.config_storage import StorageConfig, server_of
+from ha_agent.config.schema import VdsmConfig
+from ha_agent.config.storage import StorageConfig, server_of
 from ha_agent.setup.answers import Answers
 from ha_agent.setup.deploy.cluster import MakeLease, RegisterHost
 from ha_agent.setup.deploy.config import HOSTED_ENGINE_CONF, load_config

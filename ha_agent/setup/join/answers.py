@@ -16,7 +16,7 @@ from typing import Any, Optional
 from ha_agent.compat import hosted_engine_conf
 from ha_agent.compat.hosted_engine_conf import HostedEngineConf
 from ha_agent.compat.legacy_keys import OWN_PREFIX
-from ha_agent.config_storage import StorageConfig, server_of
+from ha_agent.config.storage import StorageConfig, server_of
 from ha_agent.errors import BadInput
 from ha_agent.setup.answer_table import KEYS, Key
 from ha_agent.setup.answers import AnswersError, Given, take_answer

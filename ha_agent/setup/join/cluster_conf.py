@@ -17,7 +17,7 @@ from ha_agent.broker.sanlock.times import SanlockTimes
 from ha_agent.broker.storage.server_source import lease_volume
 from ha_agent.compat import conf_writer, hosted_engine_conf
 from ha_agent.compat.hosted_engine_conf import HostedEngineConf
-from ha_agent.config_schema import Config
+from ha_agent.config.schema import Config
 from ha_agent.errors import BadInput
 from ha_agent.setup.host_files import read_file
 from ha_agent.setup.join.cluster_source import ClusterSource, SharedConfiguration

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`ha-agent join` and `leave` at work: puts this host, its storage and the steps together.
 
-Apart from cli_join.py, which every command of `ha-agent` imports: this needs asyncio and VDSM's
+Apart from cli/join.py, which every command of `ha-agent` imports: this needs asyncio and VDSM's
 client, which cost a start 50 ms.
 """
 
@@ -17,7 +17,7 @@ from ha_agent.broker.storage.lane import StorageLane
 from ha_agent.broker.storage.server_source import wanted_of
 from ha_agent.clock import SystemClock
 from ha_agent.compat.hosted_engine_conf import HostedEngineConf
-from ha_agent.config_schema import Config, VdsmConfig
+from ha_agent.config.schema import Config, VdsmConfig
 from ha_agent.setup.host_files import machine_id
 from ha_agent.setup.join import host_id as rules
 from ha_agent.setup.join.answers import JoinAnswers, server_of_copy

@@ -29,8 +29,8 @@ from ha_agent.broker.sanlock.place import (
     decode_leader,
 )
 from ha_agent.broker.storage.lane import StorageFault
-from ha_agent.config_schema import SanlockConfig
-from ha_agent.config_storage import BLOCK_DOMAIN_TYPES, block_volume_at, locks_are_shared
+from ha_agent.config.schema import SanlockConfig
+from ha_agent.config.storage import BLOCK_DOMAIN_TYPES, block_volume_at, locks_are_shared
 from ha_agent.errors import BadInput
 from ha_agent.setup.step import Found, Say, SetupRefused
 from ha_agent.setup.upgrade.check import shared_files

@@ -26,7 +26,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Callable
 
-from ha_agent.config_schema import Config
+from ha_agent.config.schema import Config
 from ha_agent.errors import BadInput
 from ha_agent.setup.runner import run_steps
 from ha_agent.setup.step import Found, Say, SetupFailed, Step

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`ha-agent upgrade` and `downgrade` at work: puts this host, its VDSM and the steps together.
 
-Apart from cli_upgrade.py, which every command of `ha-agent` imports: this needs asyncio and VDSM's
+Apart from cli/upgrade.py, which every command of `ha-agent` imports: this needs asyncio and VDSM's
 client. Local files are read here; the storage is touched by a storage worker only.
 """
 
@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ha_agent import config
 from ha_agent.broker.storage.lane import StorageLane
 from ha_agent.clock import SystemClock
-from ha_agent.config_schema import Config
-from ha_agent.config_storage import BLOCK_DOMAIN_TYPES
+from ha_agent.config import layers
+from ha_agent.config.schema import Config
+from ha_agent.config.storage import BLOCK_DOMAIN_TYPES
 from ha_agent.errors import EnvironmentFault, HaAgentError
 from ha_agent.setup.journal import FOLDER_NAME, open_journal
 from ha_agent.setup.own_host import OwnFiles, SocketBroker, connected_vdsm
@@ -126,7 +126,7 @@ async def upgrade(asked: Asked) -> HostKind:
         await run_upgrade(
             ground,
             mount_options=mount_options_of(settings.storage.domain_path, _mounts()),
-            load=lambda: config.load(files.paths, files.environ, host_root=files.root),
+            load=lambda: layers.load(files.paths, files.environ, host_root=files.root),
             say=asked.say,
             dry_run=asked.dry_run,
         )

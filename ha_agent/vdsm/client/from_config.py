@@ -8,7 +8,7 @@ from typing import Callable, Optional
 
 from ha_agent.certificates import TlsFiles
 from ha_agent.clock import SystemClock
-from ha_agent.config_schema import VdsmConfig
+from ha_agent.config.schema import VdsmConfig
 from ha_agent.vdsm.client.client import VdsmClient
 
 # VDSM grants a client no delay at all, and a process that stands still for some seconds is no

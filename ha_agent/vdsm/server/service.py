@@ -22,10 +22,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional, Protocol
 
-from ha_agent import config as configuration
 from ha_agent import log as logs
 from ha_agent.certificates import TlsFiles
 from ha_agent.clock import SystemClock
+from ha_agent.config import layers
 from ha_agent.errors import BadInput, EnvironmentFault, HaAgentError
 from ha_agent.instant import Instant, WallTime
 from ha_agent.readiness import Readiness
@@ -260,10 +260,10 @@ _NOT_NEEDED = {
 }
 
 
-def settings_from(config: configuration.Config) -> ServerSettings:
+def settings_from(config: layers.Config) -> ServerSettings:
     """Return the settings that a configuration file says."""
     section = config.vdsm_server
-    is_set_up = configuration.NOT_SET not in config.origins.values()
+    is_set_up = layers.NOT_SET not in config.origins.values()
     paths = tuple(section.domain_paths)
     if not is_set_up and config.origins["vdsm-server.domain_paths"] == "default":
         paths = ()  # those that are connected
@@ -328,8 +328,8 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     arguments = parser.parse_args(argv)
     try:
         paths = [arguments.config] if arguments.config else []
-        config = configuration.load(paths, os.environ, not_needed=_NOT_NEEDED)
-    except configuration.ConfigError as error:
+        config = layers.load(paths, os.environ, not_needed=_NOT_NEEDED)
+    except layers.ConfigError as error:
         sys.stderr.write(f"ha-vdsm: {error}\n")
         return 2
     try:

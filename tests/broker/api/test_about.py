@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 import ha_agent
-from ha_agent import config
 from ha_agent.broker.api.about import AboutApi
 from ha_agent.broker.api.arguments import Access
 from ha_agent.broker.rpc.server import Peer, RpcRefusal
-from ha_agent.config_schema import Config
+from ha_agent.config import layers
+from ha_agent.config.schema import Config
 from tests.small_config import NOWHERE, write_config
 
 
@@ -33,7 +33,7 @@ async def _ask(settings: Config, verb: str, peer: Peer) -> Any:
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Config:
-    return config.load([write_config(tmp_path)], NOWHERE)
+    return layers.load([write_config(tmp_path)], NOWHERE)
 
 
 async def test_everybody_may_ask_what_there_is(settings: Config) -> None:

@@ -12,13 +12,13 @@ from typing import Any, Callable, Optional, cast
 import pytest
 
 from demo.domain import engine_vm
-from ha_agent import config
 from ha_agent.broker.api.arguments import Access
 from ha_agent.broker.api.definition_verbs import PUT_HOWS
 from ha_agent.broker.definition.parts import DefinitionParts
 from ha_agent.broker.rpc.server import Peer, RpcRefusal
 from ha_agent.broker.snapshot import DefinitionEntry, Snapshot
 from ha_agent.clock import SystemClock
+from ha_agent.config import layers
 from ha_agent.instant import Instant
 from ha_agent.ovfstore.approval import identity_of
 from ha_agent.ovfstore.backup import build_backup
@@ -54,7 +54,7 @@ class Broker:
 
     def __init__(self, world: World, folder: Path, host_id: int = 1, **host: Any) -> None:
         folder.mkdir()
-        made = config.load([write_config(folder)], NOWHERE)
+        made = layers.load([write_config(folder)], NOWHERE)
         settings = dataclasses.replace(
             made,
             host=dataclasses.replace(made.host, id=host_id),

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from ha_agent import config
 from ha_agent.broker.api.arguments import Access
 from ha_agent.broker.api.lockspace import lockspace_part
 from ha_agent.broker.lease import file as lease_file
 from ha_agent.broker.rpc.server import Peer, RpcRefusal
 from ha_agent.broker.snapshot import HostEntry, LeaseEntry, Snapshot
 from ha_agent.broker.storage.worker import OPERATIONS, SLOT_BYTES
+from ha_agent.config import layers
 from ha_agent.errors import EnvironmentFault
 from ha_agent.instant import Instant
 from tests.small_config import NOWHERE, VM, write_config
@@ -37,7 +37,7 @@ class World:
     """Hosts 2 and 3 have blocks; nobody holds a host id."""
 
     def __init__(self, folder: Path) -> None:
-        self.config = config.load([write_config(folder)], NOWHERE)
+        self.config = layers.load([write_config(folder)], NOWHERE)
         storage = self.config.storage
         self.volume = storage.domain_path / "images" / storage.status_image / storage.status_volume
         self.volume.parent.mkdir(parents=True)

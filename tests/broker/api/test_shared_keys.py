@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from ha_agent import config
 from ha_agent.broker.api.arguments import Access
 from ha_agent.broker.api.shared_keys import shared_keys_part
 from ha_agent.broker.maintenance.local import LocalMaintenanceKeeper
 from ha_agent.broker.rpc.server import Peer, RpcRefusal
 from ha_agent.broker.store.shared_config import SharedConfig
+from ha_agent.config import layers
 from ha_agent.instant import WallTime
 from ha_agent.ovfstore.conf_volume import FILE_NAMES, encode_conf_volume
 from ha_agent.vdsm.client.verbs import Vdsm
@@ -45,7 +45,7 @@ class Broker:
             LocalMaintenanceKeeper(
                 folder, clock=FakeClock(), boot_id="b1", on_note=lambda text: None
             ),
-            dataclasses.replace(config.load([write_config(folder)], NOWHERE).storage, **local),
+            dataclasses.replace(layers.load([write_config(folder)], NOWHERE).storage, **local),
             clock=FakeClock(),
             access=Access(os.getuid(), None),
         )

@@ -13,12 +13,12 @@ from typing import Any, Optional, cast
 
 import pytest
 
-from ha_agent import config
 from ha_agent.broker.api.arguments import Access
 from ha_agent.broker.definition.parts import HISTORY_FOLDER, DefinitionParts
 from ha_agent.broker.rpc.server import Peer, RpcRefusal
 from ha_agent.broker.snapshot import DefinitionEntry, HostEntry, Report, Snapshot
 from ha_agent.clock import SystemClock
+from ha_agent.config import layers
 from ha_agent.instant import Instant
 from ha_agent.ovfstore.approval import identity_of
 from ha_agent.vdsm.client.verbs import Vdsm
@@ -65,7 +65,7 @@ class Parts:
         self.world = World(folder / "storage")
         self.world.folder.mkdir()
         self.write(SMALL, at=-60)
-        made = config.load([write_config(folder, more)], NOWHERE)
+        made = layers.load([write_config(folder, more)], NOWHERE)
         self.settings = dataclasses.replace(
             made,
             engine=dataclasses.replace(made.engine, vm_uuid=VM),

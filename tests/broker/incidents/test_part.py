@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from ha_agent import config as configuration
 from ha_agent.broker.api.arguments import Access
 from ha_agent.broker.event_log import EventLog
 from ha_agent.broker.incidents.file import FILE_NAME
@@ -20,6 +19,7 @@ from ha_agent.broker.part import Part
 from ha_agent.broker.rpc.server import Peer, RpcRefusal
 from ha_agent.broker.snapshot import DefinitionEntry, HostEntry, Report, Snapshot, StorageEntry
 from ha_agent.broker.watch import Board
+from ha_agent.config import layers
 from ha_agent.waiting import within
 from tests.broker.notify_servers import MailBox, hanging_server, smtp_server
 from tests.fakes import FakeClock
@@ -33,7 +33,7 @@ class World:
     """One host whose storage fails, and its part."""
 
     def __init__(self, folder: Path, notify: str) -> None:
-        config = configuration.load([write_config(folder, f"[notify]\n{notify}")], NOWHERE)
+        config = layers.load([write_config(folder, f"[notify]\n{notify}")], NOWHERE)
         self.state_dir = config.host.state_dir
         self.state_dir.mkdir(exist_ok=True)
         self.clock = FakeClock()

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from ha_agent import config as configuration
 from ha_agent.broker.api.arguments import Access
 from ha_agent.broker.blocks.monitor import MonitorTimes, StatusMonitor
 from ha_agent.broker.host_vms import HostVms
@@ -18,6 +17,7 @@ from ha_agent.broker.rpc.server import Peer
 from ha_agent.broker.snapshot import Snapshot
 from ha_agent.broker.watch import Board
 from ha_agent.clock import SystemClock
+from ha_agent.config import layers
 from ha_agent.vdsm.client.from_config import vdsm_client
 from ha_agent.vdsm.client.verbs import Vdsm
 from tests.broker.fake_blocks import FakeBlocks
@@ -28,7 +28,7 @@ CLOCK = SystemClock()
 
 class World:
     def __init__(self, folder: Path) -> None:
-        config = configuration.load([write_config(folder)], NOWHERE)
+        config = layers.load([write_config(folder)], NOWHERE)
         config.host.state_dir.mkdir(exist_ok=True)
         self.blocks = FakeBlocks(CLOCK.now)
         self.board = Board(Snapshot(0, 1, "alpha", "vm", CLOCK.now()), CLOCK.now, dict)

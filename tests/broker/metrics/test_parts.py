@@ -10,7 +10,7 @@ from ha_agent.broker.metrics.parts import Scrapes, metrics_part
 from ha_agent.broker.rpc.tally import RpcTally
 from ha_agent.broker.snapshot import Snapshot
 from ha_agent.clock import SystemClock
-from ha_agent.config_schema import MetricsConfig
+from ha_agent.config.schema import MetricsConfig
 from ha_agent.instant import Instant
 from tests.fakes import FakeClock
 

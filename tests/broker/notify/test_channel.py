@@ -6,10 +6,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ha_agent import config as configuration
 from ha_agent.broker.notify.channel import ProcessChannel, channels
 from ha_agent.broker.notify.delivery import HookSettings, MailSettings, WebhookSettings
 from ha_agent.broker.notify.message import Notice
+from ha_agent.config import layers
 from tests.broker.notify_servers import MailBox, hanging_server, smtp_server
 from tests.small_config import NOWHERE, write_config
 
@@ -75,7 +75,7 @@ async def test_a_process_that_fails_is_an_outcome() -> None:
 
 
 def test_nothing_is_configured_nobody_is_told(tmp_path: Path) -> None:
-    config = configuration.load([write_config(tmp_path)], NOWHERE)
+    config = layers.load([write_config(tmp_path)], NOWHERE)
     assert channels(config.notify, "alpha", {}) == []
 
 
@@ -85,7 +85,7 @@ def test_the_channels_of_a_configuration(tmp_path: Path) -> None:
         "webhook_url_file = /etc/ha-agent/url\nhook = /usr/local/bin/tell\n"
         "deadline_seconds = 7\n"
     )
-    config = configuration.load([write_config(tmp_path, more)], NOWHERE)
+    config = layers.load([write_config(tmp_path, more)], NOWHERE)
     (tmp_path / "notify-smtp-password").write_text("x")
     made = channels(config.notify, "fe80::1%eth0", {"CREDENTIALS_DIRECTORY": str(tmp_path)})
     assert [one.name for one in made] == ["mail", "webhook", "hook"]

@@ -8,7 +8,7 @@ import pytest
 
 from ha_agent.broker.probes.from_config import HealthSample, health_loop
 from ha_agent.clock import SystemClock
-from ha_agent.config_schema import EngineConfig
+from ha_agent.config.schema import EngineConfig
 from ha_agent.errors import BadInput
 
 

@@ -14,12 +14,12 @@ from typing import Any, Callable, Optional
 import psutil
 import pytest
 
-from ha_agent import config as configuration
 from ha_agent.broker.probes import host_probes
 from ha_agent.broker.probes.domain import OwnReads
 from ha_agent.broker.probes.host_probes import HostProbes
 from ha_agent.clock import SystemClock
-from ha_agent.config_schema import Config
+from ha_agent.config import layers
+from ha_agent.config.schema import Config
 from ha_agent.errors import BadInput, EnvironmentFault
 from ha_agent.vdsm.client.answers import DomainVitals
 from tests.small_config import NOWHERE, write_config
@@ -30,7 +30,7 @@ CLOCK = SystemClock()
 
 def quick(folder: Path, **network: Any) -> Config:
     """Return a configuration whose probes run many times a second."""
-    config = configuration.load([write_config(folder)], NOWHERE)
+    config = layers.load([write_config(folder)], NOWHERE)
     probes = dataclasses.replace(
         config.probes,
         bridge_interval_seconds=QUICK_SECONDS,

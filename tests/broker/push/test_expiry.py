@@ -16,7 +16,7 @@ import pytest
 from ha_agent.broker.push.entry import CertificateEntry
 from ha_agent.broker.push.expiry import CertificateWatch, Watched, watched_files
 from ha_agent.clock import SystemClock
-from ha_agent.config_schema import PushConfig, VdsmConfig
+from ha_agent.config.schema import PushConfig, VdsmConfig
 from ha_agent.instant import WallTime
 from tests.push_certs import ENGINE, Pki
 

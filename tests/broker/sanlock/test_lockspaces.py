@@ -10,7 +10,6 @@ from typing import Any, Optional
 
 import pytest
 
-from ha_agent import config
 from ha_agent.broker.lease.file import lease_initialise
 from ha_agent.broker.lease.rules import decode
 from ha_agent.broker.sanlock.lockspace_codec import LOCKSPACE_BYTES
@@ -18,6 +17,7 @@ from ha_agent.broker.sanlock.lockspaces import Lockspaces, NotProven, spaces_of
 from ha_agent.broker.snapshot import HostEntry, Snapshot
 from ha_agent.broker.storage.lane import StorageLane
 from ha_agent.clock import SystemClock
+from ha_agent.config import layers
 from ha_agent.errors import EnvironmentFault
 from ha_agent.instant import Instant
 from tests.sanlock_daemon import SanlockDaemon, needs_sanlock
@@ -59,7 +59,7 @@ class World:
     """A host's lockspaces."""
 
     def __init__(self, folder: Path, more: str = "") -> None:
-        self.config = config.load([write_config(folder, more)], NOWHERE)
+        self.config = layers.load([write_config(folder, more)], NOWHERE)
         self.lane, self.clock = Lane(folder), Clock()
         self.snapshot = Snapshot(0, 1, "alpha", VM, Instant(0.0), hosts=(HostEntry(2, "beta"),))
         self.lockspaces = Lockspaces(

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from ha_agent import config as configuration
 from ha_agent.broker.api.arguments import Access
 from ha_agent.broker.blocks.codec import StatusBlock
 from ha_agent.broker.blocks.store import BlockStore
@@ -20,7 +19,8 @@ from ha_agent.broker.storage.lane import StorageLane
 from ha_agent.broker.storage.parts import DomainParts, is_lease_out_of_reach
 from ha_agent.broker.storage.server_source import wanted_of
 from ha_agent.clock import SystemClock
-from ha_agent.config_schema import Config
+from ha_agent.config import layers
+from ha_agent.config.schema import Config
 from ha_agent.vdsm import file_domain
 from ha_agent.vdsm.client.answers import DomainVitals
 from ha_agent.vdsm.client.answers_connect import BlockDevice, ConnectionStatus, DomainSpace
@@ -46,7 +46,7 @@ def loaded(folder: Path, **keys: str) -> Config:
     for name in values:
         text = "".join(x for x in text.splitlines(True) if not x.startswith(f"{name} ="))
     path.write_text(text.replace("[storage]\n", f"[storage]\n{lines}"))
-    return configuration.load([path], NOWHERE)
+    return layers.load([path], NOWHERE)
 
 
 @contextlib.asynccontextmanager
@@ -171,7 +171,7 @@ async def test_status_blocks_on_a_block_domain(short_path: Path) -> None:
     text = text.replace(f"domain_path = {short_path}/", f"domain_path = {links}/")
     more = "connection = 10.0.0.1, 10.0.0.2\niscsi_target = iqn.a:b\n"
     path.write_text(text.replace("[storage]\n", f"[storage]\n{more}"))
-    config = configuration.load([path], NOWHERE)
+    config = layers.load([path], NOWHERE)
     image = short_path / "image"
     image.write_bytes(bytes(64 * 4096))
     with loop_device(image, 512) as device:

@@ -10,7 +10,7 @@ import pytest
 
 from ha_agent.broker.storage.domain_connect import WantedVolume
 from ha_agent.broker.storage.server_source import load_server, wanted_of
-from ha_agent.config_storage import StorageConfig
+from ha_agent.config.storage import StorageConfig
 from ha_agent.errors import BadInput
 from ha_agent.vdsm.client.storage_server import DomainType
 

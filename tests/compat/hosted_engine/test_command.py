@@ -12,7 +12,7 @@ from ha_agent.compat.hosted_engine.command import (
     complain,
     replace_process,
 )
-from ha_agent.config import ConfigError
+from ha_agent.config.layers import ConfigError
 from ha_agent.errors import BadInput
 from tests.compat.hosted_engine.running import conf_path, deployed, environment
 from tests.small_config import VM

@@ -6,7 +6,7 @@ from pathlib import Path
 from ovirt_hosted_engine_ha.env import constants
 
 from ha_agent.compat.legacy_keys import FILES, HOSTED_ENGINE
-from ha_agent.config_schema import StatusConfig
+from ha_agent.config.schema import StatusConfig
 
 
 def test_they_are_what_the_daemons_have() -> None:

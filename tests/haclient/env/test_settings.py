@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from ovirt_hosted_engine_ha.env.settings import Settings, read_settings
 
-from ha_agent import config
+from ha_agent.config import layers
 from tests.small_config import write_config
 
 
@@ -47,7 +47,7 @@ def test_it_reads_as_the_daemons_do(tmp_path: Path, conf: Path, drop_in: str) ->
         (folder / "50.conf").write_text(f"# a comment\n{drop_in}")
         (folder / ".hidden.conf").write_text("[broker]\nsocket = /hidden\n")
         (folder / "not").write_text("[broker]\nsocket = /not\n")
-    daemons = config.load([path], environ(tmp_path))
+    daemons = layers.load([path], environ(tmp_path))
     found = read(tmp_path, conf)
     assert (found.socket, found.host_id) == (str(daemons.broker.socket), daemons.host.id)
 
@@ -96,7 +96,7 @@ def test_another_hosted_engine_conf(tmp_path: Path, conf: Path) -> None:
         drop_in = tmp_path / "ha-agent.conf.d" / "1.conf"
         drop_in.parent.mkdir(exist_ok=True)
         drop_in.write_text(f"[storage]\nhosted_engine_conf = {named}\n")
-        daemons = config.load([], environ(tmp_path))
+        daemons = layers.load([], environ(tmp_path))
         assert read(tmp_path, conf).socket == str(daemons.broker.socket) == socket
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from ha_agent import config
 from ha_agent.broker.blocks import codec
+from ha_agent.config import layers
 from ha_agent.errors import HaAgentError
 from ha_agent.setup.join.answers import read_copy
 from ha_agent.setup.services import OUR_AGENT, OUR_UNITS, PREDECESSOR_AGENT
@@ -46,7 +46,7 @@ async def test_two_hosts_join(tmp_path: Path, shared: Shared) -> None:
     text = hosts[1].conf.read_text()
     assert text == shared.conf_text.replace("host_id=1", "host_id=2")
     # What the daemons make of it.
-    loaded = config.load([], {}, host_root=hosts[1].root)
+    loaded = layers.load([], {}, host_root=hosts[1].root)
     assert (loaded.host.id, loaded.host.name) == (2, "beta")
     assert loaded.storage.status_path == shared.status
     assert loaded.lease.path == shared.lease

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ha_agent import config
+from ha_agent.config import layers
 from ha_agent.errors import EnvironmentFault
 from ha_agent.setup.answers import Given
 from ha_agent.setup.join.answers import check_join
@@ -31,7 +31,7 @@ async def test_a_join_from_a_folder(tmp_path: Path) -> None:
     assert host.host_id() == 4
     assert any("[4/7] take a host id ... done" in line for line in host.said)
     # Its broker is asked before anything is undone.
-    settings = config.load([], {}, host_root=host.root)
+    settings = layers.load([], {}, host_root=host.root)
     with pytest.raises(SetupRefused, match="broker does not answer"):
         await leave(asked(host), settings, last=True)
     assert host.conf.exists()

@@ -16,7 +16,7 @@ import pytest_asyncio
 
 from demo.hosts import free_port
 from ha_agent.clock import SystemClock
-from ha_agent.config_schema import VdsmConfig
+from ha_agent.config.schema import VdsmConfig
 from ha_agent.vdsm.client.client import ClientState, VdsmClient
 from ha_agent.vdsm.client.from_config import tls_files, vdsm_client
 from ha_agent.vdsm.client.verbs import Vdsm

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`ha-agent`, the operators' command: its groups of verbs."""
