@@ -14,7 +14,7 @@ from ha_agent.ovfstore.tar_volume import build_archive
 from tests.fake_broker import FakeBroker, ha_agent
 from tests.small_config import VM
 
-OVF = Path(__file__).parent / "data" / "engine_vm.ovf"
+OVF = Path(__file__).parents[1] / "data" / "engine_vm.ovf"
 
 
 def name_in(output: str) -> bool:

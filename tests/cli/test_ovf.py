@@ -20,7 +20,7 @@ from ha_agent.ovfstore.ovf_parse import parse_ovf
 from ha_agent.ovfstore.xml_input import parse_xml
 from tests.fake_broker import FakeBroker, ha_agent
 
-OVF = Path(__file__).parent / "data" / "engine_vm.ovf"
+OVF = Path(__file__).parents[1] / "data" / "engine_vm.ovf"
 VM_CONF = """\
 vmId=82a24281-8a25-4772-b9c9-45971e811cb3
 memSize=4096

@@ -12,7 +12,7 @@ import pytest
 
 from tests.fake_broker import FakeBroker, ha_agent
 
-OVF = Path(__file__).parent / "data" / "engine_vm.ovf"
+OVF = Path(__file__).parents[1] / "data" / "engine_vm.ovf"
 COPY = {"image_uuid": "i-1", "volume_uuid": "v-1", "usable": True, "sentences": ["updated now"]}
 
 

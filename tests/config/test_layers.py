@@ -17,7 +17,7 @@ from ha_agent.config.layers import NOT_SET, Config, ConfigError, load, show
 from ha_agent.config.schema import SECTIONS
 from tests.small_config import NOWHERE
 
-SHIPPED = Path(__file__).resolve().parents[1] / "conf" / "ha-agent.conf"
+SHIPPED = Path(__file__).resolve().parents[2] / "conf" / "ha-agent.conf"
 DOMAIN = "00000000-0000-4000-8000-000000000002"
 MINIMAL = f"""
 [host]
