@@ -2,7 +2,7 @@
 PYTHON := .venv/bin/python
 VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' ha_agent/__init__.py)
 
-.PHONY: help setup demo test bench load failures vdsm-contract fuzz mutate sim sim-long diagram dist clean
+.PHONY: help setup demo test bench load failures vdsm-contract fuzz mutate sim sim-long diagram dist deb clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -54,6 +54,9 @@ dist: setup ## two wheels, ha-agent and its HAClient, and the sources as committ
 	@$(PYTHON) -m pip wheel --quiet --no-deps --wheel-dir dist . ./haclient
 	@git archive --format=tar.gz --prefix=ha-agent-$(VERSION)/ -o dist/ha-agent-$(VERSION).tar.gz HEAD
 	@ls dist
+
+deb: ## Debian packages of the committed tree, in dist/; SUFFIX=+2 for a later version
+	@scripts/make_deb $(if $(SUFFIX),--suffix $(SUFFIX))
 
 clean: ## remove all that these commands made in this folder
 	rm -rf .venv .venv-* .cache .*_cache .hypothesis .e2e-work demo-work bench-work fuzz-work build dist *.egg-info haclient/build haclient/*.egg-info
