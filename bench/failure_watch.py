@@ -118,10 +118,11 @@ class QemuWitness:
 
 
 class PageWitness:
-    """Asks for the engine's page at a host's port, as the engine's users do."""
+    """Asks for the engine's page at a port, as the engine's users do."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, address: str = "127.0.0.1") -> None:
         self._port = port
+        self._address = address
         self._lock = threading.Lock()
         self._good: list[float] = []
 
@@ -138,7 +139,7 @@ class PageWitness:
     def look(self) -> None:
         """Ask once."""
         connection = http.client.HTTPConnection(
-            "127.0.0.1", self._port, timeout=PAGE_DEADLINE_SECONDS
+            self._address, self._port, timeout=PAGE_DEADLINE_SECONDS
         )
         try:
             connection.request("GET", HEALTH_PATH)
