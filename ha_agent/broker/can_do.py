@@ -154,7 +154,7 @@ def can_do(action: str, object: Mapping[str, str], facts: CanDoFacts) -> Verdict
     """Return whether the hosted engine can bear `action` done to `object`. Raises nothing."""
     judge = _ACTIONS.get(action)
     if judge is None:
-        known = ", ".join(sorted(_ACTIONS))
+        known = ", ".join(ACTIONS)
         return Verdict(False, "unknown_action", f"{action!r:.60} is none of {known}")
     try:
         return judge(_Object(action, object), facts)
@@ -358,3 +358,4 @@ _ACTIONS: Mapping[str, Callable[[_Object, CanDoFacts], Verdict]] = {
     "host.maintenance": _host_maintenance,
     "host.remove": _host_remove,
 }
+ACTIONS = tuple(sorted(_ACTIONS))

@@ -134,7 +134,8 @@ def _policy_of(settings: layers.Config) -> Policy:
     return agent.policy_of(settings)
 
 
-def _parser(wants_json: bool) -> argparse.ArgumentParser:
+def command_line(wants_json: bool = False) -> argparse.ArgumentParser:
+    """Return the parser of the whole command; manual and completions are made from it, too."""
     parser = Parser(prog="ha-agent", description="High availability for oVirt's hosted engine.")
     parser.wants_json = wants_json
     parser.add_argument("--version", action="version", version=f"ha-agent {__version__}")
@@ -194,7 +195,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
 
 
 def _perform(words: Sequence[str]) -> int:
-    arguments = _parser("--json" in words).parse_args(words)
+    arguments = command_line("--json" in words).parse_args(words)
     try:
         code: int = arguments.run(Command(arguments))
         return code
