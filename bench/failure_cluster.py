@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import os
 import re
 import shutil
@@ -65,7 +66,7 @@ class FailureCluster:
         self.storage: dict[str, Any] = {}
         self.pages: dict[str, PageWitness] = {}
         self.qemus = QemuWitness({})
-        self.status = StatusWitness(self._status_texts)
+        self.status = StatusWitness(self._status_text)
         self._clock = SystemClock()
 
     # Looks -------------------------------------------------------------------------------
@@ -81,9 +82,9 @@ class FailureCluster:
             return None
         return from_wire(Snapshot, answer, where="broker.status")
 
-    def _status_texts(self) -> list[str]:
-        found = [self.snapshot(name) for name in self.hosts]
-        return [status_text(snapshot) for snapshot in found if snapshot is not None]
+    def _status_text(self, name: str) -> str:
+        snapshot = self.snapshot(name)
+        return "" if snapshot is None else status_text(snapshot)
 
     def owner(self) -> Optional[str]:
         """Return the host with the VM when all is well: its engine healthy, the others able to
@@ -204,7 +205,8 @@ def failure_cluster(
         stack.callback(watch.stop)
         stack.callback(_end, cluster, work / "logs" / "last")
         watch.start(cluster.qemus.look, QEMU_LOOK_SECONDS)
-        watch.start(cluster.status.look, STATUS_LOOK_SECONDS)
+        for name in cluster.hosts:
+            watch.start(functools.partial(cluster.status.look, name), STATUS_LOOK_SECONDS)
         for page in cluster.pages.values():
             watch.start(page.look, PAGE_LOOK_SECONDS)
         for host in cluster.hosts.values():

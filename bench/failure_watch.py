@@ -166,11 +166,14 @@ def line_pattern(words: str) -> re.Pattern[str]:
 
 
 class StatusWitness:
-    """Reads `status` of all hosts, and tells whether some words have been there."""
+    """Reads `status` of the hosts, and tells whether some words have been there.
 
-    def __init__(self, texts: Callable[[], list[str]]) -> None:
-        """`texts` returns what the hosts say now."""
-        self._texts = texts
+    Each host has a thread that looks: one that hangs must not hide what the others say meanwhile.
+    """
+
+    def __init__(self, text: Callable[[str], str]) -> None:
+        """`text` returns what a host, by its name, says now."""
+        self._text = text
         self._wanted: Optional[re.Pattern[str]] = None
         self.was_seen = False
 
@@ -179,12 +182,12 @@ class StatusWitness:
         self.was_seen = False
         self._wanted = line_pattern(words)
 
-    def look(self) -> None:
-        """Look once."""
+    def look(self, host: str) -> None:
+        """Look once at one host."""
         wanted = self._wanted
         if wanted is None or self.was_seen:
             return
-        if any(wanted.search(text) for text in self._texts()) and wanted is self._wanted:
+        if wanted.search(self._text(host)) and wanted is self._wanted:
             self.was_seen = True
 
 

@@ -165,19 +165,20 @@ def test_words_of_a_document_are_found_in_one_line() -> None:
 
 
 def looks(witness: StatusWitness) -> bool:
-    witness.look()
+    for host in ("host1", "host2"):
+        witness.look(host)
     return witness.was_seen
 
 
 def test_what_was_seen_stays_seen_until_the_next_words() -> None:
-    said = ["Engine VM runs on host1"]
-    witness = StatusWitness(lambda: said)
+    said = {"host1": "Engine VM runs on host1", "host2": ""}
+    witness = StatusWitness(said.__getitem__)
     assert not looks(witness)
     witness.begin("Engine VM … host2")
     assert not looks(witness)
-    said[:] = ["nothing", "Engine VM starts on host2"]
+    said["host2"] = "Engine VM starts on host2"
     assert looks(witness)
-    said[:] = []
+    said["host2"] = ""
     assert looks(witness)
     witness.begin("Engine VM … host3")
     assert not looks(witness)
