@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 from ha_agent.broker.lease.backend import sanlock_times
 from ha_agent.broker.lease.rules import GUARD_POLL_SECONDS
-from ha_agent.config import Config
+from ha_agent.config.schema import Config
 from ha_agent.fsm.policy import Policy
 
 BOOTS_AS_LONG = 3.0

@@ -8,7 +8,7 @@ mounts or decides.
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Optional, Protocol
 
@@ -36,14 +36,23 @@ class Host(Protocol):
         ...
 
     @property
-    def journal(self) -> Path:
-        """The folder with its journal files, as this machine sees it."""
+    def address(self) -> str:
+        """Its address on the bridge."""
         ...
 
     def run(
-        self, *arguments: str, deadline_seconds: float = 60.0
+        self, *arguments: str, deadline_seconds: float = 60.0, text: str = ""
     ) -> subprocess.CompletedProcess[str]:
-        """Run a program there as its root does, and return how it ended, whatever that is."""
+        """Run a program there as its root does, with `text` as its input, and return how it ended,
+        whatever that is."""
+        ...
+
+    def must(self, *arguments: str, deadline_seconds: float = 60.0, text: str = "") -> str:
+        """The same for one that has to succeed; returns what it printed. Raises LabError."""
+        ...
+
+    def journal_text(self, since_unix_seconds: float = 0.0, *arguments: str) -> str:
+        """Its journal from a moment on, also while it has no power."""
         ...
 
     def power_cut(self) -> None:
@@ -52,6 +61,30 @@ class Host(Protocol):
 
     def boot(self) -> None:
         """Switch it on; returns at once, not when it is up."""
+        ...
+
+    def wait_up(self, deadline_seconds: float = 120.0) -> None:
+        """Wait until systemd there has started all that is enabled. Raises LabError."""
+        ...
+
+    def freeze(self) -> None:
+        """Stop everything on it where it is, as a machine that is suspended."""
+        ...
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        ...
+
+    def fake_clock(self, units: Sequence[str]) -> None:
+        """Restart these units so that `jump_clock` reaches them."""
+        ...
+
+    def jump_clock(self, offset_seconds: float) -> None:
+        """Set the calendar clock of those units this far from the real one, at once."""
+        ...
+
+    def real_clock(self, units: Sequence[str]) -> None:
+        """Give these units this machine's clock again; restarts them."""
         ...
 
 
