@@ -49,6 +49,7 @@ diagram: setup ## what documents have from code: state machine, failure table, v
 	@$(PYTHON) scripts/make_metrics_doc.py docs/metrics.md
 	@$(PYTHON) scripts/make_hosted_engine_doc.py docs/hosted-engine.md
 	@$(PYTHON) scripts/make_predecessor_doc.py docs/predecessor-files.md
+	@$(PYTHON) scripts/make_catalog.py systemd/ha-agent.catalog docs/journal.md
 
 dist: setup ## two wheels, ha-agent and its HAClient, and the sources as committed, in dist/
 	@$(PYTHON) -m pip wheel --quiet --no-deps --wheel-dir dist . ./haclient

@@ -69,13 +69,13 @@ class BackgroundWriter(Generic[T]):
             except (OSError, BadInput) as error:
                 self._lose(str(error))
             else:
-                if self._troubled:
+                was_troubled, self._troubled = self._troubled, False
+                if was_troubled:
                     log.info("%s are written again; %d were lost so far", self._what, self.lost)
-                self._troubled = False
         self._close()
 
     def _lose(self, why: str) -> None:
         self.lost += 1
-        if not self._troubled:
+        was_troubled, self._troubled = self._troubled, True
+        if not was_troubled:  # set before: what is logged may come here to be written
             log.warning("%s can't be written on this host's disk: %s", self._what, why)
-        self._troubled = True

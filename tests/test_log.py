@@ -5,16 +5,16 @@ import io
 import logging
 import os
 import re
-import subprocess
-import sys
+import socket
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from ha_agent.instant import Instant
-from ha_agent.log import JournalHandler, RepeatFilter, fields, is_journal, setup
+from ha_agent.journal_messages import STATE_CHANGED, Message
+from ha_agent.journal_socket import Entry
+from ha_agent.log import JournalHandler, RepeatFilter, fields, is_journal, remember, setup
 
 log = logging.getLogger("ha_agent.some.part")
 
@@ -35,6 +35,9 @@ def _restore_logging() -> Iterator[None]:
     level, handlers = root.level, list(root.handlers)
     yield
     root.setLevel(level)
+    for handler in root.handlers:
+        if handler not in handlers:
+            handler.close()
     root.handlers[:] = handlers
 
 
@@ -120,29 +123,109 @@ def test_memory_for_repeats_is_bounded(clock: ManualClock) -> None:
     assert not passes("message 1000")
 
 
-def test_journal_gets_priority_and_fields() -> None:
-    sent: list[tuple[str, dict[str, Any]]] = []
-    handler = JournalHandler(lambda text, **values: sent.append((text, values)), "ha-broker")
-    record = log.makeRecord(
+class Sink:
+    """Takes entries as the journal's socket does."""
+
+    def __init__(self) -> None:
+        self.entries: list[Entry] = []
+
+    def send(self, entry: Entry) -> None:
+        self.entries.append(entry)
+
+    def close(self) -> None:
+        pass
+
+
+def record(**values: object) -> logging.LogRecord:
+    message = values.pop("message", None)
+    assert message is None or isinstance(message, Message)
+    return log.makeRecord(
         log.name, logging.ERROR, "/x/part.py", 7, "lost %s", ("it",), None, "f",
-        extra=dict(fields(state="EngineUp", score=3400, reason=None)),
+        extra=dict(fields(message, **values)),  # type: ignore[arg-type]  # no key among them
     )  # fmt: skip
-    handler.emit(record)
-    assert sent == [
-        (
-            "lost it",
-            {
-                "PRIORITY": "3",
-                "SYSLOG_IDENTIFIER": "ha-broker",
-                "LOGGER": "ha_agent.some.part",
-                "CODE_FILE": "/x/part.py",
-                "CODE_LINE": 7,
-                "CODE_FUNC": "f",
-                "HA_STATE": "EngineUp",
-                "HA_SCORE": "3400",
-            },
-        )
+
+
+def test_journal_gets_priority_and_fields() -> None:
+    sink = Sink()
+    handler = JournalHandler(sink, "ha-broker")
+    handler.emit(record(state="EngineUp", score=3400, reason=None))
+    assert sink.entries == [
+        {
+            "MESSAGE": "lost it",
+            "PRIORITY": "3",
+            "SYSLOG_IDENTIFIER": "ha-broker",
+            "LOGGER": "ha_agent.some.part",
+            "CODE_FILE": "/x/part.py",
+            "CODE_LINE": "7",
+            "CODE_FUNC": "f",
+            "HA_STATE": "EngineUp",
+            "HA_SCORE": "3400",
+        }
     ]
+
+
+def test_a_message_gives_its_id_and_all_fields_that_its_words_stand_on() -> None:
+    sink = Sink()
+    handler = JournalHandler(sink, "ha-agent")
+    handler.emit(record(message=STATE_CHANGED, state="EngineUp", host_id=2))
+    [entry] = sink.entries
+    assert entry["MESSAGE_ID"] == STATE_CHANGED.id
+    assert set(STATE_CHANGED.fields) <= set(entry)
+    assert (entry["HA_STATE"], entry["HA_PREV_STATE"]) == ("EngineUp", "(unknown)")
+
+
+def test_what_is_remembered_is_on_all_records_until_it_ends() -> None:
+    sink = Sink()
+    handler = JournalHandler(sink, "ha-agent")
+    logging.getLogger().addHandler(handler)
+    remember(host_id=2, incident="2-17")
+    handler.emit(record(host_id=3))
+    remember(incident=None, score=0)
+    handler.emit(record())
+    first, second = ({k: v for k, v in e.items() if k.startswith("HA_")} for e in sink.entries)
+    assert first == {"HA_HOST_ID": "3", "HA_INCIDENT": "2-17"}
+    assert second == {"HA_HOST_ID": "2", "HA_SCORE": "0"}
+
+
+def journal_at(folder: Path) -> tuple[socket.socket, Path]:
+    path = folder / "journal"
+    journald = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    journald.bind(str(path))
+    return journald, path
+
+
+def test_under_systemd_records_go_to_the_journals_socket_with_the_context(
+    tmp_path: Path, clock: ManualClock
+) -> None:
+    journald, path = journal_at(tmp_path)
+    with journald, (tmp_path / "stderr").open("w") as stream:
+        status = os.fstat(stream.fileno())
+        environ = {"JOURNAL_STREAM": f"{status.st_dev}:{status.st_ino}"}
+        context = {"host_id": 2, "vm_id": "af"}
+        setup(
+            *("info", "ha-agent"),
+            context=context, environ=environ, stream=stream, clock=clock, journal=path,
+        )  # fmt: skip
+        log.info("hello")
+        got = journald.recv(65536)
+    assert b"MESSAGE=hello\n" in got
+    assert b"HA_HOST_ID=2\n" in got
+    assert b"HA_VM_ID=af\n" in got
+    assert (tmp_path / "stderr").read_text() == ""
+
+
+def test_a_folder_gets_a_file_named_as_the_predecessors(
+    tmp_path: Path, clock: ManualClock
+) -> None:
+    setup(
+        *("info", "ha-broker"),
+        folder=tmp_path, environ={}, stream=io.StringIO(), clock=clock,
+    )  # fmt: skip
+    log.warning("storage is slow")
+    for handler in logging.getLogger().handlers:
+        handler.close()
+    text = (tmp_path / "broker.log").read_text()
+    assert text.endswith("WARNING ha_agent.some.part: storage is slow\n")
 
 
 def test_journal_is_told_by_device_and_inode(tmp_path: Path) -> None:
@@ -156,22 +239,15 @@ def test_journal_is_told_by_device_and_inode(tmp_path: Path) -> None:
     assert not is_journal(io.StringIO(), {"JOURNAL_STREAM": mine})
 
 
-_UNDER_SYSTEMD = """
-import logging, os, sys
-status = os.fstat(2)
-os.environ["JOURNAL_STREAM"] = f"{status.st_dev}:{status.st_ino}"
-sys.modules["systemd"] = None
-from ha_agent.log import setup
-setup("info", "ha-agent")
-logging.getLogger("x").error("two\\nlines")
-"""
-
-
-def test_without_systemd_python_stderr_says_so_once_with_priorities() -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", _UNDER_SYSTEMD],
-        stderr=subprocess.PIPE, text=True, timeout=30, check=True,
-    )  # fmt: skip
-    first, second, third = done.stderr.splitlines()
-    assert first.startswith("<4>ha_agent.log: systemd-python (python3-systemd) is missing")
-    assert (second, third) == ("<3>x: two", "<3>lines")
+def test_without_a_journal_stderr_says_so_once_with_priorities(
+    tmp_path: Path, clock: ManualClock
+) -> None:
+    with (tmp_path / "stderr").open("w") as stream:
+        status = os.fstat(stream.fileno())
+        environ = {"JOURNAL_STREAM": f"{status.st_dev}:{status.st_ino}"}
+        journal = tmp_path / "none"
+        setup(*("info", "ha-agent"), environ=environ, stream=stream, clock=clock, journal=journal)
+        log.error("two\nlines")
+    first, second, third = (tmp_path / "stderr").read_text().splitlines()
+    assert first.startswith(f"<4>ha_agent.log: no journal at {journal}, so records have no fields")
+    assert (second, third) == ("<3>ha_agent.some.part: two", "<3>lines")

@@ -23,8 +23,9 @@ FOLDERS = ("ha_agent", "haclient", "demo", "bench", "fuzz", "mutate", "tests")
 
 MAX_FUNCTION_LINES = 70
 MAX_MODULE_LINES = 400
-# Rule 2 wants all edges of the state machine in one file, a row each; it holds no code else.
-LONG_TABLES = ("ha_agent/fsm/table.py",)
+# Rule 2 wants all edges of the state machine in one file, a row each; it holds no code else. So
+# do the journal's messages.
+LONG_TABLES = ("ha_agent/fsm/table.py", "ha_agent/journal_messages.py")
 
 # Rule 1. What is named "*_codec", or "codec", is pure too.
 PURE = (
@@ -36,6 +37,7 @@ PURE = (
     "ha_agent.vdsm.jsonrpc",
     "ha_agent.vdsm.qemu.arguments",
     "ha_agent.observe",
+    "ha_agent.journal_messages",
     # Values and arithmetic that those are built on.
     "ha_agent.broker.can_do",
     "ha_agent.broker.blocks.entry",

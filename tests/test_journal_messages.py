@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from ha_agent.cli import main as cli
+from ha_agent.journal_messages import MESSAGES
+
+ROOT = Path(__file__).resolve().parents[1]
+SOURCES = "\n".join(
+    path.read_text()
+    for path in (ROOT / "ha_agent").rglob("*.py")
+    if path.name != "journal_messages.py"
+)
+
+
+def test_ids_are_random_128_bits_each_for_one_event() -> None:
+    ids = [message.id for message in MESSAGES.values()]
+    assert len(set(ids)) == len(ids)
+    # journalctl --new-id128 gives random UUIDs (version 4), in lower case.
+    assert all(re.fullmatch("[0-9a-f]{12}4[0-9a-f]{3}[89ab][0-9a-f]{15}", one) for one in ids)
+
+
+@pytest.mark.parametrize("name", MESSAGES)
+def test_every_message_is_logged_somewhere(name: str) -> None:
+    assert re.search(rf"\b{name}\b", SOURCES)
+
+
+@pytest.mark.parametrize("name", MESSAGES)
+def test_words_are_sentences_and_guides_are_there(name: str) -> None:
+    message = MESSAGES[name]
+    for text in (message.what, message.we, message.you):
+        assert text.endswith((".", "@", ")")), text
+    assert not message.subject.endswith(".")
+    assert not message.guide or (ROOT / "docs" / message.guide).is_file()
+
+
+def verbs() -> set[str]:
+    """All that may stand behind `ha-agent`, as "maintenance local"."""
+    found: set[str] = set()
+
+    def walk(parser: object, words: tuple[str, ...]) -> None:
+        for action in getattr(parser, "_actions", ()):
+            if isinstance(getattr(action, "choices", None), dict):
+                for word, inner in action.choices.items():
+                    found.add(" ".join((*words, word)))
+                    walk(inner, (*words, word))
+
+    walk(cli.parser(), ())
+    return found
+
+
+def test_commands_that_people_are_told_to_type_exist() -> None:
+    known = verbs()
+    for name, message in MESSAGES.items():
+        for command in re.findall(r"(?<![/\w-])ha-agent ([a-z-]+(?: [a-z-]+)?)", message.you):
+            first = command.split()[0]
+            if first in ("ha-broker", "or"):
+                continue
+            has_more = any(verb.startswith(f"{first} ") for verb in known)
+            wanted = command if has_more else first
+            assert wanted in known or first in known, f"{name}: ha-agent {command}"
