@@ -166,21 +166,31 @@ class VdsmStorage:
                 return f"it is the system that has it mounted ({fault})"
             raise
 
-    async def _release(self, vdsm: Vdsm) -> str:
-        async def refuse_if_needed() -> None:
-            vms = await vdsm.vm_list()
-            if vms:
-                raise _Needed(f"VMs of this host may have disks there: {vms[0].vm_id}")
+    async def connect(self) -> str:
+        """Have it connected. Raises EnvironmentFault, SetupFailed with what is wrong."""
+        async with connected_vdsm(self._settings, self._clock) as vdsm:
+            problem = await self._domain(vdsm).connect_now()
+        if problem:
+            raise SetupFailed(f"the storage can't be connected: {problem}")
+        return "it is connected"
 
-        connect = DomainConnect(
+    def _domain(self, vdsm: Vdsm) -> DomainConnect:
+        return DomainConnect(
             vdsm,
             self._wanted,
             clock=self._clock,
             in_maintenance=lambda: True,
             is_unread=lambda: False,
         )
+
+    async def _release(self, vdsm: Vdsm) -> str:
+        async def refuse_if_needed() -> None:
+            vms = await vdsm.vm_list()
+            if vms:
+                raise _Needed(f"VMs of this host may have disks there: {vms[0].vm_id}")
+
         try:
-            problem = await connect.release(refuse_if_needed)
+            problem = await self._domain(vdsm).release(refuse_if_needed)
         except _Needed as needed:
             return f"it stays connected: {needed}"
         if problem:

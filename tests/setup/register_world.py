@@ -54,9 +54,9 @@ class JumpClock:
 
 
 def make_place(folder: Path, **changes: Any) -> RegisterPlace:
-    """Make an empty status volume in `folder`, unless it is there."""
+    """Make a folder's domain with an empty status volume, unless the domain is there."""
     status = folder / "status"
-    if not status.exists():
+    if not (folder / "dom_md").exists():
         with status.open("wb") as file:
             file.truncate(VOLUME_SLOTS * SLOT_BYTES)
         (folder / "dom_md").mkdir()

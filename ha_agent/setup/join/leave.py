@@ -4,6 +4,7 @@
     look at this host        the engine VM is not here, nor the lease; another host lives
     local maintenance        so that the VM does not come here any more
     stop the services        agent and broker, and not at the next boot either
+    connect the storage      only where the host was booted in the middle of a leave
     give the host id back    the slot is cleared, sanlock's host id is free
     disconnect the storage   unless the engine, or a VM of this host, needs it
     remove hosted-engine.conf    what was in it is kept beside it
@@ -53,6 +54,10 @@ class OwnBroker(Protocol):
 
 class OwnStorage(Protocol):
     """This host's connection to the storage domain."""
+
+    async def connect(self) -> str:
+        """Have it connected, and say so. Raises EnvironmentFault."""
+        ...
 
     async def release(self) -> str:
         """Disconnect it unless somebody needs it, and say what was done. EnvironmentFault."""
@@ -222,6 +227,32 @@ class StopUnits(_Quiet):
         return f"{', '.join(OUR_UNITS)} are stopped and disabled"
 
 
+class ConnectStorage:
+    """Has the storage connected for the next step: nothing does it on a host whose daemons are
+    stopped, once that was booted."""
+
+    name, title = "connect", "connect the storage"
+
+    def __init__(self, plan: LeavePlan) -> None:
+        self._plan = plan
+
+    async def look(self) -> Found:
+        """Look whether the slots are there."""
+        if self._plan.journal.get(RELEASED) is not None:
+            return Found(True, "it is needed no more")
+        try:
+            await self._plan.register.standing()
+        except StorageFault as fault:
+            if fault.errno_name == "ENOENT":
+                return Found(False, "it is not connected")
+            raise
+        return Found(True, "it is connected")
+
+    async def do(self, _say: Say) -> str:
+        """Ask VDSM."""
+        return await self._plan.storage.connect()
+
+
 class GiveIdBack:
     """Clears this host's slot."""
 
@@ -236,9 +267,11 @@ class GiveIdBack:
         try:
             standing = await self._plan.register.standing()
         except StorageFault as fault:
-            if fault.errno_name == "ENOENT" and self._plan.journal.get(RELEASED) is not None:
+            if fault.errno_name != "ENOENT":
+                raise
+            if self._plan.journal.get(RELEASED) is not None:
                 return Found(True, f"host id {host_id} was given back")
-            raise
+            return Found(False, f"host id {host_id}: the storage is not connected")
         if host_id in standing.ours:
             return Found(False, f"host id {host_id} is this host's")
         return Found(self._plan.journal.get(RELEASED) is not None, f"host id {host_id} is free")
@@ -301,6 +334,7 @@ def leave_steps(plan: LeavePlan) -> Sequence[Step]:
         LookAtHost(plan),
         SetMaintenance(plan),
         StopUnits(plan),
+        ConnectStorage(plan),
         GiveIdBack(plan),
         DisconnectStorage(plan),
         RemoveConf(plan),

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 import pytest
 
@@ -59,6 +59,14 @@ class FakeBroker:
 class FakeStorage:
     def __init__(self) -> None:
         self.released = 0
+        self.away: Optional[tuple[Path, Path]] = None
+        self.connected = 0
+
+    async def connect(self) -> str:
+        self.connected += 1
+        if self.away is not None:
+            self.away[0].rename(self.away[1])
+        return "it is connected"
 
     async def release(self) -> str:
         self.released += 1
@@ -175,6 +183,44 @@ async def test_killed_in_each_step(world: World, name: str, when: str) -> None:
     world.broker.is_up = "ha-broker.service" in world.services.running
     await world.leave()
     assert world.is_gone()
+
+
+@pytest.mark.parametrize("name", ["units", "connect"])
+async def test_killed_and_then_the_host_was_booted(world: World, name: str) -> None:
+    """Nothing connects the storage of a host whose daemons are disabled."""
+
+    class Dying:
+        def __init__(self, step: Any) -> None:
+            self.step, self.name, self.title, self.look = step, step.name, step.title, step.look
+
+        async def do(self, say: Any) -> str:
+            text = await self.step.do(say)
+            if self.name == name:
+                raise Killed
+            return str(text)
+
+    there, away = world.folder / "status", world.folder / "status-away"
+    world.storage.away = (away, there)
+    if name == "connect":
+        there.rename(away)
+    with pytest.raises(Killed):
+        await world.leave(wrap=Dying)
+    world.broker.is_up = False
+    there.rename(away)
+    await world.leave()
+    assert world.storage.connected > 0
+    assert world.is_gone()
+
+
+async def test_a_storage_that_can_not_be_connected_is_told(world: World) -> None:
+    class Gone(FakeStorage):
+        async def connect(self) -> str:
+            raise SetupFailed("VDSM: the server does not answer")
+
+    (world.folder / "status").rename(world.folder / "status-away")
+    with pytest.raises(SetupFailed, match="the server does not answer"):
+        await world.leave(storage=Gone())
+    assert world.conf.exists()
 
 
 async def test_killed_between_stop_and_disable(world: World) -> None:
