@@ -59,7 +59,9 @@ class Budgets:
     grace_seconds: float = 120.0
     stop_seconds: float = 120.0
     backoff_seconds: tuple[float, ...] = (0.0, 1.0, 5.0, 15.0)
+    window_seconds: float = 600.0
     refused_seconds: float = 10.0
+    network_seconds: float = 55.0
 
     @property
     def take_seconds(self) -> float:
@@ -101,9 +103,11 @@ class Budgets:
         return Budget(self.page_seconds, gone, why)
 
     def restart(self, ended_before: int = 0) -> Budget:
-        """QEMU ends; it is started again on the same host, later each time."""
-        place = min(ended_before, len(self.backoff_seconds) - 1)
-        wait = self.backoff_seconds[place]
+        """QEMU ends; it is started again on the same host, later each time, and then elsewhere."""
+        if ended_before >= len(self.backoff_seconds):
+            gone = self.take_seconds + self.refused_seconds
+            return Budget(0.0, gone, "left to another host: its turn + start")
+        wait = self.backoff_seconds[ended_before]
         gone = wait + GUARD_POLL_SECONDS + CREATE_SECONDS
         return Budget(0.0, gone, f"pause {wait:g} + start")
 
@@ -124,6 +128,25 @@ class Budgets:
         gone = self.take_seconds + self.refused_seconds
         return Budget(self.stop_seconds, gone, f"orderly stop {self.stop_seconds:g} + start")
 
+    def suspended(self, seconds: float) -> Budget:
+        """The owner stands still for so long, its VM lease held; when it wakes its guard ends the
+        VM, and whoever tries again gets it, or the lease of one that was refused runs out."""
+        gone = self.dead_seconds + self.take_seconds + self.refused_seconds
+        why = f"{seconds:g} of sleep + a lease {self.dead_seconds:g} + a refusal + start"
+        return Budget(seconds + self.page_seconds, gone, why)
+
+    def unreachable(self) -> Budget:
+        """The owner's network is gone: seen by its tests, then as a page that hangs."""
+        hung = self.hung()
+        why = f"network tests {self.network_seconds:g} + {hung.why}"
+        return Budget(self.network_seconds + hung.bad_seconds, hung.gone_seconds, why)
+
+    def held_down(self, seconds: float) -> Budget:
+        """In global maintenance nobody starts a VM that ended; afterwards it is anybody's."""
+        gone = seconds + self.dead_seconds + self.take_seconds + self.refused_seconds
+        why = f"{seconds:g} of global maintenance + lease {self.dead_seconds:g} + start"
+        return Budget(0.0, gone, why)
+
     def booted(self, boot_seconds: float) -> Budget:
         """All hosts are off, and on again: their boot, by this machine, then as takeover."""
         gone = boot_seconds + self.dead_seconds + self.take_seconds + self.refused_seconds
@@ -141,7 +164,7 @@ class Budgets:
 
 def budgets_of(config: Config) -> Budgets:
     """Return the budgets of a host's configuration, which is the same on all."""
-    lease, engine = config.lease, config.engine
+    lease, engine, network = config.lease, config.engine, config.network
     dead = lease.lease_expiry_seconds
     fence = dead - lease.fence_margin_seconds
     renew = lease.renew_interval_seconds
@@ -159,5 +182,7 @@ def budgets_of(config: Config) -> Budgets:
         grace_seconds=engine.bad_health_grace_seconds,
         stop_seconds=engine.stop_timeout_seconds,
         backoff_seconds=config.restart.backoff_seconds,
+        window_seconds=config.restart.window_seconds,
+        network_seconds=network.samples * network.interval_seconds + network.deadline_seconds,
         refused_seconds=Policy().lease_elsewhere_pause_seconds,
     )

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is done to the engine VM itself: its process, its guest, its page."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import signal
+import time
+from typing import Optional
+
+from demo.guest import HTTP_PORT
+from lab.budgets import Budget
+from lab.case import Lab
+from lab.view import NotSo
+
+_ASK_SECONDS = 20.0
+
+
+def kill_qemu(lab: Lab, target: str) -> Optional[Budget]:
+    """SIGKILL to QEMU."""
+    for run in lab.observer.qemus.running():
+        os.kill(run.pid, signal.SIGKILL)
+    return ended(lab, target)
+
+
+def guest_off(lab: Lab, target: str) -> Optional[Budget]:
+    """The guest shuts itself down."""
+    ask_guest(lab, "poweroff")
+    return ended(lab, target)
+
+
+def ended(lab: Lab, target: str) -> Budget:
+    """Note that the VM ended unasked here, and return what its return may cost by now."""
+    now = time.monotonic()
+    lately = [at for at in lab.ended.get(target, []) if now - at < lab.budgets.window_seconds]
+    lab.ended[target] = [*lately, now]
+    return lab.budgets.restart(len(lately))
+
+
+def panic(lab: Lab, _target: str) -> None:
+    """The guest's kernel panics, and boots again as it is told to after a second."""
+    ask_guest(lab, "panic?reboot")
+
+
+def panic_for_good(lab: Lab, _target: str) -> None:
+    """The guest's kernel panics and stands still: only a hypervisor can end it."""
+    ask_guest(lab, "panic?halt")
+
+
+def hang_page(lab: Lab, _target: str) -> None:
+    """The engine's page takes connections and answers no more, until the guest boots again."""
+    ask_guest(lab, "health?hang")
+
+
+def ask_guest(lab: Lab, what: str) -> None:
+    """Ask a page of the guest that does something to it. Raises NotSo."""
+    address = lab.cluster.network.engine_address
+    connection = http.client.HTTPConnection(address, HTTP_PORT, timeout=_ASK_SECONDS)
+    try:
+        connection.request("GET", f"/cgi-bin/{what}")
+        connection.getresponse().read()
+    except (OSError, http.client.HTTPException) as error:
+        raise NotSo(f"the guest does not do {what}: {error}") from error
+    finally:
+        connection.close()
