@@ -50,6 +50,8 @@ diagram: setup ## what documents have from code: state machine, failure table, v
 	@$(PYTHON) scripts/make_hosted_engine_doc.py docs/hosted-engine.md
 	@$(PYTHON) scripts/make_predecessor_doc.py docs/predecessor-files.md
 	@$(PYTHON) scripts/make_catalog.py systemd/ha-agent.catalog docs/journal.md
+	@$(PYTHON) -m scripts.make_man packaging/man
+	@$(PYTHON) -m scripts.make_completions packaging/completions
 
 dist: setup ## two wheels, ha-agent and its HAClient, and the sources as committed, in dist/
 	@$(PYTHON) -m pip wheel --quiet --no-deps --wheel-dir dist . ./haclient

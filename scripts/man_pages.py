@@ -206,4 +206,7 @@ def _introduction() -> str:
 
 
 def _reference() -> str:
-    return re.sub(r"^## ", "### ", help_text.reference(VERBS), flags=re.MULTILINE)
+    """Return the verbs as docs/hosted-engine.md has them; what is wide there is filled here."""
+    text = re.sub(r"^## ", "### ", help_text.reference(VERBS), flags=re.MULTILINE)
+    text = re.sub(r"^    (hosted-engine .*)$", r"`\1`", text, flags=re.MULTILINE)
+    return text.replace("| exit code |", "Exit codes:\n\n| exit code |")

@@ -30,7 +30,7 @@ def page(title: str, section: str, date: str, source: str, markdown: str) -> str
     name = title.upper()
     head = f'.TH "{_escaped(name)}" "{section}" "{date}" "{_escaped(source)}" "oVirt"\n'
     comment = '.\\" Made by scripts/make_man.py: change what it is made from.\n'
-    return f"{comment}{head}.nh\n.ad l\n{body(markdown)}"
+    return f"{comment}{head}{body(markdown)}"
 
 
 def body(markdown: str) -> str:

@@ -337,7 +337,7 @@ complete -c ha-agent -n '__ha_agent_at "ha-agent deploy"' -l host-id -x -d 'host
 complete -c ha-agent -n '__ha_agent_at "ha-agent deploy"' -l dry-run -d 'show what would be done, and change nothing'
 complete -c ha-agent -n '__ha_agent_at "ha-agent deploy"' -l no-start -d 'neither enable nor start the daemons'
 complete -c ha-agent -n '__ha_agent_at "ha-agent join"' -s h -l help -d 'show this help, and end'
-complete -c ha-agent -n '__ha_agent_at "ha-agent join"' -l path -r -a '(__fish_complete_directories)' -d 'the storage domain, mounted by the system'
+complete -c ha-agent -n '__ha_agent_at "ha-agent join"' -l path -x -a '(__fish_complete_directories)' -d 'the storage domain, mounted by the system'
 complete -c ha-agent -n '__ha_agent_at "ha-agent join"' -l from -r -F -d 'a copy of another host\'s hosted-engine.conf: it says where the storage is'
 complete -c ha-agent -n '__ha_agent_at "ha-agent join"' -l answers -r -F -d 'answers as deploy takes them, [storage]'
 complete -c ha-agent -n '__ha_agent_at "ha-agent join"' -l domain -x -d 'which storage domain, where there are several'
