@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Three real hosts on one machine: booted containers with the packages installed. `python -m lab`."""
+"""Three real hosts on one machine: booted containers with our packages. `python -m lab`."""

@@ -4,7 +4,7 @@
     host.boot()                    switch it on; returns at once
     host.wait_up()                 until systemd has started what is enabled
     host.run("ha-agent", "status") as its root, with a deadline
-    host.power_cut()               SIGKILL to all of it at once, QEMU too, and wait until it is gone
+    host.power_cut()               SIGKILL to all of it at once, QEMU too; returns when it is gone
     host.freeze(), host.thaw()     everything on it stops and goes on, as a suspended machine
     host.shut_down()               in order, as `poweroff` does
     host.fake_clock(), host.jump_clock(3600)     see there
@@ -33,6 +33,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Optional
 
+from lab.cgroup import CGROUPS, freeze, kill_all, remove_cgroup
 from lab.overlay import make_root, take_root
 from lab.plan import LabPlan
 from lab.ports import LabError
@@ -41,7 +42,6 @@ from lab.tools import call, must, wait_gone, wait_until
 
 BOOT_DEADLINE_SECONDS = 120.0
 END_DEADLINE_SECONDS = 60.0
-CGROUPS = Path("/sys/fs/cgroup/unified")
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _FAKE_TIME = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1"
 _CLOCK_FILE = "run/ha-lab-clock"
@@ -184,7 +184,7 @@ class LabHost:
     def power_cut(self) -> None:
         """End everything on it at once, QEMU too, as if it lost its power; returns when it is
         gone. Raises LabError where something of it does not end."""
-        self._end(lambda: self._all_cgroups("cgroup.kill", "1"), self.on_power_cut)
+        self._end(lambda: kill_all(self.cgroup), self.on_power_cut)
 
     def shut_down(self) -> None:
         """Switch it off in order, as `systemctl poweroff` does. Raises LabError."""
@@ -215,25 +215,20 @@ class LabHost:
             self._container_process.wait(END_DEADLINE_SECONDS)
             self._container_process = None
 
-    def _all_cgroups(self, name: str, text: str) -> None:
-        if self.cgroup.exists():
-            (self.cgroup / name).write_text(text)
-
     def freeze(self) -> None:
         """Stop everything on it where it is, as a machine that is suspended."""
-        self._all_cgroups("cgroup.freeze", "1")
+        freeze(self.cgroup, True)
 
     def thaw(self) -> None:
         """Let it go on."""
-        self._all_cgroups("cgroup.freeze", "0")
+        freeze(self.cgroup, False)
 
     def remove(self) -> None:
         """Leave nothing of it but its folder."""
         self.thaw()
         self.power_cut()
         take_root(self.folder)
-        for path in sorted(self.cgroup.glob("**/"), reverse=True):
-            path.rmdir()
+        remove_cgroup(self.cgroup)
 
     # Inside ----------------------------------------------------------------------------------
 
@@ -288,10 +283,11 @@ class LabHost:
         host's power, or when `real_clock` restarts them. Raises LabError."""
         self.jump_clock(0)
         lines = [
-            *("[Service]", f"Environment=LD_PRELOAD={_FAKE_TIME} FAKETIME_NO_CACHE=1"),
-            *(f"Environment=FAKETIME_TIMESTAMP_FILE=/{_CLOCK_FILE}", "Environment=DONT_FAKE_MONOTONIC=1"),
-            "Environment=FAKETIME_DONT_FAKE_MONOTONIC=1",
-        ]  # fmt: skip
+            "[Service]",
+            f"Environment=LD_PRELOAD={_FAKE_TIME} FAKETIME_NO_CACHE=1",
+            f"Environment=FAKETIME_TIMESTAMP_FILE=/{_CLOCK_FILE}",
+            "Environment=DONT_FAKE_MONOTONIC=1 FAKETIME_DONT_FAKE_MONOTONIC=1",
+        ]
         for unit in units:
             path = f"/run/systemd/system/{unit}.d/ha-lab-clock.conf"
             self.must(

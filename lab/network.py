@@ -28,7 +28,7 @@ class LabNetwork:
     def make(self) -> None:
         """Make the bridge. Raises LabError."""
         bridge = self._plan.bridge
-        # Snooping would keep multicast, the neighbours' searches among it, from ports that are new.
+        # Snooping would keep multicast, such as a search for a neighbour, from new ports.
         options = ["forward_delay", "0", "mcast_snooping", "0"]
         must(["ip", "link", "add", bridge, "type", "bridge", *options])
         address = f"{self._plan.observer_address}/{PREFIX_LENGTH}"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Programs of this machine, run with a deadline, and the ends of processes. Knows nothing of hosts."""
+"""Programs of this machine, run with a deadline; the ends of processes. Knows nothing of hosts."""
 
 from __future__ import annotations
 

@@ -109,6 +109,7 @@ class Mirror:
     def create(self, path: str, mode: int, fi: Any) -> int:
         flags = (fi.flags & ~_NOT_OURS) | os.O_CREAT
         fi.fh = os.open(self._real("create", path), flags, mode)
+        os.fchown(fi.fh, *_caller())
         self.paths[fi.fh] = path
         return 0
 
@@ -178,6 +179,7 @@ class Mirror:
 
     def mkdir(self, path: str, mode: int) -> int:
         os.mkdir(self._real("mkdir", path), mode)
+        os.chown(self.root + path, *_caller())
         return 0
 
     def rmdir(self, path: str) -> int:
@@ -213,6 +215,14 @@ class Mirror:
         for fd in [number for number in self.paths if number < 1 << 32]:
             with contextlib.suppress(OSError):
                 ofd_lock.unlock(fd, 0, 0)
+
+
+def _caller() -> tuple[int, int]:
+    """Return user and group of the process whose call this is."""
+    import mfusepy
+
+    uid, gid, _pid = mfusepy.fuse_get_context()
+    return uid, gid
 
 
 def _lock(fd: int, cmd: int, lock: Any) -> int:
@@ -262,6 +272,8 @@ def main() -> None:
     threading.Thread(target=_serve_control, args=control, daemon=True).start()
     # Whole writes of up to 1 MiB in one call; nothing is remembered, since others change it, too.
     options = {"attr_timeout": 0, "entry_timeout": 0, "negative_timeout": 0, "max_threads": 64}
+    # Other users than root may come, and the kernel looks at owner and mode.
+    options.update(allow_other=True, default_permissions=True)
 
     class Fuse(mfusepy.FUSE):  # type: ignore[misc]  # it ships no types
         def truncate_fuse_3(self, path: Any, length: int, file: Any) -> int:
