@@ -28,7 +28,8 @@ def replace_file(
         fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
         with os.fdopen(fd, "wb") as file:
             file.write(content)
-            if owner is not None:
+            told = os.fstat(fd)
+            if owner is not None and owner != (told.st_uid, told.st_gid):
                 os.fchown(fd, *owner)
             os.fchmod(fd, mode)
             file.flush()

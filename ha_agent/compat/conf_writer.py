@@ -104,7 +104,8 @@ def write_conf(
     path: Path, text: str, *, mode: int = 0o640, owner: Optional[tuple[int, int]] = None
 ) -> None:
     """Replace a file in one piece; mode and owner stay those of the file that is there, and so
-    does a link to it.
+    does a link to it. Only root's becomes `owner`'s: the daemons read it, and are not root. Who
+    is not root may give nothing away, and then it is theirs.
 
     A new one gets `mode`, which has no access for others, as a password may be in it, and
     `owner`, user and group id (None: of this process). When this returns, it is on the disk.
@@ -118,7 +119,9 @@ def write_conf(
         except FileNotFoundError:
             pass
         else:
-            mode, owner = stat.S_IMODE(there.st_mode), (there.st_uid, there.st_gid)
+            mode = stat.S_IMODE(there.st_mode)
+            if owner is None or there.st_uid != 0:
+                owner = (there.st_uid, there.st_gid) if os.geteuid() == 0 else None
         replace_file(path, text.encode(), mode=mode, owner=owner)
     except OSError as error:
         raise EnvironmentFault(f"{path}: can't be written: {error.strerror}") from error

@@ -9,9 +9,7 @@ files but people. Local files only.
 
 from __future__ import annotations
 
-import grp
 import os
-import pwd
 import re
 import stat
 from pathlib import Path
@@ -20,6 +18,7 @@ from typing import Optional
 from ha_agent.atomic_file import replace_file
 from ha_agent.bounded_file import read_bounded
 from ha_agent.errors import EnvironmentFault
+from ha_agent.vdsm_user import make_folder, vdsm_owner
 
 MAX_BYTES = 1 << 20
 
@@ -40,7 +39,7 @@ def keep_copy(path: Path, why: str) -> Optional[Path]:
     nothing to keep. The folder is made where it is missing. Raises EnvironmentFault, BadInput."""
     data = read_file(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent, vdsm_owner())
         if not data:
             return None
         told = path.stat()
@@ -72,16 +71,6 @@ def remove_file(path: Path) -> None:
         return
     except OSError as error:
         raise EnvironmentFault(f"{path} can't be removed: {error.strerror}") from error
-
-
-def vdsm_owner() -> Optional[tuple[int, int]]:
-    """Return user and group of a new hosted-engine.conf: VDSM reads it, too, and others must not,
-    as a password may be in it. None where there is no such user or we may not give it away."""
-    try:
-        ids = pwd.getpwnam("vdsm").pw_uid, grp.getgrnam("kvm").gr_gid
-    except KeyError:
-        return None
-    return ids if os.geteuid() == 0 else None
 
 
 def machine_id(root: Path) -> str:

@@ -24,6 +24,7 @@ from ha_agent.atomic_file import replace_file
 from ha_agent.errors import BadInput, EnvironmentFault
 from ha_agent.ofd_lock import try_lock
 from ha_agent.setup.step import SetupRefused
+from ha_agent.vdsm_user import make_folder, vdsm_owner
 
 FOLDER_NAME = "setup"
 LOCK_NAME = "lock"
@@ -145,7 +146,8 @@ def open_journal(
 
 def _lock(folder: Path) -> int:
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(folder.parent, vdsm_owner())
+        folder.mkdir(mode=0o711, exist_ok=True)
         fd = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise EnvironmentFault(f"can't make {folder}: {error.strerror}") from None

@@ -18,6 +18,7 @@ domains of version 5 (CAP in bytes; before, SIZE in blocks of 512):
 
 All calls here block and may hang with the storage: callers run them off the loop. Files are
 written whole, beside their name and then renamed, since other hosts may read and write them too.
+Where root makes them they belong to the owner of the domain's directory: the daemons are not root.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from pathlib import Path
 from typing import Callable, Optional
 
 from ha_agent.errors import BadInput, EnvironmentFault
+from ha_agent.vdsm_user import Owner, give, inherit
 
 BLANK_UUID = "00000000-0000-0000-0000-000000000000"
 MAX_METADATA_BYTES = 64 * 1024
@@ -213,11 +215,12 @@ def create_domain(
     kind: str = "LOCALFS",
     version: int = 5,
     remote_path: str = "",
+    owner: Owner = None,
 ) -> Path:
     """Make an empty data domain in `parent`; return its directory. The metadata comes last: a
     directory without it is no domain yet, and is taken.
 
-    `remote_path` is what it is connected by, `parent` where that is not given.
+    It is given to `owner`. `remote_path` is what it is connected by; without it, `parent`.
 
     Raises BadInput, or EnvironmentFault when it is there already or can't be made.
     """
@@ -236,10 +239,12 @@ def create_domain(
     if (path / "dom_md" / "metadata").exists():
         raise EnvironmentFault(f"storage domain {path}: File exists")
     try:
-        (path / "images").mkdir(parents=True, exist_ok=True)
-        (path / "dom_md").mkdir(exist_ok=True)
+        path.mkdir(parents=True, exist_ok=True)
+        give(path, owner)
+        for folder in ("images", "dom_md"):
+            _make_folder(path / folder)
         for empty in ("ids", "leases", "inbox", "outbox"):
-            (path / "dom_md" / empty).touch(mode=_OWNER_ONLY)
+            _touch(path / "dom_md" / empty)
     except OSError as error:
         raise EnvironmentFault(f"storage domain {path}: {error.strerror}") from error
     text = "".join(f"{key}={value}\n" for key, value in lines.items())
@@ -280,8 +285,9 @@ def create_volume(
     )
     path = domain_path / "images" / image / volume
     try:
-        path.parent.mkdir(exist_ok=True)
+        _make_folder(path.parent)
         with path.open("xb") as file:
+            inherit(path)
             os.chmod(file.fileno(), _OWNER_ONLY)
             if source is not None:
                 _copy(source, file.fileno(), size_bytes)
@@ -289,7 +295,7 @@ def create_volume(
             if type == "PREALLOCATED" and size_bytes:
                 os.posix_fallocate(file.fileno(), 0, size_bytes)
             os.fsync(file.fileno())
-        path.with_name(f"{volume}.lease").touch(mode=_OWNER_ONLY)
+        _touch(path.with_name(f"{volume}.lease"))
         make_lease(path)
     except FileExistsError:
         raise EnvironmentFault(f"volume {path}: File exists") from None
@@ -319,6 +325,17 @@ def _copy(source: Path, target: int, size_bytes: int) -> None:
             offset += len(chunk)
 
 
+def _make_folder(path: Path) -> None:
+    path.mkdir(exist_ok=True)
+    inherit(path)
+
+
+def _touch(path: Path) -> None:
+    path.touch()
+    inherit(path)
+    path.chmod(_OWNER_ONLY)  # whatever the umask says: sanlock is of the group
+
+
 def _read(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
@@ -335,6 +352,7 @@ def _write(path: Path, data: bytes) -> None:
     draft = path.with_name(f".{path.name}.{uuid.uuid4()}")
     try:
         with draft.open("xb") as file:
+            inherit(draft)
             os.fchmod(file.fileno(), _OWNER_ONLY)
             file.write(data)
             file.flush()

@@ -171,3 +171,14 @@ def test_mode_and_owner_stay(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ["hosted-engine.conf"]
     with pytest.raises(EnvironmentFault, match="can't be written"):
         write_conf(tmp_path / "none" / "he.conf", "a=1\n")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_roots_file_becomes_the_daemons(tmp_path: Path) -> None:
+    path = tmp_path / "hosted-engine.conf"
+    write_conf(path, "a=1\n")
+    write_conf(path, "a=2\n", owner=(36, 36))
+    assert (path.stat().st_uid, path.stat().st_gid) == (36, 36)
+    os.chown(path, 107, 36)
+    write_conf(path, "a=3\n", owner=(36, 36))
+    assert (path.stat().st_uid, path.stat().st_gid) == (107, 36)

@@ -30,7 +30,7 @@ def qemus(host: Host) -> list[int]:
 
 def shutdown_asked(host: Host) -> bool:
     """Tell whether the embedded VDSM was told to shut the VM down."""
-    [record] = (host.folder / "run" / "vdsm").glob("*/vm.json")
+    [record] = (host.folder / "run-vdsm").glob("*/vm.json")
     asked = json.loads(record.read_text())["is_shutdown_asked"]
     assert isinstance(asked, bool)
     return asked

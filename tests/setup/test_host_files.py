@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import os
-import pwd
 import stat
 from pathlib import Path
 
@@ -17,7 +15,6 @@ from ha_agent.setup.host_files import (
     machine_id,
     read_file,
     remove_file,
-    vdsm_owner,
 )
 
 
@@ -63,8 +60,3 @@ def test_the_machine_id(tmp_path: Path) -> None:
     (tmp_path / "etc").mkdir()
     (tmp_path / "etc" / "machine-id").write_text("abc\n")
     assert machine_id(tmp_path) == "abc"
-
-
-def test_a_new_file_is_vdsms_where_there_is_one() -> None:
-    has_vdsm = any(one.pw_name == "vdsm" for one in pwd.getpwall())
-    assert (vdsm_owner() is not None) == (has_vdsm and os.geteuid() == 0)

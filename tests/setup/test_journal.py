@@ -29,7 +29,7 @@ def test_only_root_reads_it(tmp_path: Path) -> None:
     with open_journal(tmp_path, "deploy", "x") as journal:
         journal.note("a", "b")
         assert journal.path.stat().st_mode & 0o777 == 0o600
-        assert journal.path.parent.stat().st_mode & 0o777 == 0o700
+        assert journal.path.parent.stat().st_mode & 0o777 == 0o711
 
 
 def test_a_second_set_up_of_the_host_is_refused(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -138,3 +140,19 @@ def test_a_preallocated_volume_has_its_space(tmp_path: Path) -> None:
     )
     assert file_domain.read_volume_metadata(volume)["TYPE"] == "PREALLOCATED"
     assert volume.stat().st_blocks * 512 >= 1 << 20
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_what_root_makes_is_the_domain_owners(tmp_path: Path) -> None:
+    domain = file_domain.create_domain(tmp_path, DOMAIN, name="he", owner=(36, 36))
+    volume = file_domain.create_volume(
+        domain, IMAGE, VOLUME, 4096, "d", "DATA", created_at_seconds=1
+    )
+    file_domain.write_description(volume, "another")
+    made = [domain, *domain.rglob("*")]
+    assert len(made) > 8
+    assert {(path.stat().st_uid, path.stat().st_gid) for path in made} == {(36, 36)}
+    files = {path.name: stat.S_IMODE(path.stat().st_mode) for path in made if path.is_file()}
+    # sanlock, of the same group, writes there, whatever our umask is.
+    assert set(files.values()) == {0o660}, files
+    assert tmp_path.stat().st_uid == 0

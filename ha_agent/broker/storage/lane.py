@@ -42,6 +42,7 @@ from ha_agent.broker.storage.given_up import GivenUp, Leftover
 from ha_agent.broker.storage.lane_tally import LaneFigures, LaneTally
 from ha_agent.errors import BadInput, DeadlineExceeded, EnvironmentFault
 from ha_agent.instant import Instant
+from ha_agent.vdsm_user import Owner, process_of
 
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 _LENGTH = struct.Struct(">I")
@@ -89,19 +90,21 @@ class WorkerProcess(Protocol):
 Launch = Callable[[str, str, str], "tuple[WorkerProcess, socket.socket]"]
 
 
-def launch_worker(python: str, name: str, run_dir: str) -> tuple[WorkerProcess, socket.socket]:
+def launch_worker(
+    python: str, name: str, run_dir: str, owner: Owner = None
+) -> tuple[WorkerProcess, socket.socket]:
     """Start a worker process; return it and our end of the socket that is its stdin and stdout.
 
-    Call it from a thread that lives as long as the broker: the worker dies with that thread
-    (PR_SET_PDEATHSIG). Raises OSError when the process can't be started.
+    Root may start it for `owner`. It dies with the thread that calls this, by PR_SET_PDEATHSIG.
     """
     ours, theirs = socket.socketpair()
     # -I: set-up starts it, too, in whatever folder root is, whose modules would be found first.
-    command = [python, "-I", "-m", "ha_agent.broker.storage.worker"]
-    command += ["--lane", name, "--run-dir", run_dir]
+    words = ("--lane", name, "--run-dir", run_dir)
+    command = [python, "-I", "-m", "ha_agent.broker.storage.worker", *words]
     try:
         with theirs:
-            process = subprocess.Popen(command, stdin=theirs.fileno(), stdout=theirs.fileno())
+            end = theirs.fileno()
+            process = subprocess.Popen(command, stdin=end, stdout=end, **process_of(owner))
     except OSError:
         ours.close()
         raise

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import os
 import select
@@ -18,8 +19,9 @@ import subprocess
 import sys
 from typing import Optional
 
-from ha_agent.broker.storage.lane import WorkerProcess, launch_worker
+from ha_agent.broker.storage.lane import Launch, WorkerProcess, launch_worker
 from ha_agent.broker.storage.nursery import MESSAGE_BYTES, PID, READY
+from ha_agent.vdsm_user import vdsm_owner
 from ha_agent.waiting import within
 
 log = logging.getLogger(__name__)
@@ -27,6 +29,12 @@ log = logging.getLogger(__name__)
 _START_SECONDS = 10.0
 # The broker's loop waits for the answer; a fork takes about a millisecond.
 _ANSWER_SECONDS = 0.5
+
+
+def launch_for_daemons() -> Launch:
+    """Return the launch of a worker of set-up, which root runs: as the daemons' user, so that what
+    it makes on the storage is theirs, and a server that trusts no root lets it."""
+    return functools.partial(launch_worker, owner=vdsm_owner())
 
 
 class ForkedWorker:

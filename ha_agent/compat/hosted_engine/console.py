@@ -19,6 +19,7 @@ from ha_agent.compat.hosted_engine.command import (
     complain,
     replace_process,
 )
+from ha_agent.vdsm.vm.registry import run_folder
 
 PROXY_FOLDER = Path("/var/run/ovirt-vmconsole-console")
 VIRSH_AUTH = Path("/") / CONF_PATH.with_name("virsh_auth.conf")
@@ -42,7 +43,7 @@ def console(command: HostedEngine) -> int:
     settings, vm_uuid = command.settings, command.vm_uuid
     if settings.host.hypervisor == "libvirt":
         return _become(command, "virsh", "-c", settings.libvirt.uri, "console", vm_uuid)
-    embedded = settings.host.run_dir / "vdsm" / vm_uuid / "console.sock"
+    embedded = run_folder(settings.host.run_dir) / vm_uuid / "console.sock"
     for socket in (PROXY_FOLDER / f"{vm_uuid}.sock", embedded):
         if socket.is_socket():
             print(_ESCAPE, flush=True)

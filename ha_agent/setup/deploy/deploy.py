@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Optional
 
 from ha_agent.broker.storage.lane import StorageLane
+from ha_agent.broker.storage.launch import launch_for_daemons
 from ha_agent.clock import SystemClock
 from ha_agent.config.schema import VdsmConfig
 from ha_agent.config.storage import StorageConfig, server_of
@@ -216,7 +217,7 @@ async def _ports(
 ) -> AsyncIterator[tuple[SetupVdsm, StorageLane]]:
     """Give VDSM and a storage worker. Raises SetupFailed when VDSM is not reached."""
     client = vdsm_client(config, clock, lambda: None)
-    lane = StorageLane("setup", run_dir, clock=clock)
+    lane = StorageLane("setup", run_dir, clock=clock, launch=launch_for_daemons())
     client.start()
     try:
         began_at = clock.now()

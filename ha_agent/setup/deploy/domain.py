@@ -24,6 +24,7 @@ from ha_agent.setup.deploy.deployment import (
 from ha_agent.setup.step import Found, Say, SetupFailed, SetupRefused
 from ha_agent.vdsm.client.verbs import NO_POOL
 from ha_agent.vdsm.errors import VdsmCallFailed
+from ha_agent.vdsm_user import as_user, vdsm_owner
 
 LOCK_NAME = "deploy.lock"
 _STORE_BYTES = 2 * 128 * MIB
@@ -161,9 +162,10 @@ class KeepOthersAway:
         folder = await deployment.domain_path() / "ha_agent"
 
         def take() -> Optional[int]:
-            folder.mkdir(mode=0o770, exist_ok=True)
             path = folder / LOCK_NAME
-            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o660)
+            with as_user(vdsm_owner()):
+                folder.mkdir(mode=0o770, exist_ok=True)
+                fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o660)
             try:
                 if ofd_lock.try_lock(fd, 0, 1):
                     return fd

@@ -24,7 +24,7 @@ from typing import Callable, Optional
 
 from ha_agent.compat import conf_writer
 from ha_agent.errors import BadInput, EnvironmentFault
-from ha_agent.setup.host_files import keep_copy, read_file, vdsm_owner
+from ha_agent.setup.host_files import keep_copy, read_file
 from ha_agent.setup.join.cluster_conf import HOST_ID, Cluster, ClusterConf, own_conf, own_id
 from ha_agent.setup.join.cluster_source import ClusterSource
 from ha_agent.setup.join.host_register import HostRegister
@@ -33,6 +33,7 @@ from ha_agent.setup.services import OUR_AGENT, PREDECESSOR_AGENT, Services
 from ha_agent.setup.start_units import StartUnits
 from ha_agent.setup.step import Found, Say, SetupFailed, SetupRefused, Step
 from ha_agent.setup.upgrade.predecessor_host import BROKER_CONF, HOSTED_ENGINE_CONF
+from ha_agent.vdsm_user import vdsm_owner
 
 _LATER = "known when the configuration can be read"
 
@@ -240,7 +241,7 @@ class WriteBroker:
             text = data.decode("utf-8")
         except UnicodeDecodeError as error:
             raise BadInput("is not UTF-8 text", where="broker.conf", offset=error.start) from None
-        conf_writer.write_conf(self._path, text)
+        conf_writer.write_conf(self._path, text, owner=vdsm_owner())
         return f"{self._path}{f'; what was there is {kept}' if kept else ''}"
 
 

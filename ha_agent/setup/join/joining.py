@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Optional
 
 from ha_agent.broker.storage.lane import StorageLane
+from ha_agent.broker.storage.launch import launch_for_daemons
 from ha_agent.broker.storage.server_source import wanted_of
 from ha_agent.clock import SystemClock
 from ha_agent.compat.hosted_engine_conf import HostedEngineConf
@@ -122,7 +123,7 @@ def _joiner(files: OwnFiles, settings: Config) -> rules.Joiner:
 
 @contextlib.asynccontextmanager
 async def _lane(run_dir: Path, clock: SystemClock) -> AsyncIterator[StorageLane]:
-    lane = StorageLane("setup", str(run_dir), clock=clock)
+    lane = StorageLane("setup", str(run_dir), clock=clock, launch=launch_for_daemons())
     try:
         yield lane
     finally:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ha_agent.broker.storage.lane import StorageLane
+from ha_agent.broker.storage.launch import launch_for_daemons
 from ha_agent.clock import SystemClock
 from ha_agent.config import layers
 from ha_agent.config.schema import Config
@@ -104,7 +105,9 @@ async def upgrade(asked: Asked) -> HostKind:
     settings = settings_before(files, facts)
     async with contextlib.AsyncExitStack() as stack:
         vdsm = await stack.enter_async_context(connected_vdsm(settings.vdsm, clock))
-        lane = StorageLane("setup", str(own.host.run_dir), clock=clock)
+        lane = StorageLane(
+            "setup", str(own.host.run_dir), clock=clock, launch=launch_for_daemons()
+        )
         stack.push_async_callback(lane.close)
         journal = stack.enter_context(
             open_journal(own.host.state_dir, "upgrade", facts.subject, write=not asked.dry_run)

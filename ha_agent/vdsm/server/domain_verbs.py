@@ -16,6 +16,7 @@ from ha_agent.vdsm.errors import VdsmCode
 from ha_agent.vdsm.refusal import Refusal
 from ha_agent.vdsm.server.refused_verbs import STORAGE_TYPE_ERROR
 from ha_agent.vdsm.server.storage_verbs import StorageVerbs, mounted_at
+from ha_agent.vdsm_user import vdsm_owner
 
 DOMAIN_NOT_EMPTY = 361
 DOMAIN_EXISTS = 365
@@ -74,6 +75,7 @@ class DomainVerbs:
                 kind=_TYPES[kind],
                 version=version,
                 remote_path=type_arguments,
+                owner=vdsm_owner(),
             )
 
         await self._storage.run("StorageDomain.create", make)

@@ -45,6 +45,7 @@ from ha_agent.vdsm.server.storage_verbs import StorageVerbs
 from ha_agent.vdsm.server.tasks import Tasks
 from ha_agent.vdsm.vm.lease import LockFileLeases, VmLeases
 from ha_agent.vdsm.vm.pause import PauseTimes
+from ha_agent.vdsm.vm.registry import run_folder
 from ha_agent.vdsm.vm.sanlock import HostIds, SanlockLeases
 from ha_agent.vdsm.vm.start import VmHost
 from ha_agent.vdsm.vm.state import vdsm_clock_ms
@@ -269,7 +270,7 @@ def settings_from(config: layers.Config) -> ServerSettings:
         paths = ()  # those that are connected
     tls = TlsFiles(section.key_file, section.cert_file, section.ca_file)
     return ServerSettings(
-        run_dir=config.host.run_dir / "vdsm",
+        run_dir=run_folder(config.host.run_dir),
         domain_paths=paths,
         listen_host=section.listen_host,
         listen_port=section.listen_port,

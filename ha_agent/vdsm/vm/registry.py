@@ -11,7 +11,7 @@ record is written before QEMU is spawned, without a pid; when we die just then, 
 found by its command line, in which the VM's run directory stands. So is one whose record is
 damaged or gone: while its QEMU runs a VM stays known (`rebuild`).
 
-The run directory belongs on a file system that a reboot empties (/run): pids mean nothing after.
+<run_dir> is /run/ha-agent-vdsm, on a file system that a reboot empties: pids mean nothing after.
 """
 
 from __future__ import annotations
@@ -53,6 +53,14 @@ class VmRecord:
     is_lease_held: bool = False
     is_shutdown_asked: bool = False
     started_at_seconds: float = 0.0
+
+
+def run_folder(run_dir: Path) -> Path:
+    """Return the embedded VDSM's run directory for the daemons' one, [host] run_dir.
+
+    It is beside it and not in it: that one is not root's, and root trusts what it finds here.
+    """
+    return run_dir.with_name(f"{run_dir.name}-vdsm")
 
 
 def vm_dir(run_dir: Path, uuid: str) -> Path:

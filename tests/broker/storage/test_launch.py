@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import signal
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ha_agent.broker.storage.lane import StorageFault, StorageLane
+from ha_agent.broker.storage.lane import StorageFault, StorageLane, launch_worker
 from ha_agent.broker.storage.launch import Nursery
 from ha_agent.clock import SystemClock
 
@@ -112,3 +113,15 @@ async def test_a_nursery_that_can_not_be_started_is_done_without(tmp_path: Path)
     finally:
         await lane.close()
         nursery.close()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can start a process for another")
+async def test_set_ups_worker_is_the_daemons_user() -> None:
+    launch = functools.partial(launch_worker, owner=(0, 36))
+    lane = StorageLane("test", "/run/test", clock=SystemClock(), launch=launch)
+    try:
+        status = Path(f"/proc/{await pid_of(lane)}/status").read_text()
+        [groups] = [line for line in status.splitlines() if line.startswith("Gid:")]
+        assert groups.split()[1:] == ["36"] * 4
+    finally:
+        await lane.close()

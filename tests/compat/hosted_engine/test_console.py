@@ -50,7 +50,7 @@ def test_with_vdsm_it_is_libvirts(host: Path) -> None:
 
 
 def test_with_the_embedded_vdsm_it_is_a_socket(host: Path) -> None:
-    folder = host / "run" / "vdsm" / VM
+    folder = host / "run-vdsm" / VM
     folder.mkdir(parents=True)
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(folder / "console.sock"))

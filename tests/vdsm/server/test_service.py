@@ -115,7 +115,7 @@ class Process:
         with socket.create_server(("127.0.0.1", 0)) as probe:
             self.port = probe.getsockname()[1]
         self.host = Host(tmp_path)  # for its clean-up of what runs below the directory
-        self.run_dir = self.host.run_dir / "vdsm"
+        self.run_dir = registry.run_folder(self.host.run_dir)
         self._config = tmp_path / "ha-agent.conf"
         text = CONFIG.format(
             run_dir=self.host.run_dir,
