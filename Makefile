@@ -2,7 +2,7 @@
 PYTHON := .venv/bin/python
 VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' ha_agent/__init__.py)
 
-.PHONY: help setup demo test bench load failures vdsm-contract fuzz mutate sim sim-long diagram dist deb clean
+.PHONY: help setup demo test bench load failures vdsm-contract fuzz mutate sim sim-long diagram dist deb deb-test clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -60,6 +60,10 @@ dist: setup ## two wheels, ha-agent and its HAClient, and the sources as committ
 
 deb: ## Debian packages of the committed tree, in dist/; SUFFIX=+2 for a later version
 	@scripts/make_deb $(if $(SUFFIX),--suffix $(SUFFIX))
+
+deb-test: setup deb ## install, upgrade, remove and purge the packages on a clean Debian 12; as root
+	@scripts/make_deb --suffix +later --out .cache/deb-later
+	@$(PYTHON) -m pytest -q -rs -m packages tests/packaging
 
 clean: ## remove all that these commands made in this folder
 	rm -rf .venv .venv-* .cache .*_cache .hypothesis .e2e-work demo-work bench-work fuzz-work build dist *.egg-info haclient/build haclient/*.egg-info
