@@ -10,6 +10,7 @@ what Python 3.9 to 3.13 have.
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
