@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs cases on a cluster, one after the other, and keeps what each leaves.
+
+    .lab-work/runs/<date>/<storage>/<case>/hostN.journal
+
+A case that fails leaves its journals, and the next one begins on new hosts unless those at hand
+are all well. Nothing here judges: that is case.py's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Callable, Optional
+
+from ha_agent.clock import SystemClock
+from ha_agent.config import layers
+from lab.acts_vm import panic
+from lab.budgets import Budgets, budgets_of
+from lab.case import Case, Lab, Result, guarded
+from lab.cluster import ROOT, Choices, LabCluster, lab_cluster
+from lab.observer import make_observer
+from lab.plan import LabPlan
+from lab.ports import LabError
+from lab.report import line, parse_exposure
+from lab.view import NotSo, View, wait_for
+
+RUNS = ROOT / ".lab-work" / "runs"
+NEWER = ROOT / ".lab-work" / "newer"
+NEWER_SUFFIX = "+ha.lab"
+UNITS = ("ha-agent.service", "ha-broker.service")
+_READY_SECONDS = 240.0
+_BUILD_SECONDS = 1800.0
+
+Say = Callable[[str], None]
+
+
+@contextlib.contextmanager
+def observed(cluster: LabCluster, work: Path, say: Say) -> Iterator[Lab]:
+    """Yield the lab with its observer, when all hosts are well; the looks end afterwards."""
+    hosts = cluster.hosts
+
+    def leaders() -> dict[str, Optional[int]]:
+        return {name: host.leader for name, host in hosts.items()}
+
+    storage = cluster.storage
+    address = cluster.network.engine_address
+    texts = (cluster.vm_uuid,)
+    observer = make_observer(texts, storage.disk, storage.disk_texts, address, leaders)
+    observer.start()
+    try:
+        view = View(hosts, observer.qemus.running)
+        lab = Lab(cluster, observer, view, budgets_here(cluster), say, work)
+        view.settle(_READY_SECONDS)
+        lab.boot_seconds = measure_boot(lab)
+        say(f"the guest needs {lab.boot_seconds:.1f} s to boot here")
+        yield lab
+    finally:
+        observer.stop()
+
+
+def budgets_here(cluster: LabCluster) -> Budgets:
+    """Return the budgets of the configuration that host1 has."""
+    host = cluster.hosts["host1"]
+    return budgets_of(layers.load((), {layers.ROOT_VARIABLE: str(host.root)}))
+
+
+def measure_boot(lab: Lab) -> float:
+    """Return how long the guest's page is away while its kernel starts anew."""
+    begun = lab.observer.begin()
+    counted = lab.observer.counters.since(begun)
+    was = counted[0].counters.boots if counted else 0
+    panic(lab, "")
+
+    def booted() -> Optional[bool]:
+        last = lab.observer.counters.last()
+        if last is None or last.counters.boots <= was:
+            return None
+        return lab.observer.page.good_since(last.at) is not None or None
+
+    wait_for(booted, _READY_SECONDS, "the guest does not boot")
+    return lab.observer.seen(begun).page_seconds
+
+
+def run_cases(
+    plan: LabPlan, kind: str, cases: Sequence[Case], runs: Path, say: Say
+) -> tuple[list[Result], dict[str, float], float]:
+    """Run them on one kind of storage; returns results, exposure by "host: unit", and the boot."""
+    todo, results = list(cases), []
+    exposure: dict[str, float] = {}
+    boot_seconds = 0.0
+    while todo:
+        try:
+            with (
+                lab_cluster(plan, Choices(storage=kind), say) as cluster,
+                observed(cluster, runs / kind, say) as lab,
+            ):
+                boot_seconds = max(boot_seconds, lab.boot_seconds)
+                exposure.update(exposure_of(cluster))
+                while todo:
+                    case = todo.pop(0)
+                    results.append(one_case(lab, case, runs / kind / case.name))
+                    say(line(results[-1]))
+                    if not results[-1].passed and lab.view.owner() is None:
+                        say("the next case begins on new hosts")
+                        break
+        except (LabError, NotSo) as error:
+            if not todo:
+                raise
+            # The lab did not come up: the next case is not done, and all else is tried.
+            case = todo.pop(0)
+            problem = f"the lab: {error}"
+            results.append(Result(case.name, case.what, kind, None, None, 0.0, (problem,), 0.0))
+            say(line(results[-1]))
+    return results, exposure, boot_seconds
+
+
+def one_case(lab: Lab, case: Case, folder: Path) -> Result:
+    """Run one, and keep each host's journal of it."""
+    since = SystemClock().wall().unix_seconds
+    result = guarded(lab, case)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, host in lab.cluster.hosts.items():
+        text = host.journal_text(since, "--output=short-precise")
+        (folder / f"{name}.journal").write_text(text)
+    (folder / "result").write_text(line(result) + "\n")
+    return result
+
+
+def exposure_of(cluster: LabCluster) -> dict[str, float]:
+    """Return what systemd says of our units' sandboxes on the live hosts."""
+    found = {}
+    for name, host in cluster.hosts.items():
+        for unit in UNITS:
+            told = host.must("systemd-analyze", "security", "--no-pager", unit)
+            parsed = parse_exposure(told)
+            if parsed is None:
+                raise LabError(f"{name}: systemd-analyze says nothing of {unit}")
+            found[f"{name}: {parsed[0]}"] = parsed[1]
+    return found
+
+
+def make_newer(work: Path, say: Say) -> None:
+    """See that the packages of the same tree with a higher version are there; builds them."""
+    folder = work / "newer"
+    if list(folder.glob("*.deb")):
+        return
+    say(f"building the packages once more, as version …{NEWER_SUFFIX}")
+    words = [str(ROOT / "scripts" / "make_deb"), "--suffix", NEWER_SUFFIX]
+    done = subprocess.run(
+        words, capture_output=True, text=True, timeout=_BUILD_SECONDS, check=False
+    )
+    if done.returncode != 0:
+        raise LabError(f"the newer packages: {(done.stderr or done.stdout).strip()[-500:]}")
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in (ROOT / "dist").glob(f"*{NEWER_SUFFIX}*"):
+        path.rename(folder / path.name)
+
+
+def where(boots: float) -> str:
+    """Return a sentence with date, machine, versions and commit."""
+    wall = SystemClock().wall()
+    commit = subprocess.run(
+        ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"],
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    ).stdout.strip()
+    kvm = "KVM" if os.access("/dev/kvm", os.R_OK | os.W_OK) else "TCG (no KVM here)"
+    return (
+        f"{wall.iso()[:10]}, commit {commit or 'unknown'}: {len(os.sched_getaffinity(0))} CPUs "
+        f"({platform.machine()}), Linux {platform.release()}, {kvm}; the guest boots in "
+        f"{boots:.1f} s. Load at the end {os.getloadavg()[0]:.1f}."
+    )
+
+
+def run_name() -> str:
+    """Return the folder's name of a run that begins now."""
+    return SystemClock().wall().iso()[:19].replace(":", "")
+
+
+def elapsed(since: float) -> str:
+    """Return minutes and seconds from a moment of time.monotonic() until now."""
+    minutes, seconds = divmod(int(time.monotonic() - since), 60)
+    return f"{minutes} min {seconds} s"
