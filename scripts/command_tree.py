@@ -145,10 +145,11 @@ def _help(action: argparse.Action) -> str:
         return HELP
     if isinstance(action, argparse._VersionAction):
         return "print the version, and end"
-    values = {
-        name: value for name, value in vars(action).items() if value is not argparse.SUPPRESS
-    }
-    return (action.help or "") % values
+    text = action.help or ""
+    if isinstance(action, argparse.BooleanOptionalAction):
+        # Python 3.9 to 3.12 add this of their own accord, and not always.
+        text = re.sub(r" \(default: \S+\)$", "", text)
+    return text % vars(action)
 
 
 def _option(parser: argparse.ArgumentParser, action: argparse.Action) -> Option:
