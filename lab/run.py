@@ -130,9 +130,9 @@ def _tell(
     seed = wanted.seed if wanted.drawn else None
     command = "--full" if wanted.full else ""
     outcome = Outcome(where(boot_seconds), command, boot_seconds, results, exposure, seed)
-    print(table(results))
+    say("\n" + table(results))
     for name, level in exposure.items():
-        print(f"{name}: exposure {level:.1f}")
+        say(f"{name}: exposure {level:.1f}")
     text = document(outcome)
     (runs / "lab.md").write_text(text)
     if wanted.write is not None:
