@@ -81,6 +81,9 @@ def make_base(packages: Sequence[Path]) -> None:
     CACHE.mkdir(exist_ok=True)
     if not BASE.exists():
         making = CACHE / "debian-12.making"
+        # One that was killed may have left these mounted.
+        for name in ("proc", "sys", "dev"):
+            unmount(making / name)
         shutil.rmtree(making, ignore_errors=True)
         words = ["debootstrap", "--variant=minbase", f"--include={_INCLUDED}", "bookworm"]
         must([*words, str(making)], deadline_seconds=_MAKE_SECONDS)

@@ -153,6 +153,7 @@ def test_the_life_of_the_packages(machine: CleanMachine) -> None:
     machine.must("apt-get", "purge", "-y", *OURS, deadline_seconds=300)
     assert left_over(machine) == []
     assert installed(machine) == {}
+    assert not [name for name in machine.must("ls", "/run").split() if "ha" in name.split("-")]
 
 
 def assert_enabled_and_not_started(machine: CleanMachine) -> None:
