@@ -25,7 +25,6 @@ What fsync promises is not tested here: this machine keeps its power.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import subprocess
@@ -45,7 +44,8 @@ BLOCK_THERE = "/dev/ha-lab-lease"
 KINDS = ("file", "block")
 # VDSM's user and group, everywhere.
 OWNER = 36
-SHARE_MIB = 1024
+# `ha-agent deploy` wants room for a real engine's volumes; what is not written takes none.
+SHARE_MIB = 4096
 BLOCK_BYTES = 8 * 1024 * 1024
 MOUNT_DEADLINE_SECONDS = 30.0
 _ROOT = Path(__file__).parents[1]
@@ -203,18 +203,16 @@ class LabStorage:
         return self._mounted[host]
 
     def fill(self) -> None:
-        """Leave not a byte free for new blocks."""
-        with contextlib.suppress(OSError), self._filler.open("wb") as file:
-            while True:
-                file.write(bytes(1 << 20))
+        """Leave not a byte free for new blocks: the file system shrinks to what is in it."""
+        found = os.statvfs(self.share)
+        self._resize((found.f_blocks - found.f_bfree) * found.f_frsize // 1024)
 
     def empty(self) -> None:
-        """Take away what `fill` has written."""
-        self._filler.unlink(missing_ok=True)
+        """Give it the room that it had."""
+        self._resize(SHARE_MIB * 1024)
 
-    @property
-    def _filler(self) -> Path:
-        return self.share.parent / "full"
+    def _resize(self, size_kib: int) -> None:
+        must(["mount", "-o", f"remount,size={size_kib}k", str(self.share.parent)])
 
 
 def end_server(pid_file: Path) -> None:
