@@ -26,6 +26,8 @@ from demo.watcher import command_line
 UNKNOWN_HOST = "?"
 # Whoever starts a QEMU has another name until it has become one; all else is left alone for good.
 _MAY_BECOME = ("qemu", "python", "ha-", "sh", "bash", "sanlock", "virt", "libvirt", "(")
+# The emulators; qemu-img and the like run no guest.
+_EMULATORS = ("qemu-system", "qemu-kvm")
 
 
 @dataclass(frozen=True)
@@ -158,7 +160,7 @@ class QemuWatch:
             status = Path(f"/proc/{pid}/status").read_text()
         except OSError:
             return None
-        if not name.startswith("qemu"):
+        if not name.startswith(_EMULATORS):
             if not name.startswith(_MAY_BECOME):
                 self._strangers.add(pid)
             return None

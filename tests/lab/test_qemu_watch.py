@@ -72,14 +72,14 @@ def test_the_parent_is_read_from_its_status() -> None:
 @pytest.fixture
 def qemu(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A process that is named as QEMU and has the VM's id in its arguments, and a disk open."""
-    program = tmp_path / "qemu-lab-test"
+    program = tmp_path / "qemu-system-lab"
     program.symlink_to(sys.executable)
     disk = tmp_path / "disk"
     disk.write_bytes(b"")
     code = "import sys, time; f = open(sys.argv[1]); print(flush=True); time.sleep(600)"
     words = [str(program), "-c", code, str(disk), "-uuid", UUID]
     # What a process is called is the name of the file that was run, after all links.
-    rename = "import ctypes; ctypes.CDLL(None).prctl(15, b'qemu-lab-test', 0, 0, 0); "
+    rename = "import ctypes; ctypes.CDLL(None).prctl(15, b'qemu-system-lab', 0, 0, 0); "
     words[2] = rename + code
     process = subprocess.Popen(words, stdout=subprocess.PIPE)
     try:
