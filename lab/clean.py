@@ -30,15 +30,17 @@ _END_DEADLINE_SECONDS = 30.0
 
 
 @contextlib.contextmanager
-def only_lab(say: Callable[[str], None]) -> Iterator[None]:
-    """Be the only lab on this machine; waits for another. Raises LabError."""
+def only_lab(say: Callable[[str], None]) -> Iterator[int]:
+    """Be the only lab on this machine; waits for another. Yields the lock's descriptor: a lab that
+    is to outlive this process leaves it with its containers. Raises LabError."""
     with LOCK.open("ab") as file:
         if not _lock(file.fileno()):
-            say(f"another lab runs on this machine ({LOCK}); waiting for its end")
+            say(f"another lab runs on this machine (it holds {LOCK}); waiting for its end")
+            say("one that was left running ends with: python -m lab clean")
             wait_until(
                 lambda: _lock(file.fileno()), LOCK_DEADLINE_SECONDS, f"{LOCK} is still held"
             )
-        yield
+        yield file.fileno()
 
 
 def _lock(descriptor: int) -> bool:

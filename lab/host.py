@@ -70,6 +70,8 @@ class LabHost:
     binds: Mapping[str, Path] = field(default_factory=dict)
     before_boot: Callable[[], None] = lambda: None
     on_power_cut: Callable[[], None] = lambda: None
+    held: tuple[int, ...] = ()
+    """Descriptors that its container keeps open as long as it has power."""
     _container_process: Optional[subprocess.Popen[bytes]] = None
 
     @property
@@ -131,6 +133,7 @@ class LabHost:
                 stdout=log,
                 stderr=log,
                 env={**os.environ, "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"},
+                pass_fds=self.held,
                 start_new_session=True,
             )
 
@@ -247,9 +250,16 @@ class LabHost:
         leader = self.leader
         if leader is None:
             raise LabError(f"{self.name} has no power")
+        terminal = os.environ.get("TERM", "dumb")
         environment = ["env", "-i", f"PATH={_PATH}", "HOME=/root", "LANG=C.UTF-8"]
+        environment.append(f"TERM={terminal}")
         enter = ["nsenter", f"--target={leader}", "--all", "--root", "--wd"]
         return [*enter, "--", *environment, *arguments]
+
+    def enter(self, *arguments: str) -> None:
+        """Become a program there, on this terminal. Raises LabError while it has no power."""
+        words = self._inside(arguments)
+        os.execvp(words[0], words)
 
     def has_process(self, pid: int) -> bool:
         """Whether a process, by its pid on this machine, is one of this host."""
