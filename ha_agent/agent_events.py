@@ -108,8 +108,12 @@ class AgentEvents:
             self._dropped = 0
         self._waiting = [event for event in self._waiting if event.serial not in serials]
 
+    def forgets(self, effect: Effect) -> bool:
+        """Whether an effect only has VDSM forget a VM that has ended."""
+        return effect.kind is EffectKind.DESTROY_VM and effect == self._forgets
+
     def _doing(self, effect: Effect) -> tuple[str, str]:
-        if effect.kind is EffectKind.DESTROY_VM and effect == self._forgets:
+        if self.forgets(effect):
             return _FORGET
         return _DOING[effect.kind]
 

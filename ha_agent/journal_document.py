@@ -64,23 +64,24 @@ journalctl -u ha-agent -o json --output-fields=MESSAGE,HA_STATE,HA_SCORE,HA_REAS
 
 ## What it never does
 
-A record never waits. Records go to journald's socket without blocking; what journald does not take
-(it is stopped, restarting, or its disk is full) is kept up to 1 MiB and sent when it does, and what
-is over that is counted and told (`RECORDS_LOST`). Messages are cut at 64 KiB, fields at 2 KiB. The
-same message within a minute is counted, and the count told with the next one.
+A record never waits. Records go to journald's socket without blocking; what journald does not
+take (it is stopped, restarting, or its disk is full) is kept up to 1 MiB and sent when it does,
+and what is over that is counted and told (`RECORDS_LOST`). Messages are cut at 64 KiB, fields at
+2 KiB. The same message within a minute is counted, and the count told with the next one.
 
 libsystemd's `sd_journal_send` blocks in that case, and systemd-python holds the interpreter's lock
 meanwhile: with a stopped journald the whole process stands still after as many records as the
 socket's queue takes. That is why the daemons write the journal's native protocol themselves.
 
-The guard (`ha-fence-guard`) writes to `/run/ha-agent/fence.log` and tries the journal once for each
-line, after the deed, without waiting. Storage workers have the broker's standard error.
+The guard (`ha-fence-guard`) writes to `/run/ha-agent/fence.log`, and tries the journal once for
+each line, after the deed, without waiting. Storage workers have the broker's standard error.
 
 Without a journal (no systemd) records go to standard error, a line each.
 
 ## Files beside the journal
 
-sos and oVirt's log collector take `/var/log/ovirt-hosted-engine-ha/agent.log` and `broker.log`. With
+sos and oVirt's log collector take `agent.log` and `broker.log` in
+`/var/log/ovirt-hosted-engine-ha`. With
 
 ```
 [log]
@@ -88,10 +89,9 @@ folder = /var/log/ovirt-hosted-engine-ha
 ```
 
 each daemon also writes its records there, as lines (`agent.log`, `broker.log`, `vdsm.log`, mode
-0640). The folder has to be there and belong to the daemons' user; the package
-`ha-agent-hosted-engine` brings both, and `conf/ha-agent.logrotate` keeps the files short: they are
-opened anew when they were moved. A disk that is full or hangs costs these lines, which are counted,
-and nothing else.
+0640). The folder has to be there and belong to the daemons' user (the units' `LogsDirectory=`);
+`conf/ha-agent.logrotate` keeps the files short, and they are opened anew when they were moved. A
+disk that is full or hangs costs these lines, which are counted, and nothing else.
 """
 
 

@@ -43,8 +43,8 @@ DAEMON_STARTED = Message(
     "@SYSLOG_IDENTIFIER@ has started",
     "The daemon has read its configuration and begins its work on host id @HA_HOST_ID@.",
     "It takes up what it finds: a VM that runs, a lease that is held.",
-    "Nothing is to be done. If it starts again and again, see what it said before: journalctl "
-    "-u ha-agent -u ha-broker -u ha-vdsm -b.",
+    "Nothing is to be done. If it starts again and again, see what it said before: journalctl -u "
+    "ha-agent -u ha-broker -u ha-vdsm -b.",
 )
 DAEMON_STOPPED = Message(
     "3c38f7d2521f4bd0b476ddc77d9435ad",
@@ -61,19 +61,19 @@ LOOP_LATE = Message(
     "@SYSLOG_IDENTIFIER@ stood still for @HA_SECONDS@ seconds",
     "The daemon's loop did not go round for so long: the host was suspended or overloaded, or "
     "something in the daemon blocked.",
-    "It goes on. When a loop stands still for 30 seconds, systemd ends the daemon and starts "
-    "it anew; an owner whose broker stands still for longer than the lease's deadline has its "
-    "VM ended by the guard.",
-    "Look at the host's load, memory and swap: ha-agent status; journalctl -k. If it comes "
-    "again on a host that is idle, it is a fault of ours: report it with the journal.",
+    "It goes on. When a loop stands still for 30 seconds, systemd ends the daemon and starts it "
+    "anew; an owner whose broker stands still for longer than the lease's deadline has its VM "
+    "ended by the guard.",
+    "Look at the host's load, memory and swap: ha-agent status; journalctl -k. If it comes again "
+    "on a host that is idle, it is a fault of ours: report it with the journal.",
 )
 BUG = Message(
     "5b619559f2514d7eada193133dffde5b",
     "A fault in @SYSLOG_IDENTIFIER@ itself",
     "Something failed in a way that the program does not expect. The record has the traceback.",
     "The step ends in a safe state, or the process ends and systemd starts it anew.",
-    "Report it with the journal of the last minutes: journalctl -u ha-agent -u ha-broker "
-    "--since -10min -o export.",
+    "Report it with the journal of the last minutes: journalctl -u ha-agent -u ha-broker --since "
+    "-10min -o export.",
 )
 RECORDS_LOST = Message(
     "8e970be4720146e789f779993a18790a",
@@ -81,8 +81,8 @@ RECORDS_LOST = Message(
     "journald took nothing for a while: it was stopped, hung, or its disk was full. So many "
     "records were over what is kept meanwhile.",
     "The daemons never wait for their log, and go on. What happened stands in the timeline, too.",
-    "See ha-agent events for what happened meanwhile, and systemctl status systemd-journald "
-    "for the cause.",
+    "See ha-agent events for what happened meanwhile, and systemctl status systemd-journald for "
+    "the cause.",
 )
 CONFIG_REFUSED = Message(
     "4110bc2a598d4055a8adb114bf699ccc",
@@ -105,15 +105,15 @@ STATE_CHANGED = Message(
     "The state machine on host id @HA_HOST_ID@ took an edge, because: @HA_REASON@. The host's "
     "score is @HA_SCORE@ (3400 is best).",
     "What follows from the state is asked for at once, and told by records of its own.",
-    "Nothing is to be done for that alone. ha-agent explain tells what it waits for, and "
-    "which hosts could run the engine VM.",
+    "Nothing is to be done for that alone. ha-agent explain tells what it waits for, and which "
+    "hosts could run the engine VM.",
 )
 VM_STARTED = Message(
     "761056abf7314c97b079dbfd3c0d7a52",
     "The engine VM was started on host id @HA_HOST_ID@",
     "The start of VM @HA_VM_ID@ was accepted: @HA_REASON@.",
-    "The engine in it has the time [engine] start_timeout_seconds to become healthy; "
-    "otherwise the VM is restarted, elsewhere where that is better.",
+    "The engine in it has the time [engine] start_timeout_seconds to become healthy; otherwise "
+    "the VM is restarted, elsewhere where that is better.",
     "Nothing is to be done. ha-agent status tells when the engine is healthy.",
 )
 VM_START_FAILED = Message(
@@ -122,16 +122,16 @@ VM_START_FAILED = Message(
     "VM @HA_VM_ID@ was not started: @HA_REASON@.",
     "It is tried again with a growing pause; after several failures the lease is given up, so "
     "that another host can start it.",
-    "Look at the reason. ha-agent explain tells when the next try is due, ha-agent ovf "
-    "explain current what the VM is started from.",
+    "Look at the reason. ha-agent explain tells when the next try is due, ha-agent ovf explain "
+    "--store what the VM is started from.",
     "guides/change-the-vm.md",
 )
 VM_STOPPED = Message(
     "e43cb6f61b4146a8882fdf0c3af104a4",
     "The engine VM is being stopped on host id @HA_HOST_ID@",
     "The stop of VM @HA_VM_ID@ was accepted: @HA_REASON@.",
-    "When it has ended, the lease is given up, and the best host starts it, unless "
-    "maintenance forbids that.",
+    "When it has ended, the lease is given up, and the best host starts it, unless maintenance "
+    "forbids that.",
     _NONE,
 )
 VM_STOP_FAILED = Message(
@@ -139,14 +139,14 @@ VM_STOP_FAILED = Message(
     "The engine VM could not be stopped on host id @HA_HOST_ID@",
     "VM @HA_VM_ID@ was not stopped: @HA_REASON@.",
     "It is asked again, by force in the end. The lease is kept for as long as the VM runs.",
-    "If it goes on: ha-agent vm status, and the log of VDSM or libvirt.",
+    "If it goes on: ha-agent status, and the log of VDSM or libvirt.",
 )
 VM_DIED = Message(
     "614636313fef41f8a0ad26503b72859d",
     "The engine VM ended unasked on host id @HA_HOST_ID@",
     "VM @HA_VM_ID@ ran here and does not any more, and nobody of ours stopped it: @HA_REASON@.",
-    "It is started again here, within seconds; after several times in a row it is left to "
-    "other hosts.",
+    "It is started again here, within seconds; after several times in a row it is left to other "
+    "hosts.",
     "Nothing is to be done for one time. If it comes again, look into the guest, and at the "
     "host's QEMU log: /var/log/libvirt/qemu/ or that of ha-vdsm.",
 )
@@ -154,11 +154,11 @@ SECOND_VM = Message(
     "51759c9ac688403aba3b53f1207e14f9",
     "Another host says that the engine VM runs there, too",
     "@MESSAGE@",
-    "The VM here is left alone: no host ends another's. With a working VM lease two can't run "
-    "at once; a block that was written before a host died may look so for a moment.",
-    "If it stays, act at once: find the QEMU processes with the VM's id @HA_VM_ID@ on both "
-    "hosts (pgrep -af @HA_VM_ID@), and end the one whose host does not own the lease "
-    "(ha-agent lockspace status).",
+    "The VM here is left alone: no host ends another's. With a working VM lease two can't run at "
+    "once; a block that was written before a host died may look so for a moment.",
+    "If it stays, act at once: find the QEMU processes with the VM's id @HA_VM_ID@ on both hosts "
+    "(pgrep -af @HA_VM_ID@), and end the one whose host does not own the lease (ha-agent "
+    "lockspace check).",
 )
 LEASE_TAKEN = Message(
     "08970665ea0143bd97990effb04e7298",
@@ -170,8 +170,8 @@ LEASE_TAKEN = Message(
 TAKEN_OVER = Message(
     "4522f447c9d1469399079273a21f17d5",
     "This host took the lease over, epoch @HA_EPOCH@",
-    "The lease of the owner before had expired: that host is dead, cut off, or its broker "
-    "hangs. Host id @HA_HOST_ID@ owns the engine VM now.",
+    "The lease of the owner before had expired: that host is dead, cut off, or its broker hangs. "
+    "Host id @HA_HOST_ID@ owns the engine VM now.",
     "The VM is started here. The other host, if it lives, has ended its own before the lease "
     "expired.",
     "Nothing is to be done for the engine. See what happened to the other host: ha-agent "
@@ -181,7 +181,7 @@ TAKEN_OVER = Message(
 LEASE_LOST = Message(
     "a759d8789e314fd098f7dcc064a2f310",
     "This host lost the lease, epoch @HA_EPOCH@",
-    "The lease was not renewed until its deadline, or another host has it: @HA_REASON@.",
+    "The lease was not renewed until its deadline, or another host has it: @MESSAGE@",
     "The guard ends the engine VM here, if it runs, before another host may start it.",
     "See why storage could not be written in time: ha-agent status; journalctl -k.",
     "guides/storage-died.md",
@@ -204,8 +204,8 @@ LEASE_EXPIRED = Message(
     "ecdc60cbce734e629ea2a8ace646337c",
     "The owner's lease has expired, epoch @HA_EPOCH@",
     "By this host's clock the owner has not renewed it for the whole time of the lease: @MESSAGE@",
-    "The best live host takes it over and starts the engine VM, the others after it in order "
-    "of merit.",
+    "The best live host takes it over and starts the engine VM, the others after it in order of "
+    "merit.",
     "Nothing is to be done for the engine. See what happened to that host.",
     "guides/host-died.md",
 )
@@ -214,26 +214,26 @@ LEASE_UNREADABLE = Message(
     "The lease can't be read",
     "@MESSAGE@",
     "Nothing is started on this host while nobody knows whose the lease is.",
-    "Look at the storage: ha-agent status; ha-agent lockspace status.",
+    "Look at the storage: ha-agent status; ha-agent lockspace check.",
     "guides/storage-died.md",
 )
 LEASE_REFUSED = Message(
     "c53e05ede8384f26a25196dfc23e6b77",
     "The lease was not taken",
     "The agent asked for the lease and did not get it: @HA_REASON@.",
-    "It looks again and decides anew; most often another host was faster, which is as it "
-    "should be.",
+    "It looks again and decides anew; most often another host was faster, which is as it should "
+    "be.",
     "Nothing is to be done, unless no host gets it: ha-agent explain tells why.",
 )
 FENCED = Message(
     "6c56159d2d394bf4b96ab34187fd2540",
-    "The guard ended the engine VM on host id @HA_HOST_ID@",
+    "The guard ended the engine VM on this host",
     "The lease was not renewed until its deadline, so the guard process has ended the VM's "
     "processes here before another host may start it.",
-    "Another host starts the VM when the lease has expired. When this host can write to "
-    "storage again it takes its place in the cluster.",
-    "Find out why renewals failed: storage, or a broker that hung. ha-agent status; "
-    "journalctl -u ha-broker; journalctl -k.",
+    "Another host starts the VM when the lease has expired. When this host can write to storage "
+    "again it takes its place in the cluster.",
+    "Find out why renewals failed: storage, or a broker that hung. ha-agent status; journalctl "
+    "-u ha-broker; journalctl -k.",
     "guides/storage-died.md",
 )
 FENCE_TROUBLE = Message(
@@ -241,9 +241,8 @@ FENCE_TROUBLE = Message(
     "The guard meets an obstacle",
     "@MESSAGE@",
     "The guard tries again, four times a second.",
-    "If a VM must end and does not, see what holds its process: it may be stuck in the "
-    "kernel, waiting for storage. Its VM lease is held until it is gone, so no second one can "
-    "run.",
+    "If a VM must end and does not, see what holds its process: it may be stuck in the kernel, "
+    "waiting for storage. Its VM lease is held until it is gone, so no second one can run.",
     "guides/storage-died.md",
 )
 HOST_ID_LOST = Message(
@@ -251,8 +250,8 @@ HOST_ID_LOST = Message(
     "This host does not hold its host id",
     "@MESSAGE@",
     "It writes neither its status block nor the lease until it has the id again; asking goes on.",
-    "If two hosts have one id, give one of them another: ha-agent config show host.id on "
-    "both; ha-agent lockspace status.",
+    "If two hosts have one id, give one of them another: ha-agent config show on both; ha-agent "
+    "lockspace check.",
     "guides/add-hosts.md",
 )
 SANLOCK_GONE = Message(
@@ -269,10 +268,10 @@ STORAGE_LOST = Message(
     "e314aac794f34ae796ff28571e97da2d",
     "Shared storage is in trouble",
     "@MESSAGE@",
-    "Status is answered from memory. If this host owns the engine VM and can't renew the "
-    "lease, the VM is ended here and started on a host that can.",
-    "Look at the path to the storage from this host: cables, switch, multipath, mount; "
-    "ha-agent status; ha-agent storage status.",
+    "Status is answered from memory. If this host owns the engine VM and can't renew the lease, "
+    "the VM is ended here and started on a host that can.",
+    "Look at the path to the storage from this host: cables, switch, multipath, mount; ha-agent "
+    "status.",
     "guides/storage-died.md",
 )
 STORAGE_BACK = Message(
@@ -287,10 +286,10 @@ STORAGE_HUNG = Message(
     "e5948b62220041279e0c4119dc5c54cd",
     "Shared storage hangs",
     "@MESSAGE@",
-    "Calls are given up at their deadlines and new processes are used, up to a bound; those "
-    "that hang in the kernel end when it lets them go.",
-    "As long as it lasts, see journalctl -k for the driver's words (nfs: server not "
-    "responding; blocked for more than 120 seconds).",
+    "Calls are given up at their deadlines and new processes are used, up to a bound; those that "
+    "hang in the kernel end when it lets them go.",
+    "As long as it lasts, see journalctl -k for the driver's words (nfs: server not responding; "
+    "blocked for more than 120 seconds).",
     "guides/storage-died.md",
 )
 VDSM_LOST = Message(
@@ -330,8 +329,8 @@ MAINTENANCE = Message(
     "f05a1ebe6f604a838a10c43cc9c2f8de",
     "Maintenance was changed",
     "@MESSAGE@",
-    "Under global maintenance no host starts or stops the engine VM. A host in local "
-    "maintenance gives the VM away and takes none.",
+    "Under global maintenance no host starts or stops the engine VM. A host in local maintenance "
+    "gives the VM away and takes none.",
     "When the work is done: ha-agent maintenance global --off; ha-agent maintenance none on a "
     "host in local maintenance. ha-agent status tells who set it, and until when.",
     "guides/cluster-shutdown.md",
@@ -349,8 +348,8 @@ DEFINITION_HELD = Message(
     "A definition of the engine VM was refused",
     "@MESSAGE@",
     "The last good one stays in use, and the VM can be started from it.",
-    "Look at it with ha-agent ovf diff current pending. If it is what you want: ha-agent ovf "
-    "accept IDENTITY (--force where the guard says so); else correct the VM in the engine.",
+    "ha-agent status tells what is against it. If it is what you want: ha-agent ovf accept "
+    "IDENTITY (--force where the guard says so); else correct the VM in the engine.",
     "guides/change-the-vm.md",
 )
 DEFINITION_STALE = Message(
@@ -358,7 +357,7 @@ DEFINITION_STALE = Message(
     "The last good definition is used",
     "The definition in the store can't be read: @MESSAGE@",
     "The engine VM can be started from what this host has kept.",
-    "Look at the store: ha-agent store check. A copy that is damaged is written anew by the "
+    "Look at the store: ha-agent store verify. A copy that is damaged is written anew by the "
     "engine's next update, or by ha-agent store put.",
     "guides/restore-from-backup.md",
 )
@@ -384,9 +383,9 @@ PUSH_REFUSED = Message(
     "A push of the engine was refused",
     "@MESSAGE@",
     "Nothing was changed. The engine's caller was told why.",
-    "If it was the engine: compare its certificate and name with [push] allowed_names, and "
-    "its clock with this host's; ha-agent status has the push's state. If it was not, "
-    "somebody tries the port.",
+    "If it was the engine: compare its certificate and name with [push] allowed_names, and its "
+    "clock with this host's; ha-agent status has the push's state. If it was not, somebody tries "
+    "the port.",
     "push.md",
 )
 CERTIFICATE_ENDS = Message(
@@ -403,8 +402,8 @@ PEER_SILENT = Message(
     "Another host has fallen silent",
     "@MESSAGE@",
     "If it owned the engine VM, the best live host takes over when the lease has expired.",
-    "See what happened to it. One that never comes back is forgotten with ha-agent host "
-    "remove ID.",
+    "See what happened to it. One that never comes back is forgotten with ha-agent host remove "
+    "ID.",
     "guides/host-died.md",
 )
 PEER_BACK = Message(
@@ -419,10 +418,10 @@ PEER_UNREADABLE = Message(
     "cc962ed068924cffadd25fd175446ede",
     "Another host's status block can't be used",
     "@MESSAGE@",
-    "That host counts as unknown: it is no candidate for a take-over by this host's "
-    "reckoning. All others are as they were.",
+    "That host counts as unknown: it is no candidate for a take-over by this host's reckoning. "
+    "All others are as they were.",
     "If that host has a newer version of ha-agent, upgrade this one. If it is damaged, it is "
-    "written anew by its host within seconds; else see ha-agent lockspace status.",
+    "written anew by its host within seconds; else see ha-agent lockspace check.",
     "guides/add-hosts.md",
 )
 PEER_CHANGED = Message(
@@ -450,10 +449,10 @@ AGENT_BACK = Message(
 INCIDENT_OPENED = Message(
     "4d1f368a45894280b2679ea045468b2f",
     "Incident: @HA_TITLE@",
-    "@HA_TITLE@: @HA_REASON@ Its kind is @HA_KIND@, its severity @HA_SEVERITY@, its number "
+    "@HA_TITLE@: @HA_REASON@. Its kind is @HA_KIND@, its severity @HA_SEVERITY@, its number "
     "@HA_INCIDENT@.",
-    "It is told on the channels that are configured ([notify]), by one host of the cluster, "
-    "and closes by itself when the trouble is over.",
+    "It is told on the channels that are configured ([notify]), by one host of the cluster, and "
+    "closes by itself when the trouble is over.",
     "ha-agent status lists what is open, ha-agent explain tells why, and ha-agent events what "
     "came before.",
     "notify.md",
@@ -470,8 +469,8 @@ CLOCK_JUMPED = Message(
     "d889541cf13c4b6093ffa88fefb3f064",
     "This host's calendar jumped",
     "@MESSAGE@",
-    "Nothing of the lease depends on the calendar: only on a clock that does not jump. Times "
-    "in logs and the ends of timed maintenance are off until it is right.",
+    "Nothing of the lease depends on the calendar: only on a clock that does not jump. Times in "
+    "logs and the ends of timed maintenance are off until it is right.",
     "Look at the time service: chronyc tracking; timedatectl.",
 )
 NOTIFY_FAILED = Message(

@@ -22,6 +22,8 @@ from ha_agent.broker_port import BrokerRefused
 from ha_agent.errors import BadInput, HaAgentError
 from ha_agent.fsm.effect import Effect, EffectKind
 from ha_agent.fsm.observation import Outcome, OutcomeCode, VmView
+from ha_agent.journal_messages import LEASE_REFUSED, VM_START_FAILED, VM_STOP_FAILED
+from ha_agent.log import fields
 from ha_agent.ports import Broker, DomainDefinition, Hypervisor
 from ha_agent.vdsm.errors import VdsmCallFailed, VdsmCode
 from ha_agent.vdsm.vm_status import is_lost_race, lock_failure, lock_failure_of_error
@@ -29,6 +31,11 @@ from ha_agent.virt.errors import LibvirtCallFailed
 
 log = logging.getLogger(__name__)
 
+_FAILED = {
+    EffectKind.START_VM: VM_START_FAILED,
+    EffectKind.SHUTDOWN_VM: VM_STOP_FAILED,
+    EffectKind.DESTROY_VM: VM_STOP_FAILED,
+}
 LEASE_KINDS = (EffectKind.TAKE_LEASE, EffectKind.RELEASE_LEASE, EffectKind.ABANDON_LEASE)
 
 
@@ -67,7 +74,8 @@ class Performer:
                 await self._hypervisor.destroy()
         except HaAgentError as fault:  # also an answer that can't be read: the outcome must come
             code, detail = _code(fault), str(fault)
-            log.warning("%s did not work: %s", effect.kind.value, detail)
+            told = fields(_FAILED.get(effect.kind), reason=detail, effect=effect.kind.value)
+            log.warning("%s did not work: %s", effect.kind.value, detail, extra=told)
         vm = await self._hypervisor.look()
         return Performed(Outcome(effect.serial, code, detail, identity), vm=vm)
 
@@ -90,7 +98,8 @@ class Performer:
             return Performed(Outcome(effect.serial, OutcomeCode.UNKNOWN, str(fault)))
         code = OutcomeCode.OK if answer.ok else OutcomeCode.REFUSED
         if not answer.ok:
-            log.info("%s refused: %s", effect.kind.value, answer.detail)
+            told = fields(LEASE_REFUSED, reason=answer.detail, effect=effect.kind.value)
+            log.info("%s refused: %s", effect.kind.value, answer.detail, extra=told)
         return Performed(Outcome(effect.serial, code, answer.detail), snapshot=answer.snapshot)
 
 

@@ -95,11 +95,11 @@ class EventLog:
         """The number of the newest event; 0 before there is one."""
         return self._events[-1].number if self._events else 0
 
-    def add(self, kind: str, text: str, **values: str) -> None:
-        """Note that something happened now."""
+    def add(self, kind: str, text: str, message: str = "", **values: str) -> None:
+        """Note that something happened now; `message` as in EventEntry."""
         assert kind in KINDS, kind
         at = self._clock.wall().unix_seconds
-        self._append(EventEntry(kind, text, at_unix_seconds=at, values=values))
+        self._append(EventEntry(kind, text, at_unix_seconds=at, values=values, message=message))
 
     def add_reported(self, events: Iterable[EventEntry]) -> None:
         """Take the events of the agent's report, but for those which came before."""

@@ -12,6 +12,7 @@ import os
 from collections.abc import Coroutine
 from typing import Any
 
+from ha_agent.broker import event_journal
 from ha_agent.broker.agent_watch import AgentWatch
 from ha_agent.broker.api.arguments import Access
 from ha_agent.broker.api.basic import MAX_WAIT_SECONDS, Api
@@ -346,11 +347,7 @@ class Parts:
         return live
 
     def _lease_changed(self, view: LeaseEntry) -> None:
-        who = f" by {view.host_name} (id {view.host_id})" if view.state == "held" else ""
-        troubled = view.ours or view.state in ("unknown", "unreadable")
-        level = logging.WARNING if troubled and view.detail else logging.INFO
-        detail = f": {view.detail}" if view.detail else ""
-        log.log(level, "lease %s%s, epoch %d%s", view.state, who, view.epoch, detail)
+        event_journal.tell_lease(view)
         self.board.update(lease=view)
 
     def _vdsm_connected(self) -> None:

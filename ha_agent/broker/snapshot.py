@@ -258,7 +258,8 @@ class EventEntry:
 
     `number` is the place in the broker's log, from 1, growing; 0 before it has one. `serial`
     is the agent's own number of an event of its, by which the broker knows a repeated one;
-    0 for the broker's. `kind` is one of event_log.KINDS.
+    0 for the broker's. `kind` is one of event_log.KINDS. `message` is the name of the journal's
+    message for it, "" where it has none.
     """
 
     kind: str
@@ -267,6 +268,7 @@ class EventEntry:
     number: int = 0
     serial: int = 0
     values: Mapping[str, str] = field(default_factory=dict)
+    message: str = ""
 
 
 @dataclass(frozen=True)

@@ -68,8 +68,9 @@ def second_vms(snapshot: Snapshot) -> tuple[str, ...]:
     return tuple(name for name in agent.second_vm_on if name not in old)
 
 
-def _event(kind: str, text: str, **values: str) -> EventEntry:
-    return EventEntry(kind, text, values=values)
+def _event(kind: str, text: str, message: str = "", **values: str) -> EventEntry:
+    """`message` is the name of one of journal_messages, "" where the journal has it otherwise."""
+    return EventEntry(kind, text, values=values, message=message)
 
 
 def _lease(before: Snapshot, after: Snapshot) -> Iterable[EventEntry]:
@@ -85,23 +86,28 @@ def _lease(before: Snapshot, after: Snapshot) -> Iterable[EventEntry]:
     on_record = (new.state, new.host_id, new.epoch) == ("held", after.host_id, old.epoch)
     if old.ours and not new.ours and new.state != "free":
         if not on_record or not new.detail.startswith(_TAKEN):
-            yield _event("lease", f"This host lost the lease (epoch {old.epoch}){detail}.", **said)
+            text = f"This host lost the lease (epoch {old.epoch}){detail}."
+            yield _event("lease", text, "LEASE_LOST", **said)
         if on_record:
             return
     if new.state in _UNREADABLE:
         if old.state not in _UNREADABLE and not old.ours:
-            yield _event("lease", f"Nothing is known of the lease any more{detail}.", **said)
+            text = f"Nothing is known of the lease any more{detail}."
+            yield _event("lease", text, "LEASE_UNREADABLE", **said)
     elif new.state == "held" and old.state in _UNREADABLE and old.epoch in (0, new.epoch):
         yield _event("lease", f"The lease is held by {holder}, epoch {new.epoch}.", **said)
     elif new.state == "held":
-        yield _event("lease", f"{_capital(holder)} took the lease (epoch {new.epoch}).", **said)
+        taken = "TAKEN_OVER" if old.state == "expired" else "LEASE_TAKEN"
+        text = f"{_capital(holder)} took the lease (epoch {new.epoch})."
+        yield _event("lease", text, taken if new.ours else "LEASE_ELSEWHERE", **said)
     elif new.state == "expired":
         text = f"The lease of {holder} has expired (epoch {new.epoch}): it was not renewed."
-        yield _event("lease", text, **said)
+        yield _event("lease", text, "LEASE_EXPIRED", **said)
     elif new.state == "free" and old.state == "held":
         ours = old.ours or old.host_id == after.host_id
         who = "This host" if ours else _capital(host_name(old.host_name, old.host_id))
-        yield _event("lease", f"{who} gave the lease up (epoch {new.epoch}){detail}.", **said)
+        text = f"{who} gave the lease up (epoch {new.epoch}){detail}."
+        yield _event("lease", text, "LEASE_RELEASED", **said)
     elif new.state == "free" and old.state in _UNREADABLE:
         yield _event("lease", f"The lease is free{detail}.", **said)
 
@@ -109,12 +115,13 @@ def _lease(before: Snapshot, after: Snapshot) -> Iterable[EventEntry]:
 def _storage(before: Snapshot, after: Snapshot, settling: bool) -> Iterable[EventEntry]:
     old, new = before.storage, after.storage
     if new.problem and not old.problem:
-        yield _event("storage", f"Shared storage is in trouble: {new.problem}.")
+        yield _event("storage", f"Shared storage is in trouble: {new.problem}.", "STORAGE_LOST")
     elif old.problem and not new.problem and not settling:
-        yield _event("storage", f"Shared storage is fine again (it was: {old.problem}).")
+        text = f"Shared storage is fine again (it was: {old.problem})."
+        yield _event("storage", text, "STORAGE_BACK")
     if new.workers_stuck > old.workers_stuck:
         text = f"Shared storage hangs: {new.workers_stuck} of our processes stuck in the kernel."
-        yield _event("storage", text)
+        yield _event("storage", text, "STORAGE_HUNG")
 
 
 def _maintenance(before: Snapshot, after: Snapshot) -> Iterable[EventEntry]:
@@ -145,7 +152,7 @@ def _maintenance(before: Snapshot, after: Snapshot) -> Iterable[EventEntry]:
         over = "The cluster's shutdown" if what == SHUTDOWN else "Global maintenance"
         text = f"{over} was ended{_by(fresh)}."
     if text:
-        yield _event("maintenance", text)
+        yield _event("maintenance", text, "MAINTENANCE")
     yield from _local_maintenance(before, after)
 
 
@@ -166,12 +173,14 @@ def _local_maintenance(before: Snapshot, after: Snapshot) -> Iterable[EventEntry
         for one in (before, after)
     ]
     if notes[1] and notes[0] is not None and notes[0] != notes[1]:
-        yield _event("maintenance", f"Local maintenance of this host: {notes[1]}.")
+        text = f"Local maintenance of this host: {notes[1]}."
+        yield _event("maintenance", text, "MAINTENANCE")
     if before.agent.made_at is None or after.agent.made_at is None:
         return
     if after.agent.local_maintenance is not before.agent.local_maintenance:
         word = "on" if after.agent.local_maintenance else "off"
-        yield _event("maintenance", f"Local maintenance of this host is {word}.")
+        text = f"Local maintenance of this host is {word}."
+        yield _event("maintenance", text, "MAINTENANCE")
 
 
 def _by(order: Optional[OrderEntry]) -> str:
@@ -191,34 +200,43 @@ def _hosts(before: Snapshot, after: Snapshot, settling: bool) -> Iterable[EventE
     others = [host for host in after.hosts if host.host_id != after.host_id]
     new = [host for host in others if old and host.host_id not in old and not host.problem]
     known = [(old[host.host_id], host) for host in others if host.host_id in old]
-    yield from _told(new, "appeared")
+    yield from _told(new, "appeared", "PEER_BACK")
     seen_new = {host.host_id for host in new}
     back = [b for a, b in known if b.alive and not a.alive and b.host_id not in seen_new]
     first = {host.host_id for host in back if settling and old[host.host_id].changed_at is None}
     back = [host for host in back if host.host_id not in first]
-    yield from _told(back, "alive: the status block changes again", verb=("is", "are"))
+    yield from _told(
+        back, "alive: the status block changes again", "PEER_BACK", verb=("is", "are")
+    )
     dead = [b for a, b in known if a.alive and not b.alive and not b.stopped]
     yield from _told(
-        dead, "fallen silent: the status block does not change any more", verb=("has", "have")
+        dead,
+        "fallen silent: the status block does not change any more",
+        "PEER_SILENT",
+        verb=("has", "have"),
     )
     stopped = [b for a, b in known if b.stopped and not a.stopped]
-    yield from _told(stopped, "said that the agent there stops")
+    yield from _told(stopped, "said that the agent there stops", "PEER_CHANGED")
     gone = [host for host in before.hosts if host.host_id not in {h.host_id for h in after.hosts}]
-    yield from _told(gone, "gone: the status block was cleared", verb=("is", "are"))
+    yield from _told(
+        gone, "gone: the status block was cleared", "PEER_CHANGED", verb=("is", "are")
+    )
     for was, now in known:
         name = _capital(host_name(now.host_name, now.host_id))
         if now.problem and not was.problem:
-            yield _event("host", f"{name}: the status block can't be used: {now.problem}.")
+            text = f"{name}: the status block can't be used: {now.problem}."
+            yield _event("host", text, "PEER_UNREADABLE")
         if now.maintenance is not was.maintenance:
             word = "went into" if now.maintenance else "left"
             note = f" ({now.maintenance_note})" if now.maintenance and now.maintenance_note else ""
-            yield _event("maintenance", f"{name} {word} local maintenance{note}.")
+            text = f"{name} {word} local maintenance{note}."
+            yield _event("maintenance", text, "MAINTENANCE")
         if _has_vm(now) and not _has_vm(was):
             key = "had_vm" if now.host_id in first else "has_vm"
             text = f"{name} has the engine VM running."
-            yield _event("host", text, **{key: str(now.host_id)})
+            yield _event("host", text, "PEER_CHANGED", **{key: str(now.host_id)})
         elif _has_vm(was) and not _has_vm(now) and now.alive:
-            yield _event("host", f"{name} has the engine VM no longer.")
+            yield _event("host", f"{name} has the engine VM no longer.", "PEER_CHANGED")
 
 
 def _has_vm(host: HostEntry) -> bool:
@@ -226,7 +244,7 @@ def _has_vm(host: HostEntry) -> bool:
 
 
 def _told(
-    hosts: Sequence[HostEntry], what: str, *, verb: tuple[str, str] = ("", "")
+    hosts: Sequence[HostEntry], what: str, message: str, *, verb: tuple[str, str] = ("", "")
 ) -> Iterable[EventEntry]:
     """One event for all hosts of which the same is to be said: a cluster may have hundreds."""
     if not hosts:
@@ -238,7 +256,8 @@ def _told(
     word = verb[0] if len(hosts) == 1 else verb[1]
     subject = names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
     ids = ",".join(str(host.host_id) for host in hosts)
-    yield _event("host", " ".join(filter(None, (_capital(subject), word, what))) + ".", hosts=ids)
+    text = " ".join(filter(None, (_capital(subject), word, what))) + "."
+    yield _event("host", text, message, hosts=ids)
 
 
 def _definition(old: DefinitionEntry, new: DefinitionEntry) -> Iterable[EventEntry]:
@@ -248,13 +267,14 @@ def _definition(old: DefinitionEntry, new: DefinitionEntry) -> Iterable[EventEnt
             told = new.source.startswith(_PUSHED_BY)
             who = f" ({new.source[len(_PUSHED_BY) :]})" if told else ""
             text = f"The engine{who} sent the definition {new.identity} of its VM{number}."
-            yield _event("push", text, identity=new.identity)
+            yield _event("push", text, "PUSH_TAKEN", identity=new.identity)
         elif old.identity:
             text = f"The definition of the engine VM is {new.identity} now{number}; {_came(new)}."
-            yield _event("definition", text, identity=new.identity, before=old.identity)
+            values = {"identity": new.identity, "before": old.identity}
+            yield _event("definition", text, "DEFINITION_CHANGED", **values)
         else:
             text = f"The definition of the engine VM is {new.identity}{number}."
-            yield _event("definition", text, identity=new.identity)
+            yield _event("definition", text, "DEFINITION_CHANGED", identity=new.identity)
     was, pending = old.pending, new.pending
     if pending is not None and (
         was is None or (was.identity, was.codes) != (pending.identity, pending.codes)
@@ -262,12 +282,14 @@ def _definition(old: DefinitionEntry, new: DefinitionEntry) -> Iterable[EventEnt
         why = "; ".join(pending.sentences)
         text = f"The guard holds the definition {pending.identity} back: {why}; {pending.advice}."
         codes = ",".join(pending.codes)
-        yield _event("definition", text, identity=pending.identity, codes=codes)
+        values = {"identity": pending.identity, "codes": codes}
+        yield _event("definition", text, "DEFINITION_HELD", **values)
     elif was is not None and pending is None and new.identity != was.identity:
         yield _event("definition", f"The definition {was.identity} is not held back any more.")
     if new.stale and not old.stale:
         reason = f": {new.problem}" if new.problem else ""
-        yield _event("definition", f"The last good definition is used{reason}.")
+        text = f"The last good definition is used{reason}."
+        yield _event("definition", text, "DEFINITION_STALE")
     elif old.stale and not new.stale and new.available:
         yield _event("definition", "The definition is read from the store again.")
 
@@ -286,21 +308,23 @@ def _health(before: Snapshot, after: Snapshot) -> Iterable[EventEntry]:
     health = after.health
     if health.health != before.health.health and health.health != "unknown":
         detail = f" ({health.detail})" if health.detail else ""
-        word = "is healthy" if health.health == "good" else "does not answer well"
-        yield _event("health", f"The engine {word}{detail}.", health=health.health)
+        good = health.health == "good"
+        text = f"The engine {'is healthy' if good else 'does not answer well'}{detail}."
+        yield _event("health", text, "ENGINE_GOOD" if good else "ENGINE_BAD", health=health.health)
 
 
 def _agent(before: Snapshot, after: Snapshot) -> Iterable[EventEntry]:
     if agent_is_silent(after) and not agent_is_silent(before):
         seconds = AGENT_SILENT_SECONDS
-        yield _event("agent", f"This host's agent has not reported for {seconds:.0f} seconds.")
+        text = f"This host's agent has not reported for {seconds:.0f} seconds."
+        yield _event("agent", text, "AGENT_SILENT")
     elif before.agent.made_at is None and after.agent.made_at is not None:
-        yield _event("agent", "This host's agent reports.")
+        yield _event("agent", "This host's agent reports.", "AGENT_BACK")
     elif agent_is_silent(before) and not agent_is_silent(after):
-        yield _event("agent", "This host's agent reports again.")
+        yield _event("agent", "This host's agent reports again.", "AGENT_BACK")
     for name in sorted(set(second_vms(after)) - set(second_vms(before))):
         text = f"{name} says that the engine VM runs there, too; the VM here is left alone."
-        yield _event("host", text)
+        yield _event("host", text, "SECOND_VM")
     old, new = before.agent.better_host, after.agent.better_host
     if new is not None and new != old:
         host = next((h for h in after.hosts if h.host_id == new), HostEntry(new))

@@ -124,8 +124,10 @@ def _run(command: Command) -> int:
     # Imported here: the daemon's libraries would cost every other command half a second.
     from ha_agent import agent, log
 
-    log.setup(command.settings.log.level, "ha-agent", clock=SystemClock())
-    return agent.run(command.settings)
+    settings = command.settings
+    context = {"host_id": settings.host.id, "vm_id": settings.engine.vm_uuid or None}
+    log.setup(settings.log.level, "ha-agent", context=context, folder=settings.log.folder)
+    return agent.run(settings)
 
 
 def _policy_of(settings: layers.Config) -> Policy:

@@ -315,9 +315,10 @@ class NotifyConfig:
 
 @dataclass(frozen=True)
 class LogConfig:
-    """[log]: what is written to the journal."""
+    """[log]: what is written to the journal, and where else."""
 
     level: str = field(default="info", metadata=of(choice("debug", "info", "warning", "error")))
+    folder: Optional[Path] = field(default=None, metadata=of(OPTIONAL_PATH))
 
 
 @dataclass(frozen=True)

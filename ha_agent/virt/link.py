@@ -23,6 +23,8 @@ import logging
 from typing import Any, Callable, NamedTuple, Optional, Protocol, TypeVar
 
 from ha_agent.errors import EnvironmentFault
+from ha_agent.journal_messages import VDSM_BACK, VDSM_LOST
+from ha_agent.log import fields
 from ha_agent.vdsm.deadline import StorageThreads
 from ha_agent.virt.binding import LIFECYCLE, Connection
 from ha_agent.virt.errors import (
@@ -184,7 +186,7 @@ class Link:
             except EnvironmentFault as fault:
                 reason = fault.reason if isinstance(fault, LibvirtUnreachable) else str(fault)
                 if reason != self.reason:
-                    log.warning("no connection to libvirt at %s: %s", self.uri, reason)
+                    self._tell_lost(reason)
                 self.reason = reason
             else:
                 failures = 0
@@ -192,6 +194,10 @@ class Link:
             longest = min(_LAST_RETRY_SECONDS, _FIRST_RETRY_SECONDS * 2.0 ** min(failures, 10))
             await self._clock.sleep(longest * (0.5 + 0.5 * self._uniform()))
             failures += 1
+
+    def _tell_lost(self, reason: str) -> None:
+        told = fields(VDSM_LOST, peer=self.uri, reason=reason)
+        log.warning("no connection to libvirt at %s: %s", self.uri, reason, extra=told)
 
     async def _open(self) -> _Opened:
         loop = asyncio.get_running_loop()
@@ -236,13 +242,14 @@ class Link:
     async def _live(self, opened: _Opened) -> None:
         self._connection = opened.connection
         self.reason = ""
-        log.info("connected to libvirt at %s", self.uri)
+        told = fields(VDSM_BACK, peer=self.uri)
+        log.info("connected to libvirt at %s", self.uri, extra=told)
         try:
             self._on_connected()
             while not await self._lost.wait(_FOR_EVER_SECONDS):
                 pass
             self.reason = "the connection has ended"
-            log.warning("no connection to libvirt at %s: %s", self.uri, self.reason)
+            self._tell_lost(self.reason)
         finally:
             self._connection = None
             with contextlib.suppress(EnvironmentFault):

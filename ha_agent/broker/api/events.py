@@ -18,7 +18,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, Callable, Optional
 
-from ha_agent.broker import timeline
+from ha_agent.broker import event_journal, timeline
 from ha_agent.broker.api.arguments import Access, bound
 from ha_agent.broker.api.verb import Argument, Field, Kind, Verb
 from ha_agent.broker.event_log import KEPT, EventLog
@@ -117,17 +117,22 @@ class Watch:
         if self._last is not None:
             settling = snapshot.made_at - self._began_at < _SETTLING_SECONDS
             for event in timeline.changes(self._last, snapshot, settling=settling):
-                self._log.add(event.kind, event.text, **event.values)
+                self._add(event, snapshot)
         self._last = snapshot
-        done, text = _fence(self._fence_result())
+        done, text, message = _fence(self._fence_result())
         if done and done != self._fenced:
-            self._log.add("fence", text, done=done)
+            self._add(EventEntry("fence", text, values={"done": done}, message=message), snapshot)
             self._fenced = done
         return snapshot
 
+    def _add(self, event: EventEntry, snapshot: Snapshot) -> None:
+        self._log.add(event.kind, event.text, event.message, **event.values)
+        event_journal.tell(event, snapshot.lease.epoch)
 
-def _fence(result: str) -> tuple[str, str]:
-    """Return what tells one deed of the guard's from the next, and a sentence; "" for none.
+
+def _fence(result: str) -> tuple[str, str, str]:
+    """Return what tells one deed of the guard's from the next, a sentence, and the name of the
+    journal's message; "" for none.
 
     The guard (lease/fence.py) writes one JSON object, again and again as long as it pursues a VM.
     """
@@ -136,9 +141,9 @@ def _fence(result: str) -> tuple[str, str]:
         ended, gone = list(values["ended_pids"]), bool(values["gone"])
         deed = json.dumps([values["epoch"], values["fence_at"], ended, gone])
     except (ValueError, TypeError, KeyError, RecursionError):
-        return "", ""
+        return "", "", ""
     done = "The lease was not renewed until its deadline, so the guard process"
     if not ended:
-        return deed, f"{done} looked for the engine VM here; it did not run here."
+        return deed, f"{done} looked for the engine VM here; it did not run here.", ""
     word = "is gone" if gone else "is NOT gone yet"
-    return deed, f"{done} ended the engine VM here, which {word}."
+    return deed, f"{done} ended the engine VM here, which {word}.", "FENCED"

@@ -35,6 +35,8 @@ from ha_agent.atomic_file import replace_file
 from ha_agent.broker.definition.values import Definition, Judge, read_version
 from ha_agent.broker.snapshot import DefinitionEntry, Report
 from ha_agent.errors import BadInput, EnvironmentFault
+from ha_agent.journal_messages import DEFINITION_FALLBACK
+from ha_agent.log import fields
 from ha_agent.ovfstore.history import IMPORT, History
 from ha_agent.ovfstore.version import Version
 
@@ -185,7 +187,9 @@ class DefinitionStarts:
         if found is None:
             self._handed = Started(current.identity)
             return current
-        log.warning("definition %s instead of %s: %s", found.identity, current.identity, why)
+        told = fields(DEFINITION_FALLBACK)
+        text = "definition %s instead of %s: %s"
+        log.warning(text, found.identity, current.identity, why, extra=told)
         self._handed = Started(found.identity, current.identity, why)
         return found
 

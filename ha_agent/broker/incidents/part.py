@@ -14,6 +14,7 @@ from typing import Any, Callable, Protocol
 
 from ha_agent.broker.api.arguments import Access, bound
 from ha_agent.broker.api.verb import Field, Kind, Verb, Who
+from ha_agent.broker.event_journal import IncidentJournal
 from ha_agent.broker.event_log import EventLog
 from ha_agent.broker.incidents.file import IncidentFile
 from ha_agent.broker.incidents.incident import IncidentEntry
@@ -86,6 +87,7 @@ class Incidents:
         self._vm_uuid = config.engine.vm_uuid
         self._name = host.name
         self._began_at = clock.now()
+        self._journal = IncidentJournal()
         self._file = IncidentFile(host.state_dir, boot_id)
         self.keeper = IncidentKeeper(
             host.id,
@@ -136,7 +138,9 @@ class Incidents:
         starts = self._agent_starts(snapshot.made_at)
         self.keeper.look(snapshot, self._clock.wall(), can=self._can(), agent_starts=starts)
         self._set_line(self.keeper.line)
-        self._board.update(incidents=self.keeper.entries())
+        entries = self.keeper.entries()
+        self._journal.take(entries)
+        self._board.update(incidents=entries)
 
     async def close(self) -> None:
         """Write what is queued for the disk; for two seconds at most, in a thread."""

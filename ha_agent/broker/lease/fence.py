@@ -51,10 +51,12 @@ from ha_agent.broker.lease.fence_deadline import (
     encode_deadline,
     read_deadline,
 )
+from ha_agent.broker.lease.guard_log import say
 from ha_agent.broker.lease.rules import GUARD_POLL_SECONDS
 from ha_agent.clock import SystemClock
 from ha_agent.errors import HaAgentError
 from ha_agent.instant import Instant
+from ha_agent.journal_messages import FENCE_TROUBLE, FENCED
 
 SETTLE_SECONDS = 10.0
 _SCAN_SECONDS = 2.0
@@ -230,9 +232,11 @@ class Guard:
             self._ended.extend(new)
             self._reported_gone = False
             self._report(deadline, now, gone=False)
-            _say(
+            say(
                 f"lease epoch {deadline.epoch} was not renewed: ending VM {deadline.vm_uuid},"
-                f" pid {', '.join(map(str, new))}"
+                f" pid {', '.join(map(str, new))}",
+                FENCED,
+                deadline,
             )
         if alive:
             pursue = now - deadline.fence_at < _PURSUE_FOR_SECONDS
@@ -240,7 +244,8 @@ class Guard:
         if not self._reported_gone:
             self._reported_gone = True
             self._report(deadline, now, gone=True)
-            _say(f"lease epoch {deadline.epoch} has passed: VM {deadline.vm_uuid} is gone")
+            gone = f"lease epoch {deadline.epoch} has passed: VM {deadline.vm_uuid} is gone"
+            say(gone, None, deadline)
         if now - self._last_alive >= SETTLE_SECONDS:
             self._retire(deadline)
         return GUARD_POLL_SECONDS
@@ -253,7 +258,7 @@ class Guard:
             self._complain(str(error))
             return self._deadline
         if deadline is not None and deadline.boot_id != self._boot_id:
-            _say(f"removed a fence deadline of another boot, {deadline.boot_id}")
+            say(f"removed a fence deadline of another boot, {deadline.boot_id}")
             self._retire(deadline)
             return None
         return deadline
@@ -277,7 +282,7 @@ class Guard:
     def _complain(self, fault: str) -> None:
         """Say what is wrong, once as long as it stays the same."""
         if fault and fault != self._fault:
-            _say(fault)
+            say(fault, FENCE_TROUBLE)
         self._fault = fault or self._fault
 
     def _report(self, deadline: FenceDeadline, now: Instant, gone: bool) -> None:
@@ -312,12 +317,6 @@ class Guard:
             self._complain(f"can't remove {DEADLINE_NAME}: {error}")
 
 
-def _say(line: str) -> None:
-    with contextlib.suppress(OSError):  # a full disk must not end the guard
-        sys.stderr.write(f"ha-agent fence: {line}\n")
-        sys.stderr.flush()
-
-
 def _is_gone(pidfd: Optional[int]) -> bool:
     if pidfd is None:
         return True
@@ -350,7 +349,7 @@ def watch(run_dir: Path, boot_id: str, broker_pid: int, qemu_marker: str) -> Non
             try:
                 pause_seconds = guard.look(clock.now())
             except OSError as error:
-                _say(f"look failed, tried again: {error}")
+                say(f"look failed, tried again: {error}", FENCE_TROUBLE)
             if pause_seconds is None and _is_gone(broker):
                 break
             clock.block(GUARD_POLL_SECONDS if pause_seconds is None else pause_seconds)
@@ -374,7 +373,7 @@ def main() -> int:
     try:
         watch(arguments.run_dir, read_boot_id(), arguments.broker_pid, arguments.qemu_marker)
     except OSError as error:
-        _say(f"can't guard {arguments.run_dir}: {error}")
+        say(f"can't guard {arguments.run_dir}: {error}", FENCE_TROUBLE)
         return 1
     return 0
 

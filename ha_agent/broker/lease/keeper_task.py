@@ -13,6 +13,8 @@ from collections.abc import Awaitable
 from typing import Callable, Optional
 
 from ha_agent.broker.snapshot import LeaseEntry
+from ha_agent.journal_messages import BUG
+from ha_agent.log import fields
 
 log = logging.getLogger(__name__)
 
@@ -76,6 +78,6 @@ class KeeperTask:
                 self.tell()
             except Exception:
                 # The fence ends the VM in time without us; a dead keeper would end it for good.
-                log.exception("lease keeper: step failed")
+                log.exception("lease keeper: step failed", extra=fields(BUG))
                 await self._failed()
             await self._wait()

@@ -23,6 +23,8 @@ from ha_agent.broker.lease.rules import (
 )
 from ha_agent.errors import EnvironmentFault
 from ha_agent.instant import Instant
+from ha_agent.journal_messages import HOST_ID_LOST
+from ha_agent.log import fields
 
 log = logging.getLogger(__name__)
 
@@ -104,7 +106,7 @@ class HostIdWatch:
             if self.hold.held:
                 log.info("our host id is held")
             else:
-                log.error("%s", self.hold.reason)
+                log.error("%s", self.hold.reason, extra=fields(HOST_ID_LOST))
         self._due = now + (HOLD_INTERVAL_SECONDS if self.hold.held else self._retry_seconds)
 
 

@@ -18,6 +18,8 @@ from ha_agent.broker.incidents.keeper import IncidentKeeper
 from ha_agent.broker.notify.channel import Outcome
 from ha_agent.broker.notify.message import Notice, notice
 from ha_agent.instant import Instant, WallTime
+from ha_agent.journal_messages import NOTIFY_FAILED
+from ha_agent.log import fields
 
 log = logging.getLogger(__name__)
 
@@ -142,7 +144,8 @@ class Sender:
         pause_seconds = min(_PAUSE_SECONDS * 2.0 ** min(self._fails, 10), _LONGEST_PAUSE_SECONDS)
         self._fails += 1
         self._not_before = now + pause_seconds
-        log.warning("notification: %s; next try in %g s", outcome.detail, pause_seconds)
+        text, told = "notification: %s; next try in %g s", fields(NOTIFY_FAILED)
+        log.warning(text, outcome.detail, pause_seconds, extra=told)
 
     def note(self, outcome: Outcome) -> None:
         """Take what became of a try, for people."""

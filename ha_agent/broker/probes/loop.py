@@ -21,6 +21,8 @@ from typing import Callable, Generic, Optional, Protocol, TypeVar
 
 from ha_agent.errors import HaAgentError
 from ha_agent.instant import Instant
+from ha_agent.journal_messages import BUG
+from ha_agent.log import fields
 
 _log = logging.getLogger(__name__)
 
@@ -122,7 +124,7 @@ class ProbeLoop(Generic[Value]):
         except (HaAgentError, OSError) as error:
             return Sample(None, f"{self.name}: {error}", begun)
         except Exception:  # a process loop: a fault in one probe must not silence it for ever
-            _log.exception("probe %s failed", self.name)
+            _log.exception("probe %s failed", self.name, extra=fields(BUG))
             return Sample(None, f"{self.name}: failed inside; the broker's log says more", begun)
 
     def _keep(self, sample: Sample[Value]) -> None:

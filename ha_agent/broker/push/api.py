@@ -29,6 +29,7 @@ from ha_agent.broker.rpc.server import Handler, Peer, RpcRefusal
 from ha_agent.broker.snapshot import DefinitionEntry, to_wire
 from ha_agent.broker.watch import Board
 from ha_agent.errors import BadInput, EnvironmentFault
+from ha_agent.journal_messages import BUG, PUSH_REFUSED
 from ha_agent.log import fields
 from ha_agent.ovfstore.approval import identity_of
 from ha_agent.ovfstore.version import Version
@@ -161,7 +162,9 @@ class PushApi:
         except RpcRefusal as refusal:
             counter = refusal.code if refusal.code in ("too_large", "old_version") else "refused"
             self._count(counter)
-            told = fields(key=f"put refused: {refusal.code}", push_refused=refusal.code)
+            told = fields(
+                PUSH_REFUSED, key=f"put refused: {refusal.code}", push_refused=refusal.code
+            )
             log.warning(
                 "the engine's push: the definition of %s was not taken: %s: %s",
                 peer.who,
@@ -208,4 +211,4 @@ def _taken_notice_of(put: asyncio.Task[dict[str, Any]]) -> None:
     # Its caller may be gone; a refusal is in the log already.
     failure = None if put.cancelled() else put.exception()
     if failure is not None and not isinstance(failure, RpcRefusal):
-        log.error("a put of the engine failed", exc_info=failure)
+        log.error("a put of the engine failed", exc_info=failure, extra=fields(BUG))

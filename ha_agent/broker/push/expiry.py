@@ -23,6 +23,7 @@ from ha_agent.broker.push.entry import CertificateEntry, expiry_text
 from ha_agent.config.schema import PushConfig, VdsmConfig
 from ha_agent.file_watch import FileWatch
 from ha_agent.instant import WallTime
+from ha_agent.journal_messages import CERTIFICATE_ENDS
 from ha_agent.log import fields
 from ha_agent.waiting import wait_for_event
 
@@ -131,7 +132,7 @@ class CertificateWatch:
         before, self._told[key] = self._told.get(key, ""), text
         if text and text != before:
             level = logging.ERROR if entry.warning_days == 0 else logging.WARNING
-            log.log(level, "%s", text, extra=fields(certificate=entry.role))
+            log.log(level, "%s", text, extra=fields(CERTIFICATE_ENDS, certificate=entry.role))
         elif before and not text:
             log.info(
                 "The %s certificate is good until %s",

@@ -35,6 +35,7 @@ from ha_agent.certificates import TlsFiles
 from ha_agent.config.schema import PushConfig
 from ha_agent.errors import BadInput, EnvironmentFault
 from ha_agent.instant import WallTime
+from ha_agent.journal_messages import BUG, PUSH_REFUSED
 from ha_agent.log import fields
 from ha_agent.tls_stream import TlsStream, handshake_fault
 from ha_agent.waiting import wait_for_event, within
@@ -208,7 +209,8 @@ class PushListener:
         del self._open[task]
         self._tell()
         if not task.cancelled() and task.exception() is not None:
-            log.error("a connection of the engine's push failed", exc_info=task.exception())
+            text = "a connection of the engine's push failed"
+            log.error(text, exc_info=task.exception(), extra=fields(BUG))
 
     # One connection ----------------------------------------------------------------------
 
@@ -254,7 +256,12 @@ class PushListener:
 
     def _refused(self, counter: str, origin: str, why: str) -> None:
         # One key for a kind: a flood from a thousand addresses is told once a minute, too.
-        told = fields(key=f"push refused: {counter}", push_refused=counter, peer_address=origin)
+        told = fields(
+            PUSH_REFUSED,
+            key=f"push refused: {counter}",
+            push_refused=counter,
+            peer_address=origin,
+        )
         log.warning("the engine's push: %s was refused: %s", origin, why, extra=told)
         self.count(counter)
 

@@ -19,6 +19,8 @@ from ha_agent.broker.rpc.codec import Notification, Request, Response, RpcCodecE
 from ha_agent.broker.rpc.limits import Room, ServerLimits, Turns, debtor_of
 from ha_agent.broker.rpc.peer import Peer, Reads, Writes
 from ha_agent.broker.rpc.tally import OK, UNKNOWN_VERB, RpcTally
+from ha_agent.journal_messages import BUG
+from ha_agent.log import fields
 from ha_agent.waiting import within
 
 _log = logging.getLogger(__name__)
@@ -227,7 +229,7 @@ class Connection:
         except RpcRefusal as refusal:
             return _error(request, refusal.code, refusal.message, refusal.details)
         except Exception:  # the one place: a fault in a handler ends its call, not the broker
-            _log.exception("%s failed", request.method)
+            _log.exception("%s failed", request.method, extra=fields(BUG))
             return _internal_error(request)
         finally:
             if not work.done():

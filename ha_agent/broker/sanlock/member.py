@@ -14,6 +14,8 @@ from ha_agent.broker.sanlock.port import Look, Sanlock
 from ha_agent.broker.sanlock.times import WATCHDOG_FIRE_SECONDS, SanlockTimes
 from ha_agent.errors import BadInput, EnvironmentFault
 from ha_agent.instant import Instant
+from ha_agent.journal_messages import SANLOCK_GONE
+from ha_agent.log import fields
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +44,7 @@ class Membership:
             self.hold, self.problem = HostIdHold(True), ""
         elif self.hold.held:
             self.hold = HostIdHold(False, "the lockspace was left; our host id is not ours now")
-            log.error("%s", self.hold.reason)
+            log.error("%s", self.hold.reason, extra=fields(SANLOCK_GONE))
 
     async def join(self) -> None:
         """Begin to join, unless that was tried a moment ago; the looks tell when it is done.
@@ -66,7 +68,8 @@ class Membership:
             await self._sanlock.join(JOIN_SECONDS)
         except (BadInput, EnvironmentFault) as fault:
             if str(fault) != self.problem:
-                log.error("the lockspace can't be joined: %s", fault)
+                told = fields(SANLOCK_GONE)
+                log.error("the lockspace can't be joined: %s", fault, extra=told)
             self.problem = str(fault)
             self.hold = HostIdHold(False, self.problem)
         else:

@@ -34,6 +34,8 @@ from typing import Any, Callable, Optional
 from ha_agent.certificates import TlsFiles
 from ha_agent.errors import DeadlineExceeded, EnvironmentFault
 from ha_agent.instant import Instant
+from ha_agent.journal_messages import BUG, VDSM_BACK, VDSM_LOST
+from ha_agent.log import fields
 from ha_agent.vdsm.client.connection import Clock, Connection
 from ha_agent.vdsm.client.tls import ClientTls, plain_lost
 from ha_agent.vdsm.errors import (
@@ -326,7 +328,8 @@ class VdsmClient:
         # Another text than the last time, or the log takes it for a repetition and leaves it out.
         lost_at, self._lost_at = self._lost_at, None
         gap = "" if lost_at is None else f", after {self._ready_at - lost_at:.0f} s without it"
-        _log.info("connected to VDSM at %s%s", self.peer, gap)
+        told = fields(VDSM_BACK, peer=self.peer)
+        _log.info("connected to VDSM at %s%s", self.peer, gap, extra=told)
         self._on_connected()
 
     async def _ping(self, connection: Connection) -> bool:
@@ -346,7 +349,8 @@ class VdsmClient:
 
     def _disconnected(self, reason: str) -> None:
         if self.state is ClientState.READY or self.reason != reason:
-            _log.warning("no connection to VDSM at %s: %s", self.peer, reason)
+            told = fields(VDSM_LOST, peer=self.peer, reason=reason)
+            _log.warning("no connection to VDSM at %s: %s", self.peer, reason, extra=told)
         if self._lost_at is None:
             self._lost_at = self._clock.now()
         self.state = ClientState.DISCONNECTED
@@ -366,7 +370,8 @@ class VdsmClient:
 
 def _report_bug(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and task.exception() is not None:
-        _log.error("the client of VDSM ended by a bug of ours", exc_info=task.exception())
+        text = "the client of VDSM ended by a bug of ours"
+        _log.error(text, exc_info=task.exception(), extra=fields(BUG))
 
 
 async def _open(sock: socket.socket, address: Any) -> None:
