@@ -132,11 +132,12 @@ def start_sanlock(lab: Lab, target: str) -> None:
 # --- cables and clocks -------------------------------------------------------------------
 
 
-def cut_network(lab: Lab, target: str) -> None:
+def cut_network(lab: Lab, target: str) -> Optional[Budget]:
     """The host's cable is pulled for a while."""
     lab.cluster.network.cut(target)
     time.sleep(NETWORK_SECONDS)
     lab.cluster.network.join(target)
+    return lab.budgets.unplugged(NETWORK_SECONDS)
 
 
 def cut_between_hosts(lab: Lab, target: str) -> None:
@@ -153,15 +154,6 @@ def join_all(lab: Lab, _target: str) -> None:
     for host in lab.cluster.hosts.values():
         if host.leader is not None:
             lab.cluster.network.join(host.name)
-
-
-def cut_owner(lab: Lab, target: str) -> Optional[Budget]:
-    """The owner's cable is pulled, and stays out until the VM is elsewhere or all hope is gone."""
-    since = time.monotonic()
-    lab.cluster.network.cut(target)
-    budget = lab.budgets.unreachable()
-    lab.wait_back(since, 60.0 + budget.page_seconds(lab.boot_seconds))
-    return budget
 
 
 def jump_clock(lab: Lab, target: str) -> None:

@@ -61,7 +61,6 @@ class Budgets:
     backoff_seconds: tuple[float, ...] = (0.0, 1.0, 5.0, 15.0)
     window_seconds: float = 600.0
     refused_seconds: float = 10.0
-    network_seconds: float = 55.0
 
     @property
     def take_seconds(self) -> float:
@@ -135,11 +134,11 @@ class Budgets:
         why = f"{seconds:g} of sleep + a lease {self.dead_seconds:g} + a refusal + start"
         return Budget(seconds + self.page_seconds, gone, why)
 
-    def unreachable(self) -> Budget:
-        """The owner's network is gone: seen by its tests, then as a page that hangs."""
-        hung = self.hung()
-        why = f"network tests {self.network_seconds:g} + {hung.why}"
-        return Budget(self.network_seconds + hung.bad_seconds, hung.gone_seconds, why)
+    def unplugged(self, seconds: float) -> Budget:
+        """The owner's cable is out for so long: its own guest answers it over its own bridge, so
+        it has no reason to move the VM."""
+        why = f"{seconds:g} without the cable; the VM runs on"
+        return Budget(seconds + self.page_seconds, 0.0, why, moves=False, boots=0)
 
     def held_down(self, seconds: float) -> Budget:
         """In global maintenance nobody starts a VM that ended; afterwards it is anybody's."""
@@ -164,7 +163,7 @@ class Budgets:
 
 def budgets_of(config: Config) -> Budgets:
     """Return the budgets of a host's configuration, which is the same on all."""
-    lease, engine, network = config.lease, config.engine, config.network
+    lease, engine = config.lease, config.engine
     dead = lease.lease_expiry_seconds
     fence = dead - lease.fence_margin_seconds
     renew = lease.renew_interval_seconds
@@ -183,6 +182,5 @@ def budgets_of(config: Config) -> Budgets:
         stop_seconds=engine.stop_timeout_seconds,
         backoff_seconds=config.restart.backoff_seconds,
         window_seconds=config.restart.window_seconds,
-        network_seconds=network.samples * network.interval_seconds + network.deadline_seconds,
         refused_seconds=Policy().lease_elsewhere_pause_seconds,
     )

@@ -192,10 +192,11 @@ CASES: tuple[Case, ...] = (
     ),
     Case(
         "network-owner",
-        "the owner's cable is out until the VM is elsewhere",
-        hosts.cut_owner,
-        Budgets.unreachable,
+        f"the owner's cable is out for {hosts.NETWORK_SECONDS:g} s",
+        hosts.cut_network,
+        _UNTOUCHED,
         mend=hosts.join_all,
+        drawn=True,
     ),
     Case(
         "clock-jumps",

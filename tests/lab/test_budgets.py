@@ -68,7 +68,7 @@ def test_every_budget_says_why() -> None:
     made = [
         *(budgets.untouched(), budgets.takeover(), budgets.refused_once(), budgets.fenced()),
         *(budgets.fenced_until(30.0), budgets.restart(), budgets.reboot(), budgets.hung()),
-        *(budgets.handed_over(), budgets.suspended(22.5), budgets.unreachable()),
+        *(budgets.handed_over(), budgets.suspended(22.5), budgets.unplugged(30.0)),
         *(budgets.held_down(30.0), budgets.booted(20.0), budgets.worst()),
     ]
     assert all(budget.why for budget in made)
