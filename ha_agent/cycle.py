@@ -24,7 +24,7 @@ import math
 from dataclasses import dataclass
 from typing import Callable, Optional
 
-from ha_agent import observe
+from ha_agent import agent_journal, observe
 from ha_agent.agent_events import AgentEvents
 from ha_agent.broker.snapshot import OtherEntry, PenaltyEntry, Report, Snapshot, WaitEntry
 from ha_agent.fsm.due import changed, next_due
@@ -38,6 +38,7 @@ from ha_agent.fsm.second_vm import second_vms
 from ha_agent.fsm.state import State
 from ha_agent.fsm.waits import others, waits
 from ha_agent.instant import Instant
+from ha_agent.journal_messages import MAINTENANCE
 from ha_agent.log import fields
 from ha_agent.perform import Performer
 from ha_agent.ports import Broker, Clock
@@ -110,6 +111,8 @@ class Cycle:
         self._reason = self._said(State.START.meaning)
         self.next_due_seconds = 0.0
         """Tick again after so long at the latest, if nothing wakes it before; set by each tick."""
+        self.waiting_for: tuple[str, ...] = ()
+        """What holds things up, as of the last step, each the end of "It is waiting for"."""
         self.state = State.START
         # Nobody knows what the agent before this one asked VDSM for when it ended.
         self.memory = Memory(start_open_since=clock.now())
@@ -123,6 +126,7 @@ class Cycle:
             return
         hosts = observe.hosts_view(self._host_id, snapshot.hosts, self._inputs.hosts)
         self._inputs = replaced(self._inputs, snapshot=snapshot, hosts=hosts)
+        agent_journal.heard(snapshot)
         self._heard()
 
     def on_vm(self, vm: VmView, asked_at: Optional[Instant] = None) -> None:
@@ -145,7 +149,8 @@ class Cycle:
     def on_local_maintenance(self, enabled: bool) -> None:
         """Take the operator's wish from the local-maintenance file."""
         if enabled != self._inputs.local_maintenance:
-            log.info("local maintenance is %s", "on" if enabled else "off")
+            text = f"local maintenance is {'on' if enabled else 'off'}"
+            log.info("%s", text, extra=fields(MAINTENANCE))
             self._inputs = dataclasses.replace(self._inputs, local_maintenance=enabled)
             self._heard()
 
@@ -216,11 +221,14 @@ class Cycle:
             self.state, self.memory, observation, self._policy, decision.score.points
         )
         if decision.row is not None:
-            self._tell(decision)
+            self._reason = self._said(decision.row.why)
+            agent_journal.decided(step, self._reason)
             self._wake()
         if decision.effect is not None:
             self._effect_task = asyncio.ensure_future(self._perform(decision.effect))
-        self._publisher.tell(self._report(decision, observation))
+        report = self._report(decision, observation)
+        self.waiting_for = tuple(wait.what for wait in report.waits)
+        self._publisher.tell(report)
         return decision
 
     def _next_due_seconds(self, now: Instant) -> float:
@@ -280,52 +288,20 @@ class Cycle:
             None,
             decision.better_host,
         )
+        agent_journal.stands(decision)
         if decision.better_host != (last.better_host if last is not None else None):
-            self._tell_better_host(step)
+            agent_journal.better_host(step)
         if self._on_decision is not None and _differs(last, decision):
             self._on_decision(step)
-
-    def _tell_better_host(self, step: Step) -> None:
-        host_id, score = step.decision.better_host, step.decision.score
-        extra = fields(host_id=self._host_id, better_host=host_id, score=score.points)
-        if host_id is None:
-            log.info("no other host is better for the engine VM by far any more", extra=extra)
-            return
-        peer = next(peer for peer in step.observation.peers if peer.host_id == host_id)
-        why = "; ".join(f"{p.name} -{p.points} ({p.cause})" for p in score.penalties)
-        log.info(
-            "host %d (%s) would be better by %d points: %s; the engine may migrate its VM there",
-            host_id,
-            peer.host_name,
-            peer.score - score.points,
-            why or "this host has lost none",
-            extra=extra,
-        )
 
     def _said(self, words: str) -> str:
         """The state machine's own words call any hypervisor VDSM."""
         return words.replace("VDSM", self._hypervisor_name)
 
-    def _tell(self, decision: Decision) -> None:
-        assert decision.row is not None
-        self._reason = self._said(decision.row.why)
-        extra = fields(
-            state=decision.state.value,
-            previous_state=decision.previous.value,
-            reason=self._reason,
-            host_id=self._host_id,
-            score=decision.score.points,
-        )
-        effect = f" ({decision.effect.kind.value})" if decision.effect else ""
-        if decision.changed:
-            arrow = f"{decision.previous.value} -> {decision.state.value}"
-            log.info("%s: %s%s", arrow, self._reason, effect, extra=extra)
-        elif decision.effect is not None:
-            log.info("%s: %s%s", decision.state.value, self._reason, effect, extra=extra)
-
     async def _perform(self, effect: Effect) -> None:
         begun = self._clock.now()
         performed = await self._performer.perform(effect)
+        agent_journal.performed(effect, performed.outcome, forgets=self._events.forgets(effect))
         self._events.ended(effect, performed.outcome, self._clock.wall())
         if performed.snapshot is not None:
             self.on_snapshot(performed.snapshot)

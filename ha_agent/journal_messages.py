@@ -96,7 +96,8 @@ CONFIG_TAKEN = Message(
     "ba45d50f02d948fc8712f5620c4e2e99",
     "The changed configuration is in use",
     "A file of the configuration was changed, and read without fault.",
-    "The agent uses new weights and timeouts of decisions at once.",
+    "The agent uses new weights and timeouts of decisions at once; at a reload a daemon begins "
+    "anew with all of it.",
     "For other keys: systemctl reload ha-agent ha-broker. The engine VM is not touched by it.",
 )
 STATE_CHANGED = Message(
