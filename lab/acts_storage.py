@@ -17,8 +17,8 @@ FULL_SECONDS = 20.0
 
 
 def hang(lab: Lab, target: str) -> None:
-    """The host's calls hang. Once its lease is over the file server takes its locks away, as one of
-    NFSv4 does from a client that it hears no more of."""
+    """The host's calls hang. Once its lease is over the file server takes its locks away, as NFSv4
+    has it for a client that is long silent."""
     lab.cluster.storage.hang(target)
     time.sleep(lab.budgets.dead_seconds)
     lab.cluster.storage.drop_locks(target)
