@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
 PYTHON := .venv/bin/python
-VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' ha_agent/__init__.py)
 
 .PHONY: help setup demo test bench load failures vdsm-contract fuzz mutate sim sim-long diagram dist deb deb-test clean
 
@@ -53,10 +52,8 @@ diagram: setup ## what documents have from code: state machine, failure table, v
 	@$(PYTHON) -m scripts.make_man packaging/man
 	@$(PYTHON) -m scripts.make_completions packaging/completions
 
-dist: setup ## two wheels, ha-agent and its HAClient, and the sources as committed, in dist/
-	@$(PYTHON) -m pip wheel --quiet --no-deps --wheel-dir dist . ./haclient
-	@git archive --format=tar.gz --prefix=ha-agent-$(VERSION)/ -o dist/ha-agent-$(VERSION).tar.gz HEAD
-	@ls dist
+dist: setup ## source distributions and wheels of ha-agent and its HAClient, as committed, in dist/
+	@$(PYTHON) scripts/make_dist.py dist
 
 deb: ## Debian packages of the committed tree, in dist/; SUFFIX=+2 for a later version
 	@scripts/make_deb $(if $(SUFFIX),--suffix $(SUFFIX))

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Source distributions and wheels of ha-agent and its HAClient, from the committed tree.
 
-    scripts/make_dist.py dist
+    scripts/make_dist.py dist                   of HEAD
+    scripts/make_dist.py --commit v0.1.0 dist
 
 Wheels are made from the source distributions, not from the tree. The build runs by PEP 517 on a
-copy of what is committed, so nothing that lies about gets in. The same commit gives the same bytes:
-times are those of the commit (or SOURCE_DATE_EPOCH), and the tar is written anew with sorted names
-and no owner, which setuptools leaves to the machine.
+copy of what is committed, so nothing that lies about gets in. The same commit gives the same
+bytes: times are those of the commit (or SOURCE_DATE_EPOCH), and the tar is written anew with
+sorted names and no owner, which setuptools leaves to the machine.
 """
 
 from __future__ import annotations
@@ -43,22 +44,26 @@ def run(words: Sequence[str], folder: Path, epoch: int) -> None:
     )
 
 
-def commit_time() -> int:
-    """Return what SOURCE_DATE_EPOCH says, or when HEAD was committed."""
+def commit_time(commit: str) -> int:
+    """Return what SOURCE_DATE_EPOCH says, or when that was committed."""
     told = os.environ.get("SOURCE_DATE_EPOCH")
     if told:
         return int(told)
     done = subprocess.run(
-        ["git", "log", "-1", "--format=%ct"], cwd=ROOT, capture_output=True, text=True, check=True
+        ["git", "log", "-1", "--format=%ct", commit],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     return int(done.stdout)
 
 
-def export(folder: Path) -> None:
-    """Write what is committed into the folder."""
+def export(commit: str, folder: Path) -> None:
+    """Write the tree of a commit into the folder."""
     archive = folder / "tree.tar"
     with archive.open("wb") as file:
-        subprocess.run(["git", "archive", "HEAD"], cwd=ROOT, stdout=file, check=True)
+        subprocess.run(["git", "archive", commit], cwd=ROOT, stdout=file, check=True)
     with tarfile.open(archive) as tar:
         tar.extractall(folder)
     archive.unlink()
@@ -83,38 +88,39 @@ def normalise(path: Path, epoch: int) -> None:
     path.write_bytes(gzip.compress(plain.getvalue(), mtime=epoch))
 
 
-def build(tree: Path, out: Path, epoch: int) -> None:
-    """Build both distributions in the tree, the wheels from the source distributions."""
-    for project in (tree, tree / "haclient"):
-        made = project / "dist"
-        # Without isolation: nothing is fetched, and setuptools is the one of this environment.
-        run(
-            [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(made), str(project)],
-            project,
-            epoch,
-        )
-        for path in sorted(made.iterdir()):
-            if path.name.endswith(".tar.gz"):
-                normalise(path, epoch)
-            shutil.copy(path, out)
+def build_one(project: Path, out: Path, epoch: int) -> None:
+    """Build the source distribution of a project, and the wheel from that."""
+    made = project / "dist"
+    # Without isolation: nothing is fetched, and setuptools is the one of this environment.
+    run(
+        [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(made), str(project)],
+        project,
+        epoch,
+    )
+    for path in sorted(made.iterdir()):
+        if path.name.endswith(".tar.gz"):
+            normalise(path, epoch)
+        print(f"dist: {shutil.copy(path, out)}")
 
 
 def main() -> int:
     """Build into the folder that the command line names."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("out", type=Path, help="the folder for them")
-    out: Path = parser.parse_args().out.resolve()
+    parser.add_argument("--commit", default="HEAD", help="which one; default: %(default)s")
+    arguments = parser.parse_args()
+    out: Path = arguments.out.resolve()
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="ha-agent-dist-") as name:
         tree = Path(name)
         try:
-            export(tree)
-            build(tree, out, commit_time())
+            export(arguments.commit, tree)
+            epoch = commit_time(arguments.commit)
+            for project in (tree, tree / "haclient"):
+                build_one(project, out, epoch)
         except subprocess.CalledProcessError as error:
             print(f"make_dist: {error.cmd} failed:\n{error.output or ''}", file=sys.stderr)
             return 1
-    for path in sorted(out.glob("*ha_agent*")) + sorted(out.glob("*hosted_engine_ha*")):
-        print(f"dist: {path}")
     return 0
 
 
