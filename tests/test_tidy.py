@@ -19,7 +19,7 @@ from typing import Callable, Union
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-FOLDERS = ("ha_agent", "haclient", "demo", "bench", "fuzz", "mutate", "tests")
+FOLDERS = ("ha_agent", "haclient", "demo", "bench", "fuzz", "lab", "mutate", "tests")
 
 MAX_FUNCTION_LINES = 70
 MAX_MODULE_LINES = 400
