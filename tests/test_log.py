@@ -13,8 +13,8 @@ import pytest
 
 from ha_agent.instant import Instant
 from ha_agent.journal_messages import STATE_CHANGED, Message
-from ha_agent.journal_socket import Entry
 from ha_agent.log import JournalHandler, RepeatFilter, fields, is_journal, remember, setup
+from tests.journal_sink import Sink
 
 log = logging.getLogger("ha_agent.some.part")
 
@@ -121,19 +121,6 @@ def test_memory_for_repeats_is_bounded(clock: ManualClock) -> None:
     assert all(passes(f"message {number}") for number in range(1001))
     assert passes("message 0"), "the oldest is forgotten"
     assert not passes("message 1000")
-
-
-class Sink:
-    """Takes entries as the journal's socket does."""
-
-    def __init__(self) -> None:
-        self.entries: list[Entry] = []
-
-    def send(self, entry: Entry) -> None:
-        self.entries.append(entry)
-
-    def close(self) -> None:
-        pass
 
 
 def record(**values: object) -> logging.LogRecord:
