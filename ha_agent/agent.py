@@ -28,10 +28,20 @@ from ha_agent.decision_file import FOLDER_NAME, DecisionRing, Recorder
 from ha_agent.errors import BadInput, EnvironmentFault
 from ha_agent.feed import Feed
 from ha_agent.file_watch import FileWatch
+from ha_agent.fsm.machine import Decision
 from ha_agent.fsm.policy import Hysteresis, Policy, ScoreWeights
 from ha_agent.fsm.state import State
+from ha_agent.journal_messages import (
+    CONFIG_REFUSED,
+    CONFIG_TAKEN,
+    DAEMON_STARTED,
+    DAEMON_STOPPED,
+)
+from ha_agent.log import fields
+from ha_agent.loop_watch import LoopWatch
 from ha_agent.perform import Performer
 from ha_agent.readiness import Readiness
+from ha_agent.reload import Reload, begin_anew, refuse_other
 from ha_agent.waiting import Signal
 
 log = logging.getLogger(__name__)
@@ -92,6 +102,8 @@ class Agent:
         )
         self._broker = SocketBroker(rpc, lease_deadline_seconds=config.lease.lease_expiry_seconds)
         self._rpc = rpc
+        self._told_to_stop = False
+        self.reload = Reload(self._check_files, self._readiness, self._wake.set)
         self._decisions = Recorder(DecisionRing(config.host.state_dir / FOLDER_NAME))
         self.cycle = Cycle(
             config.host.id,
@@ -119,10 +131,11 @@ class Agent:
         )
 
     async def run(self) -> None:
-        """Run until SIGTERM or SIGINT; the engine VM is left as it is."""
+        """Run until SIGTERM or SIGINT, or a reload; the engine VM is left as it is."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self.cycle.request_stop)
+            loop.add_signal_handler(number, self._stop)
+        self.reload.listen()
         maintenance = self._config.host.state_dir / maintenance_file.FILE_NAME
         predecessors = self._config.predecessor_ha_conf
         if predecessors is not None and maintenance_file.take_over(maintenance, predecessors):
@@ -137,6 +150,7 @@ class Agent:
         self._read_maintenance(maintenance)
         for note in self._config.notes:
             log.warning("configuration: %s", note)
+        log.info("agent of host %d begins", self._config.host.id, extra=fields(DAEMON_STARTED))
         self._decisions.start()
         self._hypervisor.start()
         tasks = [
@@ -150,7 +164,9 @@ class Agent:
         try:
             await self._tick_until_stopped(tasks)
         finally:
-            self._readiness.stopping()
+            if not self.begins_anew:
+                self._readiness.stopping()
+            log.info("agent ends; the engine VM is left alone", extra=fields(DAEMON_STOPPED))
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks)
@@ -163,14 +179,22 @@ class Agent:
     async def _tick_until_stopped(self, tasks: list[asyncio.Task[None]]) -> None:
         interval_seconds = self._config.agent.tick_interval_seconds
         ready = False
+        loop_watch = LoopWatch(self._clock, interval_seconds)
         while self.cycle.state is not State.AGENT_STOPPED:
+            # An effect under way has its outcome first: who begins anew knows nothing of it. Peers
+            # see no AgentStopped, as nothing stops.
+            if self.begins_anew and self.cycle.memory.pending is None:
+                return
             self._wake.clear()
+            loop_watch.passed()
             decision = self.cycle.tick()
             self._readiness.watchdog()
-            self._readiness.status(f"{decision.state.value}, score {decision.score.points}")
-            if not ready and decision.state is not State.START:
-                self._readiness.ready()
-                ready = True
+            self._readiness.status(self._told(decision))
+            if not ready:
+                self._readiness.starting()
+                if decision.state is not State.START:
+                    self._readiness.ready()
+                    ready = True
             for task in tasks:
                 if task.done():
                     task.result()  # a bug in one of them ends the process, and systemd restarts it
@@ -178,7 +202,25 @@ class Agent:
             due_seconds = max(self.cycle.next_due_seconds, _SHORTEST_PAUSE_SECONDS)
             await self._wake.wait(min(interval_seconds, due_seconds))
 
+    @property
+    def begins_anew(self) -> bool:
+        """Whether the end that is under way is a reload's. A stop goes before it."""
+        return self.reload.asked and not self._told_to_stop
+
+    def _stop(self) -> None:
+        self._told_to_stop = True
+        self.cycle.request_stop()
+
+    def _told(self, decision: Decision) -> str:
+        """Return the line for `systemctl status`."""
+        told = f"{decision.state.value}, score {decision.score.points}"
+        waits = "; ".join(self.cycle.waiting_for)
+        return f"{told}; waiting for {waits}" if waits else told
+
     # Local files -------------------------------------------------------------------------
+
+    def _check_files(self) -> None:
+        refuse_other(self._config, layers.complete(layers.load(self._config.paths, os.environ)))
 
     def _file_changed(self, path: Path) -> None:
         if path.name == maintenance_file.FILE_NAME:
@@ -187,12 +229,14 @@ class Agent:
         try:
             config = layers.complete(layers.load(self._config.paths, os.environ))
         except BadInput as fault:
-            log.error("configuration changed, but can't be used; the old one stays: %s", fault)
+            text = "configuration changed, but can't be used; the old one stays: %s"
+            log.error(text, fault, extra=fields(CONFIG_REFUSED, reason=fault))
             return
         self.cycle.on_policy(policy_of(config))
         log.info(
             "configuration changed: weights and timeouts of decisions are in use now; "
-            "other keys need a restart of the agent"
+            "other keys need a restart of the agent",
+            extra=fields(CONFIG_TAKEN),
         )
 
     def _read_maintenance(self, path: Path) -> None:
@@ -237,15 +281,19 @@ def _only_agent(run_dir: Path) -> Iterator[None]:
 
 
 def run(config: Config) -> int:
-    """Run the agent until it is asked to stop; the process root behind `ha-agent run`.
+    """Run the agent until it is asked to stop; the process root behind `ha-agent run`. A reload
+    does not return.
 
     Raises EnvironmentFault when it can't run here, ConfigError for a file it may not read.
     """
     layers.complete(config)
 
-    async def main() -> None:
-        await Agent(config).run()
+    async def main() -> bool:
+        agent = Agent(config)
+        await agent.run()
+        return agent.begins_anew
 
     with _only_agent(config.host.run_dir):
-        asyncio.run(main())
+        if asyncio.run(main()):
+            begin_anew()
     return 0

@@ -20,13 +20,14 @@ from ha_agent.errors import EnvironmentFault
 
 # STATUS= is one line of `systemctl status`.
 _MAX_STATUS_LENGTH = 200
+# Counted from each message; the loops send one every few seconds.
+_START_EXTENSION_MICROSECONDS = 60 * 1000000
 
 
 class Readiness:
     """The notifications of this process."""
 
     def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
-        self._environ = environ
         self._notifier: Optional[sdnotify.SystemdNotifier] = None
         if environ.get("NOTIFY_SOCKET"):
             self._notifier = sdnotify.SystemdNotifier()
@@ -37,6 +38,14 @@ class Readiness:
     def ready(self) -> None:
         """Tell that the start, or a reload, is over: systemd starts what is ordered after us."""
         self._notify("READY=1")
+
+    def starting(self) -> None:
+        """Tell that the start goes on, and may take some more time (EXTEND_TIMEOUT_USEC=).
+
+        Until `ready` systemd does not look at the watchdog; this way a loop that waits for
+        storage is left alone for as long as it takes, and one that hangs is not.
+        """
+        self._notify(f"EXTEND_TIMEOUT_USEC={_START_EXTENSION_MICROSECONDS}")
 
     def status(self, text: str) -> None:
         """Show one line in `systemctl status`."""
@@ -56,21 +65,6 @@ class Readiness:
     def stopping(self) -> None:
         """Tell that the stop begins."""
         self._notify("STOPPING=1")
-
-    def watchdog_interval_seconds(self) -> Optional[float]:
-        """Return how often at least `watchdog` is due, None if systemd watches nothing.
-
-        It is half of WatchdogSec=, as sd_watchdog_enabled(3) advises.
-        """
-        try:
-            limit_microseconds = int(self._environ.get("WATCHDOG_USEC", ""))
-            # A child inherits the variable of the process that is watched.
-            watched = int(self._environ.get("WATCHDOG_PID", os.getpid()))
-        except ValueError:
-            return None
-        if limit_microseconds <= 0 or watched != os.getpid():
-            return None
-        return limit_microseconds / 1e6 / 2
 
     def _notify(self, message: str) -> None:
         if self._notifier is not None:

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-import os
 import socket
 import subprocess
 import sys
@@ -27,12 +26,14 @@ def systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.
 
 def test_each_message_arrives(systemd: socket.socket) -> None:
     readiness = Readiness()
+    readiness.starting()
     readiness.ready()
     readiness.watchdog()
     readiness.reloading()
     readiness.reloading(monotonic_microseconds=17)
     readiness.stopping()
-    assert [systemd.recv(1000) for _ in range(5)] == [
+    assert [systemd.recv(1000) for _ in range(6)] == [
+        b"EXTEND_TIMEOUT_USEC=60000000",
         b"READY=1",
         b"WATCHDOG=1",
         b"RELOADING=1",
@@ -67,21 +68,6 @@ def test_without_notify_socket_nothing_happens() -> None:
     readiness.status("x")
     readiness.watchdog()
     readiness.stopping()
-    assert readiness.watchdog_interval_seconds() is None
-
-
-@pytest.mark.parametrize(
-    ("environ", "interval_seconds"),
-    [
-        ({"WATCHDOG_USEC": "30000000"}, 15.0),
-        ({"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": str(os.getpid())}, 15.0),
-        ({"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": "1"}, None),
-        ({"WATCHDOG_USEC": "0"}, None),
-        ({"WATCHDOG_USEC": "soon"}, None),
-    ],
-)
-def test_watchdog_interval(environ: dict[str, str], interval_seconds: float) -> None:
-    assert Readiness(environ).watchdog_interval_seconds() == interval_seconds
 
 
 def test_no_sockets_without_or_for_another_process() -> None:

@@ -15,6 +15,7 @@ import logging
 import os
 import pwd
 import signal
+import socket
 import sys
 from pathlib import Path
 from typing import Optional
@@ -29,7 +30,10 @@ from ha_agent.clock import SystemClock
 from ha_agent.config import layers
 from ha_agent.config.schema import Config
 from ha_agent.errors import EnvironmentFault, HaAgentError
+from ha_agent.journal_messages import DAEMON_STARTED, DAEMON_STOPPED
+from ha_agent.loop_watch import LoopWatch
 from ha_agent.readiness import Readiness, listen_sockets
+from ha_agent.reload import Reload, begin_anew, refuse_other
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +46,11 @@ class Broker:
     def __init__(self, config: Config) -> None:
         self._config = config
         self._readiness = Readiness()
-        self._stop = asyncio.Event()
+        self._end = asyncio.Event()
+        self._told_to_stop = False
+        self.reload = Reload(self._check_files, self._readiness, self._end.set)
+        self.passed: Optional[socket.socket] = None
+        """The listening socket that systemd has passed; the server closes its own copy."""
         self._gid = _gid_of(config.broker.socket_group)
         access = Access(os.getuid(), self._gid, _uids_of(config.broker.socket_user))
         for note in config.notes:
@@ -50,12 +58,14 @@ class Broker:
         self._parts = Parts(config, SystemClock(), access)
 
     async def run(self) -> None:
-        """Serve until SIGTERM or SIGINT. The engine VM is left as it is."""
+        """Serve until SIGTERM or SIGINT, or a reload. The engine VM is left as it is."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stop.set)
+            loop.add_signal_handler(number, self._stop)
+        self.reload.listen()
         broker, host = self._config.broker, self._config.host
         inherited = listen_sockets()
+        self.passed = inherited[0].dup() if inherited else None
         listener = (
             inherited[0]
             if inherited
@@ -65,12 +75,16 @@ class Broker:
         )
         server = self._server()
         server.start(listener)
-        log.info("broker of host %d (%s) serves at %s", host.id, host.name, broker.socket)
+        text, begun = "broker of host %d (%s) serves at %s", logs.fields(DAEMON_STARTED)
+        log.info(text, host.id, host.name, broker.socket, extra=begun)
         tasks = [loop.create_task(work) for work in await self._parts.start()]
         try:
             await self._wait(tasks)
         finally:
-            self._readiness.stopping()
+            if not self.begins_anew:
+                self._readiness.stopping()
+            text = "broker ends; the engine VM is left alone"
+            log.info(text, extra=logs.fields(DAEMON_STOPPED))
             self._parts.wake()
             await server.stop()
             for task in tasks:
@@ -79,6 +93,20 @@ class Broker:
             await self._parts.close()
             if not inherited:
                 unix_listener.remove_socket_file(str(broker.socket))
+
+    @property
+    def begins_anew(self) -> bool:
+        """Whether the end that is under way is a reload's. A stop goes before it."""
+        return self.reload.asked and not self._told_to_stop
+
+    def _stop(self) -> None:
+        self._told_to_stop = True
+        self._end.set()
+
+    def _check_files(self) -> None:
+        new = layers.complete(layers.load(self._config.paths, os.environ))
+        refuse_other(self._config, new)
+        _gid_of(new.broker.socket_group)
 
     def _server(self) -> RpcServer:
         handlers: dict[str, Handler] = {}
@@ -106,19 +134,24 @@ class Broker:
     async def _wait(self, tasks: list[asyncio.Task[None]]) -> None:
         """Until told to stop. READY after the first look at storage, good or bad: STATUS says."""
         ready = False
-        stop = asyncio.ensure_future(self._stop.wait())
+        loop_watch = LoopWatch(SystemClock(), _WATCHDOG_SECONDS)
+        stop = asyncio.ensure_future(self._end.wait())
         while not stop.done():
             snapshot = self._parts.board.read()
             storage = snapshot.storage
             looked = storage.read_at is not None or storage.problem
+            fine = "fine" if looked else "being looked at for the first time"
             self._readiness.status(
                 f"lease {snapshot.lease.state}, definition "
-                f"{snapshot.definition.identity or 'missing'}, storage {storage.problem or 'fine'}"
+                f"{snapshot.definition.identity or 'missing'}, storage {storage.problem or fine}"
             )
             self._readiness.watchdog()
-            if looked and not ready:
-                self._readiness.ready()
-                ready = True
+            loop_watch.passed()
+            if not ready:
+                self._readiness.starting()
+                if looked:
+                    self._readiness.ready()
+                    ready = True
             for task in tasks:
                 if task.done():
                     task.result()  # a bug: end, and let systemd start us anew
@@ -156,12 +189,18 @@ def main(argv: Optional[list[str]] = None) -> int:
         print(f"ha-broker: {error}", file=sys.stderr)  # noqa: T201
         return 2
     try:
-        logs.setup(config.log.level, "ha-broker", clock=SystemClock())
+        context = {"host_id": config.host.id, "vm_id": config.engine.vm_uuid or None}
+        folder = config.log.folder
+        logs.setup(config.log.level, "ha-broker", context=context, folder=folder)
 
-        async def serve() -> None:
-            await Broker(config).run()
+        async def serve() -> tuple[bool, Optional[socket.socket]]:
+            broker = Broker(config)
+            await broker.run()
+            return broker.begins_anew, broker.passed
 
-        asyncio.run(serve())
+        begins_anew, passed = asyncio.run(serve())
+        if begins_anew:
+            begin_anew(passed)
     except HaAgentError as error:
         print(f"ha-broker: {error}", file=sys.stderr)  # noqa: T201
         return 1

@@ -26,9 +26,12 @@ from ha_agent import log as logs
 from ha_agent.certificates import TlsFiles
 from ha_agent.clock import SystemClock
 from ha_agent.config import layers
+from ha_agent.config.schema import Config
 from ha_agent.errors import BadInput, EnvironmentFault, HaAgentError
 from ha_agent.instant import Instant, WallTime
+from ha_agent.journal_messages import DAEMON_STARTED, DAEMON_STOPPED
 from ha_agent.readiness import Readiness
+from ha_agent.reload import Reload, begin_anew, refuse_other
 from ha_agent.vdsm import jsonrpc
 from ha_agent.vdsm.deadline import StorageThreads
 from ha_agent.vdsm.errors import VdsmCode
@@ -54,7 +57,8 @@ from ha_agent.waiting import wait_for_event
 
 log = logging.getLogger(__name__)
 
-_NO_WATCHDOG_SECONDS = 3600.0
+# Well within WatchdogSec=.
+_STATUS_SECONDS = 2.0
 # What a VM's sockets add to the run directory: /<uuid>/channel99.sock.
 _SOCKET_PATH_BYTES = 1 + 36 + 1 + len("channel99.sock")
 
@@ -107,6 +111,13 @@ class EmbeddedVdsm:
         self._monitors: Optional[Monitors] = None
         self._tasks = Tasks()
         self._samples = HostSamples(self._settings.sample_interval_seconds)
+
+    @property
+    def status(self) -> str:
+        """One line for `systemctl status`."""
+        if self._handlers is None or self._handlers.is_recovering or self._vms is None:
+            return "finding the VMs of an earlier life again"
+        return f"listening on port {self.port}, VMs: {len(self._vms.all())}"
 
     @property
     def port(self) -> int:
@@ -302,24 +313,44 @@ async def _started(vdsm: EmbeddedVdsm, stopping: asyncio.Event) -> bool:
         await asyncio.gather(starting, waiting, return_exceptions=True)
 
 
-async def _run(settings: ServerSettings) -> None:
+async def _run(config: Config) -> bool:
+    """Serve until told to stop, or to begin anew; return whether it is the latter."""
     readiness = Readiness()
-    vdsm = EmbeddedVdsm(settings)
+    vdsm = EmbeddedVdsm(settings_from(config))
     loop = asyncio.get_running_loop()
-    stopping = asyncio.Event()
+    stopping, told_to_stop = asyncio.Event(), asyncio.Event()
+
+    def stop() -> None:
+        told_to_stop.set()
+        stopping.set()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopping.set)
+        loop.add_signal_handler(number, stop)
+    reload = Reload(lambda: _check_files(config), readiness, stopping.set)
+    reload.listen()
     try:
         if await _started(vdsm, stopping):
             readiness.ready()
-            log.info("listening on port %d", vdsm.port)
+            log.info("listening on port %d", vdsm.port, extra=logs.fields(DAEMON_STARTED))
         while not stopping.is_set():
             readiness.watchdog()
-            interval_seconds = readiness.watchdog_interval_seconds()
-            await wait_for_event(stopping, interval_seconds or _NO_WATCHDOG_SECONDS)
-        readiness.stopping()
+            readiness.status(vdsm.status)
+            await wait_for_event(stopping, _STATUS_SECONDS)
+        if not reload.asked or told_to_stop.is_set():
+            readiness.stopping()
+        log.info("it ends; the VMs go on", extra=logs.fields(DAEMON_STOPPED))
     finally:
         await vdsm.stop()
+    return reload.asked and not told_to_stop.is_set()
+
+
+def _check_files(config: Config) -> None:
+    new = layers.load(config.paths, os.environ, not_needed=_NOT_NEEDED)
+    # The VMs are found again by what is in its run directory.
+    refuse_other(config, new, ("host.run_dir",))
+    tls = settings_from(new).tls
+    if tls is not None:
+        server_context(tls)
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
@@ -334,8 +365,10 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         sys.stderr.write(f"ha-vdsm: {error}\n")
         return 2
     try:
-        logs.setup(config.log.level, "ha-vdsm")
-        asyncio.run(_run(settings_from(config)))
+        context = {"host_id": config.host.id or None}
+        logs.setup(config.log.level, "ha-vdsm", context=context, folder=config.log.folder)
+        if asyncio.run(_run(config)):
+            begin_anew()
     except HaAgentError as error:
         sys.stderr.write(f"ha-vdsm: {error}\n")
         return 1
