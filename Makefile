@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 PYTHON := .venv/bin/python
 
-.PHONY: help setup demo test bench load failures vdsm-contract fuzz mutate sim sim-long diagram dist deb deb-test clean
+.PHONY: help setup demo test bench load failures lab lab-full vdsm-contract fuzz mutate sim sim-long diagram dist deb deb-test clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -23,6 +23,12 @@ load: setup ## a thousand clients at once, heartbeat I/O, an idle host; SECONDS=
 
 failures: setup ## what each failure costs with the shipped times: 12 minutes, into docs/failures.md
 	@$(PYTHON) -m bench failures --write docs/failures.md
+
+lab: setup deb ## three booted hosts with the packages, as root: 10 minutes of failures; CASE=name for one
+	@$(PYTHON) -m lab run $(if $(CASE),--only $(CASE))
+
+lab-full: setup deb ## all cases on both storages, and 200 faults by a seed: hours; into docs/lab.md
+	@$(PYTHON) -m lab run --full $(if $(SEED),--seed $(SEED)) --write docs/lab.md
 
 vdsm-contract: setup ## hold a real VDSM against the suite; VDSM=host:54321 CERTS=/etc/pki/vdsm
 	@HA_AGENT_TEST_VDSM=$(VDSM) $(if $(CERTS),HA_AGENT_TEST_VDSM_CERTS=$(CERTS)) \
