@@ -122,6 +122,7 @@ def test_it_answers_as_an_engine_does_and_obeys_the_power_button(
     assert machine.get("/cgi-bin/health?up")[0] == 200
     assert machine.get(guest.HEALTH_PATH) == (200, guest.HEALTH_BODY)
     assert machine.get("/cgi-bin/health?sideways")[0] == 400
+    assert machine.get("/cgi-bin/panic?sideways")[0] == 400
 
     machine.press_power_button()
     assert machine.process.wait(20) == 0
@@ -151,6 +152,10 @@ def test_what_it_wrote_is_on_disk_after_a_kill_and_goes_on_counting(
     second.wait_for(lambda: guest.read_counters(image.path).heartbeat > after_kill.heartbeat)
     assert guest.read_counters(image.path).boots == 2
     assert second.get("/cgi-bin/counters")[1].startswith("boots 0000000002\nheartbeat ")
+
+    assert second.get("/cgi-bin/panic?reboot")[0] == 200
+    second.wait_for(lambda: guest.read_counters(image.path).boots == 3)
+    assert second.process.poll() is None
 
 
 def test_a_missing_tool_is_named_with_its_package(
