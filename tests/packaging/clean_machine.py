@@ -120,6 +120,10 @@ def clean_machine(work: Path, folders: Sequence[tuple[str, Path]]) -> Iterator[C
 def _mount(work: Path) -> Path:
     for name in ("upper", "work", "root"):
         (work / name).mkdir(parents=True)
+    hosts = work / "upper/etc/hosts"
+    hosts.parent.mkdir()
+    # The installer of Debian makes it, and debootstrap does not.
+    hosts.write_text("127.0.0.1 localhost\n")
     layers = f"lowerdir={BASE},upperdir={work / 'upper'},workdir={work / 'work'}"
     must(["mount", "-t", "overlay", MACHINE, "-o", layers, str(work / "root")])
     return work / "root"

@@ -81,7 +81,7 @@ def main_pids(machine: CleanMachine) -> dict[str, str]:
 
 
 def qemus(machine: CleanMachine) -> list[str]:
-    return machine.run("pgrep", "-x", "-f", "[^ ]*qemu-system-x86_64 .*").stdout.split()
+    return machine.run("pidof", "qemu-system-x86_64").stdout.split()
 
 
 def journal(machine: CleanMachine) -> str:
