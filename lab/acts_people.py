@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import re
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Optional
 
+from demo.hosts import PROGRAMS
 from ha_agent.ovfstore.approval import identity_of
 from lab.acts_hosts import AGENT, BROKER, DAEMONS, VDSM, power_cut
 from lab.acts_vm import kill_qemu
@@ -101,7 +101,7 @@ def push_while_owner_is_dead(lab: Lab, target: str) -> None:
     _listen(lab, survivor, pki)
     power_cut(lab, target)
     words = [
-        *(sys.executable, "-m", "ha_agent.cli", "push", "--host", lab.host(survivor).address),
+        *(str(PROGRAMS / "ha-agent"), "push", "--host", lab.host(survivor).address),
         *("--server-name", survivor, "--cert", str(engine.cert), "--key", str(engine.key)),
         *("--ca", str(pki.ca), "put", str(pushed)),
     ]
