@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 PYTHON := .venv/bin/python
 
-.PHONY: help setup demo test bench load failures lab lab-full vdsm-contract fuzz mutate sim sim-long diagram dist deb deb-test clean
+.PHONY: help setup demo test bench load failures lab lab-full vdsm-contract fuzz mutate sim sim-long diagram dist rpm deb deb-test clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -60,6 +60,9 @@ diagram: setup ## what documents have from code: state machine, failure table, v
 
 dist: setup ## source distributions and wheels of ha-agent and its HAClient, as committed, in dist/
 	@$(PYTHON) scripts/make_dist.py dist
+
+rpm: ## rpm packages of the committed tree, in dist/: for EL, or elsewhere in the layouts of EL 9 and 10
+	@scripts/make_rpm
 
 deb: ## Debian packages of the committed tree, in dist/; SUFFIX=+2 for a later version
 	@scripts/make_deb $(if $(SUFFIX),--suffix $(SUFFIX))
