@@ -90,8 +90,9 @@ def make_base(packages: Sequence[Path]) -> None:
         making.rename(BASE)
     # Where all is fetched already this only looks.
     inside = [
-        *("systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--pipe"),
-        *(f"--directory={BASE}", f"--bind-ro={packages[0].parent}:/mnt"),
+        *("systemd-nspawn", "--quiet", f"--machine={MACHINE}", "--register=no"),
+        *("--keep-unit", "--pipe", f"--directory={BASE}"),
+        f"--bind-ro={packages[0].parent}:/mnt",
         *("--resolv-conf=copy-host", "--", *_ENVIRONMENT),
     ]
     names = [f"/mnt/{path.name}" for path in packages]
