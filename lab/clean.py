@@ -13,12 +13,14 @@ import fcntl
 import json
 import os
 import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Callable
 
 from lab.cgroup import CGROUPS, freeze, is_empty, kill_all, remove_cgroup
 from lab.plan import PREFIX, is_ours
+from lab.ports import LabError
 from lab.storage import end_server
 from lab.tools import call, mounts, must, unmount, wait_until
 
@@ -37,9 +39,10 @@ def only_lab(say: Callable[[str], None]) -> Iterator[int]:
         if not _lock(file.fileno()):
             say(f"another lab runs on this machine (it holds {LOCK}); waiting for its end")
             say("one that was left running ends with: python -m lab clean")
-            wait_until(
-                lambda: _lock(file.fileno()), LOCK_DEADLINE_SECONDS, f"{LOCK} is still held"
-            )
+            # In the queue: asking now and then would lose to everybody who waits in it.
+            wait = ["flock", "--wait", f"{LOCK_DEADLINE_SECONDS:.0f}", str(file.fileno())]
+            if subprocess.run(wait, pass_fds=(file.fileno(),), check=False).returncode != 0:
+                raise LabError(f"after {LOCK_DEADLINE_SECONDS:g} s {LOCK} is still held")
         yield file.fileno()
 
 

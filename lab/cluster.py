@@ -93,7 +93,13 @@ def answers_text(choices: Choices) -> str:
 class LabCluster:
     """One lab: hosts by name, their storage, their network."""
 
-    def __init__(self, plan: LabPlan, choices: Choices, say: Say) -> None:
+    def __init__(
+        self,
+        plan: LabPlan,
+        choices: Choices = Choices(),
+        say: Say = print,
+        numbers: Sequence[int] = range(1, HOSTS + 1),
+    ) -> None:
         self.plan = plan
         self.choices = choices
         self.network = LabNetwork(plan)
@@ -101,7 +107,7 @@ class LabCluster:
         self.hosts: dict[str, LabHost] = {}
         self.vm_uuid = ""
         self._say = say
-        for number in range(1, HOSTS + 1):
+        for number in numbers:
             self._add(LabHost(plan, number, ROOT))
 
     def _add(self, host: LabHost) -> None:
@@ -125,7 +131,7 @@ class LabCluster:
         for host in self.hosts.values():
             host.make()
         self.storage.make()
-        self._say("three hosts boot")
+        self._say(f"{', '.join(self.hosts)} boot")
         self.each(_boot)
         self._say("they are up")
 
