@@ -6,6 +6,9 @@ them, and runs this."""
 from __future__ import annotations
 
 import os
+import re
+import shutil
+import subprocess
 from collections.abc import Iterator
 
 import pytest
@@ -156,6 +159,26 @@ def test_the_life_of_the_packages(machine: CleanMachine) -> None:
     assert not [name for name in machine.must("ls", "/run").split() if "ha" in name.split("-")]
 
 
+def test_lintian_has_nothing_to_say() -> None:
+    packages = sorted(map(str, PACKAGES.glob("*.deb")))
+    if not packages or shutil.which("lintian") is None:
+        pytest.skip("needs lintian, and the packages of make deb")
+    words = ["lintian", "--allow-root", "--fail-on", "error,warning", *packages]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=600, check=False)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def autopkgtests() -> list[str]:
+    """What autopkgtest would run with the packages installed."""
+    text = (ROOT / "packaging/debian/tests/control").read_text(encoding="utf-8")
+    return re.findall(r"(?m)^Test-Command: (.*)$", text)
+
+
+def catalog_ids() -> set[str]:
+    text = (ROOT / "systemd/ha-agent.catalog").read_text(encoding="utf-8")
+    return set(re.findall(r"(?m)^-- ([0-9a-f]{32})$", text))
+
+
 def assert_enabled_and_not_started(machine: CleanMachine) -> None:
     for unit in UNITS:
         assert machine.must("systemctl", "is-enabled", unit).strip() == "enabled", unit
@@ -163,10 +186,13 @@ def assert_enabled_and_not_started(machine: CleanMachine) -> None:
     assert machine.must("systemctl", "is-enabled", "ovirt-ha-agent.service").strip() == "alias"
     failed = machine.must("systemctl", "list-units", "--failed", "--no-legend", "--plain")
     assert "ha-" not in failed, failed
-    assert machine.run("ha-agent", "--version").returncode == 0
-    assert machine.run("hosted-engine", "--help").returncode == 0
+    for command in autopkgtests():
+        machine.must("sh", "-c", command, deadline_seconds=300)
+    # dpkg has the journal's catalog made anew.
+    assert catalog_ids() <= set(machine.must("journalctl", "--list-catalog").split())
     assert machine.must("id", "-u", "vdsm").strip() == "36"
-    # Nothing is enabled by what is there: a boot starts no agent on a host that is no member.
+    # So a boot starts neither agent nor broker before the host is set up.
+    assert not (machine.root / "etc/ha-agent/ha-agent.conf").exists()
     assert os.listdir(machine.root / "etc/ha-agent/ha-agent.conf.d") == []
 
 
