@@ -7,7 +7,7 @@
     host.power_cut()               SIGKILL to all of it at once, QEMU too; returns when it is gone
     host.freeze(), host.thaw()     everything on it stops and goes on, as a suspended machine
     host.shut_down()               in order, as `poweroff` does
-    host.fake_clock(), host.jump_clock(3600)     see there
+    host.fake_clock(units), host.jump_clock(3600)    see host_clock.py
     host.journal_text(since), host.unit("ha-agent.service")
 
 The container (systemd-nspawn) has network, process, mount, IPC and UTS namespaces of its own, and
@@ -33,6 +33,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Optional
 
+from lab import host_clock
 from lab.cgroup import CGROUPS, freeze, kill_all, remove_cgroup
 from lab.overlay import make_root, take_root
 from lab.plan import LabPlan
@@ -43,8 +44,6 @@ from lab.tools import call, must, wait_gone, wait_until
 BOOT_DEADLINE_SECONDS = 120.0
 END_DEADLINE_SECONDS = 60.0
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_FAKE_TIME = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1"
-_CLOCK_FILE = "run/ha-lab-clock"
 
 
 @dataclass(frozen=True)
@@ -247,9 +246,7 @@ class LabHost:
         return must(self._inside(arguments), deadline_seconds=deadline_seconds, text=text)
 
     def _inside(self, arguments: Sequence[str]) -> list[str]:
-        leader = self.leader
-        if leader is None:
-            raise LabError(f"{self.name} has no power")
+        leader = self._powered()
         terminal = os.environ.get("TERM", "dumb")
         environment = ["env", "-i", f"PATH={_PATH}", "HOME=/root", "LANG=C.UTF-8"]
         environment.append(f"TERM={terminal}")
@@ -260,6 +257,17 @@ class LabHost:
         """Become a program there, on this terminal. Raises LabError while it has no power."""
         words = self._inside(arguments)
         os.execvp(words[0], words)
+
+    def _powered(self) -> int:
+        leader = self.leader
+        if leader is None:
+            raise LabError(f"{self.name} has no power")
+        return leader
+
+    def file_there(self, name: str) -> Path:
+        """Return a file of it as this machine reaches it, in its /run and mounts, too. Raises
+        LabError while it has no power."""
+        return Path(f"/proc/{self._powered()}/root") / name
 
     def has_process(self, pid: int) -> bool:
         """Whether a process, by its pid on this machine, is one of this host."""
@@ -287,36 +295,16 @@ class LabHost:
     # Its clock -------------------------------------------------------------------------------
 
     def fake_clock(self, units: Sequence[str]) -> None:
-        """Restart these units so that `jump_clock` reaches them. A container has no calendar
-        clock of its own, so they are given libfaketime, which changes what they are told by
-        clock_gettime(CLOCK_REALTIME) and leaves the monotonic clocks alone. It ends with the
-        host's power, or when `real_clock` restarts them. Raises LabError."""
-        self.jump_clock(0)
-        lines = [
-            "[Service]",
-            f"Environment=LD_PRELOAD={_FAKE_TIME} FAKETIME_NO_CACHE=1",
-            f"Environment=FAKETIME_TIMESTAMP_FILE=/{_CLOCK_FILE}",
-            "Environment=DONT_FAKE_MONOTONIC=1 FAKETIME_DONT_FAKE_MONOTONIC=1",
-        ]
-        for unit in units:
-            path = f"/run/systemd/system/{unit}.d/ha-lab-clock.conf"
-            self.must(
-                "install", "-D", "-m", "644", "/dev/stdin", path, text="\n".join(lines) + "\n"
-            )
-        self.must("systemctl", "daemon-reload")
-        self.must("systemctl", "restart", "--", *units, deadline_seconds=120)
+        """Restart these units so that `jump_clock` reaches them; host_clock.py says how."""
+        host_clock.fake(self, units)
 
     def jump_clock(self, offset_seconds: float) -> None:
         """Set the calendar clock of those units this far from the real one, at once."""
-        text = f"{offset_seconds:+g}s\n"
-        self.must("install", "-m", "644", "/dev/stdin", f"/{_CLOCK_FILE}", text=text)
+        host_clock.jump(self, offset_seconds)
 
     def real_clock(self, units: Sequence[str]) -> None:
         """Give these units this machine's clock again; restarts them. Raises LabError."""
-        for unit in units:
-            self.must("rm", "-f", f"/run/systemd/system/{unit}.d/ha-lab-clock.conf")
-        self.must("systemctl", "daemon-reload")
-        self.must("systemctl", "restart", "--", *units, deadline_seconds=120)
+        host_clock.real(self, units)
 
 
 def parse_unit(name: str, text: str) -> Unit:

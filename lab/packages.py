@@ -23,8 +23,8 @@ DIST = Path(__file__).parents[1] / "dist"
 THERE = "var/cache/ha-lab"
 INSTALL_DEADLINE_SECONDS = 300.0
 APT_DEADLINE_SECONDS = 1200.0
-# Besides what ours depend on: containers, an address on a bridge, clocks that jump.
-_LAB_NEEDS = ("systemd-container", "iproute2", "libfaketime", "sanlock", "python3-sanlock")
+# Besides what ours depend on: containers, an address on a bridge, leases, a clock that jumps.
+_LAB_NEEDS = ("systemd-container", "iproute2", "sanlock", "python3-sanlock", "gcc")
 _LIST = Path(__file__).with_name("packages.txt")
 _FILE = re.compile(r"(?P<name>[a-z0-9.+-]+)_(?P<version>[A-Za-z0-9.+~:-]+)_(all|amd64)\.deb")
 
