@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The calendar clock of a program jumps while it runs; its monotonic ones and its sleeps do not."""
+"""The calendar clock of a program jumps while it runs; no other of its clocks does."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ import sys, time
 def look():
     return time.time(), time.clock_gettime(time.CLOCK_BOOTTIME), time.monotonic()
 was = look()
+print("ready", flush=True)
 for line in sys.stdin:
     time.sleep(0.01)
     now = look()
@@ -66,6 +67,7 @@ def test_the_calendar_jumps_and_nothing_else(host: HereHost) -> None:
         assert process.stdin is not None
         assert process.stdout is not None
         try:
+            assert process.stdout.readline() == "ready\n"
             for jump_seconds in (86400.0, -86400.0, 0.0):
                 host_clock.jump(host, jump_seconds)
                 process.stdin.write("\n")
