@@ -34,6 +34,7 @@ SOCKET_PATH = Path("/run/systemd/journal/socket")
 KEPT_BYTES = 1 << 20
 _RETRY_SECONDS = 0.1
 _SOON_SECONDS = 0.005
+_IDLE_TRIES, _CLOSE_TRIES = 200, 800
 _MESSAGE_BYTES = 64 * 1024
 _VALUE_BYTES = 2 * 1024
 _CUT = " … (cut)"
@@ -112,14 +113,22 @@ class JournalSocket:
             self._retrying = True
         threading.Thread(target=self._retry, name="journal", daemon=True).start()
 
-    def close(self, seconds: float = 1.0) -> None:
-        """Try for so long to get rid of what waits, and let go of the socket."""
+    def close(self) -> None:
+        """Try to get rid of what waits, and let go of the socket.
+
+        It takes a second at most where journald takes nothing, four where it is slow.
+        """
         pause = threading.Event()
-        for _ in range(max(1, round(seconds / _RETRY_SECONDS))):
+        idle = 0
+        for _ in range(_CLOSE_TRIES):
             with self._lock:
+                before = len(self._waiting)
                 if self._flush():
                     break
-            pause.wait(_RETRY_SECONDS)
+                idle = 0 if len(self._waiting) < before else idle + 1
+            if idle > _IDLE_TRIES:
+                break
+            pause.wait(_SOON_SECONDS)
         self._closing.set()
         with self._lock:
             self._socket.close()
