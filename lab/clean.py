@@ -32,7 +32,9 @@ _END_DEADLINE_SECONDS = 30.0
 
 
 @contextlib.contextmanager
-def only_lab(say: Callable[[str], None]) -> Iterator[int]:
+def only_lab(
+    say: Callable[[str], None], deadline_seconds: float = LOCK_DEADLINE_SECONDS
+) -> Iterator[int]:
     """Be the only lab on this machine; waits for another. Yields the lock's descriptor: a lab that
     is to outlive this process leaves it with its containers. Raises LabError."""
     with LOCK.open("ab") as file:
@@ -40,9 +42,9 @@ def only_lab(say: Callable[[str], None]) -> Iterator[int]:
             say(f"another lab runs on this machine (it holds {LOCK}); waiting for its end")
             say("one that was left running ends with: python -m lab clean")
             # In the queue: asking now and then would lose to everybody who waits in it.
-            wait = ["flock", "--wait", f"{LOCK_DEADLINE_SECONDS:.0f}", str(file.fileno())]
+            wait = ["flock", "--wait", f"{deadline_seconds:.0f}", str(file.fileno())]
             if subprocess.run(wait, pass_fds=(file.fileno(),), check=False).returncode != 0:
-                raise LabError(f"after {LOCK_DEADLINE_SECONDS:g} s {LOCK} is still held")
+                raise LabError(f"after {deadline_seconds:g} s {LOCK} is still held")
         yield file.fileno()
 
 

@@ -25,6 +25,7 @@ What fsync promises is not tested here: this machine keeps its power.
 
 from __future__ import annotations
 
+import grp
 import os
 import signal
 import subprocess
@@ -119,7 +120,9 @@ class LabStorage:
         if self.kind == "block":
             image = self._mount_point(host) / "block.img"
             command = ["losetup", "--find", "--show", "--direct-io=on", str(image)]
-            self._loops[host] = Path(must(command).strip())
+            self._loops[host] = loop = Path(must(command).strip())
+            # As oVirt's rules of udev do with a logical volume.
+            os.chown(loop, OWNER, OWNER)
 
     def unplug(self, host: str) -> None:
         """Take it away: what hangs in it fails, what was not written yet never is."""
@@ -130,6 +133,7 @@ class LabStorage:
             server.wait(MOUNT_DEADLINE_SECONDS)
         if loop is not None:
             call(["losetup", "--detach", str(loop)])
+            os.chown(loop, 0, grp.getgrnam("disk").gr_gid)
         unmount(self._mount_point(host))
 
     def _mount_point(self, host: str) -> Path:
