@@ -89,9 +89,10 @@ folder = /var/log/ovirt-hosted-engine-ha
 ```
 
 each daemon also writes its records there, as lines (`agent.log`, `broker.log`, `vdsm.log`, mode
-0640). The folder has to be there and belong to the daemons' user (the units' `LogsDirectory=`);
-`conf/ha-agent.logrotate` keeps the files short, and they are opened anew when they were moved. A
-disk that is full or hangs costs these lines, which are counted, and nothing else.
+0640). The folder has to be there and belong to the daemons' user. The package
+`ha-agent-hosted-engine` brings all of it: the key (`conf/10-predecessor-logs.conf`), the folder,
+and `conf/ovirt-hosted-engine-ha.logrotate`; files are opened anew when they were moved. A disk that
+is full or hangs costs these lines, which are counted, and nothing else.
 """
 
 

@@ -3,6 +3,8 @@ from __future__ import annotations
 
 import logging
 import os
+import re
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -13,6 +15,9 @@ import pytest
 from ha_agent.log_file import FileHandler
 
 log = logging.getLogger("ha_agent.some.part")
+
+ROOT = Path(__file__).resolve().parents[1]
+LOGROTATE = Path("/usr/sbin/logrotate")
 
 
 @pytest.fixture
@@ -86,3 +91,37 @@ def test_a_missing_folder_is_no_fault_of_the_daemons(
     log.warning("line")
     handler.close()
     assert "No such file or directory" in caplog.text
+
+
+def test_what_packages_bring_is_about_one_folder(tmp_path: Path) -> None:
+    """The key, the folder with its owner, and logrotate's file, which logrotate understands."""
+    [folder] = re.findall(
+        r"^folder = (.*)$", (ROOT / "conf/10-predecessor-logs.conf").read_text(), re.M
+    )
+    made = (ROOT / "systemd/ovirt-hosted-engine-ha.tmpfiles.conf").read_text().splitlines()[-1]
+    assert made.split() == ["d", folder, "0755", "vdsm", "kvm", "-"]
+    rotated = (ROOT / "conf/ovirt-hosted-engine-ha.logrotate").read_text()
+    assert f"{folder}/*.log {{" in rotated
+
+
+@pytest.mark.skipif(not LOGROTATE.exists(), reason="no logrotate")
+def test_logrotate_and_the_file_understand_each_other(
+    tmp_path: Path, handlers: list[FileHandler]
+) -> None:
+    text = (ROOT / "conf/ovirt-hosted-engine-ha.logrotate").read_text()
+    text = text.replace("/var/log/ovirt-hosted-engine-ha", str(tmp_path))
+    conf = tmp_path / "conf"
+    conf.write_text(text.replace("    su vdsm kvm\n", ""))
+    conf.chmod(0o644)
+    path, old = tmp_path / "agent.log", tmp_path / "agent.log.1"
+    handler = begin(path, handlers)
+    log.warning("before")
+    while not path.exists() or not path.read_text():
+        time.sleep(0.01)
+    state = f"--state={tmp_path}/state"
+    subprocess.run([str(LOGROTATE), "--force", state, str(conf)], check=True, timeout=60)
+    log.warning("after")
+    logging.getLogger().removeHandler(handler)
+    handler.close()
+    assert old.read_text() == "before\n"
+    assert path.read_text() == "after\n"

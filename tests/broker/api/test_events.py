@@ -17,6 +17,7 @@ from ha_agent.broker.watch import Board
 from ha_agent.clock import SystemClock
 from ha_agent.instant import Instant
 from tests.fakes import FakeClock
+from tests.journal_sink import journal
 
 ANYBODY = Peer(2, 12345, 12345)
 
@@ -138,3 +139,22 @@ async def test_a_guard_that_found_no_vm_says_so(parts: Parts) -> None:
     parts.result = deed(7, [], True, 5.0)
     parts.watch.look()
     assert "did not run here" in parts.log.latest()[0].text
+
+
+async def test_what_is_told_goes_to_the_journal_with_its_message(parts: Parts) -> None:
+    parts.board.update(lease=LeaseEntry("free", epoch=6))
+    with journal() as sink:
+        parts.watch.look()
+        parts.storage = StorageEntry(problem="not readable: EIO")
+        parts.board.update(lease=LeaseEntry("held", host_id=2, host_name="beta", epoch=7))
+        parts.watch.look()
+        parts.result = deed(7, [4711], True, 6.0)
+        parts.watch.look()
+    assert sorted(sink.named("epoch")) == [
+        ("FENCED", "7"),
+        ("LEASE_ELSEWHERE", "7"),
+        ("STORAGE_LOST", "7"),
+    ]
+    assert {event.message for event in parts.log.latest()} == {
+        "FENCED", "LEASE_ELSEWHERE", "STORAGE_LOST",
+    }  # fmt: skip
