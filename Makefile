@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 PYTHON := .venv/bin/python
 
-.PHONY: help setup demo test bench load failures lab lab-full vdsm-contract fuzz mutate sim sim-long diagram dist rpm deb deb-test clean
+.PHONY: help setup demo test bench load failures lab lab-full peers vdsm-contract fuzz mutate sim sim-long diagram dist rpm deb deb-test clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -29,6 +29,9 @@ lab: setup deb ## three booted hosts with the packages, as root: 10 minutes of f
 
 lab-full: setup deb ## all cases on both storages, and 200 faults by a seed: hours; into docs/lab.md
 	@$(PYTHON) -m lab run --full $(if $(SEED),--seed $(SEED)) --write docs/lab.md
+
+peers: setup deb ## the same faults under Pacemaker and ours, as root: an hour; RUNS=2 for less; into docs/peers.md
+	@$(PYTHON) -m lab peers $(if $(RUNS),--runs $(RUNS)) --write docs/peers.md
 
 vdsm-contract: setup ## hold a real VDSM against the suite; VDSM=host:54321 CERTS=/etc/pki/vdsm
 	@HA_AGENT_TEST_VDSM=$(VDSM) $(if $(CERTS),HA_AGENT_TEST_VDSM_CERTS=$(CERTS)) \

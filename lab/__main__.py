@@ -2,6 +2,7 @@
 """`python -m lab`, as root: the command line.
 
     python -m lab run ...         the cases (run.py has the options); "run" may be left out
+    python -m lab peers           the same faults under Pacemaker and under ours (peers/run.py)
     python -m lab up              three hosts, set up, left running: how to get in is printed
     python -m lab in host1 ...    a shell there, or this command
     python -m lab clean           end and remove every lab of this checkout, running or left over
@@ -25,11 +26,12 @@ from lab.clean import clean, only_lab
 from lab.cluster import ROOT, Choices, LabCluster
 from lab.host import LabHost
 from lab.packages import ensure_machine
+from lab.peers import run as peers
 from lab.plan import HOSTS, LabPlan, plan_for
 from lab.ports import LabError
 from lab.storage import KINDS
 
-VERBS = ("run", "up", "in", "clean")
+VERBS = ("run", "peers", "up", "in", "clean")
 LEASES = ("lockfile", "sanlock")
 
 
@@ -59,6 +61,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     verbs = parser.add_subparsers(dest="verb", required=True)
     cases.add_arguments(verbs.add_parser("run", help="run cases"))
+    peers.add_arguments(verbs.add_parser("peers", help="measure beside Pacemaker"))
     up = verbs.add_parser("up", help="three hosts, left running")
     up.add_argument("--storage", choices=KINDS, default="file")
     up.add_argument("--lease", choices=LEASES, default="lockfile")
@@ -109,6 +112,8 @@ def _run(arguments: argparse.Namespace, plan: LabPlan, say: Callable[[str], None
         clean(plan.work.parent, say)
         if wanted is not None:
             return cases.run(plan, wanted, say)
+        if arguments.verb == "peers":
+            return peers.run(plan, arguments, say)
         up(plan, Choices(arguments.storage, arguments.lease), lock, say)
     return 0
 
