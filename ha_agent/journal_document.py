@@ -67,7 +67,8 @@ journalctl -u ha-agent -o json --output-fields=MESSAGE,HA_STATE,HA_SCORE,HA_REAS
 A record never waits. Records go to journald's socket without blocking; what journald does not
 take (it is stopped, restarting, or its disk is full) is kept up to 1 MiB and sent when it does,
 and what is over that is counted and told (`RECORDS_LOST`). Messages are cut at 64 KiB, fields at
-2 KiB. The same message within a minute is counted, and the count told with the next one.
+2 KiB. The same message within a minute is counted, and the count told with the next one; but
+changes of state, of the VM and of the lease, and incidents are all told.
 
 libsystemd's `sd_journal_send` blocks in that case, and systemd-python holds the interpreter's lock
 meanwhile: with a stopped journald the whole process stands still after as many records as the
@@ -91,8 +92,8 @@ folder = /var/log/ovirt-hosted-engine-ha
 each daemon also writes its records there, as lines (`agent.log`, `broker.log`, `vdsm.log`, mode
 0640). The folder has to be there and belong to the daemons' user. The package
 `ha-agent-hosted-engine` brings all of it: the key (`conf/10-predecessor-logs.conf`), the folder,
-and `conf/ovirt-hosted-engine-ha.logrotate`; files are opened anew when they were moved. A disk that
-is full or hangs costs these lines, which are counted, and nothing else.
+and `conf/ovirt-hosted-engine-ha.logrotate`; files are opened anew when they were moved. A disk
+that is full or hangs costs these lines, which are counted, and nothing else.
 """
 
 

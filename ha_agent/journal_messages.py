@@ -20,7 +20,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Message:
-    """One kind of event. `guide` is a file of docs/, "" where there is none."""
+    """One kind of event. `guide` is a file of docs/, "" where there is none. `each`: it is told
+    each time, also when the same was said a moment ago (log.py)."""
 
     id: str
     subject: str
@@ -28,6 +29,7 @@ class Message:
     we: str
     you: str
     guide: str = ""
+    each: bool = False
 
     @property
     def fields(self) -> tuple[str, ...]:
@@ -45,6 +47,7 @@ DAEMON_STARTED = Message(
     "It takes up what it finds: a VM that runs, a lease that is held.",
     "Nothing is to be done. If it starts again and again, see what it said before: journalctl -u "
     "ha-agent -u ha-broker -u ha-vdsm -b.",
+    each=True,
 )
 DAEMON_STOPPED = Message(
     "3c38f7d2521f4bd0b476ddc77d9435ad",
@@ -55,6 +58,7 @@ DAEMON_STOPPED = Message(
     "lease.",
     "Start it again: systemctl start ha-broker ha-agent. To take a host out of service, use "
     "ha-agent maintenance local first.",
+    each=True,
 )
 LOOP_LATE = Message(
     "5a938923ec0645a4a169f7ffed32560c",
@@ -83,6 +87,7 @@ RECORDS_LOST = Message(
     "The daemons never wait for their log, and go on. What happened stands in the timeline, too.",
     "See ha-agent events for what happened meanwhile, and systemctl status systemd-journald for "
     "the cause.",
+    each=True,
 )
 CONFIG_REFUSED = Message(
     "4110bc2a598d4055a8adb114bf699ccc",
@@ -108,6 +113,7 @@ STATE_CHANGED = Message(
     "What follows from the state is asked for at once, and told by records of its own.",
     "Nothing is to be done for that alone. ha-agent explain tells what it waits for, and which "
     "hosts could run the engine VM.",
+    each=True,
 )
 VM_STARTED = Message(
     "761056abf7314c97b079dbfd3c0d7a52",
@@ -116,6 +122,7 @@ VM_STARTED = Message(
     "The engine in it has the time [engine] start_timeout_seconds to become healthy; otherwise "
     "the VM is restarted, elsewhere where that is better.",
     "Nothing is to be done. ha-agent status tells when the engine is healthy.",
+    each=True,
 )
 VM_START_FAILED = Message(
     "a6646806d18a43428965aabd52dc55ae",
@@ -134,6 +141,7 @@ VM_STOPPED = Message(
     "When it has ended, the lease is given up, and the best host starts it, unless maintenance "
     "forbids that.",
     _NONE,
+    each=True,
 )
 VM_STOP_FAILED = Message(
     "46517918cbea442ebb4cf740406a1701",
@@ -150,6 +158,7 @@ VM_DIED = Message(
     "hosts.",
     "Nothing is to be done for one time. If it comes again, look into the guest, and at the "
     "host's QEMU log: /var/log/libvirt/qemu/ or that of ha-vdsm.",
+    each=True,
 )
 SECOND_VM = Message(
     "51759c9ac688403aba3b53f1207e14f9",
@@ -167,6 +176,7 @@ LEASE_TAKEN = Message(
     "Host id @HA_HOST_ID@ owns the engine VM from now on. The lease was free before.",
     "It is renewed every few seconds; the guard ends the VM here if it can't be.",
     _NONE,
+    each=True,
 )
 TAKEN_OVER = Message(
     "4522f447c9d1469399079273a21f17d5",
@@ -178,6 +188,7 @@ TAKEN_OVER = Message(
     "Nothing is to be done for the engine. See what happened to the other host: ha-agent "
     "explain; ha-agent events.",
     "guides/host-died.md",
+    each=True,
 )
 LEASE_LOST = Message(
     "a759d8789e314fd098f7dcc064a2f310",
@@ -186,6 +197,7 @@ LEASE_LOST = Message(
     "The guard ends the engine VM here, if it runs, before another host may start it.",
     "See why storage could not be written in time: ha-agent status; journalctl -k.",
     "guides/storage-died.md",
+    each=True,
 )
 LEASE_RELEASED = Message(
     "dcac8ae31bec43b785bdd4547e134e7a",
@@ -193,6 +205,7 @@ LEASE_RELEASED = Message(
     "Its owner has no engine VM any more and does not need the lease: @MESSAGE@",
     "The best live host takes it, at once.",
     _NONE,
+    each=True,
 )
 LEASE_ELSEWHERE = Message(
     "80527c5ab1424cf29e40e4742d8cb275",
@@ -200,6 +213,7 @@ LEASE_ELSEWHERE = Message(
     "@MESSAGE@",
     "This host watches the lease, and takes over if it is not renewed.",
     _NONE,
+    each=True,
 )
 LEASE_EXPIRED = Message(
     "ecdc60cbce734e629ea2a8ace646337c",
@@ -209,6 +223,7 @@ LEASE_EXPIRED = Message(
     "merit.",
     "Nothing is to be done for the engine. See what happened to that host.",
     "guides/host-died.md",
+    each=True,
 )
 LEASE_UNREADABLE = Message(
     "53e17c1fa3c6401984aedfec710ea24d",
@@ -236,6 +251,7 @@ FENCED = Message(
     "Find out why renewals failed: storage, or a broker that hung. ha-agent status; journalctl "
     "-u ha-broker; journalctl -k.",
     "guides/storage-died.md",
+    each=True,
 )
 FENCE_TROUBLE = Message(
     "91527becbf6c4ea08aff79ac64303d64",
@@ -457,6 +473,7 @@ INCIDENT_OPENED = Message(
     "ha-agent status lists what is open, ha-agent explain tells why, and ha-agent events what "
     "came before.",
     "notify.md",
+    each=True,
 )
 INCIDENT_CLOSED = Message(
     "be4594da7f7548f4bced178e005afd64",
@@ -465,6 +482,7 @@ INCIDENT_CLOSED = Message(
     "That is told on the channels, too.",
     _NONE,
     "notify.md",
+    each=True,
 )
 CLOCK_JUMPED = Message(
     "d889541cf13c4b6093ffa88fefb3f064",

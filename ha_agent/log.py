@@ -17,7 +17,7 @@ learns of it. A record's own fields come before those.
 A message that comes again within a minute is counted, and the count is told when it is next
 let through: storage that hangs must not fill the journal that is to explain it. Messages
 are the same when logger, level and text are, or logger, level and `key`. Debug is never
-held back.
+held back, nor are events that are to be told each (journal_messages.py).
 
 No record waits for anything: neither for journald (journal_socket.py) nor for a disk (the file is
 written by a thread, log_file.py). Who replaces the process by exec calls `logging.shutdown()`
@@ -237,7 +237,8 @@ class RepeatFilter(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Tell whether the record is let through; adds the count to one that is."""
-        if record.levelno <= logging.DEBUG:
+        message: Optional[Message] = getattr(record, "ha_message", None)
+        if record.levelno <= logging.DEBUG or (message is not None and message.each):
             return True
         text = record.getMessage()
         key = (record.name, record.levelno, getattr(record, "ha_key", "") or text)

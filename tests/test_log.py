@@ -112,6 +112,14 @@ def test_debug_is_never_held_back(clock: ManualClock) -> None:
     assert len(lines(stream)) == 2
 
 
+def test_changes_of_state_are_never_held_back(clock: ManualClock) -> None:
+    stream = io.StringIO()
+    setup("info", "ha-agent", environ={}, stream=stream, clock=clock)
+    log.info("EngineUp -> EngineStart", extra=fields(STATE_CHANGED))
+    log.info("EngineUp -> EngineStart", extra=fields(STATE_CHANGED))
+    assert len(lines(stream)) == 2
+
+
 def test_memory_for_repeats_is_bounded(clock: ManualClock) -> None:
     held = RepeatFilter(clock)
 
