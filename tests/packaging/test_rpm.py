@@ -93,6 +93,7 @@ def expected(name: str) -> set[str]:
             "/etc/ha-agent",
             "/etc/ha-agent/ha-agent.conf.d",
             "/etc/ha-agent/notifications",
+            "/etc/logrotate.d/ha-agent",
             "/usr/lib/systemd/catalog/ha-agent.catalog",
             *(f"/usr/lib/systemd/system/{unit}" for unit in ("ha-agent.service",)),
             *(f"/usr/lib/systemd/system/ha-broker.{kind}" for kind in ("service", "socket")),
@@ -208,10 +209,33 @@ def test_digests_and_sources(rpms: Path) -> None:
 
 # --- the scripts -------------------------------------------------------------------------
 
+# It knows one unit, if that: the predecessor's agent, which runs.
 SYSTEMCTL = """#!/bin/sh
 echo "$*" >>/var/tmp/asked
+case $* in
+*is-active*) [ -e /var/tmp/predecessor-runs ] ;;
+*FragmentPath*) echo FragmentPath=/usr/lib/systemd/system/ovirt-ha-agent.service ;;
+esac
 """
-INSIDE = """
+# What of the predecessor's own package counts here: its name, and configuration that it owns.
+PREDECESSOR = """
+Name: ovirt-hosted-engine-ha
+Version: 2.5.1
+Release: 1
+Summary: x
+License: LGPLv2+
+BuildArch: noarch
+%description
+x
+%install
+mkdir -p %{buildroot}/var/lib/ovirt-hosted-engine-ha %{buildroot}/etc/ovirt-hosted-engine-ha
+echo shipped >%{buildroot}/var/lib/ovirt-hosted-engine-ha/ha.conf
+echo shipped >%{buildroot}/etc/ovirt-hosted-engine-ha/agent.conf
+%files
+%config(noreplace) /var/lib/ovirt-hosted-engine-ha/ha.conf
+%config(noreplace) /etc/ovirt-hosted-engine-ha/agent.conf
+"""
+ENTER = """
 set -e
 mount -t overlay overlay -o lowerdir=/,upperdir=$1/upper,workdir=$1/work $1/root
 root=$1/root
@@ -223,6 +247,8 @@ mv $root/usr/bin/systemctl.new $root/usr/bin/systemctl
 told() { echo "== $1"; cat $root/var/tmp/asked 2>/dev/null || :; rm -f $root/var/tmp/asked; }
 force=$(rpm --help | grep -o -- --force-debian | head -n 1)
 change() { rpm --root $root $force --nodeps "$@"; }
+"""
+LIFE = """
 change -i "$@"
 told install
 chroot $root getent passwd vdsm
@@ -235,6 +261,17 @@ cp -a $root/usr/lib/python3.9 $root/usr/bin/ha-agent $root/var/tmp/kept
 change -e ovirt-hosted-engine-ha ha-agent-hosted-engine ha-agent-vdsm ha-agent
 told removal
 ls $root/etc/ha-agent $root/usr/libexec/ha-agent 2>/dev/null || :
+"""
+REPLACEMENT = """
+change -i "$1"
+echo local_maintenance=True >$root/var/lib/ovirt-hosted-engine-ha/ha.conf
+touch $root/var/tmp/predecessor-runs
+change -U "$2" 2>&1 && echo replaced || echo refused
+rm $root/var/tmp/predecessor-runs
+change -U "$2"
+rpm --root $root -q ovirt-hosted-engine-ha
+cat $root/var/lib/ovirt-hosted-engine-ha/ha.conf $root/etc/ovirt-hosted-engine-ha/agent.conf
+ls $root/var/lib/ovirt-hosted-engine-ha $root/etc/ovirt-hosted-engine-ha
 """
 
 
@@ -254,13 +291,34 @@ def machine(tmp_path: Path) -> Iterator[Path]:
     shutil.rmtree(tmp_path / "work", ignore_errors=True)
 
 
-@pytest.mark.root
-def test_the_scripts(rpms: Path, machine: Path) -> None:
+def on_machine(machine: Path, script: str, packages: Sequence[Path]) -> str:
     systemctl = machine / "systemctl"
     systemctl.write_text(SYSTEMCTL)
-    packages = [str(package(rpms, name, "el9")) for name in AGENT]
-    inside = ["unshare", "--mount", "--propagation", "private", "sh", "-c", INSIDE, "sh"]
-    said = run([*inside, str(machine), *packages], SYSTEMCTL=str(systemctl))
+    words = ["unshare", "--mount", "--propagation", "private", "sh", "-c", ENTER + script, "sh"]
+    return run([*words, str(machine), *map(str, packages)], SYSTEMCTL=str(systemctl))
+
+
+@pytest.mark.root
+def test_it_takes_the_predecessors_place(rpms: Path, machine: Path) -> None:
+    spec = machine / "predecessor.spec"
+    spec.write_text(PREDECESSOR)
+    run(["rpmbuild", "-bb", "--quiet", "--define", f"_topdir {machine}/old", str(spec)])
+    [old] = machine.glob("old/RPMS/noarch/*.rpm")
+    new = package(rpms, "ovirt-hosted-engine-ha", "el9")
+    lines = on_machine(machine, REPLACEMENT, [old, new]).split("\n")
+    # Not under an agent of the predecessor's that runs.
+    told = "the predecessor's agent runs on this host: run 'ha-agent upgrade' first"
+    assert told in lines
+    assert lines.index(told) < lines.index("refused") < lines.index("local_maintenance=True")
+    assert "ovirt-hosted-engine-ha-2.6.0-1.el9.noarch" in lines
+    # This host's local maintenance is what it was, and so is the rest; nothing of ours lies about.
+    assert lines[lines.index("local_maintenance=True") + 1] == "shipped"
+    assert not [line for line in lines if line.endswith(".ha-agent")]
+
+
+@pytest.mark.root
+def test_the_scripts(rpms: Path, machine: Path) -> None:
+    said = on_machine(machine, LIFE, [package(rpms, name, "el9") for name in AGENT])
     steps = {part.split("\n")[0]: part.split("\n")[1:] for part in said.split("== ")[1:]}
     told = {
         name: [line for line in lines if line.startswith(("--no-reload", "try-restart"))]
