@@ -17,6 +17,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Optional
 
+from lab.qemu_watch import Run
+
 POWER_CUT = "power-cut"
 GUEST_CRASH = "guest-crash"
 FAULTS = (POWER_CUT, GUEST_CRASH)
@@ -73,6 +75,39 @@ def outage(good: Sequence[float], fault_at: float) -> Optional[tuple[float, floa
     if not pairs:
         return None
     return max(pairs, key=lambda pair: pair[1] - pair[0])
+
+
+def cost_of(
+    side: str,
+    fault: str,
+    fault_at: float,
+    good: Sequence[float],
+    runs: Sequence[Run],
+    host: str,
+    most_vms: int,
+) -> Optional[Cost]:
+    """Return what a fault cost; None where what was seen makes no outage.
+
+    `good`: moments of good pages from shortly before the fault on; `runs`: the QEMUs since, of
+    which the last one to begin before the page was good again is the one that it came from, as a
+    start that failed may come before it; `host`: where the VM ran at the fault.
+    """
+    silence = outage(good, fault_at)
+    if silence is None:
+        return None
+    began = [run for run in runs if fault_at < run.begun_at < silence[1]]
+    if not began:
+        return None
+    last = max(began, key=lambda run: run.begun_at)
+    return Cost(
+        side=side,
+        fault=fault,
+        page_seconds=silence[1] - silence[0],
+        qemu_seconds=last.begun_at - fault_at,
+        boot_seconds=silence[1] - last.begun_at,
+        moved=last.host != host,
+        most_vms=most_vms,
+    )
 
 
 def waits(seed_numbers: Sequence[float], most_seconds: float) -> list[float]:

@@ -16,7 +16,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Callable
 
-from lab.peers.figures import GUEST_CRASH, POWER_CUT, Cost, outage, waits
+from lab.peers.figures import GUEST_CRASH, POWER_CUT, Cost, cost_of, waits
 from lab.peers.side import Side
 from lab.ports import LabError
 from lab.qemu_watch import Run
@@ -74,19 +74,9 @@ def _wait_back(side: Side, before: Run, begun: float) -> None:
 
 def _cost(side: Side, fault: str, before: Run, fault_at: float) -> Cost:
     good = side.observer.page.good_between(fault_at - BEFORE_SECONDS, time.monotonic())
-    silence = outage(good, fault_at)
-    started = [run for run in side.observer.qemus.runs(fault_at) if run.begun_at > fault_at]
-    if silence is None or not started:
-        raise LabError(f"{side.name}: {fault}: what the observer saw makes no outage")
-    # A start that failed may come before it.
-    last = max((run for run in started if run.begun_at < silence[1]), key=lambda run: run.begun_at)
+    runs = side.observer.qemus.runs(fault_at)
     most_vms, _which = side.observer.qemus.worst()
-    return Cost(
-        side=side.name,
-        fault=fault,
-        page_seconds=silence[1] - silence[0],
-        qemu_seconds=last.begun_at - fault_at,
-        boot_seconds=silence[1] - last.begun_at,
-        moved=last.host != before.host,
-        most_vms=most_vms,
-    )
+    cost = cost_of(side.name, fault, fault_at, good, runs, before.host, most_vms)
+    if cost is None:
+        raise LabError(f"{side.name}: {fault}: what the observer saw makes no outage")
+    return cost

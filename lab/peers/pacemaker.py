@@ -144,6 +144,8 @@ class PacemakerSide:
         """Leave nothing of it running or mounted."""
         if self._observer is not None:
             self._observer.stop()
+        if self.switch.offs:
+            self._say(f"switched off by fencing: {', '.join(self.switch.offs)}")
         self.switch.stop()
         self.cluster.remove()
 

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.peers.figures import Cost, of, outage, summary, waits
+from lab.peers.figures import Cost, cost_of, of, outage, summary, waits
+from lab.qemu_watch import Run
 
 COST = Cost("ha-agent", "power-cut", 22.0, 14.0, 7.5, True, 1)
 
@@ -48,6 +49,31 @@ def test_a_slow_answer_before_the_fault_is_no_outage() -> None:
 def test_without_a_good_page_afterwards_there_is_no_outage() -> None:
     assert outage([1.0, 1.2], fault_at=1.3) is None
     assert outage([9.0], fault_at=1.3) is None
+
+
+def test_a_cost_is_told_from_what_the_observer_saw() -> None:
+    old = Run(1, "host1", 0.0, 10.1)
+    failed, new = Run(2, "host2", 20.0, 21.0), Run(3, "host3", 23.0)
+    good = [9.6, 9.8, 31.0, 31.2]
+    found = cost_of("x", "power-cut", 10.0, good, [old, failed, new], "host1", 1)
+    assert found is not None
+    assert found.page_seconds == pytest.approx(21.2)
+    assert found.qemu_seconds == pytest.approx(13.0)
+    assert found.boot_seconds == pytest.approx(8.0)
+    assert found.moved
+
+
+def test_a_vm_on_the_same_host_has_not_moved() -> None:
+    runs = [Run(1, "host1", 0.0, 10.1), Run(2, "host1", 12.0)]
+    found = cost_of("x", "guest-crash", 10.0, [9.8, 20.0], runs, "host1", 1)
+    assert found is not None
+    assert not found.moved
+
+
+def test_what_was_not_seen_is_no_cost() -> None:
+    old = Run(1, "host1", 0.0, 10.1)
+    assert cost_of("x", "power-cut", 10.0, [9.8], [old], "host1", 1) is None
+    assert cost_of("x", "power-cut", 10.0, [9.8, 20.0], [old], "host1", 1) is None
 
 
 @given(st.lists(st.floats(0.001, 0.999), min_size=1, max_size=12))
