@@ -21,6 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "systemd"
 UNITS = sorted(path for path in FOLDER.iterdir() if path.suffix in (".service", ".socket"))
 SERVICES = [unit for unit in UNITS if unit.suffix == ".service"]
+GIVE = "-+/bin/systemd-tmpfiles --create ha-agent.conf"
 # Of a host without VDSM the third is root's.
 SANDBOXED = [FOLDER / "ha-agent.service", FOLDER / "ha-broker.service"]
 
@@ -175,18 +176,24 @@ def test_that_user_is_vdsms_by_number() -> None:
 def test_what_root_leaves_on_the_host_becomes_theirs() -> None:
     text = (FOLDER / "ha-agent.tmpfiles.conf").read_text(encoding="utf-8")
     lines = [line.split() for line in text.splitlines() if line and not line.startswith("#")]
-    assert {tuple(line[3:5]) for line in lines} == {(USER, GROUP)}
+    given, allowed = [line for line in lines if line[0] != "a+"], lines[-2:]
+    assert {tuple(line[3:5]) for line in given} == {(USER, GROUP)}
+    assert {line[-1] for line in allowed} == {f"u:{USER}:rwx"}
     places = {line[1] for line in lines}
     for path in (HostConfig.__dataclass_fields__["run_dir"].default, DEFAULT_PATH):
         assert str(path) in places
     assert str(HOSTED_ENGINE_CONF) in places
     # Who may read a file with a secret in it is not widened: no line has a mode for one.
-    assert {line[2] for line in lines if line[0] != "d"} == {"-"}
+    assert {line[2] for line in given if line[0] != "d"} == {"-"}
 
 
 @pytest.mark.parametrize("unit", SERVICES, ids=lambda unit: unit.name)
 def test_a_reload_is_a_signal_and_no_restart(unit: Path) -> None:
-    assert read(unit)["Service"]["ExecReload"] == ["/bin/kill -HUP $MAINPID"]
+    *before, last = read(unit)["Service"]["ExecReload"]
+    assert last == "/bin/kill -HUP $MAINPID"
+    # What an editor run by root has replaced is the daemons' again, before they read it.
+    assert before == ([GIVE] if unit in SANDBOXED else [])
+    assert read(unit)["Service"].get("ExecStartPre", []) == before
 
 
 @pytest.mark.parametrize("unit", SANDBOXED, ids=lambda unit: unit.name)

@@ -18,7 +18,6 @@ from typing import Optional
 from ha_agent.atomic_file import replace_file
 from ha_agent.bounded_file import read_bounded
 from ha_agent.errors import EnvironmentFault
-from ha_agent.vdsm_user import make_folder, vdsm_owner
 
 MAX_BYTES = 1 << 20
 
@@ -39,7 +38,7 @@ def keep_copy(path: Path, why: str) -> Optional[Path]:
     nothing to keep. The folder is made where it is missing. Raises EnvironmentFault, BadInput."""
     data = read_file(path)
     try:
-        make_folder(path.parent, vdsm_owner())
+        path.parent.mkdir(parents=True, exist_ok=True)
         if not data:
             return None
         told = path.stat()

@@ -136,6 +136,8 @@ class BootedHost(LabHost):
         shutil.copytree(CHECKOUT / "ha_agent", modules / "ha_agent", ignore=leave_out)
         # Debian has no package of it; ours brings one.
         shutil.copytree(site / "qemu" / "qmp", modules / "qemu" / "qmp", ignore=leave_out)
+        texts = self.root / "usr/share/ha-agent/notifications"
+        shutil.copytree(CHECKOUT / "conf/notifications", texts)
         for name, module in _LAUNCHERS.items():
             path = self.root / name
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -173,7 +175,18 @@ class BootedHost(LabHost):
         config.write_text(text)
         # As an administrator leaves it who has a secret in it: root's, and closed.
         config.chmod(0o600)
+        conf = self.root / "etc/ovirt-hosted-engine/hosted-engine.conf"
+        conf.write_text("gateway=127.0.0.1\n")
+        conf.chmod(0o640)
         return domain
+
+    def watchdog_seconds(self, seconds: int) -> None:
+        """Have systemd lose its patience sooner than the units say."""
+        for unit in ("ha-agent", "ha-broker", "ha-vdsm"):
+            path = f"/run/systemd/system/{unit}.service.d/sooner.conf"
+            text = f"[Service]\nWatchdogSec={seconds}\n"
+            self.must("install", "-D", "-m", "644", "/dev/stdin", path, text=text)
+        self.must("systemctl", "daemon-reload")
 
     def pids(self, start: str) -> list[int]:
         """Return this machine's pids of the host's processes whose name begins so."""

@@ -17,7 +17,7 @@ from ha_agent.setup.deploy.config import hosted_engine_values, read_conf, shared
 from ha_agent.setup.deploy.definition import Document
 from ha_agent.setup.deploy.deployment import CONFIGURATION, FILE_SECONDS, Deployment
 from ha_agent.setup.step import Found, Say, SetupFailed, SetupRefused
-from ha_agent.vdsm_user import make_folder, vdsm_owner
+from ha_agent.vdsm_user import vdsm_owner
 
 # What makes a hosted-engine.conf this cluster's and this host's.
 _IDENTITY = ("vmid", "sdUUID", "host_id", "metadata_volume_UUID", "conf_volume_UUID")
@@ -71,9 +71,8 @@ class WriteConf:
             there = conf.values if conf is not None else {}
             text = path.read_text(encoding="utf-8") if conf is not None else ""
             changes = {k: v for k, v in wanted.items() if k in _IDENTITY or k not in there}
-            owner = vdsm_owner()
-            make_folder(path.parent, owner)
-            write_conf(path, set_keys(text, changes, where=str(path)), owner=owner)
+            path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+            write_conf(path, set_keys(text, changes, where=str(path)), owner=vdsm_owner())
 
         await deployment.blocking(str(path), write)
         return str(path)
