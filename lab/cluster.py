@@ -17,7 +17,7 @@ import contextlib
 import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Callable, Optional
@@ -192,10 +192,16 @@ class LabCluster:
         return bool(own.get("live-data")) and own.get("engine-status", {}).get("health") == "good"
 
     def each(self, deed: Callable[[LabHost], object]) -> None:
-        """Do it on all hosts at once; raises the first error, after all have ended."""
-        with ThreadPoolExecutor(len(self.hosts)) as pool:
-            for done in [pool.submit(deed, host) for host in self.hosts.values()]:
-                done.result()
+        """Do it on all hosts at once; raises the first error, after all have ended. A Ctrl-C waits
+        for none: they end with their hosts."""
+        pool = ThreadPoolExecutor(len(self.hosts))
+        try:
+            done = [pool.submit(deed, host) for host in self.hosts.values()]
+            wait(done)
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+        for one in done:
+            one.result()
 
     # Ends -----------------------------------------------------------------------------------
 
