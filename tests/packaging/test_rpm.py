@@ -93,7 +93,6 @@ def expected(name: str) -> set[str]:
             "/etc/ha-agent",
             "/etc/ha-agent/ha-agent.conf.d",
             "/etc/ha-agent/notifications",
-            "/etc/logrotate.d/ha-agent",
             "/usr/lib/systemd/catalog/ha-agent.catalog",
             *(f"/usr/lib/systemd/system/{unit}" for unit in ("ha-agent.service",)),
             *(f"/usr/lib/systemd/system/ha-broker.{kind}" for kind in ("service", "socket")),
@@ -119,6 +118,9 @@ def expected(name: str) -> set[str]:
         "ha-agent-hosted-engine": [
             "/usr/bin/hosted-engine",
             "/usr/bin/ovirt-hosted-engine-cleanup",
+            "/etc/ha-agent/ha-agent.conf.d/10-predecessor-logs.conf",
+            "/etc/logrotate.d/ovirt-hosted-engine-ha",
+            "/usr/lib/tmpfiles.d/ovirt-hosted-engine-ha.conf",
             "/usr/libexec/ha-agent/ovirt-ha-agent",
             *(
                 f"/usr/share/man/man8/{page}.8"
