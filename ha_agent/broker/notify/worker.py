@@ -10,6 +10,7 @@ It may hang for as long as it likes; notify/channel.py ends it, with all that it
 
 from __future__ import annotations
 
+import ctypes
 import json
 import sys
 from typing import Any
@@ -26,6 +27,8 @@ from ha_agent.broker.notify.delivery import (
 from ha_agent.broker.notify.message import Notice
 from ha_agent.broker.snapshot import from_wire
 
+_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 47, 4  # <linux/prctl.h>
+
 
 def deliver(job: dict[str, Any]) -> str:
     """Carry a job out. Raises DeliveryFailed, BadInput."""
@@ -39,8 +42,15 @@ def deliver(job: dict[str, Any]) -> str:
     return run_hook(from_wire(HookSettings, settings, where=where), sent)
 
 
+def keep_capabilities() -> None:
+    """Let a program that is run from here have none of the broker's capabilities: it is the
+    site's, and KILL is the guard's. Harmless where there are none."""
+    ctypes.CDLL(None).prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
+
+
 def main() -> int:
     """Entry point of the process."""
+    keep_capabilities()
     try:
         result = {"ok": True, "detail": deliver(json.load(sys.stdin.buffer))}
     except DeliveryFailed as fault:

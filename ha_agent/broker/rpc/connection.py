@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 from collections.abc import Mapping
 from typing import Any, Callable, Optional, Protocol
 
@@ -267,7 +268,7 @@ class Connection:
     async def _write(self, make: Callable[[], bytes]) -> None:
         """Send what `make` gives, made only when it can be sent."""
         room, seconds = self._server.room, self._limits.drain_deadline_seconds
-        debtor = debtor_of(self._peer)
+        debtor = debtor_of(self._peer, os.getuid())
         async with self._write_lock:
             await room.wait(debtor)
             await self._have_turn()

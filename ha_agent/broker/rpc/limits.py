@@ -87,15 +87,19 @@ class Places:
 Debtor = tuple[str, int]
 
 
-def debtor_of(peer: Peer) -> Debtor:
-    """Return whose answers count together with those to `peer`."""
-    return ("process", peer.pid) if peer.uid == 0 else ("user", peer.uid)
+def debtor_of(peer: Peer, own_uid: int = 0) -> Debtor:
+    """Return whose answers count together with those to `peer`.
+
+    Of the server's own user, `own_uid`, each process has its own, as of root: the agent is that
+    user's and so is VDSM, and one that does not read must not keep answers from the other.
+    """
+    return ("process", peer.pid) if peer.uid in (0, own_uid) else ("user", peer.uid)
 
 
 class Room:
     """Bytes of answers that were made and not taken yet, by debtor; more is not made meanwhile.
 
-    A debtor is a user, or of root a process. Belongs to one event loop.
+    A debtor is a user, or of root and our own user a process. Belongs to one event loop.
     """
 
     def __init__(self, limit_bytes: int) -> None:

@@ -211,6 +211,12 @@ def _fault(error: Any) -> EnvironmentFault:
             "no sanlock daemon answers on this host: install the package sanlock and start"
             f" sanlock.service ({os.strerror(number)})"
         )
+    if number == errno.EACCES:
+        return EnvironmentFault(
+            f"sanlock: {error.args[1]}: this user may not, or the daemon may not reach the lease's"
+            " file: the daemons' user has to be in group sanlock, and user sanlock in group kvm"
+            " (usermod -a -G sanlock vdsm; usermod -a -G kvm sanlock), and both be started again"
+        )
     words = _WORDS.get(number) or (os.strerror(number) if number < 200 else "refused")
     return EnvironmentFault(f"sanlock: {error.args[1]}: {words} (error {number})")
 

@@ -40,6 +40,9 @@ def test_a_thousand_callers_have_a_place_by_default() -> None:
 def test_each_of_roots_processes_is_a_debtor_of_its_own_and_no_other_users() -> None:
     assert debtor_of(Peer(1, 0, 0)) != debtor_of(Peer(2, 0, 0))
     assert debtor_of(Peer(1, 1000, 1)) == debtor_of(Peer(2, 1000, 1))
+    # The broker's own user: agent and VDSM.
+    assert debtor_of(Peer(1, 36, 36), 36) != debtor_of(Peer(2, 36, 36), 36)
+    assert debtor_of(Peer(1, 1000, 1), 36) == debtor_of(Peer(2, 1000, 1), 36)
     assert debtor_of(Peer(1, 1000, 1)) != debtor_of(Peer(1000, 0, 1))
 
 
