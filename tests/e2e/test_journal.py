@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from typing import Optional
 import pytest
 
 from demo.hosts import PROGRAMS, Host
+from ha_agent.broker.lease.fence_deadline import DEADLINE_NAME
 from ha_agent.journal_messages import MESSAGES
 from tests.e2e.lone import eventually, lone_host, says
 from tests.e2e.real_journald import Journald, real_journald
@@ -96,6 +98,27 @@ def test_the_daemons_records_have_ids_and_fields_and_are_explained(journald: Jou
         text = journald.done("journalctl", "--no-pager", "-x", match)
         assert "Subject: This host took the lease, epoch 1" in text
         assert "Host id 1 owns the engine VM from now on." in text
+
+
+def test_the_lease_is_renewed_while_journald_takes_nothing(journald: Journald) -> None:
+    with lone_host("[log]\nlevel = debug\n") as host:
+        host.start(["ha-vdsm"])
+        begin_daemon(journald, host, "ha-broker")
+        begin_daemon(journald, host, "ha-agent")
+        says(host, "EngineStarting", "epoch 1")
+
+        def fence_at() -> float:
+            text = (host.folder / "run" / DEADLINE_NAME).read_text()
+            return float(json.loads(text)["fence_at"])
+
+        journald.process.send_signal(signal.SIGSTOP)
+        # Longer than the lease's life: a broker that waited for its log would have lost it.
+        end = fence_at() + 8.0
+        eventually(lambda: fence_at() > end, "the lease is not renewed")
+        says(host, "EngineStarting", "epoch 1")
+        for name in ("ha-broker", "ha-agent"):
+            assert host.daemons[name].poll() is None
+        journald.process.send_signal(signal.SIGCONT)
 
 
 def test_a_journald_that_is_stopped_holds_nobody_and_costs_no_record(
