@@ -74,7 +74,9 @@ class Performer:
                 await self._hypervisor.destroy()
         except HaAgentError as fault:  # also an answer that can't be read: the outcome must come
             code, detail = _code(fault), str(fault)
-            told = fields(_FAILED.get(effect.kind), reason=detail, effect=effect.kind.value)
+            # Without an answer it may have worked.
+            message = None if code is OutcomeCode.UNKNOWN else _FAILED.get(effect.kind)
+            told = fields(message, reason=detail, effect=effect.kind.value)
             log.warning("%s did not work: %s", effect.kind.value, detail, extra=told)
         vm = await self._hypervisor.look()
         return Performed(Outcome(effect.serial, code, detail, identity), vm=vm)
@@ -98,7 +100,8 @@ class Performer:
             return Performed(Outcome(effect.serial, OutcomeCode.UNKNOWN, str(fault)))
         code = OutcomeCode.OK if answer.ok else OutcomeCode.REFUSED
         if not answer.ok:
-            told = fields(LEASE_REFUSED, reason=answer.detail, effect=effect.kind.value)
+            message = LEASE_REFUSED if effect.kind is EffectKind.TAKE_LEASE else None
+            told = fields(message, reason=answer.detail, effect=effect.kind.value)
             log.info("%s refused: %s", effect.kind.value, answer.detail, extra=told)
         return Performed(Outcome(effect.serial, code, answer.detail), snapshot=answer.snapshot)
 

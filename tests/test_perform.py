@@ -25,6 +25,7 @@ from ha_agent.vdsm.errors import (
 )
 from ha_agent.virt.errors import LibvirtCallFailed
 from tests.fakes import FakeBroker, FakeHypervisor
+from tests.journal_sink import journal
 
 PICTURE = Snapshot(3, 1, "h1", "vm", Instant(1000.0))
 LEASE_KINDS = [EffectKind.TAKE_LEASE, EffectKind.RELEASE_LEASE, EffectKind.ABANDON_LEASE]
@@ -261,6 +262,34 @@ async def test_a_lease_call_that_failed_in_any_way_is_unknown(
     """It may have been written; only the broker's next picture tells."""
     world.broker.fault = fault
     assert await world.perform(kind) == Performed(Outcome(7, UNKNOWN, str(fault)))
+
+
+@pytest.mark.parametrize(
+    ("kind", "fault", "name"),
+    [
+        (EffectKind.START_VM, BrokerRefused("not_ready", "no definition"), "VM_START_FAILED"),
+        (EffectKind.START_VM, DeadlineExceeded("definition.domain", 5.0), "-"),
+    ],
+)
+async def test_only_what_surely_failed_is_told_as_failed(
+    world: World, kind: EffectKind, fault: HaAgentError, name: str
+) -> None:
+    world.broker.fault = fault
+    with journal() as sink:
+        await world.perform(kind)
+    assert sink.named("reason", "effect") == [(name, str(fault), kind.value)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [(EffectKind.TAKE_LEASE, "LEASE_REFUSED"), (EffectKind.RELEASE_LEASE, "-")]
+)
+async def test_a_lease_that_was_not_given_is_told(
+    world: World, kind: EffectKind, name: str
+) -> None:
+    world.broker.refusal = "epoch is 5, not 4"
+    with journal() as sink:
+        await world.perform(kind)
+    assert sink.named("reason") == [(name, "epoch is 5, not 4")]
 
 
 @pytest.mark.parametrize("kind", [*LEASE_KINDS, EffectKind.START_VM])
