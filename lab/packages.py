@@ -23,8 +23,10 @@ DIST = Path(__file__).parents[1] / "dist"
 THERE = "var/cache/ha-lab"
 INSTALL_DEADLINE_SECONDS = 300.0
 APT_DEADLINE_SECONDS = 1200.0
-# Besides what ours depend on: containers, an address on a bridge, leases, a clock that jumps.
-_LAB_NEEDS = ("systemd-container", "iproute2", "sanlock", "python3-sanlock", "gcc")
+# Besides what ours depend on: containers, and an address on a bridge.
+_LAB_NEEDS = ("systemd-container", "iproute2")
+# Leases, and a clock that jumps: `make setup` has them, and keeps their daemons from starting here.
+_OF_SETUP = ("sanlock", "python3-sanlock", "gcc")
 _LIST = Path(__file__).with_name("packages.txt")
 _FILE = re.compile(r"(?P<name>[a-z0-9.+-]+)_(?P<version>[A-Za-z0-9.+~:-]+)_(all|amd64)\.deb")
 
@@ -77,7 +79,7 @@ def install(host: LabHost, packages: Sequence[Package]) -> None:
 def needed_here() -> list[str]:
     """Return the Debian packages that this machine has to have."""
     lines = _LIST.read_text().splitlines()
-    return sorted({*_LAB_NEEDS, *(line for line in lines if line and line[0] != "#")})
+    return sorted({*_LAB_NEEDS, *_OF_SETUP, *(line for line in lines if line and line[0] != "#")})
 
 
 def ensure_machine(say: Callable[[str], None]) -> None:
@@ -91,8 +93,12 @@ def ensure_machine(say: Callable[[str], None]) -> None:
     query = ["dpkg-query", "-W", "-f", "${Package} ${db:Status-Status}\n", *wanted]
     have = call(query).stdout.splitlines()
     missing = [name for name in wanted if f"{name} installed" not in have]
+    if not_set_up := [name for name in missing if name in _OF_SETUP]:
+        raise LabError(f"not installed: {', '.join(not_set_up)}; `make setup` does it")
     if missing:
         say(f"installing from Debian: {' '.join(missing)}")
+        # Old lists will do; that they can't be had anew is no reason to end.
+        call(["apt-get", "update", "-q"], deadline_seconds=APT_DEADLINE_SECONDS)
         command = ["apt-get", "install", "-y", "-q", "--no-install-recommends", *missing]
         must(command, deadline_seconds=APT_DEADLINE_SECONDS)
     for path in ("/dev/net/tun", "/dev/fuse"):
