@@ -25,7 +25,7 @@ INSTALL_DEADLINE_SECONDS = 300.0
 APT_DEADLINE_SECONDS = 1200.0
 # Besides what ours depend on: containers, and an address on a bridge.
 _LAB_NEEDS = ("systemd-container", "iproute2")
-# Leases, and a clock that jumps: `make setup` has them, and keeps their daemons from starting here.
+# Leases, a clock that jumps: `make setup` has them, and keeps their daemons from starting here.
 _OF_SETUP = ("sanlock", "python3-sanlock", "gcc")
 _LIST = Path(__file__).with_name("packages.txt")
 _FILE = re.compile(r"(?P<name>[a-z0-9.+-]+)_(?P<version>[A-Za-z0-9.+~:-]+)_(all|amd64)\.deb")
