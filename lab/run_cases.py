@@ -10,6 +10,7 @@ are all well. Nothing here judges: that is case.py's.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import platform
 import subprocess
@@ -125,11 +126,24 @@ def one_case(lab: Lab, case: Case, folder: Path) -> Result:
     since = SystemClock().wall().unix_seconds
     result = guarded(lab, case)
     folder.mkdir(parents=True, exist_ok=True)
+    problems = list(result.problems)
     for name, host in lab.cluster.hosts.items():
         text = host.journal_text(since, "--output=short-precise")
         (folder / f"{name}.journal").write_text(text)
+        problems += journal_faults(name, text)
+    result = dataclasses.replace(result, problems=tuple(problems))
     (folder / "result").write_text(line(result) + "\n")
     return result
+
+
+def journal_faults(host: str, text: str) -> list[str]:
+    """Return what in a host's journal may not be, whatever fails around us. Pure."""
+    found = []
+    for unit in ("ha-agent", "ha-broker", "ha-vdsm"):
+        ours = [one for one in text.splitlines() if f" {unit}[" in one]
+        if any("Traceback (most recent call last)" in one for one in ours):
+            found.append(f"{host}: a traceback of {unit} in the journal")
+    return found
 
 
 def exposure_of(cluster: LabCluster) -> dict[str, float]:
