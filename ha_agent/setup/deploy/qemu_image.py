@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import re
 import stat
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from typing import Any
 from ha_agent.errors import BadInput, DeadlineExceeded, EnvironmentFault
 from ha_agent.setup.step import Say
 from ha_agent.vdsm.deadline import StorageThreads
+from ha_agent.vdsm_user import Owner, process_of, vdsm_owner
 from ha_agent.waiting import within
 
 PROGRAM = "qemu-img"
@@ -109,7 +111,9 @@ async def copy_image(source: Path, kind: str, target: str, say: Say) -> None:
     """
     # Not the default cache mode of the target, "unsafe": it leaves all in the page cache.
     words = ("-p", "-n", "-f", kind, "-O", "raw", "-t", "writeback")
-    process = await _start("convert", *words, "--", str(source), target)
+    process = await _start(
+        "convert", *words, "--", str(source), target, owner=await _writer(target)
+    )
     assert process.stdout is not None
     assert process.stderr is not None
     complaint = asyncio.ensure_future(process.stderr.read())
@@ -138,7 +142,19 @@ async def copy_image(source: Path, kind: str, target: str, say: Say) -> None:
         await _end(process)
 
 
-async def _start(*words: str) -> asyncio.subprocess.Process:
+async def _writer(target: str) -> Owner:
+    """Return whom the copy is made as: root, who can read any image file, unless the server of
+    the storage trusts no root."""
+    owner = vdsm_owner()
+    if owner is None:
+        return None
+    may_write = await StorageThreads().run(
+        target, INFO_SECONDS, lambda: os.access(target, os.W_OK)
+    )
+    return None if may_write else owner
+
+
+async def _start(*words: str, owner: Owner = None) -> asyncio.subprocess.Process:
     try:
         return await asyncio.create_subprocess_exec(
             PROGRAM,
@@ -146,6 +162,7 @@ async def _start(*words: str) -> asyncio.subprocess.Process:
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
+            **process_of(owner),
         )
     except OSError as error:
         raise EnvironmentFault(f"{PROGRAM} can't be run: {error.strerror}") from error
