@@ -98,8 +98,13 @@ def _parse_small(data: bytes) -> Optional[etree._Element]:
     """
     if data.count(b"<") > ELEMENT_LIMIT:
         return None
+    parser = etree.XMLParser(**_OPTIONS)
     try:
-        root = etree.fromstring(data, etree.XMLParser(**_OPTIONS))
+        # Not all at once: libxml2 2.9 (Debian 12) goes on behind an error, and lxml keeps each of a
+        # million of them.
+        for start in range(0, len(data), _FEED_BYTES):
+            parser.feed(data[start : start + _FEED_BYTES])
+        root = parser.close()
     except etree.XMLSyntaxError:
         return None
     return None if _TOO_DEEP(root) else root
