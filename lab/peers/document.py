@@ -42,9 +42,9 @@ evenly, the same for all sides, so that it hits every point of the sides' interv
 
 - **outage**: from the last good page before the fault to the first one after it. A page that does
   not answer is given up after 1 s, so a figure may be that much too long, on all sides.
-- **until QEMU runs**: from the fault to the process that the page then comes from. It is what the
-  software beside which this is put has to answer for; the rest is the boot of this guest, which a
-  real engine takes minutes for.
+- **until QEMU runs**: from the fault to the start of the QEMU that the page then comes from: what
+  the software on the hosts takes. The rest, **boot**, is this guest's own and the same for all; a
+  real engine's takes minutes.
 
 Figures are seconds, median / worst. "Runs" is how often it was done; of one run there is one
 figure.
@@ -53,19 +53,19 @@ figure.
 _CALCULATED = """\
 ## The predecessor, by calculation
 
-{predecessor} needs VDSM and an engine, which this lab does not have, so **nothing here was
-measured**. Its constants and the order of its steps are public; this is their sum, term by term,
-from the fault to the start of QEMU. Where the sources leave room the smaller figure was taken.
-To the sum comes the boot of the guest, as for the others.
+{predecessor} needs VDSM and an engine, which this lab does not have, so
+**nothing here was measured**. Its constants and the order of its steps are public; this is their
+sum, term by term, from the fault to the start of QEMU. Where the sources leave room the smaller
+figure was taken. To the sum comes the boot of the guest, as for the others.
 """
 
 _FAIR = """\
 ## What is for whom
 
 - For Pacemaker: its power switch ends a host in milliseconds and says so; a management controller
-  takes seconds, and one that lost its power with the host can't answer at all, whereupon
-  Pacemaker waits (stonith-timeout 60 s, 10 attempts) and by default never starts the VM. The
-  host that was switched off stays off, so its boot takes no processor from the failover.
+  takes seconds, and one that lost its power with the host does not answer at all: Pacemaker then
+  tries on (stonith-timeout 60 s each time) and does not start the VM while that fails. The host
+  that was switched off stays off, so its boot takes no processor from the failover.
 - For ha-agent: its hosts need no power switch and no network between them; they agree over the
   storage. That is why it waits for the lease's end ([lease] lease_expiry_seconds, 15 by default)
   where Pacemaker waits for corosync's token and consensus, and is then certain by the switch.
@@ -93,15 +93,19 @@ class Outcome:
 
 def document(outcome: Outcome) -> str:
     """Return the document."""
-    lines = [_INTRO.format(where=outcome.where), *comparison(outcome.costs), ""]
-    lines += [f"- {sentence}" for sentence in outcome.missed]
-    lines += ["", *_single_runs(outcome.costs)]
-    lines += ["", "## Settings", "", *_settings(outcome)]
-    lines += ["", _CALCULATED.format(predecessor=PREDECESSOR)]
-    for one in SUMS:
-        lines += [*_sum(one), ""]
-    lines.append(_FAIR.format(cpus=outcome.cpus))
-    return "\n".join(lines).replace("\n\n\n", "\n\n")
+    missed = [f"- {sentence}" for sentence in outcome.missed]
+    blocks = [
+        [_INTRO.format(where=outcome.where).rstrip()],
+        comparison(outcome.costs),
+        missed,
+        _single_runs(outcome.costs),
+        ["## Settings"],
+        *_settings(outcome),
+        [_CALCULATED.format(predecessor=PREDECESSOR).rstrip()],
+        *(block for one in SUMS for block in _sum(one)),
+        [_FAIR.format(cpus=outcome.cpus).rstrip()],
+    ]
+    return "\n\n".join("\n".join(block) for block in blocks if block) + "\n"
 
 
 def comparison(costs: Sequence[Cost]) -> list[str]:
@@ -155,28 +159,28 @@ def _single_runs(costs: Sequence[Cost]) -> list[str]:
     return ["## Each run", "", *lines] if lines else []
 
 
-def _settings(outcome: Outcome) -> list[str]:
-    lines = []
+def _settings(outcome: Outcome) -> list[list[str]]:
+    packages = []
     for side, versions in outcome.versions.items():
         text = ", ".join(f"{name} {version}" for name, version in sorted(versions.items()))
-        lines.append(f"- {side}: {text}")
+        packages.append(f"- {side}: {text}")
     head = ("of", "setting", "value", "source")
-    lines += ["", _line(head), "|---" * len(head) + "|"]
+    lines = [_line(head), "|---" * len(head) + "|"]
     ours = [(OURS, one) for one in outcome.our_settings]
     for side, one in [*ours, *((PACEMAKER, one) for one in SETTINGS)]:
         lines.append(_line((side, one.name, one.value, one.source)))
-    return lines
+    return [packages, lines]
 
 
-def _sum(one: Sum) -> list[str]:
-    lines = [f"### {_FAULT_TEXTS[one.fault]}", ""]
-    lines += [_line(("term", "seconds", "source")), "|---|---|---|"]
+def _sum(one: Sum) -> list[list[str]]:
+    lines = [_line(("term", "seconds", "source")), "|---|---|---|"]
     for term in one.terms:
         seconds = _range(term.least_seconds, term.most_seconds)
         lines.append(_line((term.what, seconds, term.source)))
     total = _range(one.least_seconds, one.most_seconds)
     lines.append(_line(("**until QEMU runs**", f"**{total}**", "the sum")))
-    return [*lines, "", f"Its makers' own figures: {one.published}."]
+    title = f"### When {_FAULT_TEXTS[one.fault]}"
+    return [[title], lines, [f"Its makers' own figures: {one.published}."]]
 
 
 def _range(least: float, most: float) -> str:

@@ -55,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--runs",
         type=int,
         default=TIMES,
-        help="of each fault (%(default)s); 0 for the document alone",
+        help="of each fault (%(default)s)",
     )
     parser.add_argument("--seed", type=int, default=8, help="of the waits (%(default)s)")
     parser.add_argument(
@@ -124,14 +124,14 @@ class Measurement:
 def run(plan: LabPlan, arguments: argparse.Namespace, say: Say) -> int:
     """Measure, print the table, write the document. The exit code is 1 where a round did not come
     about. Raises LabError where nothing could begin."""
-    if arguments.runs < 0:
-        raise ValueError("--runs: 0 or more")
+    if arguments.runs < 1:
+        raise ValueError("--runs: at least 1")
     names = [SIDES[word] for word in arguments.side or SIDES]
     runs = RUNS / run_name()
     waits = drawn_waits(arguments.runs, arguments.seed)
     measurement = Measurement(plan, runs, say)
     try:
-        if arguments.runs and set(names) - {OURS}:
+        if set(names) - {OURS}:
             measurement.install()
         for number in range(arguments.runs):
             say(f"round {number + 1} of {arguments.runs}")
@@ -175,8 +175,6 @@ def cost_line(cost: Cost) -> str:
 
 def where(runs: int) -> str:
     """Return sentences with date, machine, commit and load."""
-    if not runs:
-        return "Not measured yet: `make peers`, as root, on a machine that does nothing else."
     wall = SystemClock().wall()
     command = ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"]
     commit = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)

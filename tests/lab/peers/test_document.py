@@ -52,7 +52,7 @@ def test_the_document_has_all_settings_terms_and_runs() -> None:
         assert one.published in text
         assert all(term.what in text and term.source in text for term in one.terms)
     assert "power-cut, ha-agent, all outages in order: 22.0" in text
-    assert "nothing here was\nmeasured" in text
+    assert "**nothing here was measured**" in text
 
 
 def test_a_round_that_was_missed_is_told() -> None:
