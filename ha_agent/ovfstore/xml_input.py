@@ -100,8 +100,8 @@ def _parse_small(data: bytes) -> Optional[etree._Element]:
         return None
     parser = etree.XMLParser(**_OPTIONS)
     try:
-        # Not all at once: libxml2 2.9 (Debian 12) goes on behind an error, and lxml keeps each of a
-        # million of them.
+        # Not all at once: libxml2 2.9 (Debian 12) goes on behind an error, and lxml keeps each of
+        # a million of them.
         for start in range(0, len(data), _FEED_BYTES):
             parser.feed(data[start : start + _FEED_BYTES])
         root = parser.close()
