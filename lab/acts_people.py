@@ -17,6 +17,8 @@ from lab.budgets import Budget
 from lab.case import SETTLE_SECONDS, Lab
 from lab.view import NotSo, snapshot, wait_for
 
+NEWER = Path(__file__).parents[1] / ".lab-work" / "newer"
+"""The packages of the same tree as a higher version; run_cases.py makes them."""
 HANDS_OFF_SECONDS = 30.0
 KNOWN_SECONDS = 120.0
 _PUSH_CONF = "/etc/ha-agent/ha-agent.conf.d/ha-lab-push.conf"
@@ -167,9 +169,9 @@ def _listen(lab: Lab, name: str, pki: object) -> None:
 
 def rolling_upgrade(lab: Lab, target: str) -> None:
     """Every host gets a higher version of the packages, one after the other, the owner last."""
-    debs = sorted((lab.work / "newer").glob("*.deb"))
+    debs = sorted(NEWER.glob("*.deb"))
     if not debs:
-        raise NotSo(f"there are no newer packages in {lab.work / 'newer'}")
+        raise NotSo(f"there are no newer packages in {NEWER}")
     for name in [*lab.others(target), target]:
         before = _version(lab, name)
         lab.command(name, "install", "-d", "/var/tmp/ha-lab-newer")

@@ -107,7 +107,7 @@ def run(lab_plan: LabPlan, wanted: Wanted, say: Say) -> int:
     for kind in wanted.kinds:
         cases = wanted.cases(kind)
         if any(case.name == "upgrade" for case in cases):
-            make_newer(runs / kind, say)
+            make_newer(say)
         if not cases:
             continue
         say(f"{len(cases)} cases on {kind} storage")

@@ -21,19 +21,21 @@ from typing import Callable, Optional
 
 from ha_agent.clock import SystemClock
 from ha_agent.config import layers
+from lab.acts_people import NEWER
 from lab.acts_vm import panic
 from lab.budgets import Budgets, budgets_of
 from lab.case import Case, Lab, Result, guarded
 from lab.cluster import ROOT, Choices, LabCluster, lab_cluster
 from lab.observer import make_observer
+from lab.packages import DIST
 from lab.plan import LabPlan
 from lab.ports import LabError
 from lab.report import line, parse_exposure
+from lab.tools import call
 from lab.view import NotSo, View, wait_for
 
 RUNS = ROOT / ".lab-work" / "runs"
-NEWER = ROOT / ".lab-work" / "newer"
-NEWER_SUFFIX = "+ha.lab"
+NEWER_SUFFIX = "+lab"
 UNITS = ("ha-agent.service", "ha-broker.service")
 _READY_SECONDS = 240.0
 _BUILD_SECONDS = 1800.0
@@ -159,21 +161,17 @@ def exposure_of(cluster: LabCluster) -> dict[str, float]:
     return found
 
 
-def make_newer(work: Path, say: Say) -> None:
-    """See that the packages of the same tree with a higher version are there; builds them."""
-    folder = work / "newer"
-    if list(folder.glob("*.deb")):
+def make_newer(say: Say) -> None:
+    """See that there are packages of a higher version, of the tree as it is; builds them."""
+    base = max((path.stat().st_mtime for path in DIST.glob("ha-agent_*.deb")), default=0.0)
+    have = [path.stat().st_mtime for path in NEWER.glob("ha-agent_*.deb")]
+    if have and min(have) >= base:
         return
-    say(f"building the packages once more, as version …{NEWER_SUFFIX}")
-    words = [str(ROOT / "scripts" / "make_deb"), "--suffix", NEWER_SUFFIX]
-    done = subprocess.run(
-        words, capture_output=True, text=True, timeout=_BUILD_SECONDS, check=False
-    )
+    say(f"building the packages once more, as version {NEWER_SUFFIX}")
+    words = [str(ROOT / "scripts" / "make_deb"), "--suffix", NEWER_SUFFIX, "--out", str(NEWER)]
+    done = call(words, deadline_seconds=_BUILD_SECONDS)
     if done.returncode != 0:
         raise LabError(f"the newer packages: {(done.stderr or done.stdout).strip()[-500:]}")
-    folder.mkdir(parents=True, exist_ok=True)
-    for path in (ROOT / "dist").glob(f"*{NEWER_SUFFIX}*"):
-        path.rename(folder / path.name)
 
 
 def where(boots: float) -> str:
