@@ -16,17 +16,16 @@ import argparse
 import dataclasses
 import random
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Callable, Optional
 
 from ha_agent import atomic_file
-from lab.case import BLOCK, FILE, Case, Result
+from lab.case import BLOCK, FILE, Case
 from lab.cases import CASES, of_storage
 from lab.plan import LabPlan
 from lab.random_faults import as_case, plan
 from lab.report import Outcome, document, table
-from lab.run_cases import RUNS, elapsed, make_newer, run_cases, run_name, where
+from lab.run_cases import RUNS, Done, elapsed, make_newer, run_cases, run_name, where
 
 FULL_DRAWS = 200
 DOCUMENT = Path(__file__).parents[1] / "docs" / "lab.md"
@@ -101,9 +100,7 @@ def run(lab_plan: LabPlan, wanted: Wanted, say: Say) -> int:
     runs = RUNS / run_name()
     if wanted.drawn:
         say(f"seed {wanted.seed}, {wanted.drawn} draws")
-    results: list[Result] = []
-    exposure: dict[str, float] = {}
-    boot_seconds = 0.0
+    total = Done()
     for kind in wanted.kinds:
         cases = wanted.cases(kind)
         if any(case.name == "upgrade" for case in cases):
@@ -111,34 +108,28 @@ def run(lab_plan: LabPlan, wanted: Wanted, say: Say) -> int:
         if not cases:
             continue
         say(f"{len(cases)} cases on {kind} storage")
-        done, found, boot = run_cases(lab_plan, kind, cases, runs, say)
-        results += done
-        exposure.update({f"{name} ({kind})": level for name, level in found.items()})
-        boot_seconds = max(boot_seconds, boot)
-    return _tell(wanted, results, exposure, boot_seconds, began, runs, say)
+        done = run_cases(lab_plan, kind, cases, runs, say)
+        total.results += done.results
+        total.exposure.update({f"{unit} ({kind})": level for unit, level in done.exposure.items()})
+        total.boot_seconds = max(total.boot_seconds, done.boot_seconds)
+        total.accelerator = done.accelerator
+    return _tell(wanted, total, began, runs, say)
 
 
-def _tell(
-    wanted: Wanted,
-    results: Sequence[Result],
-    exposure: dict[str, float],
-    boot_seconds: float,
-    began: float,
-    runs: Path,
-    say: Say,
-) -> int:
+def _tell(wanted: Wanted, done: Done, began: float, runs: Path, say: Say) -> int:
     seed = wanted.seed if wanted.drawn else None
-    command = "--full" if wanted.full else ""
-    outcome = Outcome(where(boot_seconds), command, boot_seconds, results, exposure, seed)
-    say("\n" + table(results))
-    for name, level in exposure.items():
+    command = "run --full" if wanted.full else "run"
+    place = where(done.accelerator)
+    outcome = Outcome(place, command, done.boot_seconds, done.results, done.exposure, seed)
+    say("\n" + table(done.results))
+    for name, level in done.exposure.items():
         say(f"{name}: exposure {level:.1f}")
     text = document(outcome)
     (runs / "lab.md").write_text(text)
     if wanted.write is not None:
         atomic_file.replace_file(wanted.write, text.encode())
-    failed = [one for one in results if not one.passed]
-    say(f"{len(results)} cases in {elapsed(began)}, {len(failed)} failed; journals: {runs}")
+    failed = [one for one in done.results if not one.passed]
+    say(f"{len(done.results)} cases in {elapsed(began)}, {len(failed)} failed; journals: {runs}")
     for one in failed:
         say(f"FAILED {one.name} ({one.storage}): {'; '.join(one.problems)}")
     return 0 if outcome.passed else 1

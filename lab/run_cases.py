@@ -13,12 +13,14 @@ import contextlib
 import dataclasses
 import os
 import platform
+import re
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Callable, Optional
 
+from demo.watcher import command_line
 from ha_agent.clock import SystemClock
 from ha_agent.config import layers
 from lab.acts_people import NEWER
@@ -90,21 +92,29 @@ def measure_boot(lab: Lab) -> float:
     return lab.observer.seen(begun).page_seconds
 
 
-def run_cases(
-    plan: LabPlan, kind: str, cases: Sequence[Case], runs: Path, say: Say
-) -> tuple[list[Result], dict[str, float], float]:
-    """Run them on one kind of storage; returns results, exposure by "host: unit", and the boot."""
-    todo, results = list(cases), []
-    exposure: dict[str, float] = {}
-    boot_seconds = 0.0
+@dataclasses.dataclass
+class Done:
+    """What came of cases: results, exposure by "host: unit", and what QEMU ran by here."""
+
+    results: list[Result] = dataclasses.field(default_factory=list)
+    exposure: dict[str, float] = dataclasses.field(default_factory=dict)
+    boot_seconds: float = 0.0
+    accelerator: str = "unknown"
+
+
+def run_cases(plan: LabPlan, kind: str, cases: Sequence[Case], runs: Path, say: Say) -> Done:
+    """Run them on one kind of storage. Raises LabError where the last one can't even begin."""
+    todo, done = list(cases), Done()
+    results = done.results
     while todo:
         try:
             with (
                 lab_cluster(plan, Choices(storage=kind), say) as cluster,
                 observed(cluster, runs / kind, say) as lab,
             ):
-                boot_seconds = max(boot_seconds, lab.boot_seconds)
-                exposure.update(exposure_of(cluster))
+                done.boot_seconds = max(done.boot_seconds, lab.boot_seconds)
+                done.accelerator = accelerator_of(lab)
+                done.exposure.update(exposure_of(cluster))
                 while todo:
                     case = todo.pop(0)
                     results.append(one_case(lab, case, runs / kind / case.name))
@@ -120,7 +130,14 @@ def run_cases(
             problem = f"the lab: {error}"
             results.append(Result(case.name, case.what, kind, None, None, 0.0, (problem,), 0.0))
             say(line(results[-1]))
-    return results, exposure, boot_seconds
+    return done
+
+
+def accelerator_of(lab: Lab) -> str:
+    """Return what QEMU was told to run by: its word on the command line."""
+    texts = [command_line(run.pid) for run in lab.observer.qemus.running()]
+    found = [match[1] for text in texts if (match := re.search(r"-accel (\w+)", text))]
+    return found[0].upper() if found else "unknown"
 
 
 def one_case(lab: Lab, case: Case, folder: Path) -> Result:
@@ -174,7 +191,7 @@ def make_newer(say: Say) -> None:
         raise LabError(f"the newer packages: {(done.stderr or done.stdout).strip()[-500:]}")
 
 
-def where(boots: float) -> str:
+def where(accelerator: str) -> str:
     """Return a sentence with date, machine, versions and commit."""
     wall = SystemClock().wall()
     commit = subprocess.run(
@@ -184,11 +201,10 @@ def where(boots: float) -> str:
         timeout=20,
         check=False,
     ).stdout.strip()
-    kvm = "KVM" if os.access("/dev/kvm", os.R_OK | os.W_OK) else "TCG (no KVM here)"
     return (
         f"{wall.iso()[:10]}, commit {commit or 'unknown'}: {len(os.sched_getaffinity(0))} CPUs "
-        f"({platform.machine()}), Linux {platform.release()}, {kvm}; the guest boots in "
-        f"{boots:.1f} s. Load at the end {os.getloadavg()[0]:.1f}."
+        f"({platform.machine()}), Linux {platform.release()}, QEMU by {accelerator}, load "
+        f"{os.getloadavg()[0]:.1f} at the end."
     )
 
 
