@@ -125,6 +125,7 @@ def _tell(wanted: Wanted, done: Done, began: float, runs: Path, say: Say) -> int
     for name, level in done.exposure.items():
         say(f"{name}: exposure {level:.1f}")
     text = document(outcome)
+    runs.mkdir(parents=True, exist_ok=True)
     (runs / "lab.md").write_text(text)
     if wanted.write is not None:
         atomic_file.replace_file(wanted.write, text.encode())
