@@ -55,12 +55,9 @@ class Readiness:
         """Tell that the loop goes round."""
         self._notify("WATCHDOG=1")
 
-    def reloading(self, monotonic_microseconds: Optional[int] = None) -> None:
-        """Tell that a reload begins; `ready` ends it. Type=notify-reload asks for the time."""
-        message = "RELOADING=1"
-        if monotonic_microseconds is not None:
-            message += f"\nMONOTONIC_USEC={monotonic_microseconds}"
-        self._notify(message)
+    def reloading(self) -> None:
+        """Tell that a reload begins; `ready` ends it."""
+        self._notify("RELOADING=1")
 
     def stopping(self) -> None:
         """Tell that the stop begins."""
