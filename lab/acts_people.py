@@ -12,7 +12,7 @@ from typing import Optional
 from demo.hosts import PROGRAMS
 from ha_agent.ovfstore.approval import identity_of
 from lab.acts_hosts import AGENT, BROKER, DAEMONS, VDSM, power_cut
-from lab.acts_vm import kill_qemu
+from lab.acts_vm import kill_qemu, the_vm
 from lab.budgets import Budget
 from lab.case import SETTLE_SECONDS, Lab
 from lab.view import NotSo, snapshot, wait_for
@@ -66,8 +66,9 @@ def down_in_global_maintenance(lab: Lab, target: str) -> Optional[Budget]:
     for name in lab.cluster.hosts:
         _wait_state(lab, name, "GlobalMaintenance")
     ended_at = time.monotonic()
+    host = the_vm(lab).host
     kill_qemu(lab, target)
-    lab.ended[target].pop()  # nobody restarts it, so nobody counts it
+    lab.ended[host].pop()  # nobody restarts it, so nobody counts it
     ends_at = ended_at + max(
         HANDS_OFF_SECONDS, lab.budgets.dead_seconds + lab.budgets.step_seconds
     )

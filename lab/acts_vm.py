@@ -12,29 +12,39 @@ from typing import Optional
 from demo.guest import HTTP_PORT
 from lab.budgets import Budget
 from lab.case import Lab
+from lab.qemu_watch import Run
 from lab.view import NotSo
 
 _ASK_SECONDS = 20.0
 
 
-def kill_qemu(lab: Lab, target: str) -> Optional[Budget]:
+def kill_qemu(lab: Lab, _target: str) -> Optional[Budget]:
     """SIGKILL to QEMU."""
-    for run in lab.observer.qemus.running():
-        os.kill(run.pid, signal.SIGKILL)
-    return ended(lab, target)
+    run = the_vm(lab)
+    os.kill(run.pid, signal.SIGKILL)
+    return ended(lab, run.host)
 
 
-def guest_off(lab: Lab, target: str) -> Optional[Budget]:
+def guest_off(lab: Lab, _target: str) -> Optional[Budget]:
     """The guest shuts itself down."""
+    host = the_vm(lab).host
     ask_guest(lab, "poweroff")
-    return ended(lab, target)
+    return ended(lab, host)
 
 
-def ended(lab: Lab, target: str) -> Budget:
-    """Note that the VM ended unasked here, and return what its return may cost by now."""
+def the_vm(lab: Lab) -> Run:
+    """Return the one that runs. Raises NotSo where it does not."""
+    running = lab.observer.qemus.running()
+    if len(running) != 1:
+        raise NotSo(f"{len(running)} VMs run")
+    return running[0]
+
+
+def ended(lab: Lab, host: str) -> Budget:
+    """Note that the VM ended unasked there, and return what its return may cost by now."""
     now = time.monotonic()
-    lately = [at for at in lab.ended.get(target, []) if now - at < lab.budgets.window_seconds]
-    lab.ended[target] = [*lately, now]
+    lately = [at for at in lab.ended.get(host, []) if now - at < lab.budgets.window_seconds]
+    lab.ended[host] = [*lately, now]
     return lab.budgets.restart(len(lately))
 
 

@@ -22,32 +22,32 @@ from dataclasses import dataclass
 from typing import Optional
 
 from lab.budgets import Budget, Budgets
-from lab.case import FILE, OTHER, OWNER, Case, Lab
+from lab.case import ALL, FILE, Case, Lab
 from lab.cases import CASES
+from lab.view import NotSo
 
 PAIR_SHARE = 1 / 3
 LONGEST_PAUSE_SECONDS = 6.0
 LONGEST_GAP_SECONDS = 12.0
-# What is done to all hosts at once leaves nobody for a second fault to be told apart from.
-_ALONE = "all"
+SAME, ANOTHER = "same host", "another host"
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """One draw: `first` and perhaps `second` are names of cases; `second_on`: owner or other."""
+    """One draw: `first` and perhaps `second` are names of cases; `second_on`: SAME or ANOTHER."""
 
     number: int
     pause_seconds: float
     first: str
     second: str = ""
-    second_on: str = OTHER
+    second_on: str = ANOTHER
     gap_seconds: float = 0.0
 
     def text(self) -> str:
         """Return it as one line."""
         words = f"{self.number}: after {self.pause_seconds:.1f} s {self.first}"
         if self.second:
-            words += f", {self.gap_seconds:.1f} s later {self.second} on the {self.second_on}"
+            words += f", {self.gap_seconds:.1f} s later {self.second}, {self.second_on}"
         return words
 
 
@@ -57,7 +57,8 @@ def plan(seed: int, count: int, names: Optional[Sequence[str]] = None) -> tuple[
     dice = random.Random(seed)
     by_name = {case.name: case for case in CASES}
     single = list(names) if names is not None else drawn_names(FILE)
-    pairable = [name for name in single if by_name[name].on != _ALONE]
+    # What is done to all hosts at once leaves none for a second fault.
+    pairable = [name for name in single if by_name[name].on != ALL]
     draws = []
     for number in range(1, count + 1):
         # As many rolls for each draw, so that a change of one leaves the others.
@@ -66,7 +67,7 @@ def plan(seed: int, count: int, names: Optional[Sequence[str]] = None) -> tuple[
         if rolls[1] >= PAIR_SHARE:
             draws.append(Drawn(number, pause, _pick(single, rolls[2])))
             continue
-        on = OWNER if rolls[4] < 0.5 else OTHER
+        on = SAME if rolls[4] < 0.5 else ANOTHER
         gap = round(rolls[5] * LONGEST_GAP_SECONDS, 1)
         first, second = _pick(pairable, rolls[2]), _pick(pairable, rolls[3])
         draws.append(Drawn(number, pause, first, second, on, gap))
@@ -105,12 +106,17 @@ def _pair(drawn: Drawn, name: str, first: Case, second: Case) -> Case:
         undo.append(lambda: first.mend(lab, target))
         budget = first.act(lab, target) or first.budget(lab.budgets)
         time.sleep(drawn.gap_seconds)
-        same = drawn.second_on == OWNER
+        same = drawn.second_on == SAME
         there = target if same else lab.others(target)[-1]
         if lab.host(there).leader is None:
             return budget
         undo.append(lambda: second.mend(lab, there))
-        later = second.act(lab, there) or second.budget(lab.budgets)
+        later = second.budget(lab.budgets)
+        try:
+            later = second.act(lab, there) or later
+        except NotSo as error:
+            # The first fault may be in the way of the second: a guest that is gone, say.
+            lab.say(f"{name}: {second.name} could not be done: {error}")
         return both(lab.budgets, budget, later, same)
 
     def mend(_lab: Lab, _target: str) -> None:

@@ -6,9 +6,9 @@ from __future__ import annotations
 import pytest
 
 from lab.budgets import Budgets
-from lab.case import ALL, FILE, OTHER
+from lab.case import ALL, FILE
 from lab.cases import CASES
-from lab.random_faults import Drawn, as_case, both, drawn_names, plan
+from lab.random_faults import ANOTHER, SAME, Drawn, as_case, both, drawn_names, plan
 
 BY_NAME = {case.name: case for case in CASES}
 
@@ -27,7 +27,7 @@ def test_two_hundred_draws_have_every_fault_and_pairs() -> None:
     assert {draw.first for draw in draws} == set(drawn_names(FILE))
     pairs = [draw for draw in draws if draw.second]
     assert 40 < len(pairs) < 100
-    assert {draw.second_on for draw in pairs} == {"owner", "other"}
+    assert {draw.second_on for draw in pairs} == {SAME, ANOTHER}
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -47,9 +47,9 @@ def test_a_draw_is_a_case_of_its_own_name() -> None:
 
 
 def test_a_pair_is_mended_before_its_end_is_awaited() -> None:
-    case = as_case(Drawn(3, 0.0, "broker-killed", "power-cut", OTHER, 2.5))
+    case = as_case(Drawn(3, 0.0, "broker-killed", "power-cut", ANOTHER, 2.5))
     assert not case.awaits
-    assert case.what == "3: after 0.0 s broker-killed, 2.5 s later power-cut on the other"
+    assert case.what == "3: after 0.0 s broker-killed, 2.5 s later power-cut, another host"
 
 
 def test_two_harmless_faults_move_the_vm_only_on_one_host() -> None:
