@@ -25,9 +25,9 @@ What fsync promises is not tested here: this machine keeps its power.
 
 from __future__ import annotations
 
-import grp
 import os
 import signal
+import stat
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -67,6 +67,7 @@ class LabStorage:
         self._mounted: dict[str, FaultyStorage] = {}
         self._servers: dict[str, subprocess.Popen[bytes]] = {}
         self._loops: dict[str, Path] = {}
+        self._was: dict[Path, os.stat_result] = {}
         self._disk: Optional[Path] = None
 
     @property
@@ -122,7 +123,9 @@ class LabStorage:
             command = ["losetup", "--find", "--show", "--direct-io=on", str(image)]
             self._loops[host] = loop = Path(must(command).strip())
             # As oVirt's rules of udev do with a logical volume.
+            self._was[loop] = loop.stat()
             os.chown(loop, OWNER, OWNER)
+            loop.chmod(0o660)
 
     def unplug(self, host: str) -> None:
         """Take it away: what hangs in it fails, what was not written yet never is."""
@@ -133,7 +136,9 @@ class LabStorage:
             server.wait(MOUNT_DEADLINE_SECONDS)
         if loop is not None:
             call(["losetup", "--detach", str(loop)])
-            os.chown(loop, 0, grp.getgrnam("disk").gr_gid)
+            was = self._was.pop(loop)
+            os.chown(loop, was.st_uid, was.st_gid)
+            loop.chmod(stat.S_IMODE(was.st_mode))
         unmount(self._mount_point(host))
 
     def _mount_point(self, host: str) -> Path:

@@ -148,6 +148,8 @@ def test_a_raw_device_is_one_for_all_and_hangs_for_one(tmp_path: Path, hung: str
         storage.make()
         for host in (hung, other):
             storage.plug(host)
+        status = storage.binds(hung)[BLOCK_THERE].stat()
+        assert (status.st_uid, status.st_gid, status.st_mode & 0o777) == (OWNER, OWNER, 0o660)
         _write_sector(storage.binds(hung)[BLOCK_THERE], b"a")
         assert _read_sector(storage.binds(other)[BLOCK_THERE]) == b"a"
         storage.fail(hung, errno.EIO)
