@@ -151,7 +151,7 @@ class LabCluster:
         shutil.copyfile(image, self.hosts["host1"].root / _IMAGE.lstrip("/"))
         for host in self.hosts.values():
             host.must("sh", "-c", f"cat >{_ANSWERS}", text=answers_text(self.choices))
-        self.each(_start_vdsm)
+        self.each(_start_daemons)
         for host in self.hosts.values():
             verb = "deploy" if host.number == 1 else "join"
             self._say(f"{host.name}# ha-agent {verb} --answers {_ANSWERS}")
@@ -230,8 +230,10 @@ def _boot(host: LabHost) -> None:
     host.wait_up()
 
 
-def _start_vdsm(host: LabHost) -> None:
-    """As the guides say, VDSM answers before anything is set up."""
+def _start_daemons(host: LabHost) -> None:
+    """As the guides say, VDSM answers before anything is set up. Our package has put sanlock's user
+    into the group of the domain's files, which counts from sanlock's next start."""
+    host.must("systemctl", "restart", "sanlock.service", deadline_seconds=120)
     host.must("systemctl", "start", "ha-vdsm.service", deadline_seconds=120)
 
 

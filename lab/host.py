@@ -216,6 +216,12 @@ class LabHost:
         if self._container_process is not None:
             self._container_process.wait(END_DEADLINE_SECONDS)
             self._container_process = None
+        # The kernel takes a network namespace apart a little after its last process; a container
+        # that boots meanwhile would find its cable's name taken.
+        cable = Path("/sys/class/net", self.plan.cable(self.number))
+        wait_until(
+            lambda: not cable.exists(), END_DEADLINE_SECONDS, f"{cable.name} is still there"
+        )
 
     def freeze(self) -> None:
         """Stop everything on it where it is, as a machine that is suspended."""
