@@ -231,8 +231,8 @@ def _boot(host: LabHost) -> None:
 
 
 def _start_daemons(host: LabHost) -> None:
-    """As the guides say, VDSM answers before anything is set up. Our package has put sanlock's user
-    into the group of the domain's files, which counts from sanlock's next start."""
+    """As the guides say, VDSM answers before anything is set up. Our package has put sanlock's
+    user into the group of the domain's files, which counts from sanlock's next start."""
     host.must("systemctl", "restart", "sanlock.service", deadline_seconds=120)
     host.must("systemctl", "start", "ha-vdsm.service", deadline_seconds=120)
 
