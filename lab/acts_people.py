@@ -26,7 +26,6 @@ _PUSH_FILES = "/etc/ha-agent/ha-lab-push"
 _PUSH_SECONDS = 120.0
 _UPGRADE_SECONDS = 300.0
 _STATE = "/var/lib/ha-agent"
-_SMALL = "size=8m"
 
 
 def maintenance(lab: Lab, target: str, *words: str) -> None:
@@ -204,13 +203,20 @@ def _copy(lab: Lab, name: str, source: Path, path: str) -> None:
 
 
 def fill_disk(lab: Lab, target: str) -> None:
-    """Not a byte is free in the host's /var/lib/ha-agent and /run, and all daemons start anew."""
+    """Not a byte is free in the host's /var/lib/ha-agent and /run; then, with /run well again (as
+    systemd itself starts nothing without it), all daemons start anew on the full disk."""
     lab.command(target, "sh", "-ec", _FILL)
-    for unit in DAEMONS:
-        lab.command(target, "systemctl", "restart", unit)
-    time.sleep(lab.budgets.renew_seconds * 2)
+    time.sleep(lab.budgets.dead_seconds)
     if snapshot(lab.host(target)) is None:
         raise NotSo(f"the broker of {target} does not answer on a full disk")
+    lab.command(target, "rm", "-f", "/run/ha-lab-full")
+    for unit in DAEMONS:
+        lab.command(target, "systemctl", "restart", unit)
+
+    def answers() -> Optional[bool]:
+        return snapshot(lab.host(target)) is not None or None
+
+    wait_for(answers, KNOWN_SECONDS, f"the broker of {target} does not start on a full disk")
 
 
 def free_disk(lab: Lab, target: str) -> None:
@@ -224,7 +230,8 @@ def free_disk(lab: Lab, target: str) -> None:
 # fill. What was there is copied over, and the rest of it, and of /run, is taken by one file.
 _FILL = f"""
 mkdir -p /var/tmp/ha-lab-state
-mount -t tmpfs -o {_SMALL},mode=0750 ha-lab-state /var/tmp/ha-lab-state
+kib=$(( $(du -sk {_STATE} | cut -f 1) + 1024 ))
+mount -t tmpfs -o "size=${{kib}}k,mode=0750" ha-lab-state /var/tmp/ha-lab-state
 cp -a {_STATE}/. /var/tmp/ha-lab-state/
 chown --reference={_STATE} /var/tmp/ha-lab-state
 chmod --reference={_STATE} /var/tmp/ha-lab-state
