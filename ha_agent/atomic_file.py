@@ -25,7 +25,11 @@ def replace_file(
     """
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+        # A new file, never one that is there: root writes in folders of the daemons' user, who may
+        # have laid a link to anything under the draft's name. What a dead process left goes.
+        with contextlib.suppress(FileNotFoundError):
+            draft.unlink()
+        fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
         with os.fdopen(fd, "wb") as file:
             file.write(content)
             told = os.fstat(fd)

@@ -91,3 +91,15 @@ def test_a_link_is_replaced_and_not_followed(tmp_path: Path) -> None:
     replace_file(link, b"new")
     assert target.read_bytes() == b"old"
     assert not link.is_symlink()
+
+
+def test_a_draft_that_somebody_has_laid_there_is_not_written_through(tmp_path: Path) -> None:
+    """Root writes in folders of the daemons' user, too: their links are not root's to follow."""
+    other = tmp_path / "other"
+    other.write_bytes(b"not ours")
+    (tmp_path / f".file.{os.getpid()}").symlink_to(other)
+    replace_file(tmp_path / "file", b"new", owner=(36, 36) if os.geteuid() == 0 else None)
+    assert other.read_bytes() == b"not ours"
+    assert other.stat().st_uid == os.geteuid()
+    assert (tmp_path / "file").read_bytes() == b"new"
+    assert not (tmp_path / "file").is_symlink()
