@@ -25,7 +25,11 @@ from demo.watcher import command_line
 
 UNKNOWN_HOST = "?"
 # Whoever starts a QEMU has another name until it has become one; all else is left alone for good.
-_MAY_BECOME = ("qemu", "python", "ha-", "sh", "bash", "sanlock", "virt", "libvirt", "(")
+_MAY_BECOME = (
+    *("qemu", "python", "ha-", "sh", "bash", "sanlock", "virt", "libvirt", "("),
+    # What libvirtd forks is named as the thread that does: rpc-libvirtd, prio-rpc-libvirtd.
+    *("rpc-", "prio-rpc-"),
+)
 # The emulators; qemu-img and the like run no guest.
 _EMULATORS = ("qemu-system", "qemu-kvm")
 

@@ -113,6 +113,32 @@ def test_whoever_has_the_disk_open_counts(qemu: subprocess.Popen[bytes], tmp_pat
     assert not neither.running()
 
 
+def test_who_is_seen_before_it_becomes_qemu_is_seen_afterwards_too() -> None:
+    # What libvirtd forks is named as the thread of it that does.
+    rename = "import ctypes, sys, time; name = ctypes.CDLL(None).prctl; "
+    code = (
+        f"{rename}name(15, b'rpc-libvirtd', 0, 0, 0); print(flush=True); sys.stdin.readline(); "
+        "name(15, b'qemu-system-lab', 0, 0, 0); print(flush=True); time.sleep(600)"
+    )
+    words = [sys.executable, "-c", code, "-uuid", UUID]
+    process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    try:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdout.readline()
+        qemus = watch()
+        qemus.look()
+        assert not qemus.running()
+        process.stdin.write(b"\n")
+        process.stdin.flush()
+        process.stdout.readline()
+        qemus.look()
+        assert [run.pid for run in qemus.running()] == [process.pid]
+    finally:
+        process.kill()
+        process.communicate(timeout=10)
+
+
 def test_what_is_gone_has_no_names() -> None:
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait(10)
