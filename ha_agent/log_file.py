@@ -49,7 +49,9 @@ class _File:
                 self.close()
             if self._descriptor is None:
                 flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
-                self._descriptor = os.open(self._path, flags, 0o640)
+                # The folder is the daemons' user's, and the embedded VDSM is root: a link there
+                # is not root's to follow.
+                self._descriptor = os.open(self._path, flags | os.O_NOFOLLOW, 0o640)
             data = text.encode("utf-8", "backslashreplace")
             if os.write(self._descriptor, data) < len(data):
                 raise OSError("the disk has taken a part of a line only")
@@ -64,6 +66,6 @@ class _File:
 
     def _is_ours(self, descriptor: int) -> bool:
         try:
-            return os.path.samestat(os.stat(self._path), os.fstat(descriptor))
+            return os.path.samestat(os.lstat(self._path), os.fstat(descriptor))
         except FileNotFoundError:
             return False

@@ -55,10 +55,9 @@ def test_a_file_that_was_moved_away_is_begun_anew(
 
 
 def test_a_full_disk_costs_only_the_lines_and_is_told_once(
-    tmp_path: Path, handlers: list[FileHandler], caplog: pytest.LogCaptureFixture
+    handlers: list[FileHandler], caplog: pytest.LogCaptureFixture
 ) -> None:
-    path = tmp_path / "agent.log"
-    path.symlink_to("/dev/full")
+    path = Path("/dev/full")
     handler = begin(path, handlers)
     for number in range(20):
         log.warning("line %d", number)
@@ -67,6 +66,20 @@ def test_a_full_disk_costs_only_the_lines_and_is_told_once(
     assert told == [
         f"lines of {path} can't be written on this host's disk: [Errno 28] No space left on device"
     ]
+
+
+def test_a_link_is_not_followed(
+    tmp_path: Path, handlers: list[FileHandler], caplog: pytest.LogCaptureFixture
+) -> None:
+    """The folder is another's than root's, and the embedded VDSM writes there, too."""
+    path, other = tmp_path / "vdsm.log", tmp_path / "other"
+    other.write_text("not ours\n")
+    path.symlink_to(other)
+    handler = begin(path, handlers)
+    log.warning("line")
+    handler.close()
+    assert other.read_text() == "not ours\n"
+    assert "Too many levels of symbolic links" in caplog.text
 
 
 def test_a_disk_that_hangs_holds_nobody_up(tmp_path: Path, handlers: list[FileHandler]) -> None:
