@@ -104,8 +104,8 @@ def write_conf(
     path: Path, text: str, *, mode: int = 0o640, owner: Optional[tuple[int, int]] = None
 ) -> None:
     """Replace a file in one piece; mode and owner stay those of the file that is there, and so
-    does a link to it. Only root's becomes `owner`'s: the daemons read it, and are not root. Who
-    is not root may give nothing away, and then it is theirs.
+    does a link to it (root follows only its own). Only root's file becomes `owner`'s: the daemons
+    read it, and are not root. Who is not root may give nothing away, and then it is theirs.
 
     A new one gets `mode`, which has no access for others, as a password may be in it, and
     `owner`, user and group id (None: of this process). When this returns, it is on the disk.
@@ -113,6 +113,7 @@ def write_conf(
     it was.
     """
     try:
+        _refuse_others_link(path)
         path = Path(os.path.realpath(path))
         try:
             there = path.stat()
@@ -125,6 +126,17 @@ def write_conf(
         replace_file(path, text.encode(), mode=mode, owner=owner)
     except OSError as error:
         raise EnvironmentFault(f"{path}: can't be written: {error.strerror}") from error
+
+
+def _refuse_others_link(path: Path) -> None:
+    """The daemons' user may make links where these files are, and to what only root may write."""
+    if os.geteuid() == 0 and path.is_symlink():
+        uid = path.lstat().st_uid
+        if uid != 0:
+            raise EnvironmentFault(
+                f"{path}: is a link of user {uid} to {os.readlink(path)}, which root does not"
+                f" follow; if you want it: chown -h root {path}"
+            )
 
 
 def _check(key: str, value: Optional[str], where: str) -> None:

@@ -182,3 +182,17 @@ def test_roots_file_becomes_the_daemons(tmp_path: Path) -> None:
     os.chown(path, 107, 36)
     write_conf(path, "a=3\n", owner=(36, 36))
     assert (path.stat().st_uid, path.stat().st_gid) == (107, 36)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root is to be led astray")
+def test_root_follows_its_own_links_and_nobody_elses(tmp_path: Path) -> None:
+    path, target = tmp_path / "hosted-engine.conf", tmp_path / "elsewhere"
+    target.write_text("a=1\n")
+    path.symlink_to(target)
+    write_conf(path, "a=2\n")
+    assert (target.read_text(), path.is_symlink()) == ("a=2\n", True)
+    os.chown(path, 36, 36, follow_symlinks=False)
+    with pytest.raises(EnvironmentFault, match="is a link of user 36"):
+        write_conf(path, "a=3\n", owner=(36, 36))
+    assert target.read_text() == "a=2\n"
+    assert target.stat().st_uid == 0
