@@ -145,6 +145,10 @@ def domain_file(engine_xml: str, vm_uuid: str, disk: str) -> str:
     if cpu is None:
         cpu = etree.SubElement(root, "cpu")
     cpu.set("mode", "maximum")
+    # libvirt adds a USB controller where none is told, for which the BIOS takes its time.
+    devices = root.find("devices")
+    if devices is not None and devices.find("controller[@type='usb']") is None:
+        etree.SubElement(devices, "controller", type="usb", model="none")
     etree.indent(root)
     return etree.tostring(root, encoding="unicode") + "\n"
 

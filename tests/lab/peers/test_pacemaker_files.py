@@ -50,6 +50,7 @@ def test_the_domain_is_emulated_on_our_disk_and_bridge() -> None:
     assert [one.get("file") for one in root.iterfind("devices/disk/source")] == [DISK]
     assert [one.get("bridge") for one in root.iterfind("devices/interface/source")] == [BRIDGE]
     assert [one.get("mode") for one in root.iterfind("cpu")] == ["maximum"]
+    assert [one.get("model") for one in root.iterfind("devices/controller")] == ["none"]
 
 
 def test_the_resource_agent_finds_the_domains_name() -> None:
