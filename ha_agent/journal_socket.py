@@ -111,7 +111,11 @@ class JournalSocket:
             if self._retrying or self._closing.is_set():
                 return
             self._retrying = True
-        threading.Thread(target=self._retry, name="journal", daemon=True).start()
+        try:
+            threading.Thread(target=self._retry, name="journal", daemon=True).start()
+        except RuntimeError:  # no thread to be had: the next entry tries again
+            with self._lock:
+                self._retrying = False
 
     def close(self) -> None:
         """Try to get rid of what waits, and let go of the socket.

@@ -3,6 +3,8 @@ from __future__ import annotations
 
 import socket
 import struct
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -75,6 +77,44 @@ def test_a_journald_that_takes_nothing_is_never_waited_for(journald: Journald) -
         sender.send({"MESSAGE": str(number)})
     assert [journald.read()["MESSAGE"] for _ in range(1000)] == [str(n) for n in range(1000)]
     sender.close()
+
+
+_WITHOUT_THREADS = """
+import resource, sys
+from ha_agent.journal_socket import JournalSocket
+sender = JournalSocket(lambda count: {"MESSAGE": "lost"}, path=sys.argv[1])
+# The stack of a new thread is more than there is; root is not kept to a number of threads.
+resource.setrlimit(resource.RLIMIT_AS, (300 << 20, 300 << 20))
+import threading
+threading.stack_size(600 << 20)
+for number in range(1000):
+    sender.send({"MESSAGE": str(number)})
+print("sent")
+sys.stdin.readline()
+sender.send({"MESSAGE": "last"})
+sender.close()
+"""
+
+
+def test_a_process_that_gets_no_thread_goes_on(journald: Journald) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", _WITHOUT_THREADS, str(journald.path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as sender:
+        try:
+            assert sender.stdout is not None
+            assert sender.stdin is not None
+            assert sender.stdout.readline() == "sent\n"
+            taken = [journald.read()["MESSAGE"] for _ in range(5)]
+            sender.stdin.write("\n")
+            sender.stdin.flush()
+            while taken[-1] != "last":
+                taken.append(journald.read()["MESSAGE"])
+        finally:
+            sender.kill()
+    assert taken == [*map(str, range(1000)), "last"]
 
 
 def kernel_takes(journald: Journald) -> int:
