@@ -108,13 +108,15 @@ def begin_anew(listener: Optional[socket.socket] = None) -> NoReturn:
         words = _COMMAND_LINE.read_bytes().rstrip(b"\0").split(b"\0")
         command = [sys.executable, *map(os.fsdecode, words[1:])]
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+        # What no one has taken yet (log.py) has a second to get out, before its descriptor may be
+        # taken from it.
+        logging.shutdown()
         if listener is not None:
             if listener.fileno() == _FIRST_PASSED_FD:
                 listener.set_inheritable(True)
             else:
                 os.dup2(listener.fileno(), _FIRST_PASSED_FD)
             environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="1")
-        logging.shutdown()  # what no one has taken yet (log.py) has a second to get out
         os.execve(sys.executable, command, environ)
     except OSError as error:
         raise EnvironmentFault(f"can't begin anew: {error}") from error

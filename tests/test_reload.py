@@ -100,7 +100,7 @@ async def test_good_files_are_asked_for_once(tmp_path: Path) -> None:
 
 # Begins anew once: the second life is told by the word that it was not given on the command line.
 _TWICE = """
-import os, signal, socket, sys
+import logging, os, signal, socket, sys
 from ha_agent.reload import begin_anew
 from ha_agent.readiness import listen_sockets
 kind = sys.argv[1]
@@ -112,7 +112,9 @@ if "SECOND" in os.environ:
 os.environ["SECOND"] = str(os.getpid())
 listener = None
 if kind != "none":
-    taken = [os.open("/dev/null", os.O_RDONLY) for _ in range(4)]
+    taken = [os.open(sys.argv[2] + ".log", os.O_WRONLY | os.O_CREAT) for _ in range(4)]
+    last = logging.Handler()
+    last.flush = lambda: kind == "third" or os.write(3, b"last words")
     if kind == "third":
         os.close(3)
     listener = socket.socket(socket.AF_UNIX)
@@ -140,3 +142,5 @@ def test_it_is_the_same_process_with_the_same_words_and_socket(tmp_path: Path, k
     )
     passed = [] if kind == "none" else [str(place)]
     assert done.stdout == f"True {[kind, str(place)]} True {passed}\n", done.stderr
+    if kind == "other":  # what records went to had the descriptor that the socket gets
+        assert (tmp_path / "listener.log").read_text() == "last words"
