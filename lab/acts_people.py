@@ -203,13 +203,8 @@ def _copy(lab: Lab, name: str, source: Path, path: str) -> None:
 
 
 def fill_disk(lab: Lab, target: str) -> None:
-    """Not a byte is free in the host's /var/lib/ha-agent and /run; then, with /run well again (as
-    systemd itself starts nothing without it), all daemons start anew on the full disk."""
-    lab.command(target, "sh", "-ec", _FILL)
-    time.sleep(lab.budgets.dead_seconds)
-    if snapshot(lab.host(target)) is None:
-        raise NotSo(f"the broker of {target} does not answer on a full disk")
-    lab.command(target, "rm", "-f", "/run/ha-lab-full")
+    """Not a byte is free in the host's /var/lib/ha-agent, and all daemons start anew there."""
+    lab.command(target, "sh", "-ec", _FILL_STATE)
     for unit in DAEMONS:
         lab.command(target, "systemctl", "restart", unit)
 
@@ -221,14 +216,27 @@ def fill_disk(lab: Lab, target: str) -> None:
 
 def free_disk(lab: Lab, target: str) -> None:
     """There is room again."""
-    lab.command(target, "sh", "-ec", _FREE)
+    lab.command(target, "sh", "-ec", _FREE_STATE)
     for unit in (VDSM, BROKER, AGENT):
         lab.command(target, "systemctl", "restart", unit)
 
 
-# A small file system of its own instead of the state folder: the machine's own is not ours to
-# fill. What was there is copied over, and the rest of it, and of /run, is taken by one file.
-_FILL = f"""
+def fill_run(lab: Lab, target: str) -> None:
+    """Not a byte is free in the host's /run for longer than the lease."""
+    lab.command(target, "sh", "-ec", _FILL_RUN)
+    time.sleep(lab.budgets.dead_seconds + lab.budgets.renew_seconds)
+    if snapshot(lab.host(target)) is None:
+        raise NotSo(f"the broker of {target} does not answer while /run is full")
+
+
+def free_run(lab: Lab, target: str) -> None:
+    """There is room again."""
+    lab.command(target, "sh", "-ec", "rm -f /run/ha-lab-full; mount -o remount,size=20% /run")
+
+
+# A small file system of its own instead of the state folder, with what was there: the machine's
+# own is not ours to fill. One file takes the rest of it.
+_FILL_STATE = f"""
 mkdir -p /var/tmp/ha-lab-state
 kib=$(( $(du -sk {_STATE} | cut -f 1) + 1024 ))
 mount -t tmpfs -o "size=${{kib}}k,mode=0750" ha-lab-state /var/tmp/ha-lab-state
@@ -236,15 +244,11 @@ cp -a {_STATE}/. /var/tmp/ha-lab-state/
 chown --reference={_STATE} /var/tmp/ha-lab-state
 chmod --reference={_STATE} /var/tmp/ha-lab-state
 mount --bind /var/tmp/ha-lab-state {_STATE}
-mount -o remount,size=32m /run
 dd if=/dev/zero of={_STATE}/ha-lab-full bs=64k 2>/dev/null || true
-dd if=/dev/zero of=/run/ha-lab-full bs=64k 2>/dev/null || true
 test "$(stat -f -c %a {_STATE})" -le 16
-test "$(stat -f -c %a /run)" -le 16
 """
-_FREE = f"""
-rm -f {_STATE}/ha-lab-full /run/ha-lab-full
-mount -o remount,size=20% /run
+_FREE_STATE = f"""
+rm -f {_STATE}/ha-lab-full
 rm -rf /var/tmp/ha-lab-kept
 mkdir /var/tmp/ha-lab-kept
 cp -a {_STATE}/. /var/tmp/ha-lab-kept/
@@ -252,4 +256,9 @@ umount --lazy {_STATE}
 umount --lazy /var/tmp/ha-lab-state
 cp -a /var/tmp/ha-lab-kept/. {_STATE}/
 rm -rf /var/tmp/ha-lab-kept
+"""
+_FILL_RUN = """
+mount -o remount,size=32m /run
+dd if=/dev/zero of=/run/ha-lab-full bs=64k 2>/dev/null || true
+test "$(stat -f -c %a /run)" -le 16
 """

@@ -175,10 +175,17 @@ CASES: tuple[Case, ...] = (
     ),
     Case(
         "disk-full",
-        "the owner's /var/lib/ha-agent and /run are full, and its daemons start anew",
+        "the owner's /var/lib/ha-agent is full, and its daemons start anew",
         people.fill_disk,
         _UNTOUCHED,
         mend=people.free_disk,
+    ),
+    Case(
+        "run-full",
+        "the owner's /run is full for longer than the lease",
+        people.fill_run,
+        _UNTOUCHED,
+        mend=people.free_run,
     ),
     # Network and clocks ------------------------------------------------------------------
     Case(
