@@ -258,8 +258,10 @@ FENCE_TROUBLE = Message(
     "The guard meets an obstacle",
     "@MESSAGE@",
     "The guard tries again, four times a second.",
-    "If a VM must end and does not, see what holds its process: it may be stuck in the kernel, "
-    "waiting for storage. Its VM lease is held until it is gone, so no second one can run.",
+    "If it is not permitted to end a process, the broker's unit has lost CAP_KILL: systemctl cat "
+    "ha-broker. If a VM must end and does not, see what holds its process: it may be stuck in "
+    "the kernel, waiting for storage. Its VM lease is held until it is gone, so no second one can "
+    "run.",
     "guides/storage-died.md",
 )
 HOST_ID_LOST = Message(
@@ -348,8 +350,8 @@ MAINTENANCE = Message(
     "@MESSAGE@",
     "Under global maintenance no host starts or stops the engine VM. A host in local maintenance "
     "gives the VM away and takes none.",
-    "When the work is done: ha-agent maintenance global --off; ha-agent maintenance none on a "
-    "host in local maintenance. ha-agent status tells who set it, and until when.",
+    "When the work is done: ha-agent maintenance global --off; ha-agent maintenance local --off "
+    "on a host in local maintenance. ha-agent status tells who set it, and until when.",
     "guides/cluster-shutdown.md",
 )
 DEFINITION_CHANGED = Message(

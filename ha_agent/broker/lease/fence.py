@@ -121,10 +121,17 @@ class VmProcesses:
 
     def kill(self) -> str:
         """Send SIGKILL to all that are known; return why one was refused, "" for none."""
+        return self._send(signal.SIGKILL)
+
+    def obstacle(self) -> str:
+        """Return why `kill` would be refused; nothing is sent (kill(2): signal 0)."""
+        return self._send(0)
+
+    def _send(self, number: int) -> str:
         refused = ""
         for pid, pidfd in self._pidfds.items():
             try:
-                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+                signal.pidfd_send_signal(pidfd, number)
             except ProcessLookupError:
                 continue
             except PermissionError as error:
@@ -217,6 +224,8 @@ class Guard:
                 self._scanned_at = now
                 self._processes.scan()
                 self._processes.alive()
+                # Known long before it matters: CAP_KILL may have got lost on the way.
+                self._complain(self._processes.obstacle())
             return min(GUARD_POLL_SECONDS, deadline.fence_at - now)
         return self._enforce(deadline, self._processes, now)
 

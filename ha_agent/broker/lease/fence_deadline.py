@@ -37,6 +37,7 @@ LOCK_NAME = "fence.lock"
 LOG_NAME = "fence.log"
 
 _MAX_BYTES = 4096
+_PROC = Path("/proc")
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,14 @@ def encode_deadline(deadline: FenceDeadline) -> str:
 class GuardFence:
     """Arms and disarms the deadline of one run folder, and keeps its guard process alive."""
 
-    def __init__(self, run_dir: Path, vm_uuid: str, boot_id: str, qemu_marker: str = "") -> None:
+    def __init__(
+        self,
+        run_dir: Path,
+        vm_uuid: str,
+        boot_id: str,
+        qemu_marker: str = "",
+        proc: Path = _PROC,
+    ) -> None:
         """`qemu_marker`: only QEMU processes with it in an argument are this host's ("": all).
 
         For several hosts on one machine (demo, tests), where one host's guard must not end
@@ -115,6 +123,7 @@ class GuardFence:
         self._vm_uuid = vm_uuid
         self._boot_id = boot_id
         self._qemu_marker = qemu_marker
+        self._proc = proc
         self._guard: Optional[subprocess.Popen[bytes]] = None
 
     def arm(self, fence_at: Instant, epoch: int, *, final: bool = False) -> None:
@@ -169,6 +178,7 @@ class GuardFence:
                 return
         finally:
             os.close(fd)
+        self._see_others()
         command = [sys.executable, "-I", "-m", "ha_agent.broker.lease.fence"]
         command += ["--run-dir", str(self._run_dir), "--broker-pid", str(os.getpid())]
         if self._qemu_marker:
@@ -183,3 +193,16 @@ class GuardFence:
                 stderr=log,
                 start_new_session=True,
             )
+
+    def _see_others(self) -> None:
+        """Raise OSError where the guard, which is not root, would not find QEMU, which may be.
+
+        Mounted with hidepid=, /proc has no entries of others, or none that can be entered
+        (proc(5)): the VM would look gone.
+        """
+        try:
+            os.stat(self._proc / "1" / "cmdline")
+        except OSError as error:
+            raise OSError(
+                error.errno, f"{self._proc} hides other users' processes (hidepid=), QEMU's too"
+            ) from error

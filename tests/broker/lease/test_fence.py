@@ -9,6 +9,7 @@ import select
 import signal
 import subprocess
 import sys
+import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -124,6 +125,38 @@ def test_a_process_that_can_not_be_looked_at_spares_no_vm(
     assert vm.returncode == -signal.SIGKILL
     for pid in ("1", "2"):  # let the threads end
         os.close(os.open(proc / pid / "cmdline", os.O_RDWR))
+
+
+def said_as(uid: int, vm_uuid: str) -> str:
+    """Return what a guard of that user, without capabilities, says long before the deadline."""
+    read, write = os.pipe()
+    with tempfile.TemporaryDirectory() as name:
+        os.chown(name, uid, uid)
+        pid = os.fork()
+        if pid == 0:
+            os.setresuid(uid, uid, uid)
+            sys.stderr = os.fdopen(write, "w")
+            arm(Path(name), vm_uuid, 1000.0)
+            guard = Guard(Path(name), BOOT_ID, "")
+            for second in range(0, 500, 5):
+                guard.look(Instant(second))
+            os._exit(0)
+        os.close(write)
+        with os.fdopen(read) as told:
+            text = told.read()
+        os.waitpid(pid, 0)
+    return text
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs a process of another user")
+def test_a_guard_that_may_not_end_the_vm_says_so_in_time_and_once(
+    vm_uuid: str, start_vm: StartVm
+) -> None:
+    vm = start_vm()
+    told = f"ha-agent fence: can't end pid {vm.pid}: Operation not permitted\n"
+    assert said_as(36, vm_uuid) == told
+    assert said_as(0, vm_uuid) == ""
+    assert vm.poll() is None
 
 
 def test_a_renewed_deadline_spares_the_vm(tmp_path: Path, vm_uuid: str, start_vm: StartVm) -> None:

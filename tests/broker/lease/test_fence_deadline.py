@@ -11,6 +11,7 @@ from ha_agent import ofd_lock
 from ha_agent.broker.lease.fence_deadline import (
     DEADLINE_NAME,
     LOCK_NAME,
+    LOG_NAME,
     FenceDeadline,
     GuardFence,
     encode_deadline,
@@ -76,3 +77,12 @@ def test_arming_beside_a_running_guard_starts_no_second(tmp_path: Path) -> None:
 def test_a_fence_that_can_not_be_armed_says_so(tmp_path: Path) -> None:
     with pytest.raises(EnvironmentFault, match="can't be armed"):
         GuardFence(tmp_path / "missing", "vm-1", "boot-1").arm(Instant(1.0), 7)
+
+
+def test_a_guard_that_would_not_find_qemu_is_none(tmp_path: Path) -> None:
+    """As with hidepid=2: a process of another user has no entry."""
+    (tmp_path / "proc").mkdir()
+    fence = GuardFence(tmp_path, "vm-1", "boot-1", proc=tmp_path / "proc")
+    with pytest.raises(EnvironmentFault, match="hides other users' processes"):
+        fence.arm(Instant(1.0), 7)
+    assert not (tmp_path / LOG_NAME).exists()
