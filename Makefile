@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 PYTHON := .venv/bin/python
 
-.PHONY: help setup demo test bench load failures lab lab-full peers vdsm-contract fuzz mutate sim sim-long diagram dist rpm deb deb-test clean
+.PHONY: help setup demo test bench load failures lab lab-full peers vdsm-contract fuzz mutate sim sim-long diagram dist rpm rpm-test deb deb-test clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -67,12 +67,15 @@ dist: setup ## source distributions and wheels of ha-agent and its HAClient, as 
 rpm: ## rpm packages of the committed tree, in dist/: for EL, or elsewhere in the layouts of EL 9 and 10
 	@scripts/make_rpm
 
+rpm-test: setup ## build the rpm packages in both layouts, and try what is in them and their scripts
+	@$(PYTHON) -m pytest -q -rs tests/packaging/test_rpm.py
+
 deb: ## Debian packages of the committed tree, in dist/; SUFFIX=+2 for a later version
 	@scripts/make_deb $(if $(SUFFIX),--suffix $(SUFFIX))
 
 deb-test: setup deb ## install, upgrade, remove and purge the packages on a clean Debian 12; as root
 	@scripts/make_deb --suffix +later --out .cache/deb-later
-	@$(PYTHON) -m pytest -q -rs -m packages tests/packaging
+	@$(PYTHON) -m pytest -q -rs -m packages tests/packaging/test_deb_install.py
 
 clean: ## remove all that these commands made in this folder
 	rm -rf .venv .venv-* .cache .*_cache .hypothesis .e2e-work demo-work bench-work fuzz-work build dist *.egg-info haclient/build haclient/*.egg-info
