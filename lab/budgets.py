@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How long a case may cost, from the configuration and nothing else. Pure.
+"""How long a case may cost: from the configuration, and two allowances of the lab's own. Pure.
 
     fault ── the page is bad ──── QEMU's end ───── another QEMU ───── its page is good
              └─ bad_seconds ────┘ └─ gone_seconds ┘ └─ the boot of the guest ─────────┘
@@ -23,6 +23,7 @@ from ha_agent.broker.lease.rules import GUARD_POLL_SECONDS
 from ha_agent.config.schema import Config
 from ha_agent.fsm.policy import Policy
 
+# The lab's own allowances, chosen before anything was measured.
 BOOTS_AS_LONG = 3.0
 # From VM.create to a process that is QEMU: VDSM prepares the disk, Python starts the launcher.
 CREATE_SECONDS = 2.0
@@ -81,12 +82,6 @@ class Budgets:
         """The owner is gone at once, with the VM; others wait for its lease."""
         gone = self.dead_seconds + self.take_seconds
         return Budget(0.0, gone, f"lease {self.dead_seconds:g} + turn and start")
-
-    def refused_once(self) -> Budget:
-        """As takeover, where the VM lease may be free a moment after the ownership lease."""
-        gone = self.dead_seconds + self.take_seconds + self.refused_seconds
-        why = f"lease {self.dead_seconds:g} + one refusal {self.refused_seconds:g} + start"
-        return Budget(0.0, gone, why)
 
     def fenced(self) -> Budget:
         """The owner can't renew; its guard ends the VM, and others wait for the rest."""
@@ -151,14 +146,6 @@ class Budgets:
         gone = boot_seconds + self.dead_seconds + self.take_seconds + self.refused_seconds
         why = f"the hosts' boot {boot_seconds:.0f} + lease {self.dead_seconds:g} + start"
         return Budget(0.0, gone, why)
-
-    def worst(self) -> Budget:
-        """Whatever it is that fails once: the longest of all for a sound rest of the cluster."""
-        longest = max(
-            self.restart(len(self.backoff_seconds)).gone_seconds, self.takeover().gone_seconds
-        )
-        bad = self.hung().bad_seconds
-        return Budget(bad, longest + self.refused_seconds, "the longest of all single faults")
 
 
 def budgets_of(config: Config) -> Budgets:

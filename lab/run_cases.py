@@ -202,8 +202,8 @@ def where(accelerator: str) -> str:
         check=False,
     ).stdout.strip()
     return (
-        f"{wall.iso()[:10]}, commit {commit or 'unknown'}: {len(os.sched_getaffinity(0))} CPUs "
-        f"({platform.machine()}), Linux {platform.release()}, QEMU by {accelerator}, load "
+        f"{wall.iso()[:10]}, lab at commit {commit or 'unknown'}: "
+        f"{len(os.sched_getaffinity(0))} CPUs ({platform.machine()}), Linux {platform.release()}, QEMU by {accelerator}, load "
         f"{os.getloadavg()[0]:.1f} at the end."
     )
 

@@ -59,17 +59,16 @@ def test_each_restart_on_a_host_waits_longer_then_another_has_it() -> None:
 
 def test_a_fence_leaves_others_the_rest_of_the_lease() -> None:
     budgets = Budgets()
-    assert budgets.fenced().gone_seconds < budgets.refused_once().gone_seconds
     assert budgets.fenced_until(60.0).gone_seconds > 60.0
 
 
 def test_every_budget_says_why() -> None:
     budgets = Budgets()
     made = [
-        *(budgets.untouched(), budgets.takeover(), budgets.refused_once(), budgets.fenced()),
+        *(budgets.untouched(), budgets.takeover(), budgets.fenced()),
         *(budgets.fenced_until(30.0), budgets.restart(), budgets.reboot(), budgets.hung()),
         *(budgets.handed_over(), budgets.suspended(22.5), budgets.unplugged(30.0)),
-        *(budgets.held_down(30.0), budgets.booted(20.0), budgets.worst()),
+        *(budgets.held_down(30.0), budgets.booted(20.0)),
     ]
     assert all(budget.why for budget in made)
     assert all(budget.page_seconds(5.0) > 0 for budget in made)
