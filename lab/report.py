@@ -42,8 +42,8 @@ run at {boot_seconds:.1f} s. On a busy machine that makes the page's allowance a
 without a VM is not affected.
 
 What this does not show: the machine keeps its power, so nothing is said of what fsync promises.
-The storage frees a dead or silent host's locks at once, or as its lease ends; an NFSv4 server takes
-its own lease time for that, 90 s by default on Linux.
+The storage frees a dead or silent host's locks at once, or as its lease ends; an NFSv4 server
+takes its own lease time for that, 90 s by default on Linux.
 """
 
 _HEAD = ("case", "storage", "what was done", "page, s", "no VM, s", "VMs", "data", "verdict")

@@ -203,8 +203,8 @@ def where(accelerator: str) -> str:
     ).stdout.strip()
     return (
         f"{wall.iso()[:10]}, lab at commit {commit or 'unknown'}: "
-        f"{len(os.sched_getaffinity(0))} CPUs ({platform.machine()}), Linux {platform.release()}, QEMU by {accelerator}, load "
-        f"{os.getloadavg()[0]:.1f} at the end."
+        f"{len(os.sched_getaffinity(0))} CPUs ({platform.machine()}), Linux {platform.release()}, "
+        f"QEMU by {accelerator}, load {os.getloadavg()[0]:.1f} at the end."
     )
 
 
