@@ -210,6 +210,15 @@ def test_socket_is_where_the_configuration_has_it() -> None:
     assert int(sections["Socket"]["SocketMode"][0], 8) == mode
 
 
+def test_a_stop_of_the_broker_is_its_sockets_too_and_a_restart_is_not() -> None:
+    """Its clients would start it again at once; through a restart they are to wait."""
+    socket = read(FOLDER / "ha-broker.socket")["Unit"]
+    assert socket["StopPropagatedFrom"] == ["ha-broker.service"]
+    for key in ("PartOf", "BindsTo", "Requires", "ConsistsOf"):
+        assert key not in socket
+    assert "ha-broker.socket" in read(FOLDER / "ha-broker.service")["Unit"]["Wants"][0].split()
+
+
 def test_the_guard_acts_before_the_watchdog() -> None:
     # ha-broker.service says so in a comment.
     assert LeaseConfig(path=Path("/x")).lease_expiry_seconds < 30

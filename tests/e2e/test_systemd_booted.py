@@ -170,6 +170,7 @@ def test_killed_restarted_reloaded_stopped(host: BootedHost, vm: int, unit: str)
     assert leader(host, unit) == before
     assert host.qemu() == [vm]
     host.must("systemctl", "stop", unit, deadline_seconds=90)
+    CLOCK.block(2.0)  # who calls meanwhile starts nothing again
     assert host.unit(unit).active == "inactive"
     assert host.qemu() == [vm]
     host.must("systemctl", "start", unit, deadline_seconds=90)
