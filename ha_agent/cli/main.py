@@ -141,7 +141,8 @@ def command_line(wants_json: bool = False) -> argparse.ArgumentParser:
     parser = Parser(prog="ha-agent", description="High availability for oVirt's hosted engine.")
     parser.wants_json = wants_json
     parser.add_argument("--version", action="version", version=f"ha-agent {__version__}")
-    parser.add_argument("--config", type=Path, metavar="FILE", help="configuration file")
+    told = f"configuration file (default {layers.DEFAULT_PATH})"
+    parser.add_argument("--config", type=Path, metavar="FILE", help=told)
     verbs = Verbs(parser, wants_json)
     status = verbs.asking("status", "where the engine VM is, and how every host does", _status)
     status.add_argument("--json", action="store_true", help="the predecessor's JSON object")

@@ -22,12 +22,16 @@ def add(verbs: Verbs) -> None:
         "vm", "start, resume or stop the engine VM by hand, under global maintenance"
     )
     seconds = _ORDER_SECONDS + DEFAULT_DEADLINE_SECONDS
-    start = group.asking("start", "start it on this host", _start, timeout_seconds=seconds)
+    start = group.asking(
+        "start", "start the engine VM on this host", _start, timeout_seconds=seconds
+    )
     start.add_argument(
         "--paused", action="store_true", help="only so far that its console can be looked at"
     )
     group.asking("resume", "let the paused VM run", _resume, timeout_seconds=seconds)
-    stop = group.asking("stop", "shut it down on this host", _stop, timeout_seconds=seconds)
+    stop = group.asking(
+        "stop", "shut the engine VM down on this host", _stop, timeout_seconds=seconds
+    )
     stop.add_argument("--force", action="store_true", help="end it at once, unsaved work is lost")
 
 

@@ -87,7 +87,9 @@ class EngineConfig:
 
 @dataclass(frozen=True)
 class LeaseConfig:
-    """[lease]: which host owns the engine VM. The timeline is in broker/lease/rules.py."""
+    """[lease]: which host owns the engine VM, and until when."""
+
+    # The timeline is in broker/lease/rules.py.
 
     path: Path = field(
         metadata=of(PATH, derived="<storage.domain_path>/ha_agent/<engine.vm_uuid>.lease")
