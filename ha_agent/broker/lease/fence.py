@@ -315,7 +315,7 @@ class Guard:
         aside = path.with_name(".fence.retired")
         try:
             os.replace(path, aside)
-            if aside.read_text("utf-8") != encode_deadline(deadline):
+            if aside.read_text("utf-8").rstrip() != encode_deadline(deadline).rstrip():
                 # It was a later one: back it goes, unless a still later one is there.
                 with contextlib.suppress(FileExistsError):
                     os.link(aside, path)

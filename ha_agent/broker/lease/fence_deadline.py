@@ -2,7 +2,7 @@
 """The broker's side of the fence: the deadline that the guard process (fence.py) watches.
 
 `<run_dir>/fence.deadline` says when the engine VM on this host must be dead unless the lease
-is renewed before. One JSON object, replaced by rename, never written in place:
+is renewed before. One JSON object, and blanks where it was longer before:
 
     {"vm_uuid": "…", "boot_id": "…", "fence_at": 1234.5, "epoch": 7}
 
@@ -11,6 +11,11 @@ names. A missing file means that nothing is armed. A passed deadline stays in fo
 the file is there, the VM may not run on this host. `"final": true` is there when the lease was
 abandoned: no broker adopts that epoch any more.
 
+The file is replaced by rename. Where the disk is full it is written in place, which needs no block:
+a lease that is renewed on storage must not end its VM for want of a block in /run. The guard may
+then read half of each; what is no JSON it takes for nothing said, and half of two numbers counts for
+one of its looks, a quarter of a second.
+
 The order that makes it safe (lease/cycle.py holds it): the record is on storage, then the
 deadline is armed, then anybody is told; it is disarmed when the VM is confirmed gone.
 """
@@ -18,6 +23,7 @@ deadline is armed, then anybody is told; it is disarmed when the VM is confirmed
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import subprocess
@@ -86,12 +92,37 @@ def read_deadline(run_dir: Path) -> Optional[FenceDeadline]:
 
 
 def write_deadline(run_dir: Path, deadline: FenceDeadline) -> None:
-    """Arm: replace the file at once. Raises OSError.
+    """Arm: replace the file at once, or write it in place on a full disk. Raises OSError.
 
     Not synced: after a crash of the machine there is no VM left to fence, and the boot id has
     changed.
     """
-    replace_file(run_dir / DEADLINE_NAME, encode_deadline(deadline).encode(), sync=False)
+    path, content = run_dir / DEADLINE_NAME, encode_deadline(deadline).encode()
+    try:
+        replace_file(path, content, sync=False)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT) or not _write_in_place(path, content):
+            raise
+
+
+def _write_in_place(path: Path, content: bytes) -> bool:
+    """Write into the file that is there; tells whether it is there, and says so, afterwards."""
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return False
+    try:
+        # One write: between a truncation and a write the guard would read nothing.
+        content = content.ljust(os.fstat(fd).st_size)
+        if os.pwrite(fd, content, 0) != len(content):
+            return False
+    finally:
+        os.close(fd)
+    # The guard may have retired the file meanwhile. It looks at what it has put aside before it
+    # removes it, and puts a later deadline back: what is there now was read by it, or will be.
+    with contextlib.suppress(FileNotFoundError):
+        return path.read_bytes() == content
+    return False
 
 
 def encode_deadline(deadline: FenceDeadline) -> str:

@@ -246,8 +246,13 @@ def test_a_damaged_file_does_not_disarm(tmp_path: Path, vm_uuid: str, start_vm: 
     assert vm.wait(LIMIT_SECONDS) == -signal.SIGKILL
 
 
-def test_a_deadline_that_did_its_work_is_retired(tmp_path: Path, vm_uuid: str) -> None:
+@pytest.mark.parametrize("blanks", ["", "   "], ids=["as usual", "written in place"])
+def test_a_deadline_that_did_its_work_is_retired(
+    tmp_path: Path, vm_uuid: str, blanks: str
+) -> None:
     arm(tmp_path, vm_uuid, 100.0)
+    with (tmp_path / DEADLINE_NAME).open("a") as file:
+        file.write(blanks)
     guard = Guard(tmp_path, BOOT_ID, "")
     guard.look(Instant(100.0))
     guard.look(Instant(100.0 + SETTLE_SECONDS - 0.1))

@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -77,6 +80,52 @@ def test_arming_beside_a_running_guard_starts_no_second(tmp_path: Path) -> None:
 def test_a_fence_that_can_not_be_armed_says_so(tmp_path: Path) -> None:
     with pytest.raises(EnvironmentFault, match="can't be armed"):
         GuardFence(tmp_path / "missing", "vm-1", "boot-1").arm(Instant(1.0), 7)
+
+
+@pytest.fixture
+def full_disk(tmp_path: Path) -> Iterator[Path]:
+    """A run folder with a deadline, on a file system of which not a byte is free."""
+    if os.getuid() != 0:
+        pytest.skip("mounting a tmpfs needs root")
+    folder = tmp_path / "run"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
+    if subprocess.run(mount, check=False, capture_output=True, timeout=10).returncode != 0:
+        pytest.skip("no mount here")
+    try:
+        write_deadline(folder, DEADLINE)
+        with contextlib.suppress(OSError), (folder / "ballast").open("wb", buffering=0) as file:
+            while True:
+                file.write(bytes(4096))
+        with pytest.raises(OSError, match="No space left"):
+            (folder / "another").write_bytes(b"x")
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True, timeout=10)
+
+
+@pytest.mark.parametrize("change", [3.0, 1e-3, 1e9, -12000.0])
+def test_a_full_disk_keeps_no_renewed_lease_from_being_armed(
+    full_disk: Path, change: float
+) -> None:
+    """The guard would end a VM whose lease is renewed, for want of a block on this host."""
+    later = dataclasses.replace(DEADLINE, fence_at=DEADLINE.fence_at + change)
+    write_deadline(full_disk, later)
+    assert read_deadline(full_disk) == later
+    write_deadline(full_disk, dataclasses.replace(later, final=True))
+    assert read_deadline(full_disk) == dataclasses.replace(later, final=True)
+    write_deadline(full_disk, DEADLINE)
+    assert read_deadline(full_disk) == DEADLINE
+
+
+def test_on_a_full_disk_nothing_new_is_armed(full_disk: Path) -> None:
+    (full_disk / DEADLINE_NAME).unlink()
+    with contextlib.suppress(OSError), (full_disk / "more").open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+    with pytest.raises(OSError, match="No space left"):
+        write_deadline(full_disk, DEADLINE)
+    assert read_deadline(full_disk) is None
 
 
 def test_a_guard_that_would_not_find_qemu_is_none(tmp_path: Path) -> None:
