@@ -11,10 +11,10 @@ names. A missing file means that nothing is armed. A passed deadline stays in fo
 the file is there, the VM may not run on this host. `"final": true` is there when the lease was
 abandoned: no broker adopts that epoch any more.
 
-The file is replaced by rename. Where the disk is full it is written in place, which needs no block:
-a lease that is renewed on storage must not end its VM for want of a block in /run. The guard may
-then read half of each; what is no JSON it takes for nothing said, and half of two numbers counts for
-one of its looks, a quarter of a second.
+The file is replaced by rename. Where the disk is full it is written in place, which needs no
+block: a lease that is renewed on storage must not end its VM for want of a block in /run. The
+guard may then read half of each; what is no JSON it takes for nothing said, and half of two numbers
+counts for one of its looks, a quarter of a second.
 
 The order that makes it safe (lease/cycle.py holds it): the record is on storage, then the
 deadline is armed, then anybody is told; it is disarmed when the VM is confirmed gone.

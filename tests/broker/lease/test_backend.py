@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.config.test_relations import load_with
 
 from ha_agent.broker.lease.backend import LeasePart, lease_backend, sanlock_times
 from ha_agent.broker.lease.cycle import LeaseKeeper
@@ -13,6 +12,7 @@ from ha_agent.broker.sanlock.keeper import SanlockKeeper
 from ha_agent.clock import SystemClock
 from ha_agent.config.layers import Config
 from ha_agent.errors import EnvironmentFault
+from tests.config.test_relations import load_with
 
 
 class Lane:
