@@ -13,8 +13,8 @@ abandoned: no broker adopts that epoch any more.
 
 The file is replaced by rename. Where the disk is full it is written in place, which needs no
 block: a lease that is renewed on storage must not end its VM for want of a block in /run. The
-guard may then read half of each; what is no JSON it takes for nothing said, and half of two numbers
-counts for one of its looks, a quarter of a second.
+guard may then read half of each: what is no JSON it takes for nothing said, and a number that is
+half of two counts for one of its looks, a quarter of a second.
 
 The order that makes it safe (lease/cycle.py holds it): the record is on storage, then the
 deadline is armed, then anybody is told; it is disarmed when the VM is confirmed gone.
