@@ -57,16 +57,14 @@ class Choices:
     @property
     def all_settings(self) -> dict[str, str]:
         """Our settings as the answers file has them."""
-        found = {}
-        if self.uses_sanlock:
-            found["vdsm-server.vm_lease"] = "sanlock"
-        if self.storage == "block":
-            found["sanlock.path"] = BLOCK_THERE
+        found = {"sanlock.path": BLOCK_THERE} if self.storage == "block" else {}
         return {**found, **self.settings}
 
     @property
     def uses_sanlock(self) -> bool:
-        """Whether ownership and VM lease are sanlock's."""
+        """Whether the ownership is sanlock's. The VM lease is QEMU's lock in any case: as a
+        setting that a deploy writes, `[vdsm-server] vm_lease` would come too late. The ha-vdsm that
+        makes the domain runs without it, and makes no lockspace for such leases."""
         return self.lease == "sanlock" or self.storage == "block"
 
 

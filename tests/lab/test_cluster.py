@@ -24,10 +24,10 @@ def test_a_measured_lab_has_our_shipped_settings() -> None:
     assert answers.number("memory_mib") == MEMORY_MIB
 
 
-def test_sanlock_has_both_leases() -> None:
+def test_sanlock_has_the_ownership() -> None:
     answers = read(Choices(lease="sanlock"))
     assert answers.text("lease_backend") == "sanlock"
-    assert answers.settings == {("vdsm-server", "vm_lease"): "sanlock"}
+    assert answers.settings == {}
 
 
 def test_a_block_lab_has_sanlocks_lease_on_the_device() -> None:
