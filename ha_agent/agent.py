@@ -166,7 +166,8 @@ class Agent:
         finally:
             if not self.begins_anew:
                 self._readiness.stopping()
-            log.info("agent ends; the engine VM is left alone", extra=fields(DAEMON_STOPPED))
+            told = fields(None if self.begins_anew else DAEMON_STOPPED)
+            log.info("agent ends; the engine VM is left alone", extra=told)
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks)

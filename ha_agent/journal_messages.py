@@ -93,7 +93,8 @@ CONFIG_REFUSED = Message(
     "4110bc2a598d4055a8adb114bf699ccc",
     "The changed configuration can't be used",
     "A file of the configuration was changed, and it has faults: @HA_REASON@",
-    "The old configuration stays in use. A daemon that is started now would not start.",
+    "The old configuration stays in use. A daemon that is started now would not start, unless all "
+    "that is said is that a key takes a stop and a start: then it has the new value.",
     "Look for the faults with ha-agent config show, correct the file, and reload: systemctl "
     "reload ha-agent ha-broker.",
 )

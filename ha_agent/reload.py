@@ -107,6 +107,8 @@ def begin_anew(listener: Optional[socket.socket] = None) -> NoReturn:
     try:
         words = _COMMAND_LINE.read_bytes().rstrip(b"\0").split(b"\0")
         command = [sys.executable, *map(os.fsdecode, words[1:])]
+        # The loop's handler went with the loop, and other threads block nothing.
+        signal.signal(signal.SIGHUP, lambda _number, _frame: None)
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
         # What no one has taken yet (log.py) has a second to get out, before its descriptor may be
         # taken from it.

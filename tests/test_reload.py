@@ -144,3 +144,27 @@ def test_it_is_the_same_process_with_the_same_words_and_socket(tmp_path: Path, k
     assert done.stdout == f"True {[kind, str(place)]} True {passed}\n", done.stderr
     if kind == "other":  # what records went to had the descriptor that the socket gets
         assert (tmp_path / "listener.log").read_text() == "last words"
+
+
+_ASKED_AGAIN = """
+import logging, os, signal, sys, threading, time
+from ha_agent.reload import begin_anew
+if "SECOND" in os.environ:
+    print("again")
+    sys.exit(0)
+os.environ["SECOND"] = "1"
+# As the one that writes the log file: signals of the process are this thread's, too.
+threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
+last = logging.Handler()
+last.flush = lambda: os.kill(os.getpid(), signal.SIGHUP)
+begin_anew()
+"""
+
+
+def test_who_asks_again_while_the_last_records_go_ends_nothing(tmp_path: Path) -> None:
+    program = tmp_path / "again.py"
+    program.write_text(_ASKED_AGAIN)
+    done = subprocess.run(
+        [sys.executable, str(program)], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "again\n"), done.stderr

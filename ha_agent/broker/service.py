@@ -83,8 +83,8 @@ class Broker:
         finally:
             if not self.begins_anew:
                 self._readiness.stopping()
-            text = "broker ends; the engine VM is left alone"
-            log.info(text, extra=logs.fields(DAEMON_STOPPED))
+            told = logs.fields(None if self.begins_anew else DAEMON_STOPPED)
+            log.info("broker ends; the engine VM is left alone", extra=told)
             self._parts.wake()
             await server.stop()
             for task in tasks:

@@ -17,6 +17,7 @@ from typing import Callable
 
 import pytest
 
+from ha_agent.journal_messages import DAEMON_STOPPED
 from lab.tools import wait_until
 from tests.e2e.booted import CLOCK, VDSM, BootedHost, booted_host
 
@@ -76,6 +77,11 @@ def healthy(host: BootedHost) -> None:
 
 def has_said(host: BootedHost, unit: str, text: str) -> bool:
     return text in host.journal_text(0, f"--unit={unit}")
+
+
+def times_stopped(host: BootedHost, unit: str) -> int:
+    only = (f"--unit={unit}", f"MESSAGE_ID={DAEMON_STOPPED.id}", "--output=cat")
+    return len(host.journal_text(0, *only).splitlines())
 
 
 def status_of(pid: int, *names: str) -> list[list[str]]:
@@ -163,15 +169,17 @@ def test_killed_restarted_reloaded_stopped(host: BootedHost, vm: int, unit: str)
     host.must("systemctl", "restart", unit, deadline_seconds=90)
     healthy(host)
     assert host.qemu() == [vm]
-    before = leader(host, unit)
+    before, told = leader(host, unit), times_stopped(host, unit)
     host.must("systemctl", "reload", unit, deadline_seconds=90)
     eventually(host, lambda: has_said(host, unit, "reload: beginning anew"), "no reload")
     healthy(host)
     assert leader(host, unit) == before
+    assert times_stopped(host, unit) == told  # nobody is told to start it again
     assert host.qemu() == [vm]
     host.must("systemctl", "stop", unit, deadline_seconds=90)
     CLOCK.block(2.0)  # who calls meanwhile starts nothing again
     assert host.unit(unit).active == "inactive"
+    assert times_stopped(host, unit) == told + 1
     assert host.qemu() == [vm]
     host.must("systemctl", "start", unit, deadline_seconds=90)
 

@@ -336,9 +336,11 @@ async def _run(config: Config) -> bool:
             readiness.watchdog()
             readiness.status(vdsm.status)
             await wait_for_event(stopping, _STATUS_SECONDS)
-        if not reload.asked or told_to_stop.is_set():
+        begins_anew = reload.asked and not told_to_stop.is_set()
+        if not begins_anew:
             readiness.stopping()
-        log.info("it ends; the VMs go on", extra=logs.fields(DAEMON_STOPPED))
+        told = logs.fields(None if begins_anew else DAEMON_STOPPED)
+        log.info("it ends; the VMs go on", extra=told)
     finally:
         await vdsm.stop()
     return reload.asked and not told_to_stop.is_set()
