@@ -63,8 +63,8 @@ class Choices:
     @property
     def uses_sanlock(self) -> bool:
         """Whether the ownership is sanlock's. The VM lease is QEMU's lock in any case: as a
-        setting that a deploy writes, `[vdsm-server] vm_lease` would come too late. The ha-vdsm that
-        makes the domain runs without it, and makes no lockspace for such leases."""
+        setting that a deploy writes, `[vdsm-server] vm_lease` would come too late. The ha-vdsm
+        that makes the domain runs without it, and makes no lockspace for such leases."""
         return self.lease == "sanlock" or self.storage == "block"
 
 
