@@ -6,10 +6,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.config.test_layers import write
 
 from ha_agent.config.file import Entry, Fault, drop_in_folder, drop_ins, parse, read_file
 from ha_agent.errors import BadInput
+from tests.config.test_layers import write
 
 
 def test_a_line_that_cant_be_used_does_not_hide_the_others() -> None:

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.config.test_layers import MINIMAL, write
 
 from ha_agent.compat import hosted_engine_conf
 from ha_agent.compat.conf_writer import set_keys
@@ -20,6 +19,7 @@ from ha_agent.config.layers import Config, ConfigError, complete, load, predeces
 from ha_agent.config.legacy import read, read_text
 from ha_agent.errors import BadInput
 from tests.compat.test_hosted_engine_conf import NFS
+from tests.config.test_layers import MINIMAL, write
 
 HE = "etc/ovirt-hosted-engine/hosted-engine.conf"
 AGENT = "etc/ovirt-hosted-engine-ha/agent.conf"

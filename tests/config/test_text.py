@@ -6,10 +6,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.config.test_layers import MINIMAL, load_text
 
 from ha_agent.config.layers import ConfigError
 from ha_agent.config.text import MASK, Shown, shown, text_of
+from tests.config.test_layers import MINIMAL, load_text
 
 
 def test_sections_are_aligned_each_by_itself_and_end_with_their_remark() -> None:

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.config.test_layers import MINIMAL, write
 
 from ha_agent.config import layers
+from tests.config.test_layers import MINIMAL, write
 
 VDSM = "etc/vdsm/vdsm.conf"
 HE = "etc/ovirt-hosted-engine/hosted-engine.conf"
