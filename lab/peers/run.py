@@ -113,8 +113,10 @@ class Measurement:
                     self._say(cost_line(cost))
                 self.versions[name] = side.versions()
             finally:
-                _keep_journals(side, self._runs / f"{number + 1:02} {name}")
-                side.remove()
+                try:
+                    _keep_journals(side, self._runs / f"{number + 1:02} {name}")
+                finally:
+                    side.remove()
         except LabError as error:
             self.missed.append(f"round {number + 1}, {name}: {error}")
             self._say(f"MISSED {self.missed[-1]}")
