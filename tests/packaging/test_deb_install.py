@@ -28,6 +28,7 @@ SERVICES = ("ha-agent.service", "ha-broker.service", "ha-vdsm.service")
 UNITS = (*SERVICES, "ha-broker.socket")
 ENGINE_PORT = 8080
 STORAGE = "/srv/domain"
+HOSTED_ENGINE_CONF = "/etc/ovirt-hosted-engine/hosted-engine.conf"
 # No KVM, and the engine's page comes through QEMU's own network.
 CONFIGURATION = f"""\
 [vdsm]
@@ -89,6 +90,13 @@ def qemus(machine: CleanMachine) -> list[str]:
     return machine.run("pidof", "qemu-system-x86_64").stdout.split()
 
 
+def our_processes(machine: CleanMachine) -> list[str]:
+    """The command lines of our programs that run there; QEMU is not one."""
+    show = "for file in /proc/[0-9]*/cmdline; do tr '\\0' ' ' <$file 2>/dev/null; echo; done; :"
+    lines = machine.must("sh", "-c", show).splitlines()
+    return [line for line in lines if re.search(r"python3?\S* .*(ha_agent|ha-)", line)]
+
+
 def journal(machine: CleanMachine) -> str:
     return machine.run("journalctl", "--no-pager", "-n", "60", "-o", "cat").stdout
 
@@ -141,6 +149,8 @@ def test_the_life_of_the_packages(machine: CleanMachine) -> None:
     removed = machine.must("apt-get", "remove", "-y", *OURS, deadline_seconds=300)
     assert qemus(machine) == [qemu], "a removal has ended the engine VM"
     assert set(states(machine).values()) == {"inactive"}, states(machine)
+    # Not the guard either, which would end the VM at the deadline of a lease that nobody renews.
+    assert our_processes(machine) == []
     assert (machine.root / "etc/ovirt-hosted-engine/hosted-engine.conf").exists()
     assert (machine.root / "var/lib/ha-agent").is_dir()
     assert "ha-agent leave" in removed
@@ -150,7 +160,8 @@ def test_the_life_of_the_packages(machine: CleanMachine) -> None:
     assert list((machine.root / STORAGE.lstrip("/")).iterdir()), "a purge has touched the storage"
     # The running VM's own files, until the next boot.
     assert left_over(machine) == []
-    machine.must("kill", qemu)
+    machine.must("sh", "-c", f"kill {qemu}")
+    wait_until(lambda: qemus(machine) == [], 60, "the VM does not end")
 
     install(machine, "/packages")
     assert are_installed(machine), installed(machine)
@@ -207,14 +218,34 @@ def deploy(machine: CleanMachine) -> None:
     assert told.returncode == 0, told.stdout + told.stderr + journal(machine)
     wait_until(lambda: len(qemus(machine)) == 1, 120, f"there is no VM\n{journal(machine)}")
     assert set(states(machine).values()) == {"active"}, states(machine)
+    assert our_processes(machine) != []
+    # The folder is root's, and the daemons' user may replace the file in it.
+    owners = machine.must("stat", "-c", "%U:%G", "/etc/ovirt-hosted-engine", HOSTED_ENGINE_CONF)
+    assert owners.split() == ["root:root", "vdsm:kvm"]
+    replace = f"cp {HOSTED_ENGINE_CONF} {HOSTED_ENGINE_CONF}.new && mv {HOSTED_ENGINE_CONF}.new $0"
+    machine.must(
+        "setpriv",
+        "--reuid=vdsm",
+        "--regid=kvm",
+        "--clear-groups",
+        "sh",
+        "-c",
+        replace,
+        HOSTED_ENGINE_CONF,
+    )
+    assert "unsafe path transition" not in machine.must("journalctl", "--no-pager", "-o", "cat")
 
 
 def upgrade(machine: CleanMachine) -> None:
     """To a later version, while all runs; what was stopped stays stopped."""
     before = main_pids(machine)
+    changed = machine.root / "etc/ha-agent/ha-agent.conf.d/10-predecessor-logs.conf"
+    text = changed.read_text() + "# changed here\n"
+    changed.write_text(text)
     machine.must("dpkg", "-i", *all_of("/later"), deadline_seconds=600)
     after = main_pids(machine)
     assert set(states(machine).values()) == {"active"}, states(machine)
+    assert changed.read_text() == text
     assert all(after[unit] not in ("0", before[unit]) for unit in SERVICES), (before, after)
 
     machine.must("systemctl", "stop", "ha-agent.service")
