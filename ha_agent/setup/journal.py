@@ -148,7 +148,11 @@ def _lock(folder: Path) -> int:
     try:
         make_folder(folder.parent, vdsm_owner())
         folder.mkdir(mode=0o711, exist_ok=True)
-        fd = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        # Root's, in a folder of the daemons' user, who may have put a link there.
+        if folder.is_symlink():
+            raise EnvironmentFault(f"{folder}: is a link, which a set-up does not follow")
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        fd = os.open(folder / LOCK_NAME, flags, 0o600)
     except OSError as error:
         raise EnvironmentFault(f"can't make {folder}: {error.strerror}") from None
     try:

@@ -57,6 +57,18 @@ def test_an_unfinished_set_up_is_not_gone_on_with_for_something_else(tmp_path: P
         assert journal.get("a") is None
 
 
+@pytest.mark.parametrize("link", ["setup", "setup/lock"])
+def test_root_is_not_led_elsewhere(tmp_path: Path, link: str) -> None:
+    """The folder above is the daemons' user's, who may put anything under these names."""
+    state, other = tmp_path / "state", tmp_path / "other"
+    (state / link).parent.mkdir(parents=True)
+    other.mkdir()
+    (state / link).symlink_to(other if link == "setup" else other / "new")
+    with pytest.raises(EnvironmentFault, match="symbolic link|is a link"):
+        open_journal(state, "deploy", "x")
+    assert list(other.iterdir()) == []
+
+
 def test_to_read_changes_nothing(tmp_path: Path) -> None:
     journal = open_journal(tmp_path / "absent", "deploy", "x", write=False)
     assert journal.get("a") is None
