@@ -64,7 +64,7 @@ def test_root_is_not_led_elsewhere(tmp_path: Path, link: str) -> None:
     (state / link).parent.mkdir(parents=True)
     other.mkdir()
     (state / link).symlink_to(other if link == "setup" else other / "new")
-    with pytest.raises(EnvironmentFault, match="symbolic link|is a link"):
+    with pytest.raises(EnvironmentFault, match=r"symbolic link|is a link"):
         open_journal(state, "deploy", "x")
     assert list(other.iterdir()) == []
 
