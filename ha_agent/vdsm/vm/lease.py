@@ -11,6 +11,10 @@ So nothing that happens to the embedded VDSM, the agent or the broker frees or b
 and a second start is refused by the kernel. A plain POSIX lock would not do: it belongs to a
 process, and ends when that process closes any descriptor of the file.
 
+A domain with a sanlock lockspace is refused: its other hosts hold the VM lease by sanlock, which
+knows nothing of this lock, so that each would let the other's VM start. The other way round there
+is no lockspace to join.
+
 The calls can hang with the storage: callers run them off the loop (deadline.py).
 """
 
@@ -19,6 +23,7 @@ from __future__ import annotations
 import functools
 import os
 import re
+import struct
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,6 +36,8 @@ from ha_agent.vdsm.domain.model import Lease
 from ha_agent.vdsm.qemu.process import QemuProcess
 
 _LOCKED_BYTES = 1
+# struct delta_lease's first field, sanlock src/ondisk.c: little-endian, whatever the host.
+_LOCKSPACE_MAGIC = struct.pack("<I", 0x12212010)
 # lock:	1: OFDLCK ADVISORY  WRITE -1 00:1f:4711 0 0
 _OFD_LOCK = re.compile(r"^lock:\s+\d+: OFDLCK +\S+ +WRITE ", re.MULTILINE)
 
@@ -132,7 +139,7 @@ class LockFileLeases:
                     await self._threads.run(
                         f"VM lease {lease.path}",
                         self._deadline_seconds,
-                        functools.partial(take, Path(lease.path)),
+                        functools.partial(_take_for, lease),
                         discard=os.close,
                     )
                 )
@@ -141,6 +148,32 @@ class LockFileLeases:
                 os.close(descriptor)
             raise
         return held
+
+
+def _take_for(lease: Lease) -> int:
+    refuse_lockspace(lease)
+    return take(Path(lease.path))
+
+
+def refuse_lockspace(lease: Lease) -> None:
+    """Raise LeaseRefused where the lease's storage domain has a sanlock lockspace."""
+    domain = next((p for p in Path(lease.path).parents if p.name == lease.lockspace), None)
+    if domain is None:
+        return  # its path is none of a file domain
+    ids = domain / "dom_md" / "ids"
+    try:
+        with ids.open("rb") as file:
+            has_lockspace = file.read(len(_LOCKSPACE_MAGIC)) == _LOCKSPACE_MAGIC
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise LeaseRefused(f"Failed to acquire lock: {error.strerror} ({ids})") from error
+    if has_lockspace:
+        # In words that a client takes for a lockspace that is not joined, which it is.
+        raise LeaseRefused(
+            f"Failed to acquire lock: Lease lockspace in {ids}: other hosts use sanlock, so"
+            " [vdsm-server] vm_lease must be sanlock here, too"
+        )
 
 
 def take(path: Path) -> int:

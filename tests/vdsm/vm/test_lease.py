@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from ha_agent.vdsm.deadline import StorageThreads
+from ha_agent.vdsm.domain.model import Lease
 from ha_agent.vdsm.vm import lease as vm_lease
 from ha_agent.vdsm.vm_status import LockFailure, lock_failure
 
@@ -53,6 +55,32 @@ def test_the_lock_goes_on_in_a_child_and_ends_with_it(tmp_path: Path) -> None:
     finally:
         child.kill()
         child.communicate()
+    os.close(vm_lease.take(path))
+
+
+@pytest.mark.parametrize(
+    ("magic", "is_refused"),
+    [(b"", False), (bytes(512), False), (bytes.fromhex("10202112") + bytes(508), True)],
+    ids=["empty", "zeros", "lockspace"],
+)
+async def test_a_domain_of_hosts_with_sanlock_is_refused(
+    tmp_path: Path, magic: bytes, is_refused: bool
+) -> None:
+    """Two kinds of VM lease on one domain would not keep each other's VM out."""
+    domain = tmp_path / "domain-uuid"
+    (domain / "dom_md").mkdir(parents=True)
+    (domain / "images" / "i").mkdir(parents=True)
+    (domain / "dom_md" / "ids").write_bytes(magic)
+    path = domain / "images" / "i" / "v.lease"
+    path.touch()
+    lease = Lease("v", "domain-uuid", str(path))
+    leases = vm_lease.LockFileLeases(StorageThreads(), 10.0)
+    if not is_refused:
+        (await leases.prepare([lease], ["qemu"], is_paused=False)).close()
+        return
+    with pytest.raises(vm_lease.LeaseRefused, match="must be sanlock here") as refused:
+        await leases.prepare([lease], ["qemu"], is_paused=False)
+    assert lock_failure(str(refused.value)) == LockFailure.LOCKSPACE_NOT_JOINED
     os.close(vm_lease.take(path))
 
 
