@@ -56,8 +56,8 @@ DAEMON_STOPPED = Message(
     "The engine VM is left as it is. While the agent is stopped nobody here watches it; while "
     "the broker is stopped nobody renews the lease, and what forbids a second start is the VM "
     "lease.",
-    "Start it again: systemctl start ha-broker ha-agent. A broker that is to stay stopped needs its "
-    "socket stopped, too: systemctl stop ha-broker.socket ha-broker. To take a host out of "
+    "Start it again: systemctl start ha-broker ha-agent. A broker that is to stay stopped needs "
+    "its socket stopped, too: systemctl stop ha-broker.socket ha-broker. To take a host out of "
     "service, use ha-agent maintenance local first.",
     each=True,
 )
