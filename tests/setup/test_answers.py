@@ -63,6 +63,12 @@ def test_settings_are_checked_for_their_names() -> None:
     )
 
 
+def test_a_vm_lease_that_the_domain_would_not_be_made_for_is_refused() -> None:
+    (fault,) = faults_of(ENOUGH + "[settings]\nvdsm-server.vm_lease = sanlock\n")
+    assert fault.startswith("f:9: vdsm-server.vm_lease is ha-vdsm's")
+    assert "restart ha-vdsm, and deploy then" in fault
+
+
 def test_all_faults_are_told_at_once_with_file_and_line() -> None:
     found = faults_of(
         "[storage]\nstorage_typ = nfs\nnonsense\n[nowhere]\nmemory_mib = much\nmemory_mib = 1\n"
