@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import shutil
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Callable, Optional, TypeVar, Union
@@ -21,6 +20,7 @@ from bench.wire import VdsmRelay
 from demo.domain import DemoDomain, make_domain
 from demo.guest import build_guest
 from demo.hosts import Host, free_port
+from demo.patience import wait_for
 from demo.watcher import DiskWatcher
 from ha_agent.broker.rpc import call as rpc_call
 from ha_agent.broker.snapshot import Snapshot, from_wire
@@ -171,14 +171,7 @@ class Cluster:
 
     def wait(self, look: Callable[[], Optional[T]], limit_seconds: float, missing: str) -> T:
         """Return what `look` finds. Raises NotMeasured after `limit_seconds`."""
-        ends_at = time.monotonic() + limit_seconds
-        while True:
-            found = look()
-            if found is not None:
-                return found
-            if time.monotonic() > ends_at:
-                raise NotMeasured(f"after {limit_seconds:g} s {missing}")
-            time.sleep(POLL_SECONDS)
+        return wait_for(look, limit_seconds, missing, error=NotMeasured, poll_seconds=POLL_SECONDS)
 
 
 def _relay(host: Host) -> VdsmRelay:

@@ -34,6 +34,7 @@ from bench.failure_watch import (
 from demo.domain import DemoDomain, make_domain
 from demo.guest import build_guest
 from demo.hosts import Host, free_port
+from demo.patience import wait_for
 from ha_agent.broker.rpc import call as rpc_call
 from ha_agent.broker.snapshot import Snapshot, from_wire
 from ha_agent.clock import SystemClock
@@ -114,14 +115,7 @@ class FailureCluster:
 
     def wait(self, look: Callable[[], Optional[T]], limit_seconds: float, missing: str) -> T:
         """Return what `look` finds. Raises NotMeasured after `limit_seconds`."""
-        ends_at = time.monotonic() + limit_seconds
-        while True:
-            found = look()
-            if found is not None:
-                return found
-            if time.monotonic() > ends_at:
-                raise NotMeasured(f"after {limit_seconds:g} s {missing}")
-            time.sleep(POLL_SECONDS)
+        return wait_for(look, limit_seconds, missing, error=NotMeasured, poll_seconds=POLL_SECONDS)
 
     def settle(self) -> str:
         """Wait until all is well, and return the owner."""

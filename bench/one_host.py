@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import shutil
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Callable, Optional, TypeVar
@@ -18,6 +17,7 @@ from bench.cluster import CALL_DEADLINE_SECONDS, NotMeasured
 from demo.domain import DemoDomain, make_domain
 from demo.guest import build_guest
 from demo.hosts import Host, free_port
+from demo.patience import wait_for
 from ha_agent.broker.blocks import codec as block_codec
 from ha_agent.broker.blocks.codec import GlobalBlock
 from ha_agent.broker.rpc import call as rpc_call
@@ -101,14 +101,7 @@ def snapshot(host: Host, state: str = "") -> Optional[Snapshot]:
 
 def wait(look: Callable[[], Optional[T]], limit_seconds: float, missing: str) -> T:
     """Return what `look` finds. Raises NotMeasured after `limit_seconds`."""
-    ends_at = time.monotonic() + limit_seconds
-    while True:
-        found = look()
-        if found is not None:
-            return found
-        if time.monotonic() > ends_at:
-            raise NotMeasured(f"after {limit_seconds:g} s {missing}")
-        time.sleep(_POLL_SECONDS)
+    return wait_for(look, limit_seconds, missing, error=NotMeasured, poll_seconds=_POLL_SECONDS)
 
 
 def _keep_logs(host: Host, logs: Path) -> None:

@@ -24,6 +24,7 @@ from typing import Callable, Optional, TypeVar
 from demo.domain import make_domain
 from demo.guest import HEALTH_BODY, HEALTH_PATH, build_guest, read_counters
 from demo.hosts import Host, free_port
+from demo.patience import wait_for
 from demo.watcher import Change, DiskWatcher
 from ha_agent.errors import HaAgentError
 
@@ -196,18 +197,21 @@ class Demo:
             return False
 
     def _wait(self, look: Callable[[], Optional[T]], limit_seconds: float, missing: str) -> T:
-        ends_at = time.monotonic() + limit_seconds
-        while True:
+        def look_at_daemons_too() -> Optional[T]:
             found = look()
-            if found is not None:
-                return found
-            for host in self.hosts.values():
+            for host in self.hosts.values() if found is None else ():
                 dead = host.dead_daemons()
                 if dead and host.pids():
                     raise DemoFailed(f"{host.name}: {', '.join(dead)} ended by itself")
-            if time.monotonic() > ends_at:
-                raise DemoFailed(f"after {limit_seconds:g} s {missing}")
-            time.sleep(POLL_SECONDS)
+            return found
+
+        return wait_for(
+            look_at_daemons_too,
+            limit_seconds,
+            missing,
+            error=DemoFailed,
+            poll_seconds=POLL_SECONDS,
+        )
 
 
 def _end_qemu(pid: int) -> None:

@@ -7,10 +7,10 @@ is for the hosts to say, and has to agree with what the observer sees.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from typing import Callable, Optional, TypeVar
 
+from demo import patience
 from ha_agent.broker.rpc import call as rpc_call
 from ha_agent.broker.snapshot import Snapshot, from_wire
 from ha_agent.clock import SystemClock
@@ -31,14 +31,7 @@ class NotSo(Exception):
 
 def wait_for(look: Callable[[], Optional[T]], limit_seconds: float, missing: str) -> T:
     """Return what `look` finds. Raises NotSo after `limit_seconds`."""
-    ends_at = time.monotonic() + limit_seconds
-    while True:
-        found = look()
-        if found is not None:
-            return found
-        if time.monotonic() > ends_at:
-            raise NotSo(f"after {limit_seconds:.0f} s {missing}")
-        time.sleep(POLL_SECONDS)
+    return patience.wait_for(look, limit_seconds, missing, error=NotSo, poll_seconds=POLL_SECONDS)
 
 
 def snapshot(host: Host) -> Optional[Snapshot]:
