@@ -24,6 +24,7 @@ PROGRAMS = {
     "deb-systemd-invoke": 'echo "$*" >>"$TOLD"; exec sleep 1000',
     "timeout": 'shift; exec /usr/bin/timeout 0.2 "$@"',
     "dpkg-query": "exit 1",
+    "id": "echo 777",
 }
 
 pytestmark = pytest.mark.root
@@ -83,6 +84,14 @@ def test_a_user_of_a_directory_service_is_told(tmp_path: Path) -> None:
     done = run(tmp_path, f"sh {DEBIAN}/ha-agent.postinst triggered /usr/sbin/sanlock")
     assert done.returncode == 0, done.stderr
     assert "vdsm could not be put into the group sanlock" in done.stderr
+
+
+def test_a_user_with_another_number_is_told(tmp_path: Path) -> None:
+    done = run(tmp_path, f"sh {DEBIAN}/ha-agent.postinst configure ''")
+    assert done.returncode == 0, done.stderr
+    assert "vdsm has number 777" in done.stderr
+    (tmp_path / "id").write_text("#!/bin/sh\necho 36\n")
+    assert "number" not in run(tmp_path, f"sh {DEBIAN}/ha-agent.postinst configure ''").stderr
 
 
 def test_a_purge_does_not_go_into_what_is_mounted(tmp_path: Path) -> None:

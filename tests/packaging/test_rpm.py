@@ -38,7 +38,7 @@ NAMES |= {"qemu.qmp": "python3-qemu-qmp"}
 # A layout takes pip half a minute of processor time: one is enough for what both have in common.
 pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 LAYOUT = pytest.mark.parametrize(
-    "layout", ["el9", pytest.param("el10", marks=pytest.mark.packages)], scope="module"
+    "layout", ["el9", pytest.param("el10", marks=pytest.mark.packages)]
 )
 
 
@@ -56,23 +56,31 @@ def run(words: Sequence[str], **variables: str) -> str:
     return done.stdout
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def layout() -> str:
     """The layout of a test that is about no other."""
     return "el9"
 
 
 @pytest.fixture(scope="module")
-def rpms(tmp_path_factory: pytest.TempPathFactory, layout: str) -> Path:
+def built() -> dict[str, Path]:
+    """Layout -> its packages, as far as they are built."""
+    return {}
+
+
+@pytest.fixture
+def rpms(tmp_path_factory: pytest.TempPathFactory, built: dict[str, Path], layout: str) -> Path:
     if shutil.which("rpmbuild") is None:
         pytest.skip("rpmbuild is not here")
     if not (ROOT / ".git").exists():
         pytest.skip("this is no checkout")
     if run(["rpm", "--eval", "%{?rhel}"]).strip():
         pytest.skip("this is an EL: what is built here is for it, in no other layout")
-    out = tmp_path_factory.mktemp("rpms")
-    run([str(ROOT / "scripts" / "make_rpm"), "--out", str(out), layout])
-    return out
+    if layout not in built:
+        out = tmp_path_factory.mktemp("rpms")
+        run([str(ROOT / "scripts" / "make_rpm"), "--out", str(out), layout])
+        built[layout] = out
+    return built[layout]
 
 
 def package(rpms: Path, name: str, layout: str) -> Path:
