@@ -48,8 +48,8 @@ from ha_agent.broker.lease.fence_deadline import (
     LOCK_NAME,
     RESULT_NAME,
     FenceDeadline,
-    encode_deadline,
     read_deadline,
+    read_deadline_file,
 )
 from ha_agent.broker.lease.guard_log import say
 from ha_agent.broker.lease.rules import GUARD_POLL_SECONDS
@@ -309,13 +309,19 @@ class Guard:
         except OSError as error:
             self._complain(f"can't write {RESULT_NAME}: {error}")  # ending the VM goes on
 
+    @staticmethod
+    def _is(path: Path, deadline: FenceDeadline) -> bool:
+        with contextlib.suppress(HaAgentError):
+            return read_deadline_file(path) == deadline
+        return False
+
     def _retire(self, deadline: FenceDeadline) -> None:
         """Remove the deadline unless the broker has armed a later one meanwhile."""
         path = self._run_dir / DEADLINE_NAME
         aside = path.with_name(".fence.retired")
         try:
             os.replace(path, aside)
-            if aside.read_text("utf-8").rstrip() != encode_deadline(deadline).rstrip():
+            if not self._is(aside, deadline):
                 # It was a later one: back it goes, unless a still later one is there.
                 with contextlib.suppress(FileExistsError):
                     os.link(aside, path)

@@ -13,8 +13,8 @@ abandoned: no broker adopts that epoch any more.
 
 The file is replaced by rename. Where the disk is full it is written in place, which needs no
 block: a lease that is renewed on storage must not end its VM for want of a block in /run. The
-guard may then read half of each: what is no JSON it takes for nothing said, and a number that is
-half of two counts for one of its looks, a quarter of a second.
+guard may then read half of each, so that such a text has a sum, `"crc32"`, over its other values;
+what is no JSON or has another sum says nothing, and what was armed before stays armed.
 
 The order that makes it safe (lease/cycle.py holds it): the record is on storage, then the
 deadline is armed, then anybody is told; it is disarmed when the VM is confirmed gone.
@@ -28,6 +28,7 @@ import json
 import os
 import subprocess
 import sys
+import zlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Optional, Protocol
@@ -43,6 +44,7 @@ LOCK_NAME = "fence.lock"
 LOG_NAME = "fence.log"
 
 _MAX_BYTES = 4096
+_SUM = "crc32"
 _PROC = Path("/proc")
 
 
@@ -72,17 +74,24 @@ class Fence(Protocol):
 
 def read_deadline(run_dir: Path) -> Optional[FenceDeadline]:
     """Return what is armed, or None. Raises BadInput for a file that is not a deadline."""
-    path = run_dir / DEADLINE_NAME
+    return read_deadline_file(run_dir / DEADLINE_NAME)
+
+
+def read_deadline_file(path: Path) -> Optional[FenceDeadline]:
+    """As `read_deadline`, by the file's own name."""
     try:
         with path.open("rb") as file:
             values = json.loads(file.read(_MAX_BYTES).decode())
-        return FenceDeadline(
+        deadline = FenceDeadline(
             vm_uuid=str(values["vm_uuid"]),
             boot_id=str(values["boot_id"]),
             fence_at=Instant(float(values["fence_at"])),
             epoch=int(values["epoch"]),
             final=bool(values.get("final", False)),
         )
+        if values.get(_SUM, _sum(deadline)) != _sum(deadline):
+            raise ValueError("its sum is wrong")
+        return deadline
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -97,11 +106,14 @@ def write_deadline(run_dir: Path, deadline: FenceDeadline) -> None:
     Not synced: after a crash of the machine there is no VM left to fence, and the boot id has
     changed.
     """
-    path, content = run_dir / DEADLINE_NAME, encode_deadline(deadline).encode()
+    path = run_dir / DEADLINE_NAME
     try:
-        replace_file(path, content, sync=False)
+        replace_file(path, (json.dumps(_values(deadline)) + "\n").encode(), sync=False)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT) or not _write_in_place(path, content):
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        values = {**_values(deadline), _SUM: _sum(deadline)}
+        if not _write_in_place(path, (json.dumps(values) + "\n").encode()):
             raise
 
 
@@ -125,13 +137,16 @@ def _write_in_place(path: Path, content: bytes) -> bool:
     return False
 
 
-def encode_deadline(deadline: FenceDeadline) -> str:
-    """Return the file's text."""
+def _values(deadline: FenceDeadline) -> dict[str, object]:
     values = {**asdict(deadline), "fence_at": deadline.fence_at.boottime_seconds}
     if not deadline.final:
         # A guard that outlives an update of the package knows the file as it was before.
         del values["final"]
-    return json.dumps(values) + "\n"
+    return values
+
+
+def _sum(deadline: FenceDeadline) -> int:
+    return zlib.crc32(json.dumps(_values(deadline)).encode())
 
 
 class GuardFence:

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import os
 import subprocess
 from collections.abc import Iterator
@@ -17,7 +18,6 @@ from ha_agent.broker.lease.fence_deadline import (
     LOG_NAME,
     FenceDeadline,
     GuardFence,
-    encode_deadline,
     read_deadline,
     write_deadline,
 )
@@ -38,7 +38,10 @@ def test_a_final_deadline_says_so_and_others_read_as_they_always_did(tmp_path: P
     final = dataclasses.replace(DEADLINE, final=True)
     write_deadline(tmp_path, final)
     assert read_deadline(tmp_path) == final
-    assert "final" not in encode_deadline(DEADLINE)
+    write_deadline(tmp_path, DEADLINE)
+    assert set(json.loads((tmp_path / DEADLINE_NAME).read_text())) == {
+        "vm_uuid", "boot_id", "fence_at", "epoch",
+    }  # fmt: skip
 
 
 NO_EPOCH = '{"vm_uuid": "x", "boot_id": "b", "fence_at": 1, "epoch": 1e999}'
@@ -116,6 +119,27 @@ def test_a_full_disk_keeps_no_renewed_lease_from_being_armed(
     assert read_deadline(full_disk) == dataclasses.replace(later, final=True)
     write_deadline(full_disk, DEADLINE)
     assert read_deadline(full_disk) == DEADLINE
+
+
+def test_half_of_an_old_and_half_of_a_new_deadline_is_none(full_disk: Path) -> None:
+    """The guard may look while the file is written in place."""
+    path = full_disk / DEADLINE_NAME
+    texts = []
+    for fence_at in (19999.75, 20002.25):
+        deadline = dataclasses.replace(DEADLINE, fence_at=Instant(fence_at))
+        write_deadline(full_disk, deadline)
+        texts.append(path.read_bytes())
+    old, new = texts
+    assert len(old) == len(new)
+    for cut in range(len(old)):
+        for torn in (old[:cut] + new[cut:], new[:cut] + old[cut:]):
+            with path.open("rb+") as file:
+                file.write(torn)
+            if torn in (old, new):
+                assert read_deadline(full_disk) is not None
+                continue
+            with pytest.raises(BadInput, match="not a fence deadline"):
+                read_deadline(full_disk)
 
 
 def test_on_a_full_disk_nothing_new_is_armed(full_disk: Path) -> None:
