@@ -16,6 +16,9 @@ block: a lease that is renewed on storage must not end its VM for want of a bloc
 guard may then read half of each, so that such a text has a sum, `"crc32"`, over its other values;
 what is no JSON or has another sum says nothing, and what was armed before stays armed.
 
+A guard outlives an upgrade of the package, and then reads what a newer broker writes: keys may be
+added, and none of these may get another name or meaning.
+
 The order that makes it safe (lease/cycle.py holds it): the record is on storage, then the
 deadline is armed, then anybody is told; it is disarmed when the VM is confirmed gone.
 """
