@@ -219,7 +219,7 @@ def test_two_join_at_once_one_is_idle_and_one_leaves(first: Host) -> None:
         leaver, other = hosts
         told = first.cli("leave", "--no-units")  # a host without hosted-engine.conf
         assert "in no cluster" in told.stdout
-        assert "[1/6]" in leaver.run("leave", "--dry-run")
+        assert "[1/7]" in leaver.run("leave", "--dry-run")
         assert leaver.conf.exists()
         left = leaver.run("leave")
         assert "is free" in left
