@@ -26,7 +26,9 @@ AGENT_SILENT_SECONDS = 20.0
 _NAMED_HOSTS = 10
 _PUSHED_BY = "pushed by "  # how api/definition.py notes who put it
 _UNREADABLE = ("unknown", "unreadable")
-_TAKEN = "taken: "  # how lease/cycle.py notes it in the record: nothing is wrong, then
+# What lease/cycle.py notes in the record, and sanlock/keeper.py says while it releases: nothing is
+# wrong, then.
+_IN_ORDER = ("taken: ", "released: ")
 
 
 def changes(before: Snapshot, after: Snapshot, *, settling: bool = False) -> list[EventEntry]:
@@ -85,7 +87,7 @@ def _lease(before: Snapshot, after: Snapshot) -> Iterable[EventEntry]:
     # The record is still ours: it was not renewed, or the release is not on storage yet.
     on_record = (new.state, new.host_id, new.epoch) == ("held", after.host_id, old.epoch)
     if old.ours and not new.ours and new.state != "free":
-        if not on_record or not new.detail.startswith(_TAKEN):
+        if not on_record or not new.detail.startswith(_IN_ORDER):
             text = f"This host lost the lease (epoch {old.epoch}){detail}."
             yield _event("lease", text, "LEASE_LOST", **said)
         if on_record:

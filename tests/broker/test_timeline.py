@@ -244,8 +244,9 @@ def test_a_first_definition_and_its_end_of_maintenance() -> None:
     assert ", until 20" in text
 
 
-def test_a_release_that_is_under_way_is_no_loss_and_nobody_took_the_lease() -> None:
-    releasing = replace(OURS, ours=False, detail="taken: free: our turn")
+@pytest.mark.parametrize("detail", ["taken: free: our turn", "released: stopped"])
+def test_a_release_that_is_under_way_is_no_loss_and_nobody_took_the_lease(detail: str) -> None:
+    releasing = replace(OURS, ours=False, detail=detail)
     assert told({"lease": OURS}, {"lease": releasing}) == []
 
 

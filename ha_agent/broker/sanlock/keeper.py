@@ -145,7 +145,7 @@ class SanlockKeeper:
             may_be_ours=held and self._owned is None,
             obstacle=self._member.hold.reason or self._staleness(),
             last_success=self._last_success,
-            error=self._error,
+            error=self._error or self._releasing,
         )
 
     async def acquire(self, expected_epoch: int, why: str = "") -> LeaseResult:
@@ -336,8 +336,9 @@ class SanlockKeeper:
             self._error = str(fault)
             return self._error
         self._held = None
-        self._released()
+        self._fence.disarm()
         await self._look(read=True)
+        self._releasing = ""  # until then the picture is older than the release
         return ""
 
     def _released(self) -> None:

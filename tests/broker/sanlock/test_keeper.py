@@ -52,6 +52,26 @@ def test_taken_seen_and_released() -> None:
     run_virtual(scenario())
 
 
+def test_what_is_being_released_says_so_until_the_record_is_seen_free() -> None:
+    """Else the picture in between would be that of a lease that was lost."""
+
+    async def scenario() -> None:
+        alpha, _ = await two_hosts()
+        alpha.vm_running = False
+        task = asyncio.ensure_future(alpha.keeper.release("moves"))
+        seen = []
+        while not task.done():
+            seen.append(alpha.keeper.view())
+            await asyncio.sleep(0.001)
+        between = [view for view in seen if view.state == "held" and not view.ours]
+        assert between
+        assert {view.detail for view in between} == {"released: moves"}
+        await alpha.until("free")
+        assert alpha.keeper.view().detail == ""
+
+    run_virtual(scenario())
+
+
 def test_of_two_takers_one_has_it() -> None:
     async def scenario() -> None:
         area = Area()
