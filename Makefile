@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 PYTHON := .venv/bin/python
 
-.PHONY: help setup demo test bench load failures lab lab-full peers vdsm-contract fuzz mutate sim sim-long diagram dist rpm rpm-test deb deb-test clean
+.PHONY: help setup demo test test-pythons bench load failures lab lab-full peers vdsm-contract fuzz mutate sim sim-long diagram dist rpm rpm-test deb deb-test clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -15,6 +15,9 @@ demo: setup ## three hosts on this machine, and a failover; KEEP=1 keeps them ru
 test: ## lint, types, tests; also on other Pythons that are here
 	@scripts/test
 
+test-pythons: setup ## the quick tests on 3.9 and 3.13, more of them than make test runs there
+	@scripts/test --pythons
+
 bench: setup ## measure what we claim
 	@$(PYTHON) -m bench
 
@@ -25,6 +28,7 @@ failures: setup ## what each failure costs with the shipped times: 12 minutes, i
 	@$(PYTHON) -m bench failures --write docs/failures.md
 
 lab: setup deb ## three booted hosts with the packages, as root: 10 minutes of failures; CASE=name for one
+	@$(if $(CASE),,$(PYTHON) -m pytest -q -m booted tests/e2e)
 	@$(PYTHON) -m lab run $(if $(CASE),--only $(CASE))
 
 lab-full: setup deb ## all cases on both storages, and 200 faults by a seed: hours; into docs/lab.md

@@ -22,7 +22,7 @@ from lab.tools import wait_until
 from tests.e2e.booted import CLOCK, VDSM, BootedHost, booted_host
 
 pytestmark = [
-    pytest.mark.e2e,
+    pytest.mark.booted,
     pytest.mark.root,
     pytest.mark.long,
     pytest.mark.timeout(900),  # the container is waited for, in a queue

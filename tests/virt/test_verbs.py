@@ -167,7 +167,11 @@ async def test_connections_that_ended_leave_no_descriptor(world: World) -> None:
             await until(virt, lambda stats: stats is None)
             counts.append(len(os.listdir("/proc/self/fd")))
         assert len(set(counts[1:])) == 1, counts
-    assert len(os.listdir("/proc/self/fd")) < counts[0], "close() closes"
+    for _look in range(100):  # libvirt's own thread closes, when it comes to it
+        if len(os.listdir("/proc/self/fd")) < counts[0]:
+            return
+        await asyncio.sleep(0.1)
+    pytest.fail("close() does not close")
 
 
 async def test_a_paused_vm_of_another_agent_is_not_resumed_without_proof(world: World) -> None:
