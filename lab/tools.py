@@ -8,11 +8,11 @@ import os
 import select
 import signal
 import subprocess
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Optional
 
+from demo.patience import wait_for
 from lab.ports import LabError
 
 DEADLINE_SECONDS = 60.0
@@ -86,11 +86,13 @@ def wait_gone(pidfd: int, deadline_seconds: float) -> bool:
 
 def wait_until(look: Callable[[], bool], deadline_seconds: float, missing: str) -> None:
     """Look until it is so. Raises LabError that says what is missing."""
-    ends_at = time.monotonic() + deadline_seconds
-    while not look():
-        if time.monotonic() > ends_at:
-            raise LabError(f"after {deadline_seconds:g} s {missing}")
-        time.sleep(_POLL_SECONDS)
+    wait_for(
+        lambda: look() or None,
+        deadline_seconds,
+        missing,
+        error=LabError,
+        poll_seconds=_POLL_SECONDS,
+    )
 
 
 def mounts() -> list[str]:
