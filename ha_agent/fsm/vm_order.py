@@ -193,6 +193,8 @@ def _late_fault(observation: Observation) -> str:
         return "VDSM does not answer, so nothing is known of the engine VM here"
     if observation.lease.condition is LeaseCondition.UNKNOWN:
         return f"it is not known who holds the lease: {observation.lease.detail}"
+    if observation.lease.condition is LeaseCondition.HELD:
+        return "this host has not given up in time the lease that it held before"
     return f"it could not be begun in time: the engine VM is {observation.vm.condition.value}"
 
 
@@ -219,7 +221,9 @@ def _elsewhere_fault(observation: Observation, following: Following) -> str:
     lease = observation.lease
     if following.shutting_down:
         return "the cluster is being shut down"
-    if lease.condition is LeaseCondition.HELD:
+    # One that has our id is being given up, as after a stop, or is from before a reboot: it gets
+    # free or expires, and is taken then.
+    if lease.condition is LeaseCondition.HELD and lease.host_id != observation.host_id:
         return f"host {lease.host_id} ({lease.host_name}) holds the lease"
     holder = lease.host_id  # of a lease that has expired or was released: its block is older
     for peer in observation.peers:

@@ -30,7 +30,7 @@ from ha_agent.fsm.vm_order import (
     follow_order,
     order_due,
 )
-from tests.fsm.pictures import NOW, peer, seen
+from tests.fsm.pictures import NOW, US, lease, peer, seen
 
 V, L, K, P = VmCondition, LeaseCondition, VmOrderKind, OrderPhase
 QUIET = Following(None, None, None, True, False, 120.0)
@@ -112,6 +112,19 @@ def test_the_end_of_a_start(view: VmView, lease: LeaseCondition, phase: OrderPha
 def test_what_stands_against_a_start(stand: Observation, says: str) -> None:
     answer = follow_order(known(K.START), stand, QUIET)
     assert (answer.phase, says in answer.detail) == (P.REFUSED, True), answer.detail
+
+
+@pytest.mark.parametrize(
+    ("kind", "vm"), [(K.START, V.ABSENT), (K.START_PAUSED, V.ABSENT), (K.RESUME, V.PAUSED)]
+)
+def test_a_lease_of_our_own_that_is_being_given_up_is_waited_for(
+    kind: VmOrderKind, vm: VmCondition
+) -> None:
+    """A stop has just ended: the VM is gone, and the release is on its way to storage."""
+    stand = dataclasses.replace(picture(kind, vm), lease=lease(L.HELD, host_id=US))
+    assert follow_order(known(kind), stand, QUIET).phase is P.OPEN
+    late = follow_order(known(kind, age_seconds=BEGIN_SECONDS), stand, QUIET)
+    assert (late.phase, "has not given up" in late.detail) == (P.REFUSED, True), late.detail
 
 
 def test_the_block_of_a_dead_holder_does_not_stand_against_a_start() -> None:

@@ -42,9 +42,13 @@ SHORTEST_PAUSE_SECONDS = 0.001
 
 
 class SimPath(Weather):
-    """A host's way to storage: while it is lost, calls hang, as with a hard NFS mount."""
+    """A host's way to storage: while it is lost, calls hang, as with a hard NFS mount.
+
+    `delay_seconds`: how long each call is on its way there, for storage that is slow.
+    """
 
     def __init__(self) -> None:
+        self.delay_seconds = 0.0
         self.there = asyncio.Event()
         self.there.set()
 
@@ -53,6 +57,8 @@ class SimPath(Weather):
         return not self.there.is_set()
 
     async def travel(self, what: str) -> None:
+        if what == "there" and self.delay_seconds:
+            await asyncio.sleep(self.delay_seconds)
         await self.there.wait()
 
 

@@ -137,6 +137,29 @@ async def test_an_order_is_done_once() -> None:
 
 
 @story
+async def test_a_start_right_after_a_stop_waits_for_the_lease_that_is_being_given_up() -> None:
+    """As `hosted-engine --vm-start` does with a paused VM; storage is slow to take the release."""
+    for what in ("start", "start paused"):
+        cluster = Cluster()
+        await cluster.up_on(1)
+        await maintained(cluster)
+        cluster[1].storage.delay_seconds = 0.7
+        order(cluster, 1, 1, "force stop")
+        while progress(cluster, 1).phase is not OrderPhase.DONE:
+            await cluster.pass_time(0.25)
+        order(cluster, 1, 2, what)
+        began = cluster.now
+        await cluster.pass_time(20.0)
+        assert progress(cluster, 1).phase is OrderPhase.DONE, cluster.story()
+        given_up = "h1 GlobalMaintenance [release lease]"
+        assert cluster.seconds_of(given_up) is not None
+        assert [line for line in cluster.log_since(began) if "[" in line] == [
+            "h1 GlobalMaintenance [take lease]",
+            "h1 GlobalMaintenance [start VM]",
+        ]
+
+
+@story
 async def test_a_guest_that_ignores_the_stop_is_left_alone_and_that_is_said() -> None:
     cluster = Cluster()
     await cluster.up_on(1)
