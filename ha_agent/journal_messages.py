@@ -21,7 +21,8 @@ from dataclasses import dataclass
 @dataclass(frozen=True)
 class Message:
     """One kind of event. `guide` is a file of docs/, "" where there is none. `each`: it is told
-    each time, also when the same was said a moment ago (log.py)."""
+    each time, also when the same was said a moment ago (log.py). `about`: what it tells the state
+    of, "" for an event of its own; it is told whenever the last one about that was another."""
 
     id: str
     subject: str
@@ -30,6 +31,7 @@ class Message:
     you: str
     guide: str = ""
     each: bool = False
+    about: str = ""
 
     @property
     def fields(self) -> tuple[str, ...]:
@@ -294,6 +296,7 @@ STORAGE_LOST = Message(
     "Look at the path to the storage from this host: cables, switch, multipath, mount; ha-agent "
     "status.",
     "guides/storage-died.md",
+    about="storage",
 )
 STORAGE_BACK = Message(
     "1ac6878dc9724d5ca73cc88edc20c00c",
@@ -302,6 +305,7 @@ STORAGE_BACK = Message(
     "This host takes its place again. Nothing has to be restarted.",
     _NONE,
     "guides/storage-died.md",
+    about="storage",
 )
 STORAGE_HUNG = Message(
     "e5948b62220041279e0c4119dc5c54cd",
@@ -312,6 +316,7 @@ STORAGE_HUNG = Message(
     "As long as it lasts, see journalctl -k for the driver's words (nfs: server not responding; "
     "blocked for more than 120 seconds).",
     "guides/storage-died.md",
+    about="storage",
 )
 VDSM_LOST = Message(
     "bdfe93b5086d437dbf727480f9e43b51",
@@ -320,6 +325,7 @@ VDSM_LOST = Message(
     "It is tried again every moment. Until then nothing is started or stopped here; a VM that "
     "runs goes on.",
     "Look at it: systemctl status vdsmd (or ha-vdsm, or libvirtd); journalctl -u vdsmd.",
+    about="vdsm",
 )
 VDSM_BACK = Message(
     "11187849b4c241f8947e7076c08c1636",
@@ -327,6 +333,7 @@ VDSM_BACK = Message(
     "The connection at @HA_PEER@ is there.",
     "Events are heard again, and the VM's state is looked at anew.",
     _NONE,
+    about="vdsm",
 )
 ENGINE_BAD = Message(
     "24c5fb450ce243e4aa7409408fda4d12",
@@ -337,6 +344,7 @@ ENGINE_BAD = Message(
     "To look into the guest in peace: ha-agent maintenance global --for 1h --reason TEXT; and "
     "afterwards ha-agent maintenance global --off.",
     "guides/engine-hangs.md",
+    about="engine",
 )
 ENGINE_GOOD = Message(
     "8af76f0040284468b4710ea83b118d6e",
@@ -345,6 +353,7 @@ ENGINE_GOOD = Message(
     "The definition that it was started from counts as good from now on.",
     _NONE,
     "guides/engine-hangs.md",
+    about="engine",
 )
 MAINTENANCE = Message(
     "f05a1ebe6f604a838a10c43cc9c2f8de",
@@ -426,6 +435,7 @@ PEER_SILENT = Message(
     "See what happened to it. One that never comes back is forgotten with ha-agent host remove "
     "ID.",
     "guides/host-died.md",
+    about="peers",
 )
 PEER_BACK = Message(
     "f85fc636bad34d70bfbdc59a75aa2ed2",
@@ -434,6 +444,7 @@ PEER_BACK = Message(
     "It counts again when the best host is looked for.",
     _NONE,
     "guides/host-died.md",
+    about="peers",
 )
 PEER_UNREADABLE = Message(
     "cc962ed068924cffadd25fd175446ede",
@@ -459,6 +470,7 @@ AGENT_SILENT = Message(
     "systemd ends and restarts an agent whose loop stands still for 30 seconds. If it stays "
     "silent and no VM runs here, the broker gives the lease up.",
     "Look at it: systemctl status ha-agent; journalctl -u ha-agent.",
+    about="agent",
 )
 AGENT_BACK = Message(
     "2c15795c2c7043eca1f76f97dafd87f0",
@@ -466,6 +478,7 @@ AGENT_BACK = Message(
     "@MESSAGE@",
     "Decisions are made again.",
     _NONE,
+    about="agent",
 )
 INCIDENT_OPENED = Message(
     "4d1f368a45894280b2679ea045468b2f",

@@ -17,7 +17,8 @@ learns of it. A record's own fields come before those.
 A message that comes again within a minute is counted, and the count is told when it is next
 let through: storage that hangs must not fill the journal that is to explain it. Messages
 are the same when logger, level and text are, or logger, level and `key`. Debug is never
-held back, nor are events that are to be told each (journal_messages.py).
+held back, nor are events that are to be told each, nor is news: what is lost, back and lost again
+within a minute is told so, or the log's last word would not be how it is (journal_messages.py).
 
 No record waits for anything: neither for journald (journal_socket.py) nor for a disk (the file is
 written by a thread, log_file.py). Who replaces the process by exec calls `logging.shutdown()`
@@ -234,6 +235,7 @@ class RepeatFilter(logging.Filter):
         self._clock = clock
         # When the message was last let through, and how many were held back since.
         self._seen: OrderedDict[tuple[str, int, str], tuple[Instant, int]] = OrderedDict()
+        self._last_about: dict[str, str] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Tell whether the record is let through; adds the count to one that is."""
@@ -242,9 +244,9 @@ class RepeatFilter(logging.Filter):
             return True
         text = record.getMessage()
         key = (record.name, record.levelno, getattr(record, "ha_key", "") or text)
-        now = self._clock.now()
+        now, is_news = self._clock.now(), self._is_news(message)
         since, held_back = self._seen.get(key, (None, 0))
-        if since is not None and now - since < REPEAT_WINDOW_SECONDS:
+        if since is not None and not is_news and now - since < REPEAT_WINDOW_SECONDS:
             self._seen[key] = (since, held_back + 1)
             return False
         if held_back and since is not None:
@@ -255,3 +257,10 @@ class RepeatFilter(logging.Filter):
         if len(self._seen) > _MAX_REPEAT_KEYS:
             self._seen.popitem(last=False)
         return True
+
+    def _is_news(self, message: Optional[Message]) -> bool:
+        """Whether the last that was said about the same was of another kind."""
+        if message is None or not message.about:
+            return False
+        last, self._last_about[message.about] = self._last_about.get(message.about), message.id
+        return last not in (None, message.id)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from ha_agent.instant import Instant
-from ha_agent.journal_messages import STATE_CHANGED, Message
+from ha_agent.journal_messages import STATE_CHANGED, VDSM_BACK, VDSM_LOST, Message
 from ha_agent.log import JournalHandler, RepeatFilter, fields, is_journal, remember, setup
 from tests.journal_sink import Sink
 
@@ -118,6 +118,22 @@ def test_changes_of_state_are_never_held_back(clock: ManualClock) -> None:
     log.info("EngineUp -> EngineStart", extra=fields(STATE_CHANGED))
     log.info("EngineUp -> EngineStart", extra=fields(STATE_CHANGED))
     assert len(lines(stream)) == 2
+
+
+def test_what_is_lost_and_back_again_and_again_is_told_each_time(clock: ManualClock) -> None:
+    stream = io.StringIO()
+    setup("info", "ha-agent", environ={}, stream=stream, clock=clock)
+    for _ in range(2):
+        for _ in range(3):
+            log.warning("VDSM is lost", extra=fields(VDSM_LOST))
+        clock.instant += 6
+        log.info("VDSM is back, after 6 s", extra=fields(VDSM_BACK))
+    assert [line.split("part: ")[1] for line in lines(stream)] == [
+        "VDSM is lost",
+        "VDSM is back, after 6 s",
+        "VDSM is lost (2 more like this in the last 6 s)",
+        "VDSM is back, after 6 s",
+    ]
 
 
 def test_memory_for_repeats_is_bounded(clock: ManualClock) -> None:

@@ -325,7 +325,6 @@ class VdsmClient:
         self._ready_at = self._clock.now()
         self.state = ClientState.READY
         self.reason = ""
-        # Another text than the last time, or the log takes it for a repetition and leaves it out.
         lost_at, self._lost_at = self._lost_at, None
         gap = "" if lost_at is None else f", after {self._ready_at - lost_at:.0f} s without it"
         told = fields(VDSM_BACK, peer=self.peer)

@@ -15,6 +15,7 @@ import pytest_asyncio
 
 from ha_agent.clock import SystemClock
 from ha_agent.errors import DeadlineExceeded
+from ha_agent.log import RepeatFilter
 from ha_agent.vdsm import jsonrpc, stomp
 from ha_agent.vdsm.client.client import ClientState, VdsmClient
 from ha_agent.vdsm.errors import (
@@ -458,16 +459,21 @@ async def test_reconnects_through_restarts(
         assert len(times_connected) == round_number
 
 
-async def test_that_it_is_back_is_no_repetition_to_the_log(
+async def test_the_log_s_last_word_is_how_it_is(
     peer: StompPeer, make_client: Callable[..., VdsmClient], caplog: pytest.LogCaptureFixture
 ) -> None:
+    """As often as it is lost and back, be it after as many seconds as the last time."""
     caplog.set_level("INFO")
-    client = await ready(make_client())
-    peer.drop()
-    await disconnected(client)
-    await ready(client)
-    first, again = [text for text in caplog.messages if text.startswith("connected to VDSM")]
-    assert again == f"{first}, after 0 s without it"
+    with caplog.filtering(RepeatFilter(SystemClock())):
+        client = await ready(make_client())
+        told = [f"connected to VDSM at {client.peer}"]
+        for _ in range(3):
+            peer.drop()
+            await disconnected(client)
+            told.append(f"no connection to VDSM at {client.peer}: {client.reason}")
+            await ready(client)
+            told.append(f"{told[0]}, after 0 s without it")
+    assert [text.partition(" (")[0] for text in caplog.messages] == told
 
 
 async def test_nobody_listens(make_client: Callable[..., VdsmClient]) -> None:
