@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Three whole hosts with a sanlock daemon each: ownership and VM lease are sanlock's.
 
-In this order over one cluster: a start, QEMU killed, an orderly hand-over. The witness watches.
+In this order over one cluster: a start, QEMU killed, orderly hand-overs. The witness watches.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from pathlib import Path
 import pytest
 
 from demo.run import Demo
+from ha_agent.broker.sanlock.place import RESOURCE_OFFSET
+from tests.broker.sanlock.written_by import written_by_another
 from tests.e2e.cluster import GUEST_CACHE, SHORT_TIMES, WORK, Cluster
 from tests.sanlock_daemon import SanlockDaemon, needs_sanlock
 
@@ -64,7 +66,7 @@ def running() -> Iterator[Cluster]:
             host.environment.update(daemon.variables)
             daemons.append(daemon)
         initialise(demo, daemons[0])
-        stack.callback(_keep_logs, demo)
+        stack.callback(_keep_logs, demo, daemons)
         stack.callback(demo.stop)
         demo.start()
         cluster = Cluster(demo)
@@ -76,11 +78,12 @@ def running() -> Iterator[Cluster]:
         yield cluster
 
 
-def _keep_logs(demo: Demo) -> None:
+def _keep_logs(demo: Demo, daemons: list[SanlockDaemon]) -> None:
     logs = WORK / "last-sanlock-logs"
     shutil.rmtree(logs, ignore_errors=True)
-    for host in demo.hosts.values():
+    for host, daemon in zip(demo.hosts.values(), daemons):
         logs.joinpath(host.name).mkdir(parents=True)
+        shutil.copy(daemon.log_path, logs / host.name)
         for log in host.folder.glob("*.log"):
             shutil.copy(log, logs / host.name)
 
@@ -111,11 +114,21 @@ def test_a_killed_qemu_comes_back_on_its_host(cluster: Cluster) -> None:
     assert name == owner
 
 
-def test_an_orderly_hand_over(cluster: Cluster) -> None:
+@pytest.mark.parametrize("writer", ["the owner", "another host"])
+def test_an_orderly_hand_over(cluster: Cluster, writer: str) -> None:
+    """Of two hosts that took it at once, the other one may have written the owner's record."""
     cluster.settled()
     pid, owner = cluster.healthy()
+    number = cluster.hosts[owner].number
+    if writer != "the owner":
+        written_by_another(_lease(cluster), RESOURCE_OFFSET, writer_id=number % 3 + 1)
     assert cluster.hosts[owner].cli("maintenance", "local").returncode == 0
     _pid, name = cluster.moved(pid, away_from=owner)
-    refused = cluster.hosts[name].cli("host", "remove", str(cluster.hosts[owner].number))
+    refused = cluster.hosts[name].cli("host", "remove", str(number))
     assert refused.returncode == 1
     assert "nothing was removed" in refused.stderr
+
+
+def _lease(cluster: Cluster) -> Path:
+    (path,) = cluster.hosts["host1"].domain.path.glob("ha_agent/*.sanlock")
+    return path

@@ -17,7 +17,6 @@ from ha_agent import ofd_lock
 from ha_agent.broker.lease.file import HOST_LOCK_OFFSET
 from ha_agent.broker.sanlock import ops as sanlock_ops
 from ha_agent.broker.sanlock.lockspace_codec import LOCKSPACE_BYTES
-from ha_agent.broker.sanlock.place import LEADER_BYTES
 from ha_agent.broker.storage import directio
 from ha_agent.clock import SystemClock
 from ha_agent.errors import EnvironmentFault
@@ -41,9 +40,9 @@ def lockspace_read(path: str, length_bytes: int) -> bytes:
 
 
 def lockspace_leader(path: str, offset: int) -> bytes:
-    """Return the first sector of a resource. Raises OSError."""
+    """Return what place.decode_leader takes of a resource. Raises OSError."""
     with directio.open_file(path) as file:
-        return file.read(offset, LEADER_BYTES)
+        return sanlock_ops.read_record(file, offset)
 
 
 def is_unchanged(path: str, expected: bytes, clock: Clock) -> bool:

@@ -63,7 +63,8 @@ def sanlock_look(
     Returns {"joined": True, False or None while it is being joined or left, "hosts": [{"host_id",
     "generation", "timestamp", "io_timeout", "flags": one of LIVE, FAIL, DEAD, FREE, UNKNOWN}],
     empty while the daemon does not know yet, "held": the lver that `holder_pid` holds or None,
-    "leader": bytes or None}. Raises OSError where storage fails, EnvironmentFault.
+    "leader": what place.decode_leader takes, or None}. Raises OSError where storage fails,
+    EnvironmentFault.
     """
     sanlock = binding()
     joined = _joined(sanlock, lockspace, host_id, path)
@@ -72,8 +73,21 @@ def sanlock_look(
     leader = None
     if read:
         with directio.open_file(path) as file:
-            leader = file.read(sanlock_place.RESOURCE_OFFSET, sanlock_place.LEADER_BYTES)
+            leader = read_record(file, sanlock_place.RESOURCE_OFFSET)
     return {"joined": joined, "hosts": hosts, "held": held, "leader": leader}
+
+
+def read_record(file: directio.DirectFile, offset: int) -> bytes:
+    """Read what place.decode_leader takes of the resource at `offset`. Raises OSError.
+
+    The two reads are not one: an owner that changes in between makes it a picture that the next
+    look corrects.
+    """
+    record = file.read(offset, sanlock_place.LEADER_BYTES)
+    at = sanlock_place.owner_block_offset(record)
+    if at is None:
+        return record
+    return record + file.read(offset + at, sanlock_place.OWNER_BLOCK_BYTES)
 
 
 def sanlock_join(lockspace: str, host_id: int, path: str, io_timeout_seconds: int) -> None:
@@ -172,7 +186,7 @@ def sanlock_initialise(
         zeros = made or not any(file.read(0, size))
         at = sanlock_place.RESOURCE_OFFSET
         if not zeros:
-            leader = file.read(at, sanlock_place.LEADER_BYTES)
+            leader = read_record(file, at)
             return {"done": False, "sector_bytes": sector_bytes, "leader": leader}
     how = {"align": sanlock_place.ALIGN_BYTES, "sector": sector_bytes}
     with faults(sanlock):
@@ -180,7 +194,7 @@ def sanlock_initialise(
         sanlock.write_resource(lockspace.encode(), resource.encode(), [(path, at)], **how)
         sanlock.write_lockspace(lockspace.encode(), path, iotimeout=io_timeout_seconds, **how)
     with directio.open_file(path) as file:
-        leader = file.read(at, sanlock_place.LEADER_BYTES)
+        leader = read_record(file, at)
     return {"done": True, "sector_bytes": sector_bytes, "leader": leader}
 
 

@@ -17,12 +17,21 @@ endian:
 
 `lver` is raised by each acquire and is our epoch. Released, the record keeps who held it last.
 The checksum is not looked at: nothing is decided here that the daemon does not check once more.
+
+Of two hosts that acquire at once, the one that does not get it may be the one that writes the
+record, with the other's host id: the writer's is at 176, u64. The owner's release leaves such a
+record as it is, for fear of overwriting the next owner's, and sets a flag in its own block: host
+id N has sector N + 1 of the resource, flags at 52, u32, bit 0: released. Other hosts' daemons
+look there when they acquire, if writer and owner differ, and so do we: the record alone would
+say "held" for as long as the former owner lives. (sanlock 3.8.5, paxos_lease_release and
+paxos_lease_acquire.)
 """
 
 from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from typing import Optional
 
 from ha_agent.errors import BadInput
 
@@ -36,6 +45,10 @@ MAX_HOST_ID = {512: 2000, 4096: 250}
 LEADER_BYTES = 512
 _LEADER = struct.Struct("<IIIIQQQQQ48s48sQ")
 _RESOURCE_MAGIC = 0x06152010
+_WRITER_ID = struct.Struct("<176xQ")
+OWNER_BLOCK_BYTES = 64
+_BLOCK_FLAGS = struct.Struct("<52xI")
+_RELEASED = 1
 
 
 class NotInitialised(BadInput):
@@ -44,8 +57,8 @@ class NotInitialised(BadInput):
 
 @dataclass(frozen=True)
 class Leader:
-    """The leader record of the ownership resource; `held` is what storage says, and may be of
-    a host that has died since."""
+    """The leader record of the ownership resource; `held` is what storage says, the owner's block
+    included, and may be of a host that has died since."""
 
     sector_bytes: int
     host_id: int
@@ -56,12 +69,28 @@ class Leader:
     held: bool
 
 
-def decode_leader(sector: bytes, where: str) -> Leader:
-    """Read the first LEADER_BYTES of the resource.
+def owner_block_offset(record: bytes) -> Optional[int]:
+    """Say where in the resource the owner's block lies, if it is needed to tell whether the lease
+    is held; None where the record alone tells, or is no record. Any bytes will do."""
+    if len(record) < LEADER_BYTES:
+        return None
+    fields = _LEADER.unpack_from(record)
+    magic, sector_bytes, owner_id, held = fields[0], fields[3], fields[6], fields[11] != 0
+    (writer_id,) = _WRITER_ID.unpack_from(record)
+    if magic != _RESOURCE_MAGIC or not held or writer_id == owner_id:
+        return None
+    if not 1 <= owner_id <= MAX_HOST_ID.get(sector_bytes, 0):
+        return None
+    return int((owner_id + 1) * sector_bytes)
+
+
+def decode_leader(data: bytes, where: str) -> Leader:
+    """Read the first LEADER_BYTES of the resource, and the owner's block if that follows them.
 
     Raises NotInitialised for zeros or a file that ends before, BadInput for anything that is not
     a resource of sanlock.
     """
+    sector, owner_block = data[:LEADER_BYTES], data[LEADER_BYTES:]
     if not sector.strip(b"\0"):
         raise NotInitialised(
             "all zeros: nobody has initialised the ownership lease here (initialise it once, on"
@@ -80,8 +109,14 @@ def decode_leader(sector: bytes, where: str) -> Leader:
         epoch=fields[8],
         lockspace=_text(fields[9]),
         resource=_text(fields[10]),
-        held=fields[11] != 0,
+        held=fields[11] != 0 and not _is_released(owner_block),
     )
+
+
+def _is_released(owner_block: bytes) -> bool:
+    if len(owner_block) < OWNER_BLOCK_BYTES:
+        return False
+    return bool(_BLOCK_FLAGS.unpack_from(owner_block)[0] & _RELEASED)
 
 
 def host_id_fault(host_id: int, sector_bytes: int) -> str:

@@ -16,10 +16,17 @@ from unittest import mock
 
 import pytest
 
-from ha_agent.broker.sanlock.place import PLACE_BYTES, RESOURCE_OFFSET, decode_leader
+from ha_agent.broker.sanlock.place import (
+    LEADER_BYTES,
+    PLACE_BYTES,
+    RESOURCE_OFFSET,
+    Leader,
+    decode_leader,
+)
 from ha_agent.broker.storage.lane import StorageLane, WorkerProcess, launch_worker
 from ha_agent.clock import SystemClock
 from ha_agent.errors import BadInput, EnvironmentFault
+from tests.broker.sanlock.written_by import written_by_another
 from tests.loop_device import loop_device
 from tests.sanlock_daemon import SanlockDaemon, needs_sanlock
 
@@ -43,8 +50,8 @@ class Worker:
     async def __call__(self, operation: str, **args: Any) -> Any:
         return await self._lane.call(f"sanlock_{operation}", 30, lockspace="ha-agent", **args)
 
-    async def watchdog(self) -> Any:
-        return await self._lane.call("sanlock_watchdog", 30)
+    async def lane(self, operation: str, **args: Any) -> Any:
+        return await self._lane.call(operation, 30, **args)
 
     async def close(self) -> None:
         await self._lane.close()
@@ -154,7 +161,38 @@ async def test_what_the_daemon_tells(
         assert "no longer 5" in refused
         assert await worker("acquire", holder_pid=pid, epoch=1, **vm) == {"refused": ""}
         assert (await look(pid))["held"] == 2
-    assert await worker.watchdog() in (None, 60)
+    assert await worker.lane("sanlock_watchdog") in (None, 60)
+
+
+async def test_what_is_released_under_another_hosts_record_is_free(
+    tmp_path: Path, daemon: SanlockDaemon, worker: Worker
+) -> None:
+    path = str(tmp_path / "lease")
+    await worker.initialise(path)
+    vm: dict[str, Any] = {"resource": "vm", "path": path}
+
+    async def look(pid: int) -> tuple[Any, Leader]:
+        told = await worker("look", host_id=1, holder_pid=pid, read=True, **vm)
+        return told, decode_leader(told["leader"], path)
+
+    await worker("join", host_id=1, path=path, io_timeout_seconds=2)
+    while not (await look(0))[0]["hosts"]:  # noqa: ASYNC110
+        await asyncio.sleep(0.1)
+    with registered(daemon) as pid:
+        await worker("acquire", holder_pid=pid, epoch=0, **vm)
+        written_by_another(Path(path), RESOURCE_OFFSET, writer_id=2)
+        assert (await look(pid))[1].held
+        await worker("release", holder_pid=pid, **vm)
+        told, leader = await look(pid)
+        assert (told["held"], leader.host_id, leader.epoch, leader.held) == (None, 1, 1, False)
+        assert "paxos_release skip write" in daemon.log()
+        # The record itself says "held": only the owner's block says that it is over.
+        assert decode_leader(told["leader"][:LEADER_BYTES], path).held
+        data = await worker.lane("lockspace_leader", path=path, offset=RESOURCE_OFFSET)
+        assert not decode_leader(data, path).held
+        assert await worker("acquire", holder_pid=pid, epoch=1, **vm) == {"refused": ""}
+        told, leader = await look(pid)
+        assert (told["held"], leader.epoch, leader.held) == (2, 2, True)
 
 
 @contextlib.contextmanager
@@ -175,7 +213,7 @@ async def test_no_daemon_is_one_clear_error(tmp_path: Path) -> None:
     try:
         with pytest.raises(EnvironmentFault, match=r"no sanlock daemon .* package sanlock and"):
             await worker("look", host_id=1, path="/x", resource="vm", holder_pid=0, read=False)
-        assert await worker.watchdog() is None
+        assert await worker.lane("sanlock_watchdog") is None
     finally:
         await worker.close()
 
