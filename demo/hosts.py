@@ -128,6 +128,8 @@ networks = {NETWORK}: {forward}
             for pid in self.pids():
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
+            for daemon in self.daemons.values():
+                daemon.kill()  # one that was just started has no arguments yet
         self.reap()
 
     def stop(self, deadline_seconds: float = 15.0) -> None:

@@ -39,7 +39,14 @@ def test_its_configuration_is_sound_and_its_own(host: Host) -> None:
 
 def test_its_processes_are_those_with_its_folder_in_their_arguments(host: Host) -> None:
     def sleeper(argument: str) -> subprocess.Popen[bytes]:
-        return subprocess.Popen([sys.executable, "-c", "input()", argument], stdin=subprocess.PIPE)
+        # Popen returns when exec has closed our descriptors in it; its arguments come after that.
+        code = "print('runs', flush=True); input()"
+        arguments = [sys.executable, "-c", code, argument]
+        pipe = subprocess.PIPE
+        process = subprocess.Popen(arguments, stdin=pipe, stdout=pipe)
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"runs\n"
+        return process
 
     mine, other = sleeper(f"{host.folder}/x"), sleeper(f"{host.folder}0/x")
     host.daemons["ha-vdsm"] = mine
@@ -55,6 +62,13 @@ def test_its_processes_are_those_with_its_folder_in_their_arguments(host: Host) 
         for process in (mine, other):
             process.kill()
             process.communicate(timeout=10)
+
+
+def test_a_power_cut_ends_a_daemon_that_was_just_started(host: Host) -> None:
+    """Its arguments may not be there yet: here they never are."""
+    host.daemons["ha-vdsm"] = subprocess.Popen(["sleep", "60"])
+    host.power_cut()
+    assert host.dead_daemons() == ["ha-vdsm (-9)"]
 
 
 def test_without_a_broker_there_is_no_status_and_no_health(host: Host) -> None:
