@@ -31,8 +31,9 @@ lab: setup deb ## three booted hosts with the packages, as root: 10 minutes of f
 	@$(if $(CASE),,$(PYTHON) -m pytest -q -m booted tests/e2e)
 	@$(PYTHON) -m lab run $(if $(CASE),--only $(CASE))
 
-lab-full: setup deb ## all cases on both storages, and 200 faults by a seed: hours; into docs/lab.md
-	@$(PYTHON) -m lab run --full $(if $(SEED),--seed $(SEED)) --write docs/lab.md
+lab-full: setup deb ## all cases, both storages, 200 faults by a seed: hours; RESUME=1 goes on, LABS=2 at once; into docs/lab.md
+	@$(PYTHON) -m lab run $(if $(RESUME),--resume,--full $(if $(SEED),--seed $(SEED))) \
+		$(if $(LABS),--labs $(LABS)) --write docs/lab.md
 
 peers: setup deb ## the same faults under Pacemaker and ours, as root: an hour; RUNS=2 for less; into docs/peers.md
 	@$(PYTHON) -m lab peers $(if $(RUNS),--runs $(RUNS)) --write docs/peers.md

@@ -27,7 +27,7 @@ from lab.cluster import ROOT, Choices, LabCluster
 from lab.host import LabHost
 from lab.packages import ensure_machine
 from lab.peers import run as peers
-from lab.plan import HOSTS, LabPlan, plan_for
+from lab.plan import HOSTS, NAME_VARIABLE, LabPlan, plan_for
 from lab.ports import LabError
 from lab.storage import KINDS
 
@@ -36,13 +36,14 @@ LEASES = ("lockfile", "sanlock")
 
 
 class Progress:
-    """Lines with the seconds since the start."""
+    """Lines with the seconds since the start, and the name of a lab that is one of several."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str = "") -> None:
         self._begun = time.monotonic()
+        self._name = f"{name}: " if name else ""
 
     def __call__(self, text: str) -> None:
-        print(f"{time.monotonic() - self._begun:7.1f} s  {text}", flush=True)
+        print(f"{time.monotonic() - self._begun:7.1f} s  {self._name}{text}", flush=True)
 
 
 def with_verb(words: Sequence[str]) -> list[str]:
@@ -106,12 +107,14 @@ def _run(arguments: argparse.Namespace, plan: LabPlan, say: Callable[[str], None
     if arguments.verb == "clean":
         clean(plan.work.parent, say)
         return 0
-    wanted = cases.wanted_of(arguments) if arguments.verb == "run" else None
+    asked = cases.asked_of(arguments) if arguments.verb == "run" else None
+    if asked is not None and asked.worker is not None:
+        return cases.run_worker(plan, asked.worker, say)
     ensure_machine(say)
     with only_lab(say) as lock:
         clean(plan.work.parent, say)
-        if wanted is not None:
-            return cases.run(plan, wanted, say)
+        if asked is not None:
+            return cases.run(plan, asked, lock, say)
         if arguments.verb == "peers":
             return peers.run(plan, arguments, say)
         up(plan, Choices(arguments.storage, arguments.lease), lock, say)
@@ -122,7 +125,7 @@ def main(words: Sequence[str]) -> int:
     """Run the command line; the exit code is 0 when all is well, 2 when it is no lab's."""
     arguments = make_parser().parse_args(with_verb(words))
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    say = Progress()
+    say = Progress(os.environ.get(NAME_VARIABLE, ""))
     try:
         return _run(arguments, plan_for(os.environ, ROOT), say)
     except (LabError, ValueError) as error:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Optional
 
 from lab.case import Result
+from lab.results import Found, Part
 
 SECURITY_LIMIT = 2.0
 _EXPOSURE = re.compile(r"Overall exposure level for (\S+): ([0-9.]+)")
@@ -20,6 +21,8 @@ _EXPOSURE = re.compile(r"Overall exposure level for (\S+): ([0-9.]+)")
 _INTRO = """\
 <!-- Written by `python -m lab {command}`; not by hand. -->
 # The lab
+
+Labs that came up for this, each with the load of the machine at that moment:
 
 {where}
 
@@ -37,9 +40,9 @@ times a second, and at the guest's counters on its disk.
 - **data**: the guest's counters never went back, and it booted no more often than it should.
 
 What is allowed follows from the shipped configuration, with two allowances of the lab's own: 2 s
-for a start, and for the page three times the boot of this guest, measured at the beginning of the
-run at {boot_seconds:.1f} s. On a busy machine that makes the page's allowance a loose one; the one
-without a VM is not affected.
+for a start, and for the page three times the boot of this guest, measured whenever a lab comes up
+(at most {boot_seconds:.1f} s). On a busy machine that makes the page's allowance a loose one; the
+one without a VM is not affected.
 
 What this does not show: the machine keeps its power, so nothing is said of what fsync promises.
 The storage frees a dead or silent host's locks at once, or as its lease ends; an NFSv4 server
@@ -51,20 +54,21 @@ _HEAD = ("case", "storage", "what was done", "page, s", "no VM, s", "VMs", "data
 
 @dataclass(frozen=True)
 class Outcome:
-    """All that one run has found. `exposure`: what systemd says of a unit, by "host: unit"."""
+    """All that one run has found. `missing`: cases that it did not come to; `seed`: of what was
+    drawn, None where nothing was."""
 
-    where: str
     command: str
-    boot_seconds: float
-    results: Sequence[Result]
-    exposure: Mapping[str, float]
+    found: Found
+    missing: tuple[str, ...] = ()
     seed: Optional[int] = None
 
     @property
     def passed(self) -> bool:
         """Whether every case and every unit is as promised."""
-        sound = all(exposure <= SECURITY_LIMIT for exposure in self.exposure.values())
-        return sound and bool(self.results) and all(result.passed for result in self.results)
+        sound = all(level <= SECURITY_LIMIT for level in self.found.exposure.values())
+        results = self.found.results
+        all_of_it = bool(results) and not self.missing
+        return sound and all_of_it and all(result.passed for result in results)
 
 
 def parse_exposure(text: str) -> Optional[tuple[str, float]]:
@@ -96,23 +100,35 @@ def table(results: Sequence[Result]) -> str:
 
 def document(outcome: Outcome) -> str:
     """Return docs/lab.md."""
-    text = _INTRO.format(
-        command=outcome.command, where=outcome.where, boot_seconds=outcome.boot_seconds
-    )
-    lines = [text]
-    plain = [one for one in outcome.results if not one.name.startswith("random-")]
-    drawn = [one for one in outcome.results if one.name.startswith("random-")]
+    found = outcome.found
+    where = "\n".join(_places(found.parts))
+    boot_seconds = found.boot_seconds
+    lines = [_INTRO.format(command=outcome.command, where=where, boot_seconds=boot_seconds)]
+    plain = [one for one in found.results if not one.name.startswith("random-")]
+    drawn = [one for one in found.results if one.name.startswith("random-")]
     lines += _table(plain)
     if plain:
         lines += ["", "## What is allowed, and why", "", *_table_of_budgets(plain)]
     if drawn:
         lines += ["", *_random(drawn, outcome.seed)]
-    lines += ["", "## The sandbox", "", *_security(outcome.exposure)]
-    failed = [one for one in outcome.results if not one.passed]
+    lines += ["", "## The sandbox", "", *_security(found.exposure)]
+    failed = [one for one in found.results if not one.passed]
     if failed:
-        lines += ["", "## What failed", ""]
-        lines += [f"- **{one.name}** ({one.storage}): {'; '.join(one.problems)}" for one in failed]
+        lines += ["", "## What failed", "", *_failures(failed)]
+    if found.redone:
+        lines += ["", "## What failed at first, and was done again", "", *_failures(found.redone)]
+    if outcome.missing:
+        lines += ["", "## What was not done", "", *(f"- {one}" for one in outcome.missing)]
     return "\n".join(lines) + "\n"
+
+
+def _places(parts: Sequence[Part]) -> list[str]:
+    """Return a line for each lab that came up, in the order of their times."""
+    return [f"- {part.place} {part.kind} storage." for part in parts] or ["No lab came up."]
+
+
+def _failures(results: Sequence[Result]) -> list[str]:
+    return [f"- **{one.name}** ({one.storage}): {'; '.join(one.problems)}" for one in results]
 
 
 def _table(results: Sequence[Result]) -> list[str]:

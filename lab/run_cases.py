@@ -2,6 +2,7 @@
 """Runs cases on a cluster, one after the other, and keeps what each leaves.
 
     .lab-work/runs/<date>/<storage>/<case>/hostN.journal
+    .lab-work/runs/<date>/results.jsonl                      results.py
 
 A case that fails leaves its journals, and the next one begins on new hosts unless those at hand
 are all well. Nothing here judges: that is case.py's.
@@ -33,6 +34,7 @@ from lab.packages import DIST
 from lab.plan import LabPlan
 from lab.ports import LabError
 from lab.report import line, parse_exposure
+from lab.results import Part, Results
 from lab.tools import call
 from lab.view import NotSo, View, wait_for
 
@@ -92,34 +94,24 @@ def measure_boot(lab: Lab) -> float:
     return lab.observer.seen(begun).page_seconds
 
 
-@dataclasses.dataclass
-class Done:
-    """What came of cases: results, exposure by "host: unit", and what QEMU ran by here."""
-
-    results: list[Result] = dataclasses.field(default_factory=list)
-    exposure: dict[str, float] = dataclasses.field(default_factory=dict)
-    boot_seconds: float = 0.0
-    accelerator: str = "unknown"
-
-
-def run_cases(plan: LabPlan, kind: str, cases: Sequence[Case], runs: Path, say: Say) -> Done:
-    """Run them on one kind of storage. Raises LabError where the last one can't even begin."""
-    todo, done = list(cases), Done()
-    results = done.results
+def run_cases(plan: LabPlan, kind: str, cases: Sequence[Case], results: Results, say: Say) -> None:
+    """Run them on one kind of storage; what they come to is written to `results`. Raises LabError
+    where the last one can't even begin."""
+    todo = list(cases)
     while todo:
         try:
             with (
                 lab_cluster(plan, Choices(storage=kind), say) as cluster,
-                observed(cluster, runs / kind, say) as lab,
+                observed(cluster, results.folder / kind, say) as lab,
             ):
-                done.boot_seconds = max(done.boot_seconds, lab.boot_seconds)
-                done.accelerator = accelerator_of(lab)
-                done.exposure.update(exposure_of(cluster))
+                place = where(accelerator_of(lab))
+                results.add_part(Part(kind, place, lab.boot_seconds, exposure_of(cluster)))
                 while todo:
                     case = todo.pop(0)
-                    results.append(one_case(lab, case, runs / kind / case.name))
-                    say(line(results[-1]))
-                    if not results[-1].passed and lab.view.owner() is None:
+                    result = one_case(lab, case, results.folder / kind / case.name)
+                    results.add_result(result)
+                    say(line(result))
+                    if not result.passed and lab.view.owner() is None:
                         say("the next case begins on new hosts")
                         break
         except (LabError, NotSo) as error:
@@ -128,9 +120,9 @@ def run_cases(plan: LabPlan, kind: str, cases: Sequence[Case], runs: Path, say: 
             # The lab did not come up: the next case is not done, and all else is tried.
             case = todo.pop(0)
             problem = f"the lab: {error}"
-            results.append(Result(case.name, case.what, kind, None, None, 0.0, (problem,), 0.0))
-            say(line(results[-1]))
-    return done
+            result = Result(case.name, case.what, kind, None, None, 0.0, (problem,), 0.0)
+            results.add_result(result)
+            say(line(result))
 
 
 def accelerator_of(lab: Lab) -> str:
@@ -202,9 +194,9 @@ def where(accelerator: str) -> str:
         check=False,
     ).stdout.strip()
     return (
-        f"{wall.iso()[:10]}, lab at commit {commit or 'unknown'}: "
+        f"{wall.iso()[:16]}, commit {commit or 'unknown'}: "
         f"{len(os.sched_getaffinity(0))} CPUs ({platform.machine()}), Linux {platform.release()}, "
-        f"QEMU by {accelerator}, load {os.getloadavg()[0]:.1f} at the end."
+        f"QEMU by {accelerator}, load {os.getloadavg()[0]:.1f}."
     )
 
 

@@ -4,18 +4,26 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
+import cattrs
 import pytest
 
-from lab.case import BLOCK, FILE
+from lab.case import BLOCK, FILE, Result
 from lab.cases import CASES
-from lab.run import FULL_DRAWS, Wanted, add_arguments, list_text, wanted_of
+from lab.results import Found
+from lab.run import FULL_DRAWS, Asked, Wanted, add_arguments, asked_of, list_text, wanted_from
+from lab.workers import MOST_LABS, Share
+
+
+def asked_for(*words: str) -> Asked:
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    return asked_of(parser.parse_args(list(words)), lambda: 0.5)
 
 
 def wanted(*words: str) -> Wanted:
-    parser = argparse.ArgumentParser()
-    add_arguments(parser)
-    return wanted_of(parser.parse_args(list(words)), lambda: 0.5)
+    return asked_for(*words).wanted
 
 
 def names(asked: Wanted, kind: str) -> list[str]:
@@ -49,3 +57,35 @@ def test_random_is_draws_alone_and_a_new_seed_is_told() -> None:
 
 def test_every_case_is_listed() -> None:
     assert len(list_text().splitlines()) == len(CASES)
+
+
+@pytest.mark.parametrize("words", [(), ("--full", "--seed", "7"), ("--only", "page-hangs")])
+def test_what_was_asked_for_is_kept_with_the_run(words: tuple[str, ...]) -> None:
+    asked = wanted(*words)
+    assert wanted_from(cattrs.unstructure(asked)) == asked
+
+
+def test_what_has_passed_is_not_left_and_what_failed_is() -> None:
+    asked = wanted("--only", "page-hangs", "--only", "boot-all", "--only", "run-full")
+
+    def result(name: str, *problems: str) -> Result:
+        return Result(name, "", FILE, None, None, 0.0, problems, 0.0)
+
+    found = Found({}, (), (result("page-hangs"), result("run-full", "2 VMs")), ())
+    left = {case.name for _kind, case in asked.left(found)}
+    assert left == {"boot-all", "run-full"}
+    shares = [asked.left(found, Share(number, 2, Path())) for number in range(2)]
+    assert sorted(case.name for share in shares for _kind, case in share) == sorted(left)
+
+
+@pytest.mark.parametrize("words", [("--full",), ("--only", "page-hangs"), ("--seed", "3")])
+def test_a_run_that_goes_on_is_asked_for_nothing_else(words: tuple[str, ...]) -> None:
+    assert asked_for("--resume").resume
+    with pytest.raises(ValueError, match="--resume"):
+        asked_for("--resume", *words)
+
+
+@pytest.mark.parametrize("labs", [0, MOST_LABS + 1])
+def test_there_are_only_so_many_labs_at_once(labs: int) -> None:
+    with pytest.raises(ValueError, match="--labs"):
+        asked_for("--labs", str(labs))
