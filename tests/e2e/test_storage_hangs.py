@@ -147,8 +147,12 @@ def test_everything_hangs_and_the_broker_answers_is_watched_and_ends(
     says(faulty.host, "status volume, last read never", "Lease: unknown")
     systemd.sees_life()
     faulty.storage.release()
-    eventually(lambda: not faulty.storage_entry()["problem"], "storage is not fine again")
-    assert faulty.storage_entry()["workers_stuck"] == 0
+
+    def is_fine() -> bool:
+        now = faulty.storage_entry()
+        return bool(not now["problem"] and now["workers_stuck"] == 0)
+
+    eventually(is_fine, "storage is not fine again")
 
 
 @pytest.fixture

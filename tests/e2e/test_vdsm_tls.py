@@ -101,8 +101,8 @@ def test_certificates_end_and_are_renewed_while_it_runs_and_the_vm_fails_over(pa
     # Renewed: nobody has to be restarted.
     pki.renew()
     assert certificates_in(pki.files.cert_file) != first
-    eventually(lambda: last_word(host, "ha-agent").startswith("connected"), "no new connection")
-    eventually(lambda: last_word(host, "ha-broker").startswith("connected"), "no new connection")
+    connected(host, "ha-agent")
+    connected(host, "ha-broker")
     says(host, f"Lease: held by {owner}")
     assert pair.started() == (pid, owner), "certificates are no reason for another VM"
 
@@ -118,7 +118,7 @@ def test_certificates_end_and_are_renewed_while_it_runs_and_the_vm_fails_over(pa
     host.start(["ha-agent"])
     logged(host, "ha-agent", "are no pair that can be used")
     pki.files.key_file.write_bytes(whole)
-    eventually(lambda: last_word(host, "ha-agent").startswith("connected"), "no new connection")
+    connected(host, "ha-agent")
     says(host, f"Lease: held by {owner}")
     assert pair.started() == (pid, owner)
 
@@ -143,6 +143,16 @@ def logged(host: Host, daemon: str, *texts: str) -> None:
         lambda: any(all(text in line for text in texts) for line in log.read_text().splitlines()),
         f"{daemon} has not said {texts}",
     )
+
+
+def connected(host: Host, daemon: str) -> None:
+    """Wait until the last that a daemon has logged of its connection is that there is one."""
+    try:
+        eventually(lambda: last_word(host, daemon).startswith("connected"), "")
+    except AssertionError:
+        logs = [host.folder / f"{name}.log" for name in ("ha-vdsm", daemon)]
+        texts = [f"{log.name}:\n{log.read_text()[-3000:]}" for log in logs]
+        pytest.fail("\n".join(["no new connection", *texts]))
 
 
 def last_word(host: Host, daemon: str) -> str:

@@ -69,11 +69,13 @@ def test_a_stop_by_force_a_start_and_who_stands_in_the_way(host: Host) -> None:
         says(twin, "GlobalMaintenance", "Lease: free")
         assert "runs here" in done(twin, "vm", "start")
         assert (len(qemus(twin)), qemus(host)) == (1, [])
+        says(host, "Lease: held by twin")  # it reads the record once in a while
         assert "(twin) holds the lease" in failed(host, "vm", "start")
         assert "does not run on this host" in failed(host, "vm", "stop")
         assert "is stopped" in done(twin, "vm", "stop", "--force")
         says(host, "Lease: free")
         assert "here, paused" in done(twin, "vm", "start", "--paused")
+        says(host, "Lease: held by twin")
         assert "(twin) holds the lease" in failed(host, "vm", "start")
         assert "can't shut down" in failed(twin, "vm", "stop")
         assert "runs here" in done(twin, "vm", "resume")
