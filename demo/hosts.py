@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 import socket
@@ -19,7 +18,12 @@ from typing import Any, Optional
 from demo.domain import NETWORK, DemoDomain
 from demo.guest import HEALTH_PATH, HTTP_PORT
 from demo.watcher import command_line
+from ha_agent.broker.rpc.call import call_once
+from ha_agent.broker.snapshot import Snapshot, from_wire
+from ha_agent.clock import SystemClock
 from ha_agent.config.layers import ROOT_VARIABLE
+from ha_agent.errors import HaAgentError
+from ha_agent.status_text import predecessor_json
 
 PROGRAMS = Path(sys.executable).parent
 CLI_TIMEOUT_SECONDS = 5.0
@@ -164,13 +168,23 @@ networks = {NETWORK}: {forward}
             check=False,
         )
 
-    def status(self) -> Optional[dict[str, Any]]:
-        """Return `ha-agent status --json`, None when the broker does not answer."""
-        answer = self.cli("status", "--json", "--timeout", str(CLI_TIMEOUT_SECONDS))
-        if answer.returncode != 0:
+    def picture(self) -> Optional[Snapshot]:
+        """Return what the broker has in memory, None when it does not answer.
+
+        Asked as `ha-agent status` asks it, without a process for each look: whoever waits for
+        something looks often.
+        """
+        socket_path = str(self.folder / "run" / "broker.socket")
+        try:
+            answer = call_once(socket_path, "status", {}, CLI_TIMEOUT_SECONDS, clock=SystemClock())
+            return from_wire(Snapshot, answer, where="broker.status")
+        except HaAgentError:
             return None
-        status: dict[str, Any] = json.loads(answer.stdout)
-        return status
+
+    def status(self) -> Optional[dict[str, Any]]:
+        """Return what `ha-agent status --json` has, None when the broker does not answer."""
+        picture = self.picture()
+        return None if picture is None else predecessor_json(picture)
 
     def says_healthy(self) -> bool:
         """Whether this host's agent, by its own probe, says that the engine here is healthy."""

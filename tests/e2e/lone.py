@@ -28,6 +28,7 @@ from ha_agent.ovfstore.ovf_build import build_ovf
 from ha_agent.ovfstore.ovf_parse import parse_ovf
 from ha_agent.ovfstore.tar_volume import build_archive, read_member
 from ha_agent.ovfstore.translate import with_engine_xml
+from ha_agent.status_text import status_text
 from tests.e2e.cluster import SHORT_TIMES
 
 T = TypeVar("T")
@@ -88,19 +89,23 @@ def eventually(look: Callable[[], Optional[T]], missing: str) -> T:
 
 def says(host: Host, *texts: str) -> str:
     """Wait until `ha-agent status` has all these texts in it, and return it."""
-    last = ""
+
+    def has_all(said: str) -> bool:
+        return all(text in said for text in texts)
 
     def look() -> Optional[str]:
-        nonlocal last
+        picture = host.picture()
+        if picture is None or not has_all(status_text(picture, CLOCK.wall())):
+            return None
         answer = host.cli("status", "--timeout", "5")
-        last = answer.stdout + answer.stderr
-        return last if answer.returncode == 0 and all(text in last for text in texts) else None
+        return answer.stdout if answer.returncode == 0 and has_all(answer.stdout) else None
 
     try:
         return eventually(look, "")
     except AssertionError:
+        last = host.cli("status", "--timeout", "5")
         logs = "\n".join(log.read_text() for log in host.folder.glob("*.log"))
-        pytest.fail(f"no {texts} in:\n{last}\n{logs[-3000:]}")
+        pytest.fail(f"no {texts} in:\n{last.stdout}{last.stderr}\n{logs[-3000:]}")
 
 
 def run(name: str, config: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
