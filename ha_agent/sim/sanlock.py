@@ -283,6 +283,25 @@ class SimSanlock:
         await self._free(LEASE, (await self._read([LEASE]))[LEASE])
         self.held.pop(pid, None)
 
+    async def clear(self, epoch: int) -> str:
+        """Take the ownership for a process that releases it and ends. Raises EnvironmentFault."""
+        if self.joined is not True:
+            raise EnvironmentFault("sanlock: acquire: refused, the lockspace is not joined")
+        if self._in_use(LEASE) or self._host.vms:
+            return "a process of this host has it, or its VM runs"
+        self._busy += 1
+        try:
+            await self._read_all()
+            record = decode(block := (await self._read([LEASE]))[LEASE])
+            if record.epoch != epoch or not self._is_own(record):
+                return f"it was taken since: its epoch is no longer {epoch}"
+            if not await self._swap(LEASE, block, encode(self.taken(record))):
+                return "another host has it"
+            await self._free(LEASE, (await self._read([LEASE]))[LEASE])
+        finally:
+            self._busy -= 1
+        return ""
+
     def process_ended(self, pid: int) -> None:
         """A registered process has ended: what it held is free."""
         if self.held.pop(pid, None) is not None:

@@ -143,6 +143,9 @@ class SimSanlockPort:
     async def release(self, holder_pid: int, deadline_seconds: float) -> None:
         await self._ask("release", deadline_seconds, lambda daemon: daemon.release(holder_pid))
 
+    async def clear(self, epoch: int, deadline_seconds: float) -> str:
+        return await self._ask("clear", deadline_seconds, lambda daemon: daemon.clear(epoch))
+
     async def watchdog_fire_seconds(self, deadline_seconds: float) -> Optional[int]:
         async def told(daemon: SimSanlock) -> int:
             return daemon.times.watchdog_fire_seconds

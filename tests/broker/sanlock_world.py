@@ -135,6 +135,18 @@ class FakeDaemon:
         if epoch is not None and self.area.leader.epoch == epoch and not self.hung:
             self.area.leader = replace(self.area.leader, held=False)
 
+    def forget(self, pid: int) -> None:
+        """As after a release that storage refused: the record stays as it is."""
+        self.held.pop(pid, None)
+
+    def clear(self, epoch: int) -> str:
+        if self.held:
+            return "File exists (error 17)"
+        if self.area.leader.epoch != epoch:
+            return f"it was taken since: its epoch is no longer {epoch}"
+        self.area.leader = replace(self.area.leader, epoch=epoch + 1, held=False)
+        return ""
+
     def flag(self, host_id: int) -> str:
         delta, changed_at = self.seen[host_id]
         age_seconds = int(self.now()) - int(changed_at)
@@ -178,6 +190,9 @@ class FakeSanlock:
     def __init__(self, daemon: FakeDaemon) -> None:
         self.daemon = daemon
         self.acquires_fail = False
+        self.releases_fail = False
+        self.cleared: list[int] = []
+        self.clear_refused = ""
 
     async def look(self, holder_pid: int, read: bool, deadline_seconds: float) -> Look:
         daemon = self._answering()
@@ -212,10 +227,19 @@ class FakeSanlock:
     async def release(self, holder_pid: int, deadline_seconds: float) -> None:
         daemon = self._answering()
         await self._storage("release", deadline_seconds)
+        if self.releases_fail and holder_pid in daemon.held:
+            daemon.forget(holder_pid)
+            raise EnvironmentFault("sanlock: not released: vm in /lease: EIO (error 5)")
         holder = daemon.holders.get(holder_pid)
         daemon.process_ended(holder_pid)
         if holder is not None:
             daemon.holders[holder_pid] = holder
+
+    async def clear(self, epoch: int, deadline_seconds: float) -> str:
+        daemon = self._answering()
+        await self._storage("clear", deadline_seconds)
+        self.cleared.append(epoch)
+        return self.clear_refused or daemon.clear(epoch)
 
     async def watchdog_fire_seconds(self, deadline_seconds: float) -> Optional[int]:
         return self.daemon.watchdog_fire_seconds

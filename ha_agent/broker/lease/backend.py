@@ -82,6 +82,7 @@ def lease_backend(
             resource=vm_uuid,
             host_id=config.host.id,
             times=times,
+            qemu_marker=marker,
         )
         sanlock_keeper = SanlockKeeper(
             sanlock,

@@ -26,6 +26,7 @@ Its duties, as the lock file's keeper has them:
 6. An orderly stop of the broker disarms the deadline, unless renewals fail, and leaves holder and
    lease: the VM stays ours. The next start finds the holder and adopts the lease.
 7. While a deadline is armed, it never joins the lockspace anew: that would set the lease free.
+8. A record that names this host, which has nothing, is freed, and never adopted (orphan.py).
 Any doubt about the daemon (no answer, no renewal seen) changes nothing until the deadline.
 """
 
@@ -42,6 +43,7 @@ from ha_agent.broker.lease.storage import Clock, HostIdHold
 from ha_agent.broker.sanlock.hold import Holder
 from ha_agent.broker.sanlock.judge import LOOK_SECONDS, QUICK_SECONDS, OwnerWatch, OwnRenewals
 from ha_agent.broker.sanlock.member import Membership, WatchdogCheck
+from ha_agent.broker.sanlock.orphan import OrphanWatch
 from ha_agent.broker.sanlock.port import Look, Sanlock
 from ha_agent.broker.sanlock.times import SanlockTimes
 from ha_agent.broker.sanlock.view import (
@@ -99,10 +101,12 @@ class SanlockKeeper:
         self._renewals = renewals or OwnRenewals()
         self.renewals = RenewalTally()
         self._member = Membership(sanlock, host_id, clock, fence)
+        self._orphan = OrphanWatch(sanlock, host_id, clock, fence)
         self._owned: Optional[OwnedEpoch] = None
         self._held: Optional[int] = None
         self._given_up_epoch = 0
         self._releasing = ""
+        self._unreleased = ""
         self._mend_until: Optional[Instant] = None
         self._last_success: Optional[Instant] = None
         self._error = ""
@@ -222,6 +226,8 @@ class SanlockKeeper:
         if look.joined is False:
             await self._member.join()
             self._error = self._member.problem or self._error
+        await self._orphan.saw(look, is_renewed=not self._staleness())
+        self._error = self._error or self._orphan.problem
         held = look.held
         if held is None:
             if self._releasing:
@@ -334,7 +340,12 @@ class SanlockKeeper:
                 await self._sanlock.release(self._holder.pid, _CALL_SECONDS)
         except EnvironmentFault as fault:
             self._error = str(fault)
+            if self._error != self._unreleased:
+                epoch = self._given_up_epoch
+                log.error("lease not released: epoch %d: %s", epoch, self._error)
+            self._unreleased = self._error
             return self._error
+        self._unreleased = ""
         self._held = None
         self._fence.disarm()
         await self._look(read=True)

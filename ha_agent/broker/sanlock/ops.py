@@ -20,6 +20,7 @@ import mmap
 import os
 import stat
 import subprocess
+import sys
 from collections.abc import Collection, Iterator, Mapping
 from types import ModuleType
 from typing import Any, Callable, Optional
@@ -36,8 +37,16 @@ _HELD_BY_ANOTHER = {243, 244, 245, 246, 247, 251}
 _EPOCH_DIFFERS = {240, 241}
 _WORDS = {
     202: "storage did not answer in time",
+    210: "a host's block can't be read",
+    211: "a host's block can't be written",
+    220: "its record can't be read",
+    221: "its record can't be written",
     223: "there is no lockspace there",
     226: "the lockspace on storage has another name",
+    229: "its record has a wrong checksum",
+    240: "its epoch is another one by now",
+    250: "its record has another epoch than this host's daemon released",
+    251: "its record names another owner, or none",
     262: "host id is in use by another host",
     263: "host id is in use by another host",
 }
@@ -131,7 +140,7 @@ def sanlock_acquire(
         if number in _EPOCH_DIFFERS:
             return {"refused": f"it was taken since: its epoch is no longer {epoch}"}
         if number != errno.EEXIST:  # this holder has it already
-            raise _fault(error) from error
+            raise _fault(error, f"{resource} in {path}") from error
     return {"refused": ""}
 
 
@@ -141,8 +150,27 @@ def sanlock_release(lockspace: str, path: str, resource: str, holder_pid: int) -
     if _held(sanlock, lockspace, resource, holder_pid) is None:
         return  # the daemon would say "not permitted", as for anything that it does not like
     disks = [(path, sanlock_place.RESOURCE_OFFSET)]
-    with faults(sanlock, {errno.ESRCH}):
+    with faults(sanlock, {errno.ESRCH}, f"{resource} in {path}"):
         sanlock.release(lockspace.encode(), resource.encode(), disks, pid=holder_pid)
+
+
+def sanlock_clear(
+    lockspace: str, path: str, resource: str, epoch: int, qemu_marker: str
+) -> dict[str, Any]:
+    """Free a record that names this host though nothing here has the lease (sanlock/clear.py).
+
+    Returns {"refused": why it was not freed, or ""}.
+    """
+    command = [sys.executable, "-I", "-m", "ha_agent.broker.sanlock.clear"]
+    command += ["--lockspace", lockspace, "--path", path, "--resource", resource]
+    command += ["--epoch", str(epoch), "--qemu-marker", qemu_marker]
+    done = subprocess.run(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
+    if done.returncode == 0:
+        return {"refused": ""}
+    said = done.stderr.decode("utf-8", "replace").strip().rpartition("\n")[2]
+    return {"refused": said or f"it ended with status {done.returncode}"}
 
 
 def sanlock_watchdog() -> Optional[int]:
@@ -203,22 +231,26 @@ OPERATIONS: Mapping[str, Callable[..., Any]] = {
     "sanlock_join": sanlock_join,
     "sanlock_acquire": sanlock_acquire,
     "sanlock_release": sanlock_release,
+    "sanlock_clear": sanlock_clear,
     "sanlock_watchdog": sanlock_watchdog,
     "sanlock_initialise": sanlock_initialise,
 }
 
 
 @contextlib.contextmanager
-def faults(sanlock: ModuleType, accepted: Collection[int] = ()) -> Iterator[None]:
-    """Raise sanlock's errors as EnvironmentFault, but for those that are accepted."""
+def faults(sanlock: ModuleType, accepted: Collection[int] = (), where: str = "") -> Iterator[None]:
+    """Raise sanlock's errors as EnvironmentFault, but for those that are accepted.
+
+    `where` names the resource and its place in the message.
+    """
     try:
         yield
     except sanlock.SanlockException as error:
         if abs(error.errno) not in accepted:
-            raise _fault(error) from error
+            raise _fault(error, where) from error
 
 
-def _fault(error: Any) -> EnvironmentFault:
+def _fault(error: Any, where: str = "") -> EnvironmentFault:
     number = abs(error.errno)
     if number in (errno.ENOENT, errno.ECONNREFUSED):
         return EnvironmentFault(
@@ -232,7 +264,8 @@ def _fault(error: Any) -> EnvironmentFault:
             " (usermod -a -G sanlock vdsm; usermod -a -G kvm sanlock), and both be started again"
         )
     words = _WORDS.get(number) or (os.strerror(number) if number < 200 else "refused")
-    return EnvironmentFault(f"sanlock: {error.args[1]}: {words} (error {number})")
+    what = f"{error.args[1]}: {where}" if where else error.args[1]
+    return EnvironmentFault(f"sanlock: {what}: {words} (error {number})")
 
 
 def _joined(sanlock: ModuleType, lockspace: str, host_id: int, path: str) -> Optional[bool]:

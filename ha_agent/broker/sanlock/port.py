@@ -61,6 +61,11 @@ class Sanlock(Protocol):
 
     async def release(self, holder_pid: int, deadline_seconds: float) -> None: ...
 
+    async def clear(self, epoch: int, deadline_seconds: float) -> str:
+        """Free a record of ours at `epoch` that no process has (sanlock/orphan.py); return why
+        it was not freed, or ""."""
+        ...
+
     async def watchdog_fire_seconds(self, deadline_seconds: float) -> Optional[int]:
         """Return the watchdog's time that the daemon counts with, None where it can't tell."""
         ...
@@ -78,8 +83,11 @@ class LaneSanlock:
         resource: str,
         host_id: int,
         times: SanlockTimes,
+        qemu_marker: str = "",
     ) -> None:
+        """`qemu_marker`: text in an argument of this host's QEMUs, where several hosts are one."""
         self._lane = lane
+        self._qemu_marker = qemu_marker
         self._path = path
         self._lockspace = lockspace
         self._resource = resource
@@ -135,6 +143,17 @@ class LaneSanlock:
         await self._call(
             "sanlock_release", deadline_seconds, resource=self._resource, holder_pid=holder_pid
         )
+
+    async def clear(self, epoch: int, deadline_seconds: float) -> str:
+        """Free an orphan. Raises as Sanlock says."""
+        told = await self._call(
+            "sanlock_clear",
+            deadline_seconds,
+            resource=self._resource,
+            epoch=epoch,
+            qemu_marker=self._qemu_marker,
+        )
+        return str(told["refused"])
 
     async def watchdog_fire_seconds(self, deadline_seconds: float) -> Optional[int]:
         """Ask the daemon. Raises as Sanlock says."""
