@@ -30,7 +30,7 @@ GUIDES = ROOT / "docs" / "guides"
 SHORT_GRACE = """
 [engine]
 bad_health_grace_seconds = 15
-start_timeout_seconds = 40
+start_timeout_seconds = 60
 stop_timeout_seconds = 5
 """
 HANGS = ("read", "write", "open", "create", "lock", "fsync", "stat", "list", "rename")
