@@ -69,6 +69,8 @@ _NOT_SHARED = {
     "host.name": "each host has its own",
     "storage.hosted_engine_conf": "it would be about the file that it stands in",
 }
+# Agent and broker write hosted-engine.conf; ha-vdsm is root, and runs the program that it is told.
+_ROOTS = "vdsm-server."
 
 
 @dataclass(frozen=True)
@@ -287,6 +289,9 @@ def own_settings(pairs: Pairs, known: Iterable[str]) -> Iterator[Said]:
             yield Said("", "", name, where, f"unknown key {name[:80]!r}{told}")
         elif key in _NOT_SHARED:
             told = f"can't be in a file that all hosts share: {_NOT_SHARED[key]}"
+            yield Said("", "", name, where, f"{name} {told}")
+        elif key.startswith(_ROOTS):
+            told = "is for ha-agent.conf only: ha-vdsm is root, and this file is the daemons'"
             yield Said("", "", name, where, f"{name} {told}")
         else:
             yield Said(key, pairs.values.get(name, ""), name, where)

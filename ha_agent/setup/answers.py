@@ -30,8 +30,9 @@ from ha_agent.setup.answer_table import KEYS, Key
 SETTINGS = "settings"
 MAX_BYTES = 1 << 20
 _BY_NAME = {key.name: key for key in KEYS}
-# With a sanlock VM lease the domain needs a lockspace, which it gets only when it is made.
-_TOO_LATE = ("vdsm-server", "vm_lease")
+# Settings go into hosted-engine.conf, which root's ha-vdsm does not take its own from; and with a
+# sanlock VM lease the domain needs a lockspace, which it gets only when it is made.
+_OF_VDSM = "vdsm-server"
 _FILE_SECTIONS = (*dict.fromkeys(key.section for key in KEYS), SETTINGS)
 
 
@@ -197,9 +198,9 @@ def _fault_of_setting(name: str) -> str:
     if not dot or section not in SECTIONS:
         near = _nearest(section, tuple(SECTIONS))
         return f"unknown setting {name!r}: settings are section.key{near}"
-    if (section, key) == _TOO_LATE:
+    if section == _OF_VDSM:
         return (
-            f"{name} is ha-vdsm's, which makes the storage domain by it: put it into"
+            f"{name} is ha-vdsm's, which is root, and makes the storage domain: put it into"
             " /etc/ha-agent/ha-agent.conf on each host, restart ha-vdsm, and deploy then"
         )
     names = tuple(each.name for each in dataclasses.fields(SECTIONS[section]))

@@ -85,15 +85,16 @@ def test_names_of_our_settings_can_be_told_apart() -> None:
 
 def test_settings_in_our_own_words() -> None:
     text = (
-        "ha_agent_lease_lease_expiry_seconds=20\nha_agent_vdsm_server_ssl=true\n"
+        "ha_agent_lease_lease_expiry_seconds=20\nha_agent_vdsm_ssl=true\n"
         "ha_agent_network_bridge=\nha_agent_lease_lease_expiri_seconds=2\nha_agent_host_id=1\n"
         "ha_agent_storage_hosted_engine_conf=/x\nha_agent_host_name=x\nha_agent_xyzzy=1\n"
+        "ha_agent_vdsm_server_qemu_binary=/tmp/mine\n"
     )
     pairs = hosted_engine_conf.parse(text, "he.conf")
     found = [(one.key, one.text, one.where, one.fault) for one in own_settings(pairs, OURS)]
     assert found[:3] == [
         ("lease.lease_expiry_seconds", "20", "he.conf:1", ""),
-        ("vdsm-server.ssl", "true", "he.conf:2", ""),
+        ("vdsm.ssl", "true", "he.conf:2", ""),
         ("network.bridge", "", "he.conf:3", ""),
     ]
     shared = "can't be in a file that all hosts share"
@@ -105,6 +106,8 @@ def test_settings_in_our_own_words() -> None:
         " in",
         f"ha_agent_host_name {shared}: each host has its own",
         "unknown key 'ha_agent_xyzzy'",
+        "ha_agent_vdsm_server_qemu_binary is for ha-agent.conf only: ha-vdsm is root, and this"
+        " file is the daemons'",
     ]
     assert not any(key for key, *_ in found[3:])
 

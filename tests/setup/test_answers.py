@@ -63,9 +63,10 @@ def test_settings_are_checked_for_their_names() -> None:
     )
 
 
-def test_a_vm_lease_that_the_domain_would_not_be_made_for_is_refused() -> None:
-    (fault,) = faults_of(ENOUGH + "[settings]\nvdsm-server.vm_lease = sanlock\n")
-    assert fault.startswith("f:9: vdsm-server.vm_lease is ha-vdsm's")
+@pytest.mark.parametrize("key", ["vm_lease = sanlock", "qemu_binary = /tmp/mine"])
+def test_what_is_for_roots_daemon_goes_into_its_own_file(key: str) -> None:
+    (fault,) = faults_of(ENOUGH + f"[settings]\nvdsm-server.{key}\n")
+    assert fault.startswith(f"f:9: vdsm-server.{key.split()[0]} is ha-vdsm's")
     assert "restart ha-vdsm, and deploy then" in fault
 
 
