@@ -26,10 +26,11 @@ files of the predecessor count for nothing. `[storage] hosted_engine_conf` in ha
 it, where it is elsewhere; set to nothing, none of these files is read.
 
 Blanks can't be in the value of an `{OWN_PREFIX}...` (a list is `a,b`), nor characters that mean
-something to a shell, as scripts source the file; such a setting goes into ha-agent.conf. An unknown
-key that begins so is an error. `[host] id`, `[host] name` and `[storage] hosted_engine_conf` can't
-be given so: all hosts would have the same. Nor can `[vdsm-server]`: ha-vdsm is root, and obeys no
-file that the daemons may write. An unknown key of another name is noted, and left alone.
+something to a shell, as scripts source the file; such a setting goes into ha-agent.conf. An
+unknown key that begins so is an error. `[host] id`, `[host] name` and `[storage]
+hosted_engine_conf` can't be given so: all hosts would have the same. Nor can `[vdsm-server]`:
+ha-vdsm is root, and obeys no file that the daemons may write. An unknown key of another name is
+noted, and left alone.
 
 A line that is not key=value, a key that is there twice, a value that can't be one, text that is
 not UTF-8: each is an error with file and line, and nothing starts. `None` and a blank value are no
