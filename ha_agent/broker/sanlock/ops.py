@@ -33,8 +33,8 @@ from ha_agent.errors import BadInput, EnvironmentFault
 _BLKSSZGET = 0x1268
 _STATUS_SECONDS = 2.0
 # sanlock's own results, from sanlock_rv.h: below -200, positive or negative by version.
-_HELD_BY_ANOTHER = {243, 244, 245, 246, 247, 251}
-_EPOCH_DIFFERS = {240, 241}
+_HELD_BY_ANOTHER = {243, 244, 245, 246, 247}
+_EPOCH_DIFFERS = {240}
 _WORDS = {
     202: "storage did not answer in time",
     210: "a host's block can't be read",
@@ -45,6 +45,7 @@ _WORDS = {
     226: "the lockspace on storage has another name",
     229: "its record has a wrong checksum",
     240: "its epoch is another one by now",
+    241: "its record is of another lockspace",
     250: "its record has another epoch than this host's daemon released",
     251: "its record names another owner, or none",
     262: "host id is in use by another host",
