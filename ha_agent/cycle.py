@@ -27,12 +27,14 @@ from typing import Callable, Optional
 from ha_agent import agent_journal, observe
 from ha_agent.agent_events import AgentEvents
 from ha_agent.broker.snapshot import OtherEntry, PenaltyEntry, Report, Snapshot, WaitEntry
+from ha_agent.fsm.context import Context
+from ha_agent.fsm.cut_off import hand_over_at
 from ha_agent.fsm.due import changed, next_due
 from ha_agent.fsm.effect import Effect
 from ha_agent.fsm.elsewhere import page_wanted
 from ha_agent.fsm.machine import Decision, Fsm, Step
 from ha_agent.fsm.memory import Memory
-from ha_agent.fsm.observation import Observation, Outcome, VmCondition, VmView
+from ha_agent.fsm.observation import Health, Observation, Outcome, VmCondition, VmView
 from ha_agent.fsm.policy import Policy
 from ha_agent.fsm.second_vm import second_vms
 from ha_agent.fsm.state import State
@@ -319,6 +321,8 @@ class Cycle:
         health = observation.health.of_vm_since(decision.memory.running_since)
         silent = observation.vm.condition is VmCondition.UNKNOWN
         seen = self._inputs.vm if silent and self._vm_at is not None else None
+        sight, score = decision.memory.sight, decision.score.points
+        context = Context(decision.memory, observation, self._policy, score)
         return Report(
             state=decision.state.value,
             state_meaning=self._said(decision.state.meaning),
@@ -338,14 +342,14 @@ class Cycle:
             else "",
             second_vm_on=tuple(peer.host_name for peer in second_vms(observation)),
             better_host=decision.better_host,
+            network_lost=decision.memory.trends.network_lost,
+            engine_page="" if sight.page is Health.UNKNOWN else sight.page.value,
+            page_bad_since=sight.bad_since,
+            hand_over_at=hand_over_at(decision.state, context),
             waits=tuple(
                 WaitEntry(self._said(wait.what), wait.until)
                 for wait in waits(
-                    decision.state,
-                    decision.memory,
-                    observation,
-                    self._policy,
-                    decision.score.points,
+                    decision.state, decision.memory, observation, self._policy, score
                 )
             ),
             others=tuple(OtherEntry(o.host_id, o.able, o.why) for o in others(observation)),

@@ -105,13 +105,17 @@ def peer_view(host: HostEntry) -> PeerView:
         maintenance=host.maintenance,
         stopped=host.stopped,
         predecessor=host.predecessor,
+        network_lost=host.network_lost,
+        page=_HEALTHS.get(host.engine_page, Health.UNKNOWN),
+        page_bad_seconds=host.page_bad_seconds,
+        page_told_at=host.changed_at if host.engine_page else None,
     )
 
 
 # What `peer_view` looks at.
 _OF_PEER = attrgetter(
     *("host_name", "alive", "problem", "score", "engine_status", "maintenance", "stopped"),
-    "predecessor",
+    *("predecessor", "network_lost", "engine_page", "page_bad_seconds"),
 )
 
 

@@ -46,7 +46,10 @@ class HostEntry:
     is the number of the last order that it has taken notice of, `other_vms` how many VMs run
     there besides the engine VM, `proven` identity of the definition that the engine became
     healthy with there last, `refresh_asked` changes when all hosts are asked there to read the
-    definition anew, `maintenance_note` who put it into local maintenance and why."""
+    definition anew, `maintenance_note` who put it into local maintenance and why.
+    `network_lost`: its network tests fail. `engine_page` is what it sees of the engine's page,
+    good or bad, while the owner's network is lost; "" where it does not say. It had been bad there
+    for `page_bad_seconds` when the block was written."""
 
     host_id: int
     host_name: str = ""
@@ -73,6 +76,9 @@ class HostEntry:
     maintenance_note: str = ""
     incidents: str = ""
     """What it tells the others of incidents (incidents/share.py)."""
+    network_lost: bool = False
+    engine_page: str = ""
+    page_bad_seconds: int = 0
 
 
 @dataclass(frozen=True)
@@ -291,7 +297,11 @@ class VmProgressEntry:
 
 @dataclass(frozen=True)
 class Report:
-    """What the agent tells of itself: goes into this host's status block and to operators."""
+    """What the agent tells of itself: goes into this host's status block and to operators.
+
+    `engine_page` and `page_bad_since` are as in HostEntry, the latter as a time of our clock;
+    `hand_over_at` is when the engine VM is stopped here because other hosts don't reach it.
+    """
 
     state: str = "StartState"
     state_meaning: str = ""
@@ -306,6 +316,10 @@ class Report:
     running_definition: str = ""
     second_vm_on: tuple[str, ...] = ()
     better_host: Optional[int] = None
+    network_lost: bool = False
+    engine_page: str = ""
+    page_bad_since: Optional[Instant] = None
+    hand_over_at: Optional[Instant] = None
     waits: tuple[WaitEntry, ...] = ()
     others: tuple[OtherEntry, ...] = ()
     events: tuple[EventEntry, ...] = ()

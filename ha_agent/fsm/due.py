@@ -20,11 +20,13 @@ from typing import Callable, Optional
 from ha_agent.fsm import guards as g
 from ha_agent.fsm.better_host import lead_dues
 from ha_agent.fsm.context import Context
+from ha_agent.fsm.cut_off import hand_over_again_at, not_handed_over_lately
 from ha_agent.fsm.elsewhere import no_engine_elsewhere, page_elsewhere
 from ha_agent.fsm.guards import Guard
 from ha_agent.fsm.memory import Memory
 from ha_agent.fsm.observation import Observation
 from ha_agent.fsm.policy import Policy
+from ha_agent.fsm.sight import page_since
 from ha_agent.fsm.start_fate import is_told
 from ha_agent.fsm.state import State
 from ha_agent.fsm.table import TABLE
@@ -104,6 +106,7 @@ _FLIPS: Mapping[Guard, tuple[Flip, ...]] = {
     g.penance_done: (_penance_over,),
     g.vdsm_silent_too_long: (_silent_for_long,),
     g.first_look_overdue: (_first_look_due,),
+    not_handed_over_lately: (hand_over_again_at,),
 }
 
 
@@ -167,4 +170,5 @@ def changed(memory: Memory, before: Observation, after: Observation, policy: Pol
 def _health(memory: Memory, observation: Observation) -> tuple[object, ...]:
     health = observation.health.of_vm_since(memory.running_since)
     known = g.engine_health(memory, observation), page_elsewhere(memory, observation)
-    return *known, health.health, health.detail
+    sight = page_since(memory.sight.since, observation.health)
+    return *known, sight, health.health, health.detail

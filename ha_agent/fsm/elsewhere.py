@@ -31,7 +31,8 @@ _NOT_HERE = (VmCondition.ABSENT, VmCondition.DOWN, VmCondition.MIGRATING_HERE)
 def page_wanted(memory: Memory, observation: Observation) -> bool:
     """Return whether this host has a use for the engine's page."""
     here = observation.vm.condition not in _NOT_HERE
-    return here or _was_refused(memory, observation.now)
+    asked = memory.sight.since is not None
+    return here or asked or _was_refused(memory, observation.now)
 
 
 def page_elsewhere(memory: Memory, observation: Observation) -> bool:

@@ -8,7 +8,7 @@ from typing import Callable, Optional
 
 from ha_agent.fsm.context import Context
 from ha_agent.fsm.effect import EffectKind
-from ha_agent.fsm.memory import Memory, StopReason
+from ha_agent.fsm.memory import Memory
 from ha_agent.fsm.observation import (
     Health,
     LeaseCondition,
@@ -32,17 +32,6 @@ RUNNING = frozenset(
         VmCondition.MIGRATING_AWAY,
     }
 )
-
-_VM_WAS_GONE = frozenset(
-    {
-        None,
-        StopReason.FAILED_TOO_OFTEN,
-        StopReason.LEASE_ELSEWHERE,
-        StopReason.MIGRATED,
-        StopReason.UNABLE,
-    }
-)
-
 
 # One failure may be an accident of this host's, two are the definition's.
 _FAILED_STARTS = 2
@@ -156,7 +145,13 @@ def lease_taken_away(context: Context) -> bool:
 def our_turn_at(context: Context) -> Optional[Instant]:
     """Return when this host may take the lease."""
     since = context.memory.state_since
-    return turn_at(context.observation, context.score, context.policy, since)
+    return turn_at(
+        context.observation,
+        context.score,
+        context.policy,
+        since,
+        network_lost=context.memory.trends.network_lost,
+    )
 
 
 def our_turn(context: Context) -> bool:
@@ -324,11 +319,6 @@ def start_failed(context: Context) -> bool:
     return code in (OutcomeCode.FAILED, OutcomeCode.REFUSED) or start_left_record(context)
 
 
-def gave_up_here(context: Context) -> bool:
-    """the VM failed here too often"""
-    return context.memory.stop_reason is StopReason.FAILED_TOO_OFTEN
-
-
 def engine_health(memory: Memory, observation: Observation) -> Health:
     """Return what this tick knows of the engine: of the VM that runs here, or of one that may."""
     if observation.vm.condition is VmCondition.PAUSED:
@@ -341,44 +331,11 @@ def _health(context: Context) -> Health:
     return engine_health(context.memory, context.observation)
 
 
-def nothing_to_stop(context: Context) -> bool:
-    """only the lease was to be given up: the VM was gone already"""
-    return context.memory.stop_reason in _VM_WAS_GONE
-
-
-def stop_over(context: Context) -> bool:
-    """what the VM is being stopped for is over"""
-    reason = context.memory.stop_reason
-    if lease_taken_away(context):
-        return False
-    if reason is StopReason.MAINTENANCE:
-        return not local_maintenance(context)
-    if reason is StopReason.LEASE_LOST:
-        return lease_ours(context)
-    if reason is StopReason.PAUSED:
-        return not vm_paused(context)
-    if reason is StopReason.CLUSTER_SHUTDOWN:
-        return healthy(context) and not shutting_down(context)
-    return healthy(context) and reason in (StopReason.HUNG, StopReason.START_TIMEOUT)
-
-
 def _settled(context: Context, kind: EffectKind) -> Optional[OutcomeCode]:
     effect, outcome = context.memory.settled_effect, context.memory.settled
     if effect is None or outcome is None or effect.kind is not kind:
         return None
     return outcome.code
-
-
-def shutdown_ready(context: Context) -> bool:
-    """the cluster is to be shut down, and everything but the engine VM is"""
-    order = context.memory.shutdown
-    return global_maintenance(context) and order.ordered and order.ready
-
-
-def shutting_down(context: Context) -> bool:
-    """the VM is being stopped for the shutdown of the cluster, which is still ordered"""
-    ordered = global_maintenance(context) and context.memory.shutdown.ordered
-    return ordered and context.memory.stop_reason is StopReason.CLUSTER_SHUTDOWN
 
 
 def definition_failing(context: Context) -> bool:

@@ -28,6 +28,7 @@ from ha_agent.fsm.observation import Health, Observation, VmCondition
 from ha_agent.fsm.policy import Policy
 from ha_agent.fsm.row import Row
 from ha_agent.fsm.score import Score, score
+from ha_agent.fsm.sight import follow_sight
 from ha_agent.fsm.start_fate import follow_start
 from ha_agent.fsm.state import State
 from ha_agent.fsm.table import TABLE
@@ -178,7 +179,8 @@ def _absorb(memory: Memory, observation: Observation, policy: Policy) -> Memory:
     )
     memory = follow_start(follow(memory, observation), observation, policy)
     memory = memory.having(vm_order=_follow_order(memory, observation, policy))
-    return memory.having(trends=follow_trends(memory.trends, observation, policy))
+    memory = memory.having(trends=follow_trends(memory.trends, observation, policy))
+    return memory.having(sight=follow_sight(memory.sight, memory.trends, observation))
 
 
 def _follow_order(memory: Memory, observation: Observation, policy: Policy) -> OrderProgress:

@@ -10,6 +10,7 @@ from typing import Any, Optional
 from ha_agent.fsm.better_host import Lead
 from ha_agent.fsm.effect import Effect, EffectKind
 from ha_agent.fsm.observation import Outcome, ShutdownView
+from ha_agent.fsm.sight import Sight
 from ha_agent.fsm.trends import Trends
 from ha_agent.fsm.vm_order import OrderProgress
 from ha_agent.instant import Instant
@@ -28,6 +29,7 @@ class StopReason(enum.Enum):
     UNABLE = "this host can't start the VM now"
     PAUSED = "the VM was paused for the whole grace time"
     CLUSTER_SHUTDOWN = "the cluster is being shut down"
+    CUT_OFF = "this host has lost its network, and other hosts don't reach the engine"
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,9 @@ class Memory:
     `start_open_since`: a VM.create asked for then (perhaps by the agent before this one, which
     ended) has no answer that tells its fate, so it may still take effect.
     `vm_order` is an operator's last order, and how far it has come.
-    `trends` are the last measurements and what they cost, `lead` another host's better score.
+    `trends` are the last measurements and what they cost, `lead` another host's better score,
+    `sight` the engine's page as seen from here for an owner without network. `handed_over_at` is
+    when the VM was last stopped here for that.
     `settled` is the outcome that this tick brought for `settled_effect`; it is there for one
     tick only.
     """
@@ -80,6 +84,8 @@ class Memory:
     vm_order: OrderProgress = field(default_factory=OrderProgress)
     trends: Trends = field(default_factory=Trends)
     lead: Lead = field(default_factory=Lead)
+    sight: Sight = field(default_factory=Sight)
+    handed_over_at: Optional[Instant] = None
 
     def having(self, **fields: Any) -> Memory:
         """Return the memory with these fields: itself where that is what it has already."""

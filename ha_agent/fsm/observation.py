@@ -77,9 +77,22 @@ class LeaseView:
     detail: str = ""
 
 
+class Health(enum.Enum):
+    """The engine's own health page."""
+
+    UNKNOWN = "unknown"
+    GOOD = "good"
+    BAD = "bad"
+
+
 @dataclass(frozen=True)
 class PeerView:
-    """Another host, from its status block. `alive`: the block has changed lately."""
+    """Another host, from its status block. `alive`: the block has changed lately.
+
+    `network_lost` is its own word on its network; `page` what it sees of the engine's page for
+    an owner without network (sight.py), UNKNOWN where it does not say. `page_bad_seconds` is how
+    long it had been bad there without a break when the block of `page_told_at` was written.
+    """
 
     host_id: int
     host_name: str
@@ -89,6 +102,10 @@ class PeerView:
     maintenance: bool = False
     stopped: bool = False
     predecessor: bool = False  # its agent is the predecessor's: it never takes our lease
+    network_lost: bool = False
+    page: Health = Health.UNKNOWN
+    page_bad_seconds: int = 0
+    page_told_at: Optional[Instant] = None
 
     @property
     def able(self) -> bool:
@@ -111,14 +128,6 @@ class DefinitionView:
     stale: bool = False
     problem: str = ""
     fallback: str = ""
-
-
-class Health(enum.Enum):
-    """The engine's own health page."""
-
-    UNKNOWN = "unknown"
-    GOOD = "good"
-    BAD = "bad"
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,8 @@ from __future__ import annotations
 
 from ha_agent.fsm import guards as g
 from ha_agent.fsm import order_guards as o
+from ha_agent.fsm import stop_guards as stop
+from ha_agent.fsm.cut_off import cut_off, not_handed_over_lately, note_hand_over
 from ha_agent.fsm.effect import EffectKind
 from ha_agent.fsm.elsewhere import believe_page, no_engine_elsewhere
 from ha_agent.fsm.memory import StopReason
@@ -61,20 +63,20 @@ _HEAD = (
     Row(
         tuple(state for state in _ALL if state not in (S.START, S.GLOBAL_MAINTENANCE)),
         S.GLOBAL_MAINTENANCE,
-        (g.global_maintenance, g.negate(g.shutting_down), g.idle),
+        (g.global_maintenance, g.negate(stop.shutting_down), g.idle),
         "global maintenance: hands off the engine VM",
     ),
     Row(
         (S.ENGINE_STOP, S.ENGINE_FORCE_STOP),
         S.ENGINE_MIGRATING_HERE,
-        (g.vm_running, g.nothing_to_stop, g.idle),
+        (g.vm_running, stop.nothing_to_stop, g.idle),
         "the VM came here while the lease was being given up",
     ),
     Row(
         (*_WITH_VM, S.ENGINE_STOP),
         S.ENGINE_FORCE_STOP,
         # In a shutdown of the cluster nobody starts the VM: its orderly stop may go on.
-        (g.vm_running, g.lease_expired, g.negate(g.shutting_down)),
+        (g.vm_running, g.lease_expired, g.negate(stop.shutting_down)),
         "our lease has expired: the guard should have ended the VM, and others may start it now",
         notes=(because(StopReason.LEASE_LOST),),
     ),
@@ -141,7 +143,7 @@ _MAINTENANCE = (
     Row(
         (S.GLOBAL_MAINTENANCE,),
         S.ENGINE_STOP,
-        (g.shutdown_ready, g.vm_running, g.negate(g.vm_leaving), g.idle),
+        (stop.shutdown_ready, g.vm_running, g.negate(g.vm_leaving), g.idle),
         "the cluster is being shut down, and all other VMs are: the engine VM is the last",
         notes=(because(StopReason.CLUSTER_SHUTDOWN),),
     ),
@@ -548,44 +550,52 @@ _RUNNING = (
         "the engine has been bad for the whole grace time",
         notes=(because(StopReason.HUNG), failure),
     ),
+    Row(
+        (S.ENGINE_UP,),
+        S.ENGINE_STOP,
+        # Not a failure: nothing is wrong with the VM here, and it may come back.
+        (g.vm_running, g.lease_ours, cut_off, not_handed_over_lately, g.idle),
+        "this host has lost its network, and other hosts don't reach the engine: hand it over",
+        notes=(because(StopReason.CUT_OFF), note_hand_over),
+    ),
 )
 
 _STOPPING = (
     Row(
         (S.ENGINE_STOP, S.ENGINE_FORCE_STOP),
         S.ENGINE_STARTING,
-        (g.vm_running, g.lease_ours, g.stop_over, g.idle),
+        (g.vm_running, g.lease_ours, stop.stop_over, g.idle),
         "there is no reason left to stop the VM: it stays",
     ),
     Row(
         (S.ENGINE_STOP, S.ENGINE_FORCE_STOP),
         S.ENGINE_MIGRATING_HERE,
-        (g.vm_running, g.lease_available, g.stop_over, g.idle),
+        (g.vm_running, g.lease_available, stop.stop_over, g.idle),
         "there is no reason left to stop the VM: take the lease again",
     ),
     Row(
         (S.ENGINE_STOP,),
         S.ENGINE_FORCE_STOP,
-        (g.vm_paused, g.negate(g.stop_over)),
+        (g.vm_paused, g.negate(stop.stop_over)),
         "the VM is paused, and can't shut down in order",
     ),
     Row(
         (S.ENGINE_STOP,),
         S.ENGINE_FORCE_STOP,
-        (g.vm_running, g.stopping_too_long, g.negate(g.stop_over)),
+        (g.vm_running, g.stopping_too_long, g.negate(stop.stop_over)),
         "the orderly stop takes too long",
     ),
     Row(
         (S.ENGINE_STOP,),
         None,
-        (g.vm_running, g.negate(g.shutdown_asked), g.negate(g.stop_over)),
+        (g.vm_running, g.negate(g.shutdown_asked), g.negate(stop.stop_over)),
         "ask the guest to shut down",
         effect=E.SHUTDOWN_VM,
     ),
     Row(
         (S.ENGINE_FORCE_STOP,),
         None,
-        (g.vm_running, g.negate(g.stop_over)),
+        (g.vm_running, g.negate(stop.stop_over)),
         "end the VM by force",
         effect=E.DESTROY_VM,
     ),
@@ -615,13 +625,13 @@ _STOPPING = (
     Row(
         (S.ENGINE_STOP, S.ENGINE_FORCE_STOP),
         S.ENGINE_UNEXPECTEDLY_DOWN,
-        (g.vm_absent, g.lease_known, g.negate(g.lease_ours), g.gave_up_here, g.idle),
+        (g.vm_absent, g.lease_known, g.negate(g.lease_ours), stop.gave_up_here, g.idle),
         "leave the VM to other hosts for a while",
     ),
     Row(
         (S.ENGINE_STOP, S.ENGINE_FORCE_STOP),
         S.GLOBAL_MAINTENANCE,
-        (g.shutting_down, g.vm_absent, g.lease_known, g.negate(g.lease_ours), g.idle),
+        (stop.shutting_down, g.vm_absent, g.lease_known, g.negate(g.lease_ours), g.idle),
         "the cluster is shut down: hosts may be powered off",
     ),
     Row(

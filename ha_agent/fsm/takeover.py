@@ -1,6 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whose turn it is when the lease is free: in order of merit, one step apart.
 
+    the best host with network    at once
+    each next one                 a step later
+    a host without network        after the time that other hosts have to take over, while there
+                                  is one with network: nobody would reach the engine there
+
 At expiry the best host goes at once and each next one waits its rank times a step, so that
 contenders don't collide; where pictures differ (a peer's block is some seconds old) they may
 all the same, and then the lock decides. Every host compares scores as they stand in the status
@@ -47,7 +52,12 @@ def rank(host_id: int, score: int, peers: Iterable[PeerView]) -> int:
 
 
 def turn_at(
-    observation: Observation, score: int, policy: Policy, ready_since: Optional[Instant]
+    observation: Observation,
+    score: int,
+    policy: Policy,
+    ready_since: Optional[Instant],
+    *,
+    network_lost: bool = False,
 ) -> Optional[Instant]:
     """Return when this host may take the lease, or None while it is not to be had.
 
@@ -62,5 +72,9 @@ def turn_at(
         since = ready_since
     known = observation.published_score
     mine = score if known is None else known
-    place = rank(observation.host_id, mine, contenders(observation))
-    return since + place * policy.takeover_step_seconds
+    others = contenders(observation)
+    place = rank(observation.host_id, mine, others)
+    wait_seconds = place * policy.takeover_step_seconds
+    if network_lost and any(not peer.network_lost for peer in others):
+        wait_seconds = max(wait_seconds, policy.unexpected_down_seconds)
+    return since + wait_seconds

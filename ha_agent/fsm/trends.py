@@ -56,6 +56,16 @@ class Trends:
     cpu_load: Trend = field(default_factory=Trend)
     memory: Trend = field(default_factory=Trend)
 
+    @property
+    def network_lost(self) -> bool:
+        """Whether the network costs points now; not while that only lingers."""
+        return self.network.since is not None and not self.network.lingers
+
+    @property
+    def network_good(self) -> bool:
+        """Whether the network is tested and costs nothing."""
+        return self.network.since is None and bool(self.network.values)
+
 
 @dataclass(frozen=True)
 class _Gauge:

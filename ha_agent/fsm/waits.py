@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Optional
 
 from ha_agent.fsm.context import Context
+from ha_agent.fsm.cut_off import blind_hosts, hand_over_at
 from ha_agent.fsm.effect import EffectKind
 from ha_agent.fsm.elsewhere import no_engine_elsewhere
 from ha_agent.fsm.guards import (
@@ -202,6 +203,11 @@ def _with_vm(state: State, context: Context) -> list[Wait]:
     if state is State.ENGINE_STARTING:
         what = "the engine to answer; if it does not, the VM is stopped and started again"
         return [Wait(what, since + policy.start_timeout_seconds)]
+    due = hand_over_at(state, context)
+    if due is not None:
+        names = " and ".join(peer.host_name for peer in blind_hosts(context))
+        what = f"this host's network, or for {names} to reach the engine; else it is handed over"
+        return [Wait(what, due)]
     if state is State.ENGINE_UP_BAD_HEALTH and memory.paused_since is not None:
         what = "the paused engine VM to go on; if it does not, it is ended and started again"
         return [Wait(what, memory.paused_since + policy.bad_health_grace_seconds)]

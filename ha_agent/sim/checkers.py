@@ -17,8 +17,8 @@ from typing import Callable, Optional
 
 from ha_agent.broker.lease.rules import GUARD_POLL_SECONDS, HELD
 from ha_agent.sim import events as e
-from ha_agent.sim.faults import Fault
-from ha_agent.sim.ground import Ground, Vm
+from ha_agent.sim.faults import ALL_HOSTS, Fault
+from ha_agent.sim.ground import Ground, Vm, end_of
 from ha_agent.sim.spec import Spec
 
 Report = Callable[[str, str], None]
@@ -30,6 +30,10 @@ CLOCK_SLACK_SECONDS = 0.5
 """A deadline of 11 s by a clock whose rate changes by 4 % meanwhile."""
 LEASE_TROUBLE_SECONDS = 5.0
 """How long after its end and the lease's expiry a fault may still show in the lease."""
+_CLOCK_SHARE = 0.96
+"""A host's clock may be so much faster, and see the grace's end before its time."""
+_REPORT_SECONDS = 30.0
+"""How long what another host last said of the page may still be believed."""
 STOP_SECONDS = 300.0
 """From a cause to the VM's end: the grace, the orderly stop, a slow answer."""
 
@@ -214,7 +218,8 @@ class NoNeedlessStop:
 
     By its agent: local maintenance there; cluster shutdown; the lease is not (or was lately not)
     its own; the engine was bad, or its page out of this host's sight, within the time that grace
-    and stop take; VDSM shows what is no longer so. By the guard or
+    and stop take; its host's cable was out for the whole grace and another host's was in; VDSM
+    shows what is no longer so. By the guard or
     by sanlock: a fault that keeps from renewing; by the guard not before the deadline.
     """
 
@@ -261,8 +266,33 @@ class NoNeedlessStop:
             return
         if ground.trouble(host_id, _listed_cause, at_seconds, STOP_SECONDS):
             return
+        if self._was_cut_off(host_id, at_seconds):
+            return
         why = f" ({event.asked_by})" if event.asked_by else ""
         self._report(self.name, f"h{host_id} stopped a healthy engine without a listed cause{why}")
+
+    def _was_cut_off(self, host_id: int, at_seconds: float) -> bool:
+        """Whether its cable was out for the grace before the stop, and not all others' as well."""
+        spec = self._ground.spec
+        grace_seconds = _CLOCK_SHARE * spec.policy.bad_health_grace_seconds
+        stop_seconds = spec.policy.stop_timeout_seconds + _REPORT_SECONDS
+        for out in spec.faults:
+            if out.kind != "cable-out" or out.host_id not in (host_id, ALL_HOSTS):
+                continue
+            began, ended = out.at_seconds, min(at_seconds, end_of(out))
+            if ended - began < grace_seconds or at_seconds - ended > stop_seconds:
+                continue
+            blind = {f.host_id for f in spec.faults if _no_network(f, began, ended)}
+            others = set(range(1, spec.hosts + 1)) - {host_id}
+            if ALL_HOSTS not in blind and not blind >= others:
+                return True
+        return False
+
+
+def _no_network(fault: Fault, began: float, ended: float) -> bool:
+    """Tell whether a fault kept a host off the network for all of that time."""
+    kinds = ("cable-out", "network-lost")
+    return fault.kind in kinds and fault.at_seconds <= began and end_of(fault) >= ended
 
 
 def _listed_cause(fault: Fault) -> bool:

@@ -75,6 +75,9 @@ KINDS: dict[str, Kind] = {
     "storage-readonly": Kind("host", "", "must", "writes fail with EROFS, reads are well"),
     # Network and the host's condition
     "network-lost": Kind("host", "", "must", "no network test passes, the page can't be asked"),
+    "cable-out": Kind(
+        "host", "", "must", "... but a VM here reaches its own host, and no other host it"
+    ),
     "network-flaky": Kind("host", "number", "must", "this share of network tests fails"),
     "bridge-down": Kind("host", "", "must", "the management bridge has no link"),
     "cpu-load": Kind("host", "number", "must", "this share of all CPUs is in use, 0..1"),

@@ -24,6 +24,7 @@ from ha_agent.errors import EnvironmentFault
 from ha_agent.sim.lane import SimLane
 from ha_agent.sim.loop import Process
 from ha_agent.sim.predecessor import BASE_SCORE, Look, Machine, Peer, step
+from ha_agent.sim.probes import NO_NETWORK
 from ha_agent.sim.vdsm import SimVdsmCalls
 from ha_agent.vdsm.vm_status import ExitReason, VmStats, VmStatus, lost_lease_race
 
@@ -142,7 +143,7 @@ class OldPeer:
 
     def _penalty(self) -> int:
         faults, points = self.host.faults, 0
-        if "network-lost" in faults:
+        if not faults.keys().isdisjoint(NO_NETWORK):
             points += _NETWORK_POINTS
         elif "network-flaky" in faults:
             points += int(_NETWORK_POINTS * faults["network-flaky"])

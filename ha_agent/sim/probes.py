@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 # As the configuration's defaults have them.
 _NETWORK_INTERVAL_SECONDS = 10.0
 _NETWORK_SAMPLES = 5
+NO_NETWORK = frozenset(("network-lost", "cable-out"))
+"""Faults by which no test of a host's network passes."""
 _FIGURES_INTERVAL_SECONDS = 15.0
 _CPU_SAMPLES = 20
 _CPU_LOAD = 0.1
@@ -48,7 +50,8 @@ class SimProbes:
         while True:
             begun = clock.now()
             faults = self._host.faults
-            lost = "network-lost" in faults or self._dice.chance(faults.get("network-flaky", 0.0))
+            lost = not faults.keys().isdisjoint(NO_NETWORK)
+            lost = lost or self._dice.chance(faults.get("network-flaky", 0.0))
             self._tests.append(not lost)
             share = self._tests.count(False) / len(self._tests)
             entry = NetworkEntry(share, "no answer" if lost else "", begun)

@@ -258,7 +258,7 @@ class World:
         """What this host gets from the engine's health page: good, bad, silent."""
         if "network-lost" in host.faults:
             return "silent"
-        pages = {vm.page for vm in self.engine.vms}
+        pages = {vm.page for vm in self.engine.vms if _is_linked(host, vm.host)}
         return next((word for word in ("good", "bad") if word in pages), "silent")
 
     def end(self) -> None:
@@ -299,6 +299,11 @@ class World:
             return
         for checker in self.checkers:
             checker.on_lease_write(host_id, *records)
+
+
+def _is_linked(host: SimHost, other: SimHost) -> bool:
+    """Whether both are on one network: a host is on its own bridge whatever its cable does."""
+    return host is other or not any("cable-out" in end.faults for end in (host, other))
 
 
 def _record(block: bytes) -> Optional[LeaseRecord]:

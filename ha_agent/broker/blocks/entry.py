@@ -15,6 +15,9 @@ unknown, so that a block of any age and of the predecessor is read:
                       (push/refresh.py)
     incidents         what is wrong there, and what it told whom of (incidents/share.py)
     maintenance_note  who put it into local maintenance, since when, until when, why
+    network           "lost" while its network tests fail
+    engine_page       what it sees of the engine's page while the owner's network is lost: "good",
+                      or "bad 45", without a break for so many seconds
     joined            a mark of the machine that joined with this block; no agent has written it
                       since (setup/join/host_id.py)
 """
@@ -28,14 +31,16 @@ from typing import Optional
 from ha_agent.broker.blocks.codec import StatusBlock
 from ha_agent.broker.maintenance import order as orders
 from ha_agent.broker.maintenance.order import Order
-from ha_agent.broker.snapshot import HostEntry
+from ha_agent.broker.snapshot import HostEntry, Report
 from ha_agent.instant import Instant
 from ha_agent.values import replaced
 
 AGENT = "ha-agent"
+_LOST = "lost"
 JOINED = "joined"
 # What a peer says it has; nothing absurd is believed.
 _COUNT = re.compile(r"0|[1-9][0-9]{0,15}")
+_BAD_PAGE = re.compile(r"bad ([0-9]{1,9})")
 _IDENTITY = re.compile(r"[0-9a-f]{12}")
 _MOST = {"memory_mib": 9_999_999_999, "cpu_threads": 9_999_999_999, "other_vms": 999_999}
 
@@ -58,6 +63,7 @@ def _read(block: StatusBlock) -> tuple[HostEntry, Optional[Order]]:
     lines = block.lines
     status = block.engine_status
     ours = lines.get("agent", "").startswith(f"{AGENT} ")
+    page, bad_seconds = _page(lines.get("engine_page", ""))
     entry = HostEntry(
         host_id=block.host_id,
         host_name=block.host_name,
@@ -82,9 +88,24 @@ def _read(block: StatusBlock) -> tuple[HostEntry, Optional[Order]]:
         refresh_asked=_count(lines, "refresh") or 0,
         maintenance_note=lines.get("maintenance_note", ""),
         incidents=lines.get("incidents", ""),
+        network_lost=lines.get("network", "") == _LOST,
+        engine_page=page,
+        page_bad_seconds=bad_seconds,
     )
     line = lines.get(orders.KEY, "")
     return entry, orders.decode(line, host_id=block.host_id, host_name=block.host_name)
+
+
+def sight_lines(report: Report) -> dict[str, str]:
+    """Return the lines of what this host's agent says of its network and of the engine's page."""
+    lines = {"network": _LOST} if report.network_lost else {}
+    page, since, made_at = report.engine_page, report.page_bad_since, report.made_at
+    if page == "good":
+        lines["engine_page"] = page
+    elif page == "bad" and since is not None and made_at is not None:
+        # As long as the agent knew it: its report may be some seconds old.
+        lines["engine_page"] = f"{page} {max(0, int(made_at - since))}"
+    return lines
 
 
 def is_newly_joined(host: HostEntry) -> bool:
@@ -98,6 +119,13 @@ def _count(lines: Mapping[str, str], key: str) -> Optional[int]:
         return None
     value = int(text)
     return value if value <= _MOST.get(key, value) else None
+
+
+def _page(text: str) -> tuple[str, int]:
+    if text == "good":
+        return text, 0
+    bad = _BAD_PAGE.fullmatch(text)
+    return ("bad", int(bad[1])) if bad else ("", 0)
 
 
 def _identity(lines: Mapping[str, str], key: str) -> str:

@@ -27,7 +27,7 @@ from ha_agent.broker.blocks.codec import (
     key_value_lines,
     understood,
 )
-from ha_agent.broker.blocks.entry import AGENT
+from ha_agent.broker.blocks.entry import AGENT, sight_lines
 from ha_agent.broker.maintenance import order as orders
 from ha_agent.broker.maintenance.order import Order
 from ha_agent.broker.snapshot import Report
@@ -163,6 +163,7 @@ class OwnBlock:
             timestamp_text=wall.ctime(),
             conf_refresh_text=WallTime(definition_at_unix_seconds).ctime(),
         )
+        lines.update(sight_lines(report))
         if report.reason:
             lines["reason"] = report.reason
         return await self._write(block, lines)
