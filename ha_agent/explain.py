@@ -28,6 +28,7 @@ from typing import Any, Optional
 from ha_agent.broker.blocks.entry import is_newly_joined
 from ha_agent.broker.snapshot import EventEntry, HostEntry, OrderEntry, Snapshot
 from ha_agent.broker.timeline import agent_is_silent, host_name, second_vms
+from ha_agent.cut_off_text import cut_off_lines
 from ha_agent.instant import Instant, WallTime
 from ha_agent.maintenance_text import duration_text, shutdown_progress
 from ha_agent.probe_text import probe_lines
@@ -48,6 +49,7 @@ def document(snapshot: Snapshot, events: Sequence[EventEntry], wall: WallTime) -
             _lease(snapshot),
             *_maintenance(snapshot),
             *_definition(snapshot),
+            *(_end(line) for line in cut_off_lines(snapshot)),
             *_better_host(snapshot),
         ],
         "here": _here(snapshot),

@@ -16,6 +16,7 @@ from ha_agent.broker.blocks.entry import is_newly_joined
 from ha_agent.broker.push.entry import expiry_text
 from ha_agent.broker.snapshot import DefinitionEntry, HostEntry, Snapshot
 from ha_agent.broker.timeline import second_vms
+from ha_agent.cut_off_text import cut_off_lines
 from ha_agent.instant import Instant, WallTime
 from ha_agent.maintenance_text import (
     AGENT_SILENT_SECONDS,
@@ -157,7 +158,7 @@ def _age(now: Instant, then: Optional[Instant]) -> str:
 
 
 def _headline(snapshot: Snapshot, today: Optional[WallTime]) -> str:
-    lines = [_engine_line(snapshot), _lease_line(snapshot)]
+    lines = [_engine_line(snapshot), *cut_off_lines(snapshot), _lease_line(snapshot)]
     return "\n".join([*lines, *global_lines(snapshot, today), *local_lines(snapshot)])
 
 

@@ -31,6 +31,7 @@ from ha_agent.fsm.observation import (
     VmView,
 )
 from ha_agent.fsm.policy import Policy
+from ha_agent.fsm.sight import Sight
 from ha_agent.fsm.state import State
 from ha_agent.fsm.trends import Trend, Trends
 from ha_agent.fsm.vm_order import OrderPhase, OrderProgress
@@ -162,6 +163,10 @@ peer_views = st.builds(
     st.booleans(),
     st.booleans(),
     st.booleans(),
+    st.booleans(),
+    st.sampled_from(Health),
+    st.sampled_from([0, 119, 120]),
+    st.none() | st.just(NOW),
 )
 host_facts = st.builds(
     HostFacts,
@@ -186,6 +191,9 @@ leads = st.just(Lead()) | st.builds(
     st.integers(2, 4),
     st.floats(0.0, 100.0).map(lambda age_seconds: NOW - age_seconds),
     st.booleans(),
+)
+sights = st.just(Sight()) | st.builds(
+    Sight, instants, st.sampled_from(Health), st.none() | instants
 )
 orders = st.builds(
     OrderProgress,
@@ -262,4 +270,6 @@ def states_with_memory(draw: st.DrawFn) -> tuple[State, Memory]:
         vm_order=draw(orders),
         trends=draw(st.builds(Trends, trends, trends, trends, trends)),
         lead=draw(leads),
+        sight=draw(sights),
+        handed_over_at=draw(st.none() | instants),
     )

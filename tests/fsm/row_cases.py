@@ -28,6 +28,7 @@ from ha_agent.fsm.observation import (
 from ha_agent.fsm.row import Row
 from ha_agent.fsm.state import State
 from ha_agent.fsm.table import TABLE
+from ha_agent.fsm.trends import Trend, Trends
 from tests.fsm.pictures import NOW, ended, failed, ordered, peer, seen, stopping
 
 S, V, L, E, R = State, VmCondition, LeaseCondition, EffectKind, StopReason
@@ -38,6 +39,8 @@ RUNS = (S.ENGINE_STARTING, S.ENGINE_UP, S.ENGINE_UP_BAD_HEALTH)
 STOPS = (S.ENGINE_STOP, S.ENGINE_FORCE_STOP)
 WITH_FALLBACK = DefinitionView(available=True, identity="d1", fallback="d0")
 OPEN_START = Memory(start_open_since=NOW - 10.0)
+NETWORK_LOST = Trends(network=Trend(since=NOW - 200.0))
+BLIND = peer(page=BAD, page_bad_seconds=120)
 NO_DEFINITION = DefinitionView(problem="torn")
 
 
@@ -697,6 +700,15 @@ _RUNNING = (
         reason=R.HUNG,
         failures=1,
         pause_seconds=0.0,
+    ),
+    Case(
+        (S.ENGINE_UP,),
+        S.ENGINE_STOP,
+        "this host has lost its network, and other hosts don't reach the engine: hand it over",
+        "vm_running, lease_ours, cut_off, not_handed_over_lately, idle",
+        seen(V.UP, L.OURS, health=GOOD, peers=(BLIND,)),
+        Memory(trends=NETWORK_LOST),
+        reason=R.CUT_OFF,
     ),
 )
 

@@ -262,6 +262,8 @@ WAYS: dict[str, tuple[Tweak, ...]] = {
     "not_start_under_way": (
         remember(vm_order=ordered(VmOrderKind.START, OrderPhase.ASKED).vm_order),
     ),
+    "cut_off": (see(peers=()), remember(trends=Trends())),
+    "not_handed_over_lately": (remember(handed_over_at=NOW - 599.9),),
     "hung": (remember(bad_since=NOW - 119.9), health(Health.GOOD)),
     "starting_too_long": (remember(state_since=NOW - 599.9),),
     "stopping_too_long": (remember(state_since=NOW - 119.9),),

@@ -152,6 +152,17 @@ CASES: list[tuple[State, Memory, Observation, str, Optional[Instant]]] = [
         "the paused engine VM to go on",
         NOW - 3.0 + POLICY.bad_health_grace_seconds,
     ),
+    (
+        S.ENGINE_UP,
+        dataclasses.replace(HERE, trends=Trends(network=Trend(since=NOW - 60.0))),
+        seen(
+            V.UP,
+            L.OURS,
+            peers=(peer(page=Health.BAD, page_bad_seconds=40, page_told_at=NOW - 3.0),),
+        ),
+        "this host's network, or for h2 to reach the engine; else it is handed over",
+        NOW - 3.0 + POLICY.bad_health_grace_seconds - 40.0,
+    ),
     (S.GLOBAL_MAINTENANCE, HERE, seen(V.UP, L.OURS), "global maintenance to be ended", None),
     (
         S.UNKNOWN_LOCAL_VM,
