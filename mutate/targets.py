@@ -23,6 +23,9 @@ _DRAWN = "TestEveryDecision or TestNothingSticks"
 # left out.
 GROUPS: dict[str, tuple[str, ...]] = {
     "guards": ("tests/fsm/test_guards.py",),
+    "stop-guards": ("tests/fsm/test_stop_guards.py",),
+    "cut-off": ("tests/fsm/test_cut_off.py",),
+    "sight": ("tests/fsm/test_sight.py",),
     "row": ("tests/fsm/test_row.py",),
     "score": ("tests/fsm/test_score.py",),
     "takeover": ("tests/fsm/test_takeover.py",),
@@ -72,6 +75,9 @@ class Target:
 TARGETS = (
     Target("ha_agent/fsm/table.py", ("table", "machine", *_AFTER_FSM)),
     Target("ha_agent/fsm/guards.py", ("guards", "table", "machine", *_AFTER_FSM)),
+    Target("ha_agent/fsm/stop_guards.py", ("stop-guards", "table", *_AFTER_FSM)),
+    Target("ha_agent/fsm/cut_off.py", ("cut-off", "table", *_AFTER_FSM)),
+    Target("ha_agent/fsm/sight.py", ("sight", "due", *_AFTER_FSM)),
     Target("ha_agent/fsm/context.py", ("context", "guards", "table", *_AFTER_FSM)),
     Target("ha_agent/fsm/row.py", ("row", "table", *_AFTER_FSM)),
     Target("ha_agent/fsm/takeover.py", ("takeover", "guards", *_AFTER_FSM)),

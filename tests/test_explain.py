@@ -245,6 +245,14 @@ def test_a_better_host_is_said() -> None:
     assert said.startswith("gamma (id 3) would be much better")
 
 
+def test_an_owner_without_network_is_said() -> None:
+    hosts = tuple(
+        replace(host, network_lost=host.engine_status.get("vm") == "up") for host in PLAIN.hosts
+    )
+    [said] = [text for text in explained(hosts=hosts)["engine"] if "lost its network" in text]
+    assert said.endswith("no other host has said yet whether it can reach the engine.")
+
+
 @pytest.mark.parametrize(
     ("parts", "said"),
     [

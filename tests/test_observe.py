@@ -147,6 +147,29 @@ def test_a_peer_is_what_its_block_says() -> None:
     assert observe.peer_view(host) == PeerView(2, "h2", True, 2400, True, True, True)
 
 
+@pytest.mark.parametrize(
+    ("page", "health"),
+    [("", Health.UNKNOWN), ("good", Health.GOOD), ("bad", Health.BAD), ("odd", Health.UNKNOWN)],
+)
+def test_what_a_peer_says_of_network_and_page(page: str, health: Health) -> None:
+    host = HostEntry(
+        2, network_lost=True, engine_page=page, page_bad_seconds=45, changed_at=NOW - 2.0
+    )
+    view = observe.peer_view(host)
+    assert (view.network_lost, view.page, view.page_bad_seconds) == (True, health, 45)
+    assert view.page_told_at == (NOW - 2.0 if page else None)
+
+
+@pytest.mark.parametrize(
+    "news", [{"network_lost": True}, {"engine_page": "bad"}, {"page_bad_seconds": 46}]
+)
+def test_each_of_these_is_seen_anew(news: dict[str, Any]) -> None:
+    before = HostEntry(2, alive=True, page_bad_seconds=45)
+    known = observe.hosts_view(1, (before,), observe.HostsView())
+    after = dataclasses.replace(before, **news)
+    assert observe.hosts_view(1, (after,), known).peers == (observe.peer_view(after),)
+
+
 @pytest.mark.parametrize("word", ["down", "down_unexpected", "down_missing", "unknown", None])
 def test_a_peer_has_the_vm_only_when_it_says_so(word: Optional[str]) -> None:
     status = {} if word is None else {"vm": word}

@@ -311,6 +311,13 @@ def _health(before: Snapshot, after: Snapshot) -> Iterable[EventEntry]:
     if health.health != before.health.health and health.health != "unknown":
         detail = f" ({health.detail})" if health.detail else ""
         good = health.health == "good"
+        owner = next((h for h in after.hosts if h.host_id == after.lease.host_id), None)
+        if owner is not None and owner.network_lost and not after.lease.ours:
+            # Looked at for the owner (fsm/sight.py): what follows from it is not this host's.
+            where = f"The engine on {host_name(owner.host_name, owner.host_id)}"
+            text = f"{where} {'answers' if good else 'does not answer'} this host{detail}."
+            yield _event("health", text, health=health.health)
+            return
         text = f"The engine {'is healthy' if good else 'does not answer well'}{detail}."
         yield _event("health", text, "ENGINE_GOOD" if good else "ENGINE_BAD", health=health.health)
 

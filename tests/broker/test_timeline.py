@@ -156,6 +156,19 @@ CASES: list[tuple[dict[str, Any], dict[str, Any], str, str]] = [
      "The definition is read from the store again."),
     ({}, {"health": HealthEntry("bad", "HTTP 503")}, "health",
      "The engine does not answer well (HTTP 503)."),
+    *(
+        (
+            {"hosts": (ALPHA, replace(BETA, network_lost=True))},
+            {"hosts": (ALPHA, replace(BETA, network_lost=True)), "health": HealthEntry(word)},
+            "health",
+            f"The engine on beta (id 2) {said} this host.",
+        )
+        for word, said in (("bad", "does not answer"), ("good", "answers"))
+    ),
+    ({"lease": OURS, "hosts": (replace(ALPHA, network_lost=True),)},
+     {"lease": OURS, "hosts": (replace(ALPHA, network_lost=True),),
+      "health": HealthEntry("bad")},
+     "health", "The engine does not answer well."),
     ({}, {"made_at": NOW + AGENT_SILENT_SECONDS + 1.0}, "agent",
      "This host's agent has not reported for 20 seconds."),
     ({"made_at": NOW + AGENT_SILENT_SECONDS + 1.0}, {}, "agent",

@@ -199,6 +199,21 @@ CASES: dict[str, tuple[State, Memory, Observation, float]] = {
         SILENT,
         80.0,
     ),
+    "a hand-over that came back": (
+        State.ENGINE_UP,
+        Memory(
+            running_since=NOW - 300.0,
+            handed_over_at=NOW - 400.0,
+            trends=Trends(network=Trend(since=NOW - 900.0)),
+        ),
+        seen(
+            VmCondition.UP,
+            LeaseCondition.OURS,
+            health=Health.GOOD,
+            peers=(peer(2, page=Health.BAD, page_bad_seconds=300),),
+        ),
+        200.0,
+    ),
     "a lead that has to last": (
         State.ENGINE_UP,
         Memory(running_since=NOW, lead=Lead(2, NOW - 15.0)),
@@ -306,6 +321,7 @@ class TestChanged:
             {"lease": lease(LeaseCondition.UNKNOWN)},
             {"peers": (peer(2, score=3399),)},
             {"peers": ()},
+            {"peers": (peer(2, page=Health.BAD, page_bad_seconds=5),)},
             {"local_maintenance": True},
             {"global_maintenance": None},
             {"stop_requested": True},
@@ -322,6 +338,17 @@ class TestChanged:
     )
     def test_what_a_step_looks_at_is_news(self, parts: dict[str, Any]) -> None:
         assert self.news(**parts)
+
+    @pytest.mark.parametrize("health", [Health.GOOD, Health.BAD])
+    def test_the_page_is_news_where_it_is_looked_at_for_another_host(self, health: Health) -> None:
+        before = seen(
+            lease_is=LeaseCondition.HELD, peers=(peer(2, vm_up=True, network_lost=True),)
+        )
+        memory = Memory(trends=Trends(network=Trend((0.2,), NOW)))
+        memory = FSM.step(State.ENGINE_DOWN, memory, before, POLICY).memory
+        later = at(dataclasses.replace(before, health=HealthView(health)), NOW + 5.0)
+        assert changed(memory, before, later, POLICY)
+        assert not changed(Memory(), before, later, POLICY)
 
     @settings(max_examples=80, deadline=None)
     @given(states_with_memory(), observations, observations)

@@ -13,6 +13,7 @@ from ha_agent.fsm.elsewhere import believe_page, no_engine_elsewhere, page_elsew
 from ha_agent.fsm.memory import Memory
 from ha_agent.fsm.observation import Health, HealthView, VmCondition
 from ha_agent.fsm.policy import Policy
+from ha_agent.fsm.sight import Sight
 from ha_agent.instant import Instant
 from tests.fsm.pictures import NOW, seen
 
@@ -42,6 +43,11 @@ def test_a_refusal_is_not_believed_for_ever(until: Optional[Instant]) -> None:
 def test_a_page_from_before_may_be_of_the_vm_that_was_here(taken_at: Optional[Instant]) -> None:
     picture = replace(GOOD, health=replace(HealthView(Health.GOOD), taken_at=taken_at))
     assert not page_elsewhere(REFUSED, picture)
+
+
+def test_it_is_wanted_for_an_owner_without_network() -> None:
+    assert page_wanted(Memory(sight=Sight(NOW - 1.0)), seen())
+    assert not page_wanted(Memory(sight=Sight()), seen())
 
 
 def test_it_lasts_from_the_last_refusal_on() -> None:

@@ -23,6 +23,7 @@ def test_at_first_nothing_is_remembered() -> None:
             "shutdown",
             "trends",
             "lead",
+            "sight",
             "vm_order",
         )
     assert not memory.shutdown.ordered

@@ -112,6 +112,26 @@ class TestTurn:
         picture = available(L.FREE, peer(3))
         assert turn_at(picture, 100, POLICY, NOW + ready_at) == NOW + turn
 
+    @pytest.mark.parametrize(
+        ("others", "seconds"),
+        [
+            ((), 0.0),
+            ((peer(3, score=1),), 120.0),
+            ((peer(3), peer(4)), 120.0),
+            ((peer(3, network_lost=True), peer(4, network_lost=True)), 4.0),
+            ((peer(3, network_lost=True), peer(4)), 120.0),
+            ((peer(3, score=0), peer(4, alive=False)), 0.0),
+            ((peer(3, predecessor=True),), 0.0),
+        ],
+    )
+    def test_without_network_comes_after_those_that_have_one(
+        self, others: tuple[PeerView, ...], seconds: float
+    ) -> None:
+        """Whatever the scores are, and not for ever."""
+        picture = available(L.FREE, *others)
+        turn = turn_at(picture, 2000, POLICY, None, network_lost=True)
+        assert turn == NOW + seconds
+
     def test_never_comes_while_the_lease_is_not_to_be_had(self) -> None:
         assert turn_at(seen(lease_is=L.HELD), 3400, POLICY, None) is None
         assert turn_at(seen(lease_is=L.OURS), 3400, POLICY, None) is None

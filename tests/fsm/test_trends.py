@@ -291,3 +291,18 @@ def test_a_definition_of_another_size_is_judged_anew() -> None:
         picture = seen(now=then, facts=facts, definition=small)
         trends = follow_trends(trends, picture, POLICY)
     assert trends.memory.since is not None
+
+
+@pytest.mark.parametrize(
+    ("network", "lost", "good"),
+    [
+        (Trend(), False, False),
+        (Trend(values=(0.2,)), False, True),
+        (Trend(values=(1.0,), since=NOW), True, False),
+        (Trend(values=(0.2,), since=NOW, lingers=True), False, False),
+    ],
+    ids=["untested", "good", "lost", "better now"],
+)
+def test_the_network_is_lost_good_or_neither(network: Trend, lost: bool, good: bool) -> None:
+    trends = Trends(network=network)
+    assert (trends.network_lost, trends.network_good) == (lost, good)

@@ -7,7 +7,8 @@ randomness, no real clock.
 Checked in every story, all the time:
 - never two VMs run;
 - no start comes so far that only the VM lease refuses it (stories where it has to say so);
-- no agent stops a healthy engine, but in local maintenance or when its lease has expired.
+- no agent stops a healthy engine, but in local maintenance, when its lease has expired, or when
+  its cable is out and that of another host, which could run it, is in.
 """
 
 from __future__ import annotations

@@ -8,8 +8,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
+from collections import deque
 from dataclasses import replace
-from typing import TYPE_CHECKING, Optional
+from typing import TYPE_CHECKING, Any, Optional
 
 from ha_agent.broker.lease.cycle import LeaseKeeper
 from ha_agent.broker.lease.rules import LeaseIdentity, LeaseTimes
@@ -18,6 +19,7 @@ from ha_agent.broker.snapshot import (
     DefinitionEntry,
     HealthEntry,
     HostEntry,
+    NetworkEntry,
     Report,
     Snapshot,
     VmOrderEntry,
@@ -90,6 +92,7 @@ class SimBroker:
 
     async def publish(self, report: Report) -> None:
         self._alive()
+        self.host.watches_page = report.watch_engine
         if not self.host.storage.lost:
             now = asyncio.get_running_loop().time()
             self.host.cluster.blocks[self.host.host_id] = (report, now)
@@ -124,6 +127,7 @@ class SimBroker:
                 _entry(host_id, *self.blocks[host_id], cluster.now),
                 order_seen=cluster.order.number if cluster.order else 0,
                 other_vms=cluster.other_vms.get(host_id, 0),
+                **({} if cluster[host_id].older_software else self._sight(host_id)),
             )
             for host_id in sorted(self.blocks)
         )
@@ -144,13 +148,28 @@ class SimBroker:
                 fallback=cluster.fallback,
                 stale=lost,
             ),
-            health=host.health(),
+            health=host.page(),
+            network=host.network(),
             cpu=self.cpu,
         )
         if _face(picture) != self.face:
             self.face = _face(picture)
             self.version += 1
         return replace(picture, version=self.version)
+
+    def _sight(self, host_id: int) -> dict[str, Any]:
+        """What this host's block says of network and page."""
+        report, written_at = self.blocks[host_id]
+        seconds, changed_at = 0, None
+        if report.page_bad_since is not None and report.made_at is not None:
+            seconds = int(report.made_at - report.page_bad_since)
+            changed_at = self.host.clock.now() - (self.host.cluster.now - written_at)
+        return {
+            "network_lost": report.network_lost,
+            "engine_page": report.engine_page,
+            "page_bad_seconds": seconds,
+            "changed_at": changed_at,
+        }
 
     def _alive(self) -> LeaseKeeper:
         if self.host.keeper is None or not self.host.clock.running.is_set():
@@ -162,7 +181,11 @@ def _face(picture: Snapshot) -> Snapshot:
     """Return the picture without the times that change while all stays as it is."""
     lease = replace(picture.lease, expires_at=None, fence_at=None, last_success=None)
     health = replace(picture.health, taken_at=None)
-    return replace(picture, made_at=Instant(0.0), lease=lease, health=health)
+    network = replace(picture.network, taken_at=None)
+    hosts = tuple(replace(host, changed_at=None) for host in picture.hosts)
+    return replace(
+        picture, made_at=Instant(0.0), lease=lease, health=health, network=network, hosts=hosts
+    )
 
 
 def _entry(host_id: int, report: Report, written_at: float, now: float) -> HostEntry:
@@ -195,6 +218,15 @@ class SimHost:
         self.wake = asyncio.Event()
         self.hypervisor = FakeHypervisor(cluster.vm_lease, on_event=self._vm_event)
         self.engine_hung = False
+        self.cable_out = False
+        self.network_test_fails = False
+        self.page_blocked = False
+        """It alone can't reach the engine elsewhere, as by a firewall's rule."""
+        self.watches_page = False
+        self.older_software = False
+        """Its block says nothing of network and page."""
+        self.tests: deque[bool] = deque(maxlen=5)
+        self.tested_at = Instant(-math.inf)
         self.keeper: Optional[LeaseKeeper] = None
         self.tasks: list[asyncio.Task[None]] = []
         self.start_broker()
@@ -282,6 +314,30 @@ class SimHost:
         up = asyncio.get_running_loop().time() - since >= self.cluster.boot_seconds
         return HealthEntry("good" if up else "bad", "", taken_at)
 
+    def page(self) -> HealthEntry:
+        """Return the page as it is seen from here: of the VM here, or of that elsewhere."""
+        elsewhere = [i for i in self.cluster.running if i != self.host_id]
+        if not elsewhere or not self.watches_page or self.page_blocked:
+            return self.health()
+        owner = self.cluster[elsewhere[0]]
+        if self.cable_out or owner.cable_out:
+            return HealthEntry("bad", "no answer", self.clock.now())
+        return replace(owner.health(), taken_at=self.clock.now())
+
+    def network(self) -> NetworkEntry:
+        """Return what the tests of the network say, one each 10 s."""
+        now = self.clock.now()
+        if now - self.tested_at >= 10.0:
+            self.tests.append(not (self.cable_out or self.network_test_fails))
+            self.tested_at = now
+        return NetworkEntry(self.tests.count(False) / len(self.tests), "", self.tested_at)
+
+    def _cut_off(self) -> bool:
+        """Whether another host that could run the VM has the network that this one has not."""
+        others = (h for h in self.cluster.hosts.values() if h is not self)
+        fine = (not h.cable_out and not h.in_maintenance for h in others)
+        return self.cable_out and any(fine)
+
     async def _ticks(self) -> None:
         ticks_now = 0
         last_seconds = -1.0
@@ -310,7 +366,7 @@ class SimHost:
         kind = decision.effect.kind if decision.effect else None
         if kind not in (EffectKind.SHUTDOWN_VM, EffectKind.DESTROY_VM):
             return
-        if self.health().health != "good" or self.in_maintenance:
+        if self.health().health != "good" or self.in_maintenance or self._cut_off():
             return
         order = self.cluster.order
         if order is not None and order.in_force and order.what == "shutdown":

@@ -51,6 +51,18 @@ def test_the_page_is_silent_where_the_network_is_lost() -> None:
         assert told.world.page(told.world[1]) == "bad"
 
 
+def test_a_cable_that_is_out_cuts_a_host_off_but_not_from_its_own_vm() -> None:
+    with story(seconds=40.0) as told:
+        pages = [told.world.page(host) for host in told.world.hosts.values()]
+        assert pages == ["good"] * len(pages)
+        told.do("h1 cable-out for 30")
+        assert told.world.page(told.world[1]) == "good"
+        assert told.world.page(told.world[2]) == "silent"
+        told.wait(31.0)
+        told.do("h2 cable-out for 5")
+        assert [told.world.page(told.world[number]) for number in (1, 2)] == ["good", "silent"]
+
+
 def test_the_digest_is_of_log_and_storage() -> None:
     with story(seconds=1.0) as told:
         before = told.world.digest()

@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import dataclasses
 import zlib
 from typing import Optional
 
 import pytest
 
 from ha_agent.broker.blocks.codec import decode
-from ha_agent.broker.blocks.entry import host_entry
+from ha_agent.broker.blocks.entry import host_entry, sight_lines
 from ha_agent.broker.maintenance.order import Order
-from ha_agent.broker.snapshot import HostEntry
+from ha_agent.broker.snapshot import HostEntry, Report
 from ha_agent.instant import Instant
 
 TOKENS = ["1", "1", "4242", "2", "3400", '{"vm": "up"}', "h2", "1", "0", "0" * 8, "1", "4200"]
@@ -75,3 +76,37 @@ def test_an_odd_proof_is_none(value: str) -> None:
 @pytest.mark.parametrize("value", ["", "-1", "0", "x", "9" * 17])
 def test_an_odd_notice_is_none(value: str) -> None:
     assert entry_of(f"order_seen={value}\n")[0].order_seen == 0
+
+
+def lines_of(report: Report) -> str:
+    lines = sight_lines(report)
+    return "".join(f"{key}={value}\n" for key, value in lines.items())
+
+
+@pytest.mark.parametrize(
+    ("report", "lost", "page", "seconds"),
+    [
+        (Report(), False, "", 0),
+        (Report(network_lost=True), True, "", 0),
+        (Report(engine_page="good"), False, "good", 0),
+        (Report(engine_page="bad", page_bad_since=Instant(10.0)), False, "bad", 45),
+        (Report(engine_page="bad", page_bad_since=Instant(56.0)), False, "bad", 0),
+        (Report(engine_page="bad"), False, "", 0),
+    ],
+)
+def test_what_it_sees_of_network_and_page_is_read_as_it_was_written(
+    report: Report, lost: bool, page: str, seconds: int
+) -> None:
+    """For how long counts until the agent reported it, not until the block is written."""
+    written = lines_of(dataclasses.replace(report, made_at=Instant(55.9)))
+    entry = entry_of(f"agent=ha-agent 1.0\n{written}")[0]
+    assert (entry.network_lost, entry.engine_page, entry.page_bad_seconds) == (lost, page, seconds)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "bad", "bad ", "bad -1", "bad 1.5", "bad 9999999999", "GOOD", "good 5", "bad \u0661"],
+)
+def test_an_odd_word_of_the_page_is_none(text: str) -> None:
+    entry = entry_of(f"engine_page={text}\nnetwork=odd\n")[0]
+    assert (entry.network_lost, entry.engine_page, entry.page_bad_seconds) == (False, "", 0)

@@ -99,6 +99,19 @@ async def test_lines_alone_are_no_sign_of_life(world: World) -> None:
     assert not {"order", "order_seen"} & set(world.lines())
 
 
+async def test_what_an_agent_saw_of_the_page_grows_no_older_without_it(world: World) -> None:
+    """Another host would stop a healthy engine for it."""
+    now = world.clock.now()
+    seen = Report("EngineDown", engine_page="bad", page_bad_since=now - 45.0, made_at=now)
+    await world.own.publish(seen, 0.0)
+    assert world.lines()["engine_page"] == "bad 45"
+    world.clock.time = world.clock.time + 60.0
+    await world.own.write_lines()
+    assert world.lines()["engine_page"] == "bad 45"
+    await world.publish()
+    assert "engine_page" not in world.lines()
+
+
 async def test_every_publish_has_the_order(world: World) -> None:
     world.own.extra.order = ORDER
     world.own.extra.left_seconds = lambda: 17.5
