@@ -212,6 +212,7 @@ SIMULATED = (
     "crash-other-host",
     "storage-other-host",
     "net-owner",
+    "net-owner-cable",
     "net-other-host",
     "net-all",
     "crash-agent-long",

@@ -133,7 +133,12 @@ def start_sanlock(lab: Lab, target: str) -> None:
 # --- cables and clocks -------------------------------------------------------------------
 
 
-def cut_network(lab: Lab, target: str) -> Optional[Budget]:
+def cut_cable(lab: Lab, target: str) -> None:
+    """The host's cable is pulled; it stays out until the case is mended."""
+    lab.cluster.network.cut(target)
+
+
+def blink_cable(lab: Lab, target: str) -> Optional[Budget]:
     """The host's cable is pulled for a while."""
     lab.cluster.network.cut(target)
     time.sleep(NETWORK_SECONDS)

@@ -50,7 +50,8 @@ class Budget:
 class Budgets:
     """The times of one configuration, as budgets. `dead_seconds`: from a dead host's last renewal
     until its lease may be taken; `fence_seconds`: until its guard has ended the VM, at the
-    earliest; `renew_seconds`: between two renewals."""
+    earliest; `renew_seconds`: between two renewals; `network_lost_seconds`: from a cable that is
+    out to the network's penalty; `report_seconds`: until what a host says is known to others."""
 
     dead_seconds: float = 15.0
     fence_seconds: float = 11.0
@@ -62,6 +63,8 @@ class Budgets:
     backoff_seconds: tuple[float, ...] = (0.0, 1.0, 5.0, 15.0)
     window_seconds: float = 600.0
     refused_seconds: float = 10.0
+    network_lost_seconds: float = 45.0
+    report_seconds: float = 7.0
 
     @property
     def take_seconds(self) -> float:
@@ -129,9 +132,23 @@ class Budgets:
         why = f"{seconds:g} of sleep + a lease {self.dead_seconds:g} + a refusal + start"
         return Budget(seconds + self.page_seconds, gone, why)
 
+    def cut_off(self) -> Budget:
+        """The owner's cable is out: its own guest answers it over its own bridge, nobody else. It
+        finds out by its network test, another host by the page, for the grace; then an orderly
+        stop here, a start there."""
+        found = self.network_lost_seconds + self.page_seconds + 2 * self.report_seconds
+        bad = found + self.grace_seconds + self.stop_seconds
+        gone = self.take_seconds + self.renew_seconds + self.refused_seconds
+        why = (
+            f"network test {self.network_lost_seconds:g} + page and reports "
+            f"{found - self.network_lost_seconds:g} + grace {self.grace_seconds:g} + orderly stop "
+            f"{self.stop_seconds:g} + start"
+        )
+        return Budget(bad, gone, why)
+
     def unplugged(self, seconds: float) -> Budget:
-        """The owner's cable is out for so long: its own guest answers it over its own bridge, so
-        it has no reason to move the VM."""
+        """The owner's cable is out for so long, less than the grace: its own guest answers it over
+        its own bridge, so it has no reason yet to move the VM."""
         why = f"{seconds:g} without the cable; the VM runs on"
         return Budget(seconds + self.page_seconds, 0.0, why, moves=False, boots=0)
 
@@ -150,7 +167,7 @@ class Budgets:
 
 def budgets_of(config: Config) -> Budgets:
     """Return the budgets of a host's configuration, which is the same on all."""
-    lease, engine = config.lease, config.engine
+    lease, engine, status = config.lease, config.engine, config.status
     dead = lease.lease_expiry_seconds
     fence = dead - lease.fence_margin_seconds
     renew = lease.renew_interval_seconds
@@ -169,5 +186,15 @@ def budgets_of(config: Config) -> Budgets:
         stop_seconds=engine.stop_timeout_seconds,
         backoff_seconds=config.restart.backoff_seconds,
         window_seconds=config.restart.window_seconds,
+        network_lost_seconds=_network_lost_seconds(config),
+        report_seconds=status.publish_interval_seconds + status.read_interval_seconds,
         refused_seconds=Policy().lease_elsewhere_pause_seconds,
     )
+
+
+def _network_lost_seconds(config: Config) -> float:
+    """So many tests have to fail until the share that is lost is too large in enough samples."""
+    network, score = config.network, config.score
+    first = int(score.network_enter * network.samples) + 1
+    tests = first + score.samples_needed - 1
+    return tests * network.interval_seconds + network.deadline_seconds

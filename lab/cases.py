@@ -199,8 +199,15 @@ CASES: tuple[Case, ...] = (
     ),
     Case(
         "network-owner",
+        "the owner's cable is out until the engine runs elsewhere",
+        hosts.cut_cable,
+        Budgets.cut_off,
+        mend=hosts.join_all,
+    ),
+    Case(
+        "network-owner-blinks",
         f"the owner's cable is out for {hosts.NETWORK_SECONDS:g} s",
-        hosts.cut_network,
+        hosts.blink_cable,
         _UNTOUCHED,
         mend=hosts.join_all,
         drawn=True,

@@ -68,8 +68,11 @@ class Choices:
         return self.lease == "sanlock" or self.storage == "block"
 
 
-def answers_text(choices: Choices) -> str:
-    """Return the answers file for `ha-agent deploy` and `join`. Pure."""
+def answers_text(choices: Choices, gateway: str = "") -> str:
+    """Return the answers file for `ha-agent deploy` and `join`. Pure.
+
+    `gateway` is pinged by each host, to know whether its network works.
+    """
     answers = {
         "storage_type": "localfs",
         "storage_connection": SHARE_THERE,
@@ -78,6 +81,7 @@ def answers_text(choices: Choices) -> str:
         "memory_mib": str(MEMORY_MIB),
         "cpus": "1",
         "mac": _MAC,
+        **({"gateway": gateway} if gateway else {}),
         "machine": "pc",
         "console": "none",
         "disk_image_file": _IMAGE,
@@ -148,7 +152,8 @@ class LabCluster:
         build_guest(GUEST_CACHE, image=image, progress=self._say, address=address)
         shutil.copyfile(image, self.hosts["host1"].root / _IMAGE.lstrip("/"))
         for host in self.hosts.values():
-            host.must("sh", "-c", f"cat >{_ANSWERS}", text=answers_text(self.choices))
+            answers = answers_text(self.choices, self.plan.observer_address)
+            host.must("sh", "-c", f"cat >{_ANSWERS}", text=answers)
         self.each(_start_daemons)
         for host in self.hosts.values():
             verb = "deploy" if host.number == 1 else "join"

@@ -62,12 +62,20 @@ def test_a_fence_leaves_others_the_rest_of_the_lease() -> None:
     assert budgets.fenced_until(60.0).gone_seconds > 60.0
 
 
+def test_a_cut_off_owner_is_found_out_after_some_network_tests(config: Config) -> None:
+    network = dataclasses.replace(config.network, interval_seconds=20.0)
+    slower = budgets_of(dataclasses.replace(config, network=network)).cut_off()
+    assert slower.moves
+    assert slower.bad_seconds == Budgets().cut_off().bad_seconds + 40.0
+
+
 def test_every_budget_says_why() -> None:
     budgets = Budgets()
     made = [
         *(budgets.untouched(), budgets.takeover(), budgets.fenced()),
         *(budgets.fenced_until(30.0), budgets.restart(), budgets.reboot(), budgets.hung()),
         *(budgets.handed_over(), budgets.suspended(22.5), budgets.unplugged(30.0)),
+        budgets.cut_off(),
         *(budgets.held_down(30.0), budgets.booted(20.0)),
     ]
     assert all(budget.why for budget in made)

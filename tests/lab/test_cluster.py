@@ -24,6 +24,14 @@ def test_a_measured_lab_has_our_shipped_settings() -> None:
     assert answers.number("memory_mib") == MEMORY_MIB
 
 
+def test_the_hosts_test_their_network_where_there_is_somebody_to_ping() -> None:
+    faults: list[str] = []
+    text = answers_text(Choices(), "10.77.0.254")
+    answers = check(read_answers(text, "answers.conf", faults), faults)
+    assert answers.text("gateway") == "10.77.0.254"
+    assert read(Choices()).text("gateway") == ""
+
+
 def test_sanlock_has_the_ownership() -> None:
     answers = read(Choices(lease="sanlock"))
     assert answers.text("lease_backend") == "sanlock"

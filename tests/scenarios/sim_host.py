@@ -160,6 +160,8 @@ class SimBroker:
     def _sight(self, host_id: int) -> dict[str, Any]:
         """What this host's block says of network and page."""
         report, written_at = self.blocks[host_id]
+        if not report.network_lost and not report.engine_page:
+            return {}
         seconds, changed_at = 0, None
         if report.page_bad_since is not None and report.made_at is not None:
             seconds = int(report.made_at - report.page_bad_since)
@@ -182,7 +184,9 @@ def _face(picture: Snapshot) -> Snapshot:
     lease = replace(picture.lease, expires_at=None, fence_at=None, last_success=None)
     health = replace(picture.health, taken_at=None)
     network = replace(picture.network, taken_at=None)
-    hosts = tuple(replace(host, changed_at=None) for host in picture.hosts)
+    hosts = picture.hosts
+    if any(host.changed_at is not None for host in hosts):
+        hosts = tuple(replace(host, changed_at=None) for host in hosts)
     return replace(
         picture, made_at=Instant(0.0), lease=lease, health=health, network=network, hosts=hosts
     )

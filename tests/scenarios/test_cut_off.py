@@ -14,7 +14,7 @@ from tests.scenarios.cluster import Cluster, story
 
 # The network's penalty after 30 to 50 s, a look at the page, the grace, and some reports.
 LATE_SECONDS = 190.0
-LONG_SECONDS = 900.0
+LONG_SECONDS = 320.0
 HAND_OVER = "h1 EngineStop"
 
 
