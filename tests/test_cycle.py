@@ -17,6 +17,7 @@ from ha_agent.broker.snapshot import (
     HealthEntry,
     HostEntry,
     LeaseEntry,
+    NetworkEntry,
     Report,
     Snapshot,
 )
@@ -550,6 +551,69 @@ class TestAge:
         assert all(entry.what != unknown for entry in world.reports[-1].waits)
         await self.at_due(world, 4.0)
         assert any(entry.what == unknown for entry in world.reports[-1].waits)
+
+
+class TestSight:
+    """What is said of network and page: by an owner without network, and by another host."""
+
+    def network(self, world: World, share_lost: float) -> NetworkEntry:
+        return NetworkEntry(share_lost, "", world.clock.now())
+
+    async def test_another_host_looks_and_says_for_how_long(self, world: World) -> None:
+        owner = HostEntry(
+            2, "h2", alive=True, score=1800, engine_status={"vm": "up"}, network_lost=True
+        )
+        lease = LeaseEntry("held", False, 2, "h2", 7)
+        for _ in range(3):
+            network = self.network(world, 0.0)
+            world.see(ABSENT, lease=lease, hosts=(owner,), network=network)
+            await world.tick(1.0)
+        assert world.reports[-1].watch_engine
+        assert world.reports[-1].engine_page == ""
+        began = world.clock.now() + 1.0
+        for word in ("bad", "bad", "good"):
+            page = HealthEntry(word, "", world.clock.now())
+            world.see(ABSENT, lease=lease, hosts=(owner,), health=page)
+            await world.tick(1.0)
+            report = world.reports[-1]
+            assert report.engine_page == word
+            assert report.page_bad_since == (began if word == "bad" else None)
+        world.see(ABSENT, lease=lease, hosts=(dataclasses.replace(owner, network_lost=False),))
+        await world.tick(1.0)
+        assert (world.reports[-1].watch_engine, world.reports[-1].engine_page) == (False, "")
+
+    async def test_an_owner_says_that_its_network_is_lost_and_when_it_hands_over(
+        self, world: World
+    ) -> None:
+        await world.up()
+        good = HealthEntry("good", "", world.clock.now())
+        for _ in range(4):
+            network = self.network(world, 1.0)
+            world.see(UP, lease=world.ours(), health=good, network=network)
+            await world.tick(1.0)
+        assert world.reports[-1].network_lost
+        assert world.reports[-1].hand_over_at is None
+        told_at = world.clock.now()
+        blind = HostEntry(
+            2,
+            "h2",
+            alive=True,
+            score=3400,
+            engine_page="bad",
+            page_bad_seconds=50,
+            changed_at=told_at,
+        )
+        world.see(UP, lease=world.ours(), health=good, hosts=(blind,))
+        await world.tick(1.0)
+        assert world.reports[-1].hand_over_at == told_at + 70.0
+        world.see(
+            UP,
+            lease=world.ours(),
+            health=good,
+            hosts=(dataclasses.replace(blind, page_bad_seconds=120),),
+        )
+        await world.tick(1.0)
+        assert world.cycle.state is State.ENGINE_STOP
 
 
 class TestBetterHost:

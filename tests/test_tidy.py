@@ -50,6 +50,7 @@ PURE = (
     "ha_agent.broker.incidents.share",
     "ha_agent.explain",
     "ha_agent.explain_text",
+    "ha_agent.cut_off_text",
     "ha_agent.maintenance_text",
     "ha_agent.probe_text",
     "ha_agent.replay",

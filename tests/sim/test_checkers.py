@@ -143,6 +143,30 @@ STORIES = (
         (*RUNS_ON_H1, fence(2, 1, None), e.VmEnded(500, 1, "shutdown", True)),
         ("at 450 h2 local-maintenance on",),
     ),
+    *(
+        Story(
+            f"for a cable that is out: {faults}",
+            found,
+            (*RUNS_ON_H1, fence(2, 1, None), e.VmEnded(500, 1, "shutdown", True)),
+            faults,
+        )
+        for faults, found in (
+            (("at 350 h1 cable-out for 300",), ""),
+            (("at 350 h1 cable-out for 300", "at 340 h2 cable-out for 300"), ""),
+            (("at 450 h1 cable-out for 300",), "needless-stop"),
+            (("at 100 h1 cable-out for 200",), "needless-stop"),
+            (("at 350 h2 cable-out for 300",), "needless-stop"),
+            (("at 350 all cable-out for 300",), "needless-stop"),
+            (
+                (
+                    "at 350 h1 cable-out for 300",
+                    "at 350 h2 network-lost for 300",
+                    "at 350 h3 cable-out for 300",
+                ),
+                "needless-stop",
+            ),
+        )
+    ),
     Story(
         "the administrator's own stop",
         "",
