@@ -101,4 +101,6 @@ def section() -> str:
 
 def replace_section(text: str) -> str:
     """Return `text` with its generated part made anew. ValueError when the marks are missing."""
+    # Missing marks are told at once, not after all that the section simulates.
+    replace_between(text, BEGIN, END, "")
     return replace_between(text, BEGIN, END, section())
