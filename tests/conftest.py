@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -33,6 +34,21 @@ settings.load_profile("ha-agent")
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Scenarios compare their logs with files; `--update` writes these anew."""
     parser.addoption("--update", action="store_true", help="rewrite scenarios' expected.log")
+    parser.addoption("--share", metavar="K/N", help="only the Kth of N shares, counted from 1")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what is in another share; by name, so that a test stays in its own."""
+    share = config.getoption("--share")
+    if share is None:
+        return
+    mine, shares = (int(number) for number in share.split("/"))
+    if not 1 <= mine <= shares:
+        raise pytest.UsageError(f"--share {share}: from 1/N to N/N")
+    others = [item for item in items if zlib.crc32(item.nodeid.encode()) % shares != mine - 1]
+    config.hook.pytest_deselected(items=others)
+    left = set(map(id, others))
+    items[:] = [item for item in items if id(item) not in left]
 
 
 @pytest.fixture
