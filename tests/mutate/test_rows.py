@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 
-from ha_agent.fsm import guards
+from ha_agent.fsm import guards, stop_guards
 from ha_agent.fsm.context import Context
 from ha_agent.fsm.machine import prepare
 from ha_agent.fsm.memory import Memory
@@ -146,4 +146,5 @@ def test_guards_that_are_taken_for_exclusive_are_so(
 
 def holds(name: str, context: Context) -> bool:
     plain = name[len("not ") :] if name.startswith("not ") else name
-    return bool(getattr(guards, plain)(context)) is (plain == name)
+    guard = getattr(guards, plain, None) or getattr(stop_guards, plain)
+    return bool(guard(context)) is (plain == name)
