@@ -358,7 +358,8 @@ class TestWorkersThatDie:
 class TestClose:
     async def test_ends_the_worker_and_refuses_calls(self, launcher: Launcher) -> None:
         lane = StorageLane("test", "/run", clock=SystemClock(), launch=launcher)
-        await lane.start()
+        # One that is still importing on a busy machine would be killed.
+        await lane.call("ping", LONG_SECONDS)
         await lane.close()
         assert launcher.started[0].poll() == 0, "by the end of its stdin, not by SIGKILL"
         with pytest.raises(StorageFault, match="storage lane test is closed"):
