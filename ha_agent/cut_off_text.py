@@ -18,7 +18,7 @@ def cut_off_lines(snapshot: Snapshot) -> list[str]:
     """Return a line for an owner that has lost its network; none while there is none."""
     live = [host for host in snapshot.hosts if is_live(host)]
     return [
-        f"{_name(owner)} has lost its network; {_seen(owner, live, snapshot)}"
+        f"{owner.shown_name} has lost its network; {_seen(owner, live, snapshot)}"
         for owner in live
         if owner.network_lost and owner.engine_status.get("vm") == "up"
     ]
@@ -40,8 +40,4 @@ def _seen(owner: HostEntry, live: Sequence[HostEntry], snapshot: Snapshot) -> st
 
 
 def _names(hosts: Sequence[HostEntry]) -> str:
-    return " and ".join(_name(host) for host in hosts)
-
-
-def _name(host: HostEntry) -> str:
-    return host.host_name or f"host {host.host_id}"
+    return " and ".join(host.shown_name for host in hosts)

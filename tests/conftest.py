@@ -45,10 +45,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     mine, shares = (int(number) for number in share.split("/"))
     if not 1 <= mine <= shares:
         raise pytest.UsageError(f"--share {share}: from 1/N to N/N")
-    others = [item for item in items if zlib.crc32(item.nodeid.encode()) % shares != mine - 1]
-    config.hook.pytest_deselected(items=others)
-    left = set(map(id, others))
-    items[:] = [item for item in items if id(item) not in left]
+    parts: list[list[pytest.Item]] = [[] for _ in range(shares)]
+    for item in items:
+        parts[zlib.crc32(item.nodeid.encode()) % shares].append(item)
+    items[:] = parts.pop(mine - 1)
+    config.hook.pytest_deselected(items=[item for part in parts for item in part])
 
 
 @pytest.fixture

@@ -80,6 +80,11 @@ class HostEntry:
     engine_page: str = ""
     page_bad_seconds: int = 0
 
+    @property
+    def shown_name(self) -> str:
+        """Its name, or its number where it has told none."""
+        return self.host_name or f"host {self.host_id}"
+
 
 @dataclass(frozen=True)
 class OrderEntry:

@@ -206,7 +206,7 @@ def is_live(host: HostEntry) -> bool:
 
 def _engine(snapshot: Snapshot) -> Iterable[Trouble]:
     up = [host for host in snapshot.hosts if _has_vm(host)]
-    names = tuple(_name(host) for host in up)
+    names = tuple(host.shown_name for host in up)
     second = second_vms(snapshot)
     if len(up) > 1 or second:
         said = " and ".join(dict.fromkeys((*names, *second)))
@@ -218,10 +218,10 @@ def _engine(snapshot: Snapshot) -> Iterable[Trouble]:
         why = owner.engine_status.get("reason") or "it can't tell whether the VM runs"
         if not is_live(owner):
             why = "its agent was ended" if owner.stopped else "its agent says nothing"
-        yield Trouble("engine-unwatched", why, hosts=(_name(owner),))
+        yield Trouble("engine-unwatched", why, hosts=(owner.shown_name,))
     elif not up:
         reasons = [
-            f"{_name(host)}: {host.engine_status['reason']}"
+            f"{host.shown_name}: {host.engine_status['reason']}"
             for host in snapshot.hosts
             if is_live(host) and host.engine_status.get("reason")
         ]
@@ -251,7 +251,7 @@ def _silent_owner(snapshot: Snapshot) -> Optional[HostEntry]:
 def _hosts(snapshot: Snapshot, seen_alive: frozenset[int]) -> Iterable[Trouble]:
     shut_down = _shut_down(snapshot)
     for host in snapshot.hosts:
-        name = (_name(host),)
+        name = (host.shown_name,)
         if host.problem:
             yield Trouble("bad-block", host.problem, f"bad-block:{host.host_id}", name)
         elif not host.alive and not host.stopped and not host.maintenance and not shut_down:
@@ -263,8 +263,8 @@ def _hosts(snapshot: Snapshot, seen_alive: frozenset[int]) -> Iterable[Trouble]:
     members = [h for h in snapshot.hosts if not h.stopped or h.host_id in seen_alive]
     able = [h for h in members if is_live(h) and not h.maintenance and not h.stopped and h.score]
     if len(members) > 1 and len(able) == 1 and not snapshot.global_maintenance:
-        text = f"only {_name(able[0])} can run it now"
-        yield Trouble("no-spare-host", text, hosts=(_name(able[0]),))
+        text = f"only {able[0].shown_name} can run it now"
+        yield Trouble("no-spare-host", text, hosts=(able[0].shown_name,))
 
 
 def _shut_down(snapshot: Snapshot) -> bool:
@@ -286,10 +286,6 @@ def _maintenance(snapshot: Snapshot, wall: WallTime) -> Iterable[Trouble]:
     for host in snapshot.hosts:
         if host.maintenance and is_live(host):
             note = f" ({host.maintenance_note})" if host.maintenance_note else ""
-            text = f"{_name(host)} is in local maintenance{note}"
+            text = f"{host.shown_name} is in local maintenance{note}"
             key = f"maintenance:{host.host_id}"
-            yield Trouble("maintenance-forgotten", text, key, (_name(host),))
-
-
-def _name(host: HostEntry) -> str:
-    return host.host_name or f"host {host.host_id}"
+            yield Trouble("maintenance-forgotten", text, key, (host.shown_name,))

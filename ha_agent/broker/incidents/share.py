@@ -133,8 +133,7 @@ def merged(
     for _, (host, shared) in sorted(others.items()):
         for kind, detail in shared.own:
             if not host.stopped and (is_live(host) or kind in open_kinds):
-                who = host.host_name or f"host {host.host_id}"
-                said.setdefault(kind, []).append((who, detail))
+                said.setdefault(kind, []).append((host.shown_name, detail))
     return [
         Trouble(
             kind,

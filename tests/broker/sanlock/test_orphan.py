@@ -13,7 +13,8 @@ from typing import Optional
 
 import pytest
 
-from ha_agent.broker.sanlock.orphan import ORPHAN_SECONDS, OrphanWatch
+from ha_agent.broker.sanlock.clear import LIMIT_SECONDS
+from ha_agent.broker.sanlock.orphan import CLEAR_SECONDS, ORPHAN_SECONDS, OrphanWatch
 from ha_agent.broker.sanlock.place import Leader
 from ha_agent.broker.sanlock.port import HostSight, Look
 from ha_agent.instant import Instant
@@ -22,6 +23,10 @@ from tests.broker.sanlock.written_by import resource_bytes, write_resource_bytes
 from tests.broker.sanlock_world import Area, FakeDaemon, FakeSanlock, SanlockHost
 from tests.broker.test_lease_contract import RealHost
 from tests.sanlock_daemon import SanlockDaemon, needs_sanlock
+
+
+def test_a_worker_waits_longer_than_the_process_that_frees_it_may_take() -> None:
+    assert CLEAR_SECONDS > LIMIT_SECONDS
 
 
 def now() -> float:
