@@ -12,13 +12,15 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, TypeVar
 
 from lab.cluster import ROOT
 from lab.plan import NAME_VARIABLE
+from lab.ports import LabError
 
 MOST_LABS = 4
 _NAMES = "abcd"
@@ -52,18 +54,34 @@ def parse_share(text: str) -> Share:
 
 def run_workers(labs: int, folder: Path, lock: int, say: Callable[[str], None]) -> None:
     """Run that many labs until each has done its share. What one could not do is not in the run's
-    file."""
-    workers = [_begin(Share(number, labs, folder), lock) for number in range(labs)]
+    file. Raises LabError where one does not end."""
+    workers = {_NAMES[number]: _begin(Share(number, labs, folder), lock) for number in range(labs)}
     try:
-        for name, worker in zip(_NAMES, workers):
+        for name, worker in workers.items():
             if worker.wait() != 0:
                 say(f"lab {name}: exit code {worker.returncode}")
     finally:
-        for worker in workers:
-            if worker.poll() is None:
-                worker.send_signal(signal.SIGTERM)
-        for worker in workers:
-            worker.wait(_REMOVE_SECONDS)
+        end_workers(workers, _REMOVE_SECONDS)
+
+
+def end_workers(workers: Mapping[str, subprocess.Popen[bytes]], deadline_seconds: float) -> None:
+    """Tell those that still run to take down what they made, and wait for it. Raises LabError for
+    those that are not done by then: they go on with it, and hold the machine's lock."""
+    for worker in workers.values():
+        if worker.poll() is None:
+            worker.send_signal(signal.SIGTERM)
+    until = time.monotonic() + deadline_seconds
+    left = []
+    for name, worker in workers.items():
+        try:
+            worker.wait(max(0.0, until - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            left.append(f"{name} (pid {worker.pid})")
+    if left:
+        raise LabError(
+            f"still taking down after {deadline_seconds:.0f} s: lab {', '.join(left)}; "
+            "python -m lab clean ends and removes it"
+        )
 
 
 def _begin(share: Share, lock: int) -> subprocess.Popen[bytes]:

@@ -3,11 +3,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from lab.workers import Share, parse_share
+from lab.ports import LabError
+from lab.workers import Share, end_workers, parse_share
 
 
 def test_shares_are_all_of_the_work_once() -> None:
@@ -26,3 +30,31 @@ def test_a_share_goes_over_the_command_line() -> None:
 def test_what_is_no_share_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"unpack|invalid literal"):
         parse_share(text)
+
+
+@contextlib.contextmanager
+def shell(text: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Yield a shell that has said it is ready."""
+    with subprocess.Popen(["sh", "-c", text], stdout=subprocess.PIPE) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"ready\n"
+            yield process
+        finally:
+            process.kill()
+
+
+def test_workers_are_told_to_take_down() -> None:
+    with shell("trap 'exit 7' TERM; echo ready; while :; do sleep 0.05; done") as worker:
+        end_workers({"a": worker}, 60.0)
+        assert worker.returncode == 7
+
+
+def test_a_worker_that_does_not_end_is_named() -> None:
+    deaf = "trap '' TERM; echo ready; while :; do sleep 0.05; done"
+    with shell("echo ready; exec sleep 60") as ends, shell(deaf) as stays:
+        with pytest.raises(LabError) as caught:
+            end_workers({"a": ends, "b": stays}, 0.5)
+        assert f"lab b (pid {stays.pid})" in str(caught.value)
+        assert "lab a" not in str(caught.value)
+        assert "lab clean" in str(caught.value)
