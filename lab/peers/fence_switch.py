@@ -44,6 +44,7 @@ class FenceSwitch:
         self._path = folder / SOCKET_NAME
         self._hosts = hosts
         self._lock = threading.Lock()
+        self._listens = threading.Lock()
         self.offs: list[str] = []
         self._server: Optional[socketserver.ThreadingUnixStreamServer] = None
 
@@ -55,11 +56,20 @@ class FenceSwitch:
         self.stop()
 
     def start(self) -> None:
-        """Begin to listen; nothing where it does already."""
-        if self._server is not None:
-            return
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._path.unlink(missing_ok=True)
+        """Begin to listen; nothing where it does already. Hosts that boot at once may all ask."""
+        with self._listens:
+            if self._server is not None:
+                return
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._path.unlink(missing_ok=True)
+            self._server = socketserver.ThreadingUnixStreamServer(str(self._path), self._handler())
+            self._server.daemon_threads = True
+            self._thread = threading.Thread(
+                target=self._server.serve_forever, args=(0.1,), daemon=True
+            )
+            self._thread.start()
+
+    def _handler(self) -> type[socketserver.StreamRequestHandler]:
         answer = self.answer
 
         class Handler(socketserver.StreamRequestHandler):
@@ -69,20 +79,18 @@ class FenceSwitch:
                 line = self.rfile.readline(_LINE_LIMIT).decode("utf-8", "replace")
                 self.wfile.write(f"{answer(line)}\n".encode())
 
-        self._server = socketserver.ThreadingUnixStreamServer(str(self._path), Handler)
-        self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,))
-        self._thread.start()
+        return Handler
 
     def stop(self) -> None:
         """Listen no more; nothing where it never did."""
-        if self._server is None:
-            return
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
-        self._server = None
-        self._path.unlink(missing_ok=True)
+        with self._listens:
+            if self._server is None:
+                return
+            self._server.shutdown()
+            self._thread.join()
+            self._server.server_close()
+            self._server = None
+            self._path.unlink(missing_ok=True)
 
     def answer(self, line: str) -> str:
         """Do what a line asks for and return the answer."""

@@ -117,10 +117,16 @@ class Measurement:
                     _keep_journals(side, self._runs / f"{number + 1:02} {name}")
                 finally:
                     side.remove()
-        except LabError as error:
+        except (LabError, OSError) as error:
             self.missed.append(f"round {number + 1}, {name}: {error}")
             self._say(f"MISSED {self.missed[-1]}")
         self._say(f"{name}: this took {time.monotonic() - begun:.0f} s")
+
+    def outcome(self, runs: int) -> Outcome:
+        """Return what was measured until now, of so many rounds asked for."""
+        cpus = len(os.sched_getaffinity(0))
+        versions = self.versions
+        return Outcome(where(runs), cpus, self.costs, our_settings(), versions, self.missed)
 
 
 def run(plan: LabPlan, arguments: argparse.Namespace, say: Say) -> int:
@@ -130,6 +136,7 @@ def run(plan: LabPlan, arguments: argparse.Namespace, say: Say) -> int:
         raise ValueError("--runs: at least 1")
     names = [SIDES[word] for word in arguments.side or SIDES]
     runs = RUNS / run_name()
+    runs.mkdir(parents=True, exist_ok=True)
     waits = drawn_waits(arguments.runs, arguments.seed)
     measurement = Measurement(plan, runs, say)
     try:
@@ -139,19 +146,11 @@ def run(plan: LabPlan, arguments: argparse.Namespace, say: Say) -> int:
             say(f"round {number + 1} of {arguments.runs}")
             for name in names:
                 measurement.round(number, name, waits)
+            # A run that is cut off has what it measured until then.
+            text = document(measurement.outcome(arguments.runs))
+            (runs / "peers.md").write_text(text)
     finally:
         measurement.remove()
-    outcome = Outcome(
-        where(arguments.runs),
-        len(os.sched_getaffinity(0)),
-        measurement.costs,
-        our_settings(),
-        measurement.versions,
-        measurement.missed,
-    )
-    text = document(outcome)
-    runs.mkdir(parents=True, exist_ok=True)
-    (runs / "peers.md").write_text(text)
     if arguments.write is not None:
         atomic_file.replace_file(arguments.write, text.encode())
     say("\n" + "\n".join(comparison(measurement.costs)))

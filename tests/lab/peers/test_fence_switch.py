@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Optional
 
@@ -90,3 +91,30 @@ def test_the_agents_metadata_has_what_pacemaker_asks_for() -> None:
 
 def test_a_switch_that_never_listened_stops(tmp_path: Path) -> None:
     FenceSwitch(tmp_path, {}).stop()
+
+
+def test_hosts_that_boot_at_once_share_one_switch(tmp_path: Path) -> None:
+    at_once, before = 8, threading.active_count()
+    for number in range(40):
+        switch = FenceSwitch(tmp_path / str(number), {"host1": Plug()})
+        together = threading.Barrier(at_once)
+        troubles: list[OSError] = []
+
+        def plug_in(
+            begun: FenceSwitch = switch,
+            gate: threading.Barrier = together,
+            seen: list[OSError] = troubles,
+        ) -> None:
+            gate.wait(60.0)
+            try:
+                begun.start()
+            except OSError as error:
+                seen.append(error)
+
+        threads = [threading.Thread(target=plug_in) for _host in range(at_once)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        switch.stop()
+        assert (troubles, threading.active_count()) == ([], before)
