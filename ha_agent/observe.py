@@ -109,13 +109,14 @@ def peer_view(host: HostEntry) -> PeerView:
         page=_HEALTHS.get(host.engine_page, Health.UNKNOWN),
         page_bad_seconds=host.page_bad_seconds,
         page_told_at=host.changed_at if host.engine_page else None,
+        fresh=host.fresh,
     )
 
 
 # What `peer_view` looks at.
 _OF_PEER = attrgetter(
     *("host_name", "alive", "problem", "score", "engine_status", "maintenance", "stopped"),
-    *("predecessor", "network_lost", "engine_page", "page_bad_seconds"),
+    *("predecessor", "network_lost", "engine_page", "page_bad_seconds", "fresh"),
 )
 
 

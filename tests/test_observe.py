@@ -161,7 +161,8 @@ def test_what_a_peer_says_of_network_and_page(page: str, health: Health) -> None
 
 
 @pytest.mark.parametrize(
-    "news", [{"network_lost": True}, {"engine_page": "bad"}, {"page_bad_seconds": 46}]
+    "news",
+    [{"network_lost": True}, {"engine_page": "bad"}, {"page_bad_seconds": 46}, {"fresh": False}],
 )
 def test_each_of_these_is_seen_anew(news: dict[str, Any]) -> None:
     before = HostEntry(2, alive=True, page_bad_seconds=45)

@@ -29,7 +29,7 @@ from ha_agent.broker.event_log import EventLog
 from ha_agent.broker.host_vms import HostVms
 from ha_agent.broker.identity import read_boot_id
 from ha_agent.broker.incidents.part import Incidents
-from ha_agent.broker.lease.backend import Keeper, lease_backend
+from ha_agent.broker.lease.backend import Keeper, lease_backend, lease_seconds
 from ha_agent.broker.maintenance.parts import MaintenanceParts
 from ha_agent.broker.metrics.figures import Sources
 from ha_agent.broker.metrics.parts import metrics_part
@@ -175,6 +175,7 @@ class Parts:
             read_interval_seconds=config.status.read_interval_seconds,
             host_alive_seconds=config.status.host_alive_seconds,
             report_max_age_seconds=_REPORT_INTERVALS * config.status.publish_interval_seconds,
+            lease_seconds=lease_seconds(config),
         )
         return StatusMonitor(
             store,

@@ -41,6 +41,8 @@ class LeaseEntry:
 class HostEntry:
     """One host's status block. `problem` says why a block can't be used; the rest is its
     last good content then. `changed_at` is when its content last changed, by our clock.
+    `fresh`: it has changed within a lease's life, which is sooner than `alive` at its end; while
+    the lease is to be had, only a fresh block is believed that the engine VM runs there.
     `memory_mib` and `cpu_threads` are what the host has; None where it does not tell.
     `predecessor`: its agent is the predecessor's, which knows nothing of our lease. `order_seen`
     is the number of the last order that it has taken notice of, `other_vms` how many VMs run
@@ -79,6 +81,7 @@ class HostEntry:
     network_lost: bool = False
     engine_page: str = ""
     page_bad_seconds: int = 0
+    fresh: bool = True
 
     @property
     def shown_name(self) -> str:

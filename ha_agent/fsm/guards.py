@@ -14,11 +14,10 @@ from ha_agent.fsm.observation import (
     LeaseCondition,
     Observation,
     OutcomeCode,
-    PeerView,
     VmCondition,
     VmExit,
 )
-from ha_agent.fsm.takeover import able_hosts, turn_at
+from ha_agent.fsm.takeover import able_hosts, peers_with_vm, turn_at
 from ha_agent.instant import Instant
 
 Guard = Callable[[Context], bool]
@@ -173,15 +172,7 @@ def not_held_back(context: Context) -> bool:
 
 def no_peer_has_vm(context: Context) -> bool:
     """no live host says that the VM runs there"""
-    return not any(peer.vm_up for peer in _live_claims(context))
-
-
-def _live_claims(context: Context) -> list[PeerView]:
-    """The holder of an expired lease is dead, and who released it saw the VM gone before: their
-    blocks are older. Not if it runs the predecessor since, which renews none: that block tells."""
-    holder = context.observation.lease.host_id if lease_available(context) else None
-    peers = context.observation.peers
-    return [p for p in peers if p.alive and (p.predecessor or p.host_id != holder)]
+    return not peers_with_vm(context.observation)
 
 
 def other_host_able(context: Context) -> bool:

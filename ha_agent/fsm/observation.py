@@ -87,7 +87,8 @@ class Health(enum.Enum):
 
 @dataclass(frozen=True)
 class PeerView:
-    """Another host, from its status block. `alive`: the block has changed lately.
+    """Another host, from its status block. `alive`: the block has changed lately. `fresh`: within
+    a lease's life, which is less.
 
     `network_lost` is its own word on its network; `page` what it sees of the engine's page for
     an owner without network (sight.py), UNKNOWN where it does not say. `page_bad_seconds` is how
@@ -106,6 +107,7 @@ class PeerView:
     page: Health = Health.UNKNOWN
     page_bad_seconds: int = 0
     page_told_at: Optional[Instant] = None
+    fresh: bool = True
 
     @property
     def able(self) -> bool:

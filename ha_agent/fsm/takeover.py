@@ -45,6 +45,26 @@ def contenders(observation: Observation) -> list[PeerView]:
     return [peer for peer in able_hosts(observation) if not peer.predecessor]
 
 
+def peers_with_vm(observation: Observation) -> list[PeerView]:
+    """Return the live peers that are believed that the VM runs there, while the lease is free or
+    expired, or held by this host.
+
+    The holder of an expired lease is dead, and who released it saw the VM gone before: their
+    blocks are older. So is one that has not changed for a lease's life: it may be that of the
+    owner whose storage hangs, after another host has taken its lease and given it up. Not if it
+    is the predecessor's, which renews no lease: that block tells.
+    """
+    free = (LeaseCondition.FREE, LeaseCondition.EXPIRED)
+    lease = observation.lease
+    holder = lease.host_id if lease.condition in free else None
+    return [
+        peer
+        for peer in observation.peers
+        if peer.alive and peer.vm_up
+        if peer.predecessor or (peer.host_id != holder and peer.fresh)
+    ]
+
+
 def rank(host_id: int, score: int, peers: Iterable[PeerView]) -> int:
     """Return how many of `peers` are better than this host: 0 is the best."""
     mine = (-score, host_id)

@@ -31,6 +31,7 @@ from ha_agent.fsm.observation import (
     VmOrder,
     VmOrderKind,
 )
+from ha_agent.fsm.takeover import peers_with_vm
 from ha_agent.instant import Instant, reached
 
 # To get ready: a look at VDSM and storage, the lease, a record that is cleared away.
@@ -225,10 +226,8 @@ def _elsewhere_fault(observation: Observation, following: Following) -> str:
     # free or expires, and is taken then.
     if lease.condition is LeaseCondition.HELD and lease.host_id != observation.host_id:
         return f"host {lease.host_id} ({lease.host_name}) holds the lease"
-    holder = lease.host_id  # of a lease that has expired or was released: its block is older
-    for peer in observation.peers:
-        if peer.alive and peer.vm_up and peer.host_id != holder:
-            return f"host {peer.host_id} ({peer.host_name}) says that the engine VM runs there"
+    for peer in peers_with_vm(observation):
+        return f"host {peer.host_id} ({peer.host_name}) says that the engine VM runs there"
     return ""
 
 

@@ -20,7 +20,6 @@ from ha_agent.fsm.guards import (
     RUNNING,
     lease_available,
     lease_ours,
-    no_peer_has_vm,
     our_turn_at,
     page_out_of_reach,
     vm_gone,
@@ -29,7 +28,7 @@ from ha_agent.fsm.memory import Memory
 from ha_agent.fsm.observation import LeaseCondition, Observation, VmCondition
 from ha_agent.fsm.policy import Policy
 from ha_agent.fsm.state import State
-from ha_agent.fsm.takeover import able_hosts
+from ha_agent.fsm.takeover import able_hosts, peers_with_vm
 from ha_agent.instant import Instant
 
 
@@ -170,8 +169,9 @@ def _turn(state: State, context: Context) -> list[Wait]:
     if context.score <= 0 or not observation.definition.available:
         found.append(Wait("what keeps this host from running the engine VM to be mended"))
         return found
-    if not no_peer_has_vm(context):
-        names = [peer.host_name for peer in observation.peers if peer.vm_up and peer.alive]
+    having = peers_with_vm(observation)
+    if having:
+        names = [peer.host_name for peer in having]
         what = f"{' and '.join(names)}, which still reports that the engine VM runs there"
         found.append(Wait(what))
     if not no_engine_elsewhere(context):

@@ -125,6 +125,7 @@ class SimBroker:
                 read_interval_seconds=_READ_INTERVAL_SECONDS,
                 host_alive_seconds=_HOST_ALIVE_SECONDS,
                 report_max_age_seconds=_REPORT_INTERVALS * PUBLISH_INTERVAL_SECONDS,
+                lease_seconds=host.world.spec.lease_expiry_seconds,
             ),
             may_write=lambda: self.lease.host_id.held,
         )

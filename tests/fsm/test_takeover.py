@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ha_agent.fsm.observation import LeaseCondition, Observation, PeerView
 from ha_agent.fsm.policy import Policy
-from ha_agent.fsm.takeover import able_hosts, contenders, rank, turn_at
+from ha_agent.fsm.takeover import able_hosts, contenders, peers_with_vm, rank, turn_at
 from ha_agent.instant import Instant
 from tests.fsm.pictures import NOW, US, lease, observations, peer, seen
 
@@ -40,6 +40,34 @@ class TestContenders:
     def test_an_expired_lease_without_holder_excludes_nobody(self) -> None:
         view = dataclasses.replace(lease(L.EXPIRED), host_id=None)
         assert contenders(seen(peers=(peer(2),), lease=view)) == [peer(2)]
+
+
+class TestWhoHasTheVm:
+    HAS = peer(3, vm_up=True)
+    HAD = peer(3, vm_up=True, fresh=False)
+
+    @pytest.mark.parametrize("condition", list(L))
+    def test_a_live_host_that_says_so(self, condition: LeaseCondition) -> None:
+        peers = (self.HAS, peer(4), peer(5, vm_up=True, alive=False))
+        assert peers_with_vm(available(condition, *peers)) == [self.HAS]
+
+    @pytest.mark.parametrize("condition", [L.FREE, L.EXPIRED])
+    def test_never_who_held_the_lease_last(self, condition: LeaseCondition) -> None:
+        assert peers_with_vm(available(condition, peer(2, vm_up=True))) == []
+
+    @pytest.mark.parametrize("condition", [L.FREE, L.EXPIRED])
+    def test_never_by_a_block_that_is_older_than_a_lease_lasts(
+        self, condition: LeaseCondition
+    ) -> None:
+        """Its lease was taken by another host, which was refused the VM lease and gave it up."""
+        assert peers_with_vm(available(condition, self.HAD)) == []
+
+    @pytest.mark.parametrize("condition", [L.FREE, L.EXPIRED])
+    def test_the_predecessors_block_is_all_that_tells(self, condition: LeaseCondition) -> None:
+        """It renews no lease, whoever held that last."""
+        others = (peer(2, vm_up=True, predecessor=True), dataclasses.replace(self.HAD))
+        told = [dataclasses.replace(one, predecessor=True) for one in others]
+        assert peers_with_vm(available(condition, *told)) == told
 
 
 class TestPredecessors:

@@ -23,11 +23,11 @@ SAMPLE = {
         "not_held_back:context.now >= not_before becomes context.now > not_before",
         "our_turn:turn is not None and context.now >= turn becomes turn is not None",
         "lease_available:LeaseCondition.FREE dropped",
-        "_live_claims:p.host_id != holder becomes p.host_id == holder",
         "hung:unhealthy(context) and ",
     ),
     "takeover": (
         "rank:(-peer.score, peer.host_id) < mine becomes (-peer.score, peer.host_id) >= mine",
+        "peers_with_vm:peer.host_id != holder becomes peer.host_id == holder",
         "peer.able and (peer.predecessor or peer.host_id != dead_holder) becomes peer.able or",
     ),
     "score": ("entry State.LOCAL_MAINTENANCE dropped",),

@@ -46,17 +46,19 @@ _MOST = {"memory_mib": 9_999_999_999, "cpu_threads": 9_999_999_999, "other_vms":
 
 
 def host_entry(
-    block: StatusBlock, *, changed_at: Optional[Instant], alive: bool
+    block: StatusBlock, *, changed_at: Optional[Instant], known: Optional[HostEntry]
 ) -> tuple[HostEntry, Optional[Order]]:
     """Return the host of this block, and the order that stands in it.
 
-    What the block itself says is read once and kept with it.
+    What the block itself says is read once and kept with it. Whether the host lives is as it is
+    in `known`, its entry until now: the monitor judges that.
     """
-    known: Optional[tuple[HostEntry, Optional[Order]]] = block.kept.get(__name__)
-    if known is None:
-        known = block.kept[__name__] = _read(block)
-    entry, order = known
-    return replaced(entry, changed_at=changed_at, alive=alive), order
+    read: Optional[tuple[HostEntry, Optional[Order]]] = block.kept.get(__name__)
+    if read is None:
+        read = block.kept[__name__] = _read(block)
+    entry, order = read
+    alive, fresh = (known.alive, known.fresh) if known is not None else (False, False)
+    return replaced(entry, changed_at=changed_at, alive=alive, fresh=fresh), order
 
 
 def _read(block: StatusBlock) -> tuple[HostEntry, Optional[Order]]:

@@ -68,13 +68,14 @@ class Blocks(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class MonitorTimes:
-    """Seconds."""
+    """Seconds. `lease_seconds`: how long a lease lasts that is not renewed."""
 
     read_interval_seconds: float
     host_alive_seconds: float
     # Our own agent is taken for dead, and our block left to go stale, after so long without
     # a report: peers must see a hung agent as they see a dead host.
     report_max_age_seconds: float
+    lease_seconds: float = math.inf
 
 
 class StatusMonitor:
@@ -251,12 +252,12 @@ class StatusMonitor:
             else:
                 self._entries[slot] = dataclasses.replace(entry, problem=content.reason)
             return
-        changed_at, alive = (known.changed_at, known.alive) if known is not None else (None, False)
+        changed_at = known.changed_at if known is not None else None
         before = self._raw.get(slot)
         if self._looked if before is None else before != content:
             changed_at = read_at
         self._raw[slot] = content
-        entry, order = host_entry(content, changed_at=changed_at, alive=alive)
+        entry, order = host_entry(content, changed_at=changed_at, known=known)
         if changed_at is None and entry.predecessor and entry.engine_status.get("vm") == "up":
             # It takes no lease of ours, so its block is all that tells where the VM runs: as its
             # own peers do, believe it until it has been silent for its whole minute.
@@ -280,6 +281,7 @@ class StatusMonitor:
             content.slot,
             known.host_name,
             known.alive,
+            fresh=known.fresh,
             engine_status={**status, "reason": content.reason},
             changed_at=read_at if is_news else known.changed_at,
             problem=content.reason,
@@ -297,16 +299,19 @@ class StatusMonitor:
         if now < self._judge_at:
             return
         ours_seconds = self._times.host_alive_seconds
-        window_seconds = (ours_seconds, max(ours_seconds, _PREDECESSOR_ALIVE_SECONDS))
-        oldest = [now, now]  # sight of a host that lives: of ours, of the predecessor's
+        alive_seconds = (ours_seconds, max(ours_seconds, _PREDECESSOR_ALIVE_SECONDS))
+        # The predecessor's renews no lease of ours.
+        fresh_seconds = (min(ours_seconds, self._times.lease_seconds), alive_seconds[1])
+        self._judge_at = now + fresh_seconds[0]
         for slot, entry in self._entries.items():
             changed_at, kind = entry.changed_at, int(entry.predecessor)
-            alive = changed_at is not None and now - changed_at < window_seconds[kind]
-            if changed_at is not None and alive and changed_at < oldest[kind]:
-                oldest[kind] = changed_at
-            if alive is not entry.alive:
-                self._entries[slot] = replaced(entry, alive=alive)
-        self._judge_at = min(at + seconds for at, seconds in zip(oldest, window_seconds))
+            alive = changed_at is not None and now - changed_at < alive_seconds[kind]
+            fresh = changed_at is not None and now - changed_at < fresh_seconds[kind]
+            if changed_at is not None and alive:
+                window_seconds = fresh_seconds[kind] if fresh else alive_seconds[kind]
+                self._judge_at = min(self._judge_at, changed_at + window_seconds)
+            if alive is not entry.alive or fresh is not entry.fresh:
+                self._entries[slot] = replaced(entry, alive=alive, fresh=fresh)
         self._board.update(hosts=tuple(self._entries[slot] for slot in sorted(self._entries)))
 
     def _tell(self, before: str, problem: str) -> str:

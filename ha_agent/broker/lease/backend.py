@@ -58,6 +58,13 @@ def sanlock_times(config: SanlockConfig) -> SanlockTimes:
     return SanlockTimes(IO_TIMEOUT_SECONDS[config.profile], config.watchdog_fire_seconds)
 
 
+def lease_seconds(config: Config) -> float:
+    """Return how long a lease lasts that its owner does not renew, in seconds."""
+    if config.lease.backend == "sanlock":
+        return float(sanlock_times(config.sanlock).host_dead_seconds)
+    return config.lease.lease_expiry_seconds
+
+
 def lease_backend(
     config: Config,
     lane: Lane,

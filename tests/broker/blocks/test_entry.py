@@ -23,7 +23,7 @@ def entry_of(extra: str, tokens: int = 12) -> tuple[HostEntry, Optional[Order]]:
     data = "|".join(parts).encode().ljust(512, b"\0") + extra.encode().ljust(3584, b"\0")
     block = decode(data, slot=2)
     assert block is not None
-    return host_entry(block, changed_at=Instant(5.0), alive=False)
+    return host_entry(block, changed_at=Instant(5.0), known=None)
 
 
 @pytest.mark.parametrize("tokens", [7, 8, 9, 10, 11, 12])

@@ -37,6 +37,7 @@ from tests.fakes import FakeClock
 OURS = 1
 ALIVE_SECONDS = 10.0
 REPORT_SECONDS = 20.0
+LEASE_SECONDS = 4.0
 
 
 def block_of(host_id: int, timestamp_seconds: int = 77, score: int = 3400) -> StatusBlock:
@@ -182,7 +183,7 @@ class World:
             OURS,
             "h1.example",
             clock=self.clock,
-            times=MonitorTimes(1.0, ALIVE_SECONDS, REPORT_SECONDS),
+            times=MonitorTimes(1.0, ALIVE_SECONDS, REPORT_SECONDS, LEASE_SECONDS),
             may_write=lambda: self.id_is_ours,
             capacity=lambda: self.capacity,
         )
@@ -210,6 +211,10 @@ class World:
 
     def host(self, host_id: int) -> HostEntry:
         return next(h for h in self.board.read().hosts if h.host_id == host_id)
+
+    @property
+    def fresh(self) -> list[int]:
+        return [h.host_id for h in self.board.read().hosts if h.fresh]
 
     @property
     def alive(self) -> list[int]:
@@ -260,6 +265,38 @@ class TestWhoLives:
         await world.look(0.1)
         assert world.alive == []
         assert world.host(2).score == 3400
+
+    async def test_a_block_is_fresh_for_as_long_as_a_lease_lasts(self, world: World) -> None:
+        await world.first_look()
+        world.put(block_of(2))
+        world.put(block_of(3))
+        await world.look()
+        assert (world.alive, world.fresh) == ([2, 3], [2, 3])
+        await world.look(LEASE_SECONDS - 0.1)
+        world.put(block_of(3, timestamp_seconds=78))
+        assert world.fresh == [2, 3]
+        await world.look(0.1)
+        assert (world.alive, world.fresh) == ([2, 3], [3])
+        world.put(block_of(2, timestamp_seconds=79))
+        await world.look(0.1)
+        assert world.fresh == [2, 3]
+        await world.look(ALIVE_SECONDS)
+        assert (world.alive, world.fresh) == ([], [])
+
+    async def test_a_host_that_nobody_has_seen_change_is_not_fresh(self, world: World) -> None:
+        world.put(block_of(2))
+        await world.first_look()
+        await world.look()
+        assert world.fresh == []
+
+    async def test_a_predecessors_block_is_fresh_for_its_whole_minute(self, world: World) -> None:
+        await world.first_look()
+        world.blocks.slots[2] = encode(block_of(2), ["state=EngineUp"])
+        await world.look()
+        await world.look(59.9)
+        assert world.fresh == [2]
+        await world.look(0.1)
+        assert world.fresh == []
 
     async def test_a_host_of_the_predecessors_version_has_a_minute(self, world: World) -> None:
         """It writes every 10 s when all is well, and its own peers give it 60 s."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ha_agent.broker.lease.backend import LeasePart, lease_backend, sanlock_times
+from ha_agent.broker.lease.backend import LeasePart, lease_backend, lease_seconds, sanlock_times
 from ha_agent.broker.lease.cycle import LeaseKeeper
 from ha_agent.broker.sanlock.keeper import SanlockKeeper
 from ha_agent.clock import SystemClock
@@ -63,3 +63,12 @@ def test_the_profiles(tmp_path: Path, profile: str, io: int) -> None:
     text = f"[sanlock]\nprofile = {profile}\nwatchdog_fire_seconds = 30"
     times = sanlock_times(load_with(tmp_path, text).sanlock)
     assert (times.io_timeout_seconds, times.host_dead_seconds) == (io, 8 * io + 30)
+
+
+@pytest.mark.parametrize(("backend", "seconds"), [("lockfile", 17.0), ("sanlock", 70.0)])
+def test_how_long_a_lease_lasts_is_its_back_ends(
+    tmp_path: Path, backend: str, seconds: float
+) -> None:
+    text = f"[lease]\nbackend = {backend}\nlease_expiry_seconds = 17\n"
+    text += "[sanlock]\nprofile = quick\nwatchdog_fire_seconds = 30"
+    assert lease_seconds(load_with(tmp_path, text)) == seconds

@@ -59,7 +59,7 @@ def test_our_readers_take_the_block_for_a_stopped_host() -> None:
     block = codec.decode(data, slot=3)
     assert block is not None
     assert (block.host_name, block.score, block.stopped) == ("h3.example.com", 0, True)
-    entry, order = host_entry(block, changed_at=None, alive=False)
+    entry, order = host_entry(block, changed_at=None, known=None)
     assert (entry.state, entry.predecessor, order) == ("AgentStopped", False, None)
     assert block.lines["reason"] == REASON
 
