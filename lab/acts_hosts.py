@@ -146,13 +146,16 @@ def blink_cable(lab: Lab, target: str) -> Optional[Budget]:
     return lab.budgets.unplugged(NETWORK_SECONDS)
 
 
-def cut_between_hosts(lab: Lab, target: str) -> None:
-    """Every host but this one loses its cable: no host reaches another."""
+def cut_between_hosts(lab: Lab, target: str) -> Optional[Budget]:
+    """Every host but this one loses its cable: no host reaches another, and nobody the engine
+    where it runs on one of those."""
+    reached = [run.host for run in lab.observer.qemus.running()] == [target]
     for other in lab.others(target):
         lab.cluster.network.cut(other)
     time.sleep(NETWORK_SECONDS)
     for other in lab.others(target):
         lab.cluster.network.join(other)
+    return None if reached else lab.budgets.unplugged(NETWORK_SECONDS)
 
 
 def join_all(lab: Lab, _target: str) -> None:

@@ -13,9 +13,12 @@ from demo.guest import HTTP_PORT
 from lab.budgets import Budget
 from lab.case import Lab
 from lab.qemu_watch import Run
-from lab.view import NotSo
+from lab.view import NotSo, wait_for
 
 _ASK_SECONDS = 20.0
+# From a guest's answer to what it was asked to do: it answers first.
+_DONE_SECONDS = 60.0
+_SILENT_SECONDS = 1.0
 
 
 def kill_qemu(lab: Lab, _target: str) -> Optional[Budget]:
@@ -26,10 +29,15 @@ def kill_qemu(lab: Lab, _target: str) -> Optional[Budget]:
 
 
 def guest_off(lab: Lab, _target: str) -> Optional[Budget]:
-    """The guest shuts itself down."""
-    host = the_vm(lab).host
+    """The guest shuts itself down; returns when it has."""
+    run = the_vm(lab)
     ask_guest(lab, "poweroff")
-    return ended(lab, host)
+
+    def is_off() -> Optional[bool]:
+        return run.pid not in [one.pid for one in lab.observer.qemus.running()] or None
+
+    wait_for(is_off, _DONE_SECONDS, "the guest does not shut down")
+    return ended(lab, run.host)
 
 
 def the_vm(lab: Lab) -> Run:
@@ -41,7 +49,7 @@ def the_vm(lab: Lab) -> Run:
 
 
 def ended(lab: Lab, host: str) -> Budget:
-    """Note that the VM ended unasked there, and return what its return may cost by now."""
+    """Note that the VM failed there, and return what its return may cost by now."""
     now = time.monotonic()
     lately = [at for at in lab.ended.get(host, []) if now - at < lab.budgets.window_seconds]
     lab.ended[host] = [*lately, now]
@@ -49,18 +57,32 @@ def ended(lab: Lab, host: str) -> Budget:
 
 
 def panic(lab: Lab, _target: str) -> None:
-    """The guest's kernel panics, and boots again as it is told to after a second."""
+    """The guest's kernel panics, and boots again as it is told to after a second; returns when the
+    page is gone."""
     ask_guest(lab, "panic?reboot")
+
+    def is_silent() -> Optional[bool]:
+        now = time.monotonic()
+        return not lab.observer.page.good_between(now - _SILENT_SECONDS, now) or None
+
+    wait_for(is_silent, _DONE_SECONDS, "the guest does not panic")
 
 
 def panic_for_good(lab: Lab, _target: str) -> None:
     """The guest's kernel panics and stands still: only a hypervisor can end it."""
-    ask_guest(lab, "panic?halt")
+    _hang(lab, "panic?halt")
 
 
 def hang_page(lab: Lab, _target: str) -> None:
     """The engine's page takes connections and answers no more, until the guest boots again."""
-    ask_guest(lab, "health?hang")
+    _hang(lab, "health?hang")
+
+
+def _hang(lab: Lab, what: str) -> None:
+    host = the_vm(lab).host
+    ask_guest(lab, what)
+    # The agent counts an engine that hangs as it does one that ended: the next start there waits.
+    ended(lab, host)
 
 
 def ask_guest(lab: Lab, what: str) -> None:
