@@ -17,12 +17,12 @@ from __future__ import annotations
 import dataclasses
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Optional
 
 from lab.budgets import Budget, Budgets
-from lab.case import ALL, FILE, Case, Lab
+from lab.case import ALL, FILE, OTHER, Case, Lab
 from lab.cases import CASES
 from lab.view import NotSo
 
@@ -107,7 +107,8 @@ def _pair(drawn: Drawn, name: str, first: Case, second: Case) -> Case:
         budget = first.act(lab, target) or first.budget(lab.budgets)
         time.sleep(drawn.gap_seconds)
         same = drawn.second_on == SAME
-        there = target if same else lab.others(target)[-1]
+        with_vm = {run.host for run in lab.observer.qemus.running()}
+        there = target if same else another(lab.others(target), second.on, with_vm)
         if lab.host(there).leader is None:
             return budget
         undo.append(lambda: second.mend(lab, there))
@@ -127,6 +128,13 @@ def _pair(drawn: Drawn, name: str, first: Case, second: Case) -> Case:
     return dataclasses.replace(
         first, name=name, what=drawn.text(), act=act, mend=mend, awaits=False
     )
+
+
+def another(others: Sequence[str], on: str, with_vm: Collection[str]) -> str:
+    """Return which of the hosts that the first fault was not done to has the second one: a fault
+    for hosts without the VM is done to none that has it. Pure."""
+    free = [host for host in others if on != OTHER or host not in with_vm]
+    return (free or list(others))[-1]
 
 
 def both(budgets: Budgets, first: Budget, second: Budget, same_host: bool) -> Budget:

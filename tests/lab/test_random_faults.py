@@ -6,9 +6,18 @@ from __future__ import annotations
 import pytest
 
 from lab.budgets import Budgets
-from lab.case import ALL, FILE
+from lab.case import ALL, FILE, OTHER, OWNER
 from lab.cases import CASES
-from lab.random_faults import ANOTHER, SAME, Drawn, as_case, both, drawn_names, plan
+from lab.random_faults import (
+    ANOTHER,
+    SAME,
+    Drawn,
+    another,
+    as_case,
+    both,
+    drawn_names,
+    plan,
+)
 
 BY_NAME = {case.name: case for case in CASES}
 
@@ -50,6 +59,15 @@ def test_a_pair_is_mended_before_its_end_is_awaited() -> None:
     case = as_case(Drawn(3, 0.0, "broker-killed", "power-cut", ANOTHER, 2.5))
     assert not case.awaits
     assert case.what == "3: after 0.0 s broker-killed, 2.5 s later power-cut, another host"
+
+
+def test_a_second_fault_for_hosts_without_the_vm_spares_the_one_that_has_it() -> None:
+    """The first may have been done to a host without it."""
+    others = ["host2", "host3"]
+    assert another(others, OTHER, {"host3"}) == "host2"
+    assert another(others, OTHER, {"host1"}) == "host3"
+    assert another(others, OWNER, {"host3"}) == "host3"
+    assert another(others, OTHER, {"host2", "host3"}) == "host3"
 
 
 def test_two_harmless_faults_move_the_vm_only_on_one_host() -> None:
