@@ -171,11 +171,12 @@ class Parts:
             max_hosts=storage.max_hosts,
             deadline_seconds=storage.io_deadline_seconds,
         )
+        silent_seconds = _REPORT_INTERVALS * config.status.publish_interval_seconds
         times = MonitorTimes(
             read_interval_seconds=config.status.read_interval_seconds,
             host_alive_seconds=config.status.host_alive_seconds,
-            report_max_age_seconds=_REPORT_INTERVALS * config.status.publish_interval_seconds,
-            lease_seconds=lease_seconds(config),
+            report_max_age_seconds=silent_seconds,
+            fresh_seconds=max(lease_seconds(config), silent_seconds),
         )
         return StatusMonitor(
             store,

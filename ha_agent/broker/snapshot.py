@@ -41,7 +41,7 @@ class LeaseEntry:
 class HostEntry:
     """One host's status block. `problem` says why a block can't be used; the rest is its
     last good content then. `changed_at` is when its content last changed, by our clock.
-    `fresh`: it has changed within a lease's life, which is sooner than `alive` at its end; while
+    `fresh`: it has changed within a lease's life, or that of an agent's report; while
     the lease is to be had, only a fresh block is believed that the engine VM runs there.
     `memory_mib` and `cpu_threads` are what the host has; None where it does not tell.
     `predecessor`: its agent is the predecessor's, which knows nothing of our lease. `order_seen`

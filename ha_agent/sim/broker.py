@@ -58,7 +58,7 @@ _HEALTH_DEADLINE_SECONDS = 5.0
 _CALL_DEADLINE_SECONDS = 10.0
 _MAX_HOSTS = 2000
 # As broker/service.py has them.
-_REPORT_INTERVALS = 3.0
+_SILENT_SECONDS = 3.0 * PUBLISH_INTERVAL_SECONDS
 _BAD_HEALTH_GRACE_SECONDS = 120.0
 _SILENT_INTERVALS = 12.0
 
@@ -124,8 +124,8 @@ class SimBroker:
             times=MonitorTimes(
                 read_interval_seconds=_READ_INTERVAL_SECONDS,
                 host_alive_seconds=_HOST_ALIVE_SECONDS,
-                report_max_age_seconds=_REPORT_INTERVALS * PUBLISH_INTERVAL_SECONDS,
-                lease_seconds=host.world.spec.lease_expiry_seconds,
+                report_max_age_seconds=_SILENT_SECONDS,
+                fresh_seconds=max(host.world.spec.lease_expiry_seconds, _SILENT_SECONDS),
             ),
             may_write=lambda: self.lease.host_id.held,
         )

@@ -68,14 +68,14 @@ class Blocks(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class MonitorTimes:
-    """Seconds. `lease_seconds`: how long a lease lasts that is not renewed."""
+    """Seconds. `fresh_seconds`: how long an unchanged block is fresh (snapshot.HostEntry)."""
 
     read_interval_seconds: float
     host_alive_seconds: float
     # Our own agent is taken for dead, and our block left to go stale, after so long without
     # a report: peers must see a hung agent as they see a dead host.
     report_max_age_seconds: float
-    lease_seconds: float = math.inf
+    fresh_seconds: float = math.inf
 
 
 class StatusMonitor:
@@ -301,7 +301,7 @@ class StatusMonitor:
         ours_seconds = self._times.host_alive_seconds
         alive_seconds = (ours_seconds, max(ours_seconds, _PREDECESSOR_ALIVE_SECONDS))
         # The predecessor's renews no lease of ours.
-        fresh_seconds = (min(ours_seconds, self._times.lease_seconds), alive_seconds[1])
+        fresh_seconds = (min(ours_seconds, self._times.fresh_seconds), alive_seconds[1])
         self._judge_at = now + fresh_seconds[0]
         for slot, entry in self._entries.items():
             changed_at, kind = entry.changed_at, int(entry.predecessor)
