@@ -33,6 +33,7 @@ from lab.observer import make_observer
 from lab.packages import DIST
 from lab.plan import LabPlan
 from lab.ports import LabError
+from lab.qemu_watch import Run
 from lab.report import line, parse_exposure
 from lab.results import Part, Results
 from lab.tools import call
@@ -104,7 +105,7 @@ def run_cases(plan: LabPlan, kind: str, cases: Sequence[Case], results: Results,
                 lab_cluster(plan, Choices(storage=kind), say) as cluster,
                 observed(cluster, results.folder / kind, say) as lab,
             ):
-                place = where(accelerator_of(lab))
+                place = where(accelerator_of(lab.observer.qemus.running()))
                 results.add_part(Part(kind, place, lab.boot_seconds, exposure_of(cluster)))
                 while todo:
                     case = todo.pop(0)
@@ -125,9 +126,9 @@ def run_cases(plan: LabPlan, kind: str, cases: Sequence[Case], results: Results,
             say(line(result))
 
 
-def accelerator_of(lab: Lab) -> str:
+def accelerator_of(qemus: Sequence[Run]) -> str:
     """Return what QEMU was told to run by: its word on the command line."""
-    texts = [command_line(run.pid) for run in lab.observer.qemus.running()]
+    texts = [command_line(run.pid) for run in qemus]
     found = [match[1] for text in texts if (match := re.search(r"-accel (\w+)", text))]
     return found[0].upper() if found else "unknown"
 

@@ -16,7 +16,7 @@ import os
 import platform
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Callable, Optional
 
@@ -33,7 +33,7 @@ from lab.peers.pacemaker import PacemakerSide
 from lab.peers.side import OURS, PACEMAKER, UNFENCED, Side
 from lab.plan import LabPlan
 from lab.ports import LabError
-from lab.run_cases import RUNS, run_name
+from lab.run_cases import RUNS, accelerator_of, run_name
 from lab.tools import must, unmount
 
 TIMES = 10
@@ -79,6 +79,7 @@ class Measurement:
         self.costs: list[Cost] = []
         self.missed: list[str] = []
         self.versions: dict[str, Mapping[str, str]] = {}
+        self._accelerators: set[str] = set()
 
     def install(self) -> None:
         """Get the peers' packages. Raises LabError."""
@@ -110,6 +111,7 @@ class Measurement:
                 for fault in FAULTS_OF[name]:
                     cost = do_fault(side, fault, wait_seconds[fault][number], self._say)
                     self.costs.append(cost)
+                    self._accelerators.add(accelerator_of(side.observer.qemus.running()))
                     self._say(cost_line(cost))
                 self.versions[name] = side.versions()
             finally:
@@ -126,7 +128,8 @@ class Measurement:
         """Return what was measured until now, of so many rounds asked for."""
         cpus = len(os.sched_getaffinity(0))
         versions = self.versions
-        return Outcome(where(runs), cpus, self.costs, our_settings(), versions, self.missed)
+        place = where(runs, self._accelerators)
+        return Outcome(place, cpus, self.costs, our_settings(), versions, self.missed)
 
 
 def run(plan: LabPlan, arguments: argparse.Namespace, say: Say) -> int:
@@ -174,14 +177,15 @@ def cost_line(cost: Cost) -> str:
     )
 
 
-def where(runs: int) -> str:
-    """Return sentences with date, machine, commit and load."""
+def where(runs: int, accelerators: Iterable[str]) -> str:
+    """Return sentences with date, machine, commit, load and what the guests ran by."""
     wall = SystemClock().wall()
     command = ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"]
     commit = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
-    kvm = "KVM" if os.access("/dev/kvm", os.R_OK | os.W_OK) else "TCG (no KVM here)"
+    ran_by = " and ".join(sorted(accelerators)) or "unknown"
     return (
         f"Measured on {wall.iso()[:10]}, commit {commit.stdout.strip() or 'unknown'}, {runs} runs "
         f"asked for: {len(os.sched_getaffinity(0))} CPUs ({platform.machine()}), Linux "
-        f"{platform.release()}, {kvm}. Load of this machine at the end: {os.getloadavg()[0]:.1f}."
+        f"{platform.release()}, QEMU by {ran_by}. Load of this machine at the end: "
+        f"{os.getloadavg()[0]:.1f}."
     )

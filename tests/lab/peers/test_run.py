@@ -48,6 +48,8 @@ def test_a_cost_is_a_line() -> None:
 
 
 def test_where_it_was_measured_has_the_machine_and_the_runs() -> None:
-    text = where(3)
+    text = where(3, {"TCG", "KVM"})
     assert "3 runs asked for" in text
     assert os.uname().release in text
+    assert "QEMU by KVM and TCG" in text
+    assert "QEMU by unknown" in where(3, ())
