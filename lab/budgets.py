@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ha_agent.broker.lease.backend import sanlock_times
+from ha_agent.broker.lease.backend import lease_seconds, sanlock_times
 from ha_agent.broker.lease.rules import GUARD_POLL_SECONDS
 from ha_agent.config.schema import Config
 from ha_agent.fsm.policy import Policy
@@ -168,12 +168,11 @@ class Budgets:
 def budgets_of(config: Config) -> Budgets:
     """Return the budgets of a host's configuration, which is the same on all."""
     lease, engine, status = config.lease, config.engine, config.status
-    dead = lease.lease_expiry_seconds
+    dead = lease_seconds(config)
     fence = dead - lease.fence_margin_seconds
     renew = lease.renew_interval_seconds
     if lease.backend == "sanlock":
         times = sanlock_times(config.sanlock)
-        dead = float(times.host_dead_seconds)
         fence = times.fence_after_seconds
         renew = float(times.renew_interval_seconds)
     return Budgets(

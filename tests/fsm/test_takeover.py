@@ -65,7 +65,7 @@ class TestWhoHasTheVm:
     @pytest.mark.parametrize("condition", [L.FREE, L.EXPIRED])
     def test_the_predecessors_block_is_all_that_tells(self, condition: LeaseCondition) -> None:
         """It renews no lease, whoever held that last."""
-        others = (peer(2, vm_up=True, predecessor=True), dataclasses.replace(self.HAD))
+        others = (peer(2, vm_up=True), self.HAD)
         told = [dataclasses.replace(one, predecessor=True) for one in others]
         assert peers_with_vm(available(condition, *told)) == told
 

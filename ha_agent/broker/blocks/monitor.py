@@ -305,8 +305,8 @@ class StatusMonitor:
         self._judge_at = now + fresh_seconds[0]
         for slot, entry in self._entries.items():
             changed_at, kind = entry.changed_at, int(entry.predecessor)
-            alive = changed_at is not None and now - changed_at < alive_seconds[kind]
-            fresh = changed_at is not None and now - changed_at < fresh_seconds[kind]
+            age_seconds = math.inf if changed_at is None else now - changed_at
+            alive, fresh = age_seconds < alive_seconds[kind], age_seconds < fresh_seconds[kind]
             if changed_at is not None and alive:
                 window_seconds = fresh_seconds[kind] if fresh else alive_seconds[kind]
                 self._judge_at = min(self._judge_at, changed_at + window_seconds)
