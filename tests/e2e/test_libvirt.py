@@ -47,16 +47,17 @@ class Pair:
         return found[0] if found else None
 
     def started(self, *, after: int = 0) -> tuple[int, str]:
-        """Wait for another QEMU than `after`, and until its host says that the VM runs there."""
+        """Wait for another QEMU than `after`, and until its host says that its start is done."""
 
         def look() -> Optional[tuple[int, str]]:
             found = self.runs()
-            return found if found is not None and found[0] != after else None
+            if found is None or found[0] == after:
+                return None
+            if not says_of_vm(self.hosts[found[1]], "up", "Up"):
+                return None
+            return found if self.runs() == found else None  # what was said is said of this one
 
-        pid, name = eventually(look, f"no QEMU was started after pid {after}")
-        host = self.hosts[name]
-        eventually(lambda: says_up(host), f"{name} does not say that the VM is up")
-        return pid, name
+        return eventually(look, f"no host says that it has started a QEMU after pid {after}")
 
 
 @contextlib.contextmanager
@@ -106,6 +107,8 @@ def test_the_vm_outlives_libvirtd_is_restarted_and_fails_over(pair: Pair) -> Non
 
     pair.libvirtds[owner].kill()
     says(pair.hosts[other], f"by {owner}")
+    # Only then does "up" come from the new one.
+    eventually(lambda: says_of_vm(pair.hosts[owner], "unknown", "unknown"), "the VM is known")
     pair.libvirtds[owner].start()
     assert pair.started() == (pid, owner), "a new libvirtd is no reason for a new VM"
     assert lease_epoch(pair.hosts[owner]) == epoch
@@ -123,10 +126,12 @@ def test_the_vm_outlives_libvirtd_is_restarted_and_fails_over(pair: Pair) -> Non
     assert lease_epoch(pair.hosts[other]) > epoch
 
 
-def says_up(host: Host) -> bool:
-    """Whether the host says of itself that the VM runs there, engine or not."""
+def says_of_vm(host: Host, word: str, detail: str) -> bool:
+    """Whether the host says this of its VM, engine or not. A VM whose start is under way is "up"
+    as well, with the detail "WaitForLaunch"; a new libvirtd ends it, as libvirt does by design."""
     mine = (host.status() or {}).get(str(host.number), {})
-    return bool(mine.get("engine-status", {}).get("vm") == "up")
+    said = mine.get("engine-status", {})
+    return bool((said.get("vm"), said.get("detail")) == (word, detail))
 
 
 def lease_epoch(host: Host) -> int:
