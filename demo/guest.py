@@ -19,6 +19,8 @@ this host: the kernel's package is fetched and unpacked in the work folder only.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import lzma
 import os
@@ -88,9 +90,10 @@ def build_guest(
 ) -> GuestImage:
     """Write a fresh guest disk to `image`, replacing what is there.
 
-    `work_dir` keeps the kernel's package and the finished disks for later runs. `address`
-    is the guest's IPv4 address with its prefix length, or "dhcp". `progress` gets a line
-    before each step that takes longer than a moment.
+    `work_dir` keeps the kernel's package and the finished disks for later runs; of several at
+    once in one folder, one fetches and builds, the others wait for it. `address` is the guest's
+    IPv4 address with its prefix length, or "dhcp". `progress` gets a line before each step that
+    takes longer than a moment.
 
     Raises BadInput for another address, EnvironmentFault that names the tool and the
     package that has it, and DeadlineExceeded. A new disk counts from zero boots.
@@ -99,17 +102,18 @@ def build_guest(
         raise BadInput(f"guest address {address!r} is neither 1.2.3.4/24 nor dhcp")
     work_dir.mkdir(parents=True, exist_ok=True)
     busybox = _find_busybox()
-    package = _kernel_package(work_dir, progress)
-    content_hash = _content_hash(package, busybox, address)
-    kept = work_dir / f"guest-{content_hash}.img"
-    if not kept.exists():
-        progress(f"building the guest's disk from {package.stem} and busybox")
-        unfinished = kept.with_suffix(".unfinished")
-        try:
-            _make_disk(unfinished, package, busybox, address)
-            os.replace(unfinished, kept)
-        finally:
-            unfinished.unlink(missing_ok=True)
+    with _alone(work_dir, progress):
+        package = _kernel_package(work_dir, progress)
+        content_hash = _content_hash(package, busybox, address)
+        kept = work_dir / f"guest-{content_hash}.img"
+        if not kept.exists():
+            progress(f"building the guest's disk from {package.stem} and busybox")
+            unfinished = kept.with_suffix(".unfinished")
+            try:
+                _make_disk(unfinished, package, busybox, address)
+                os.replace(unfinished, kept)
+            finally:
+                unfinished.unlink(missing_ok=True)
     shutil.copyfile(kept, image)
     return GuestImage(image, DISK_SIZE_BYTES, content_hash, _kernel_release(package))
 
@@ -127,6 +131,19 @@ def read_counters(image: Path) -> Counters:
                 f"counter {name!r} is not a number: {text[name][:20]!r}", where=str(image)
             )
     return Counters(boots=int(text["boots"]), heartbeat=int(text["heartbeat"]))
+
+
+@contextlib.contextmanager
+def _alone(work_dir: Path, progress: Callable[[str], None]) -> Iterator[None]:
+    """Have the folder to oneself. Who has it now is done in time: all that it runs has a deadline,
+    and the kernel frees the lock of one that was killed."""
+    with (work_dir / "lock").open("ab") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            progress("waiting for another that fetches or builds the guest")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _run(

@@ -25,6 +25,7 @@ from lab.ports import LabError
 MOST_LABS = 4
 _NAMES = "abcd"
 _REMOVE_SECONDS = 120.0
+_LOOK_SECONDS = 0.5
 T = TypeVar("T")
 
 
@@ -57,11 +58,22 @@ def run_workers(labs: int, folder: Path, lock: int, say: Callable[[str], None]) 
     file. Raises LabError where one does not end."""
     workers = {_NAMES[number]: _begin(Share(number, labs, folder), lock) for number in range(labs)}
     try:
-        for name, worker in workers.items():
-            if worker.wait() != 0:
-                say(f"lab {name}: exit code {worker.returncode}")
+        wait_for(workers, say)
     finally:
         end_workers(workers, _REMOVE_SECONDS)
+
+
+def wait_for(workers: Mapping[str, subprocess.Popen[bytes]], say: Callable[[str], None]) -> None:
+    """Wait for all; one that fails is told at once, since the others may take hours."""
+    running = dict(workers)
+    while running:
+        for name, worker in workers.items():
+            if name in running and worker.poll() is not None:
+                del running[name]
+                if worker.returncode != 0:
+                    again = "--resume does what it leaves undone"
+                    say(f"lab {name}: exit code {worker.returncode}; {again}")
+        time.sleep(_LOOK_SECONDS)
 
 
 def end_workers(workers: Mapping[str, subprocess.Popen[bytes]], deadline_seconds: float) -> None:

@@ -3,10 +3,13 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import shutil
 import socket
 import subprocess
+import threading
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Callable, TypeVar
 
@@ -156,6 +159,41 @@ def test_what_it_wrote_is_on_disk_after_a_kill_and_goes_on_counting(
     assert second.get("/cgi-bin/panic?reboot")[0] == 200
     second.wait_for(lambda: guest.read_counters(image.path).boots == 3)
     assert second.process.poll() is None
+
+
+@pytest.mark.timeout(700)
+def test_two_at_once_fetch_the_kernel_and_build_the_disk_once(
+    image: guest.GuestImage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the labs of `make lab-full LABS=4` do in a fresh clone."""
+    (package,) = CACHE.glob(f"linux-image-{image.kernel_release}_*.deb")
+    tools, work = tmp_path / "tools", tmp_path / "work"
+    tools.mkdir()
+    write_tool(tools / "apt-cache", f"echo '  Depends: {package.name.partition('_')[0]}'")
+    write_tool(tools / "apt-get", f"cp {package} . && echo fetched >> {tmp_path}/log")
+    monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
+    second_says = threading.Event()
+    second: list[Future[guest.GuestImage]] = []
+
+    with ThreadPoolExecutor() as pool:
+
+        def progress(text: str) -> None:
+            if text.startswith("fetching"):
+                second.append(pool.submit(build, "second", lambda _: second_says.set()))
+                assert second_says.wait(60)
+
+        def build(name: str, progress: Callable[[str], None]) -> guest.GuestImage:
+            return guest.build_guest(work, image=tmp_path / name, progress=progress)
+
+        first = build("first", progress)
+        assert second[0].result().content_hash == first.content_hash
+    assert (tmp_path / "log").read_text() == "fetched\n"
+    assert (tmp_path / "second").read_bytes() == (tmp_path / "first").read_bytes()
+
+
+def write_tool(path: Path, command: str) -> None:
+    path.write_text(f"#!/bin/sh\n{command}\n")
+    path.chmod(0o755)
 
 
 def test_a_missing_tool_is_named_with_its_package(

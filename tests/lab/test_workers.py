@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from lab.ports import LabError
-from lab.workers import Share, end_workers, parse_share
+from lab.workers import Share, end_workers, parse_share, wait_for
 
 
 def test_shares_are_all_of_the_work_once() -> None:
@@ -42,6 +42,19 @@ def shell(text: str) -> Iterator[subprocess.Popen[bytes]]:
             yield process
         finally:
             process.kill()
+
+
+def test_a_worker_that_fails_is_told_while_others_run() -> None:
+    said = []
+    with shell("echo ready; exec sleep 60") as runs, shell("echo ready; exit 2") as fails:
+
+        def say(text: str) -> None:
+            said.append((text, runs.poll()))
+            runs.kill()
+
+        wait_for({"a": runs, "b": fails}, say)
+    assert said[0][0].startswith("lab b: exit code 2")
+    assert said[0][1] is None
 
 
 def test_workers_are_told_to_take_down() -> None:
