@@ -39,10 +39,11 @@ def able_hosts(observation: Observation) -> list[PeerView]:
 def contenders(observation: Observation) -> list[PeerView]:
     """Return the peers that would take the lease, before or after this host.
 
-    A host of the predecessor's version knows nothing of it: to let it go first would only be a
-    wait for nobody.
+    To let another one go first would only be a wait for nobody: a host of the predecessor's
+    version knows nothing of the lease, and one that has not written its block for a lease's life
+    can't write the lease either, as the owner whose storage hangs.
     """
-    return [peer for peer in able_hosts(observation) if not peer.predecessor]
+    return [peer for peer in able_hosts(observation) if peer.fresh and not peer.predecessor]
 
 
 def peers_with_vm(observation: Observation) -> list[PeerView]:

@@ -37,6 +37,12 @@ class TestContenders:
     def test_any_other_holder_may_be_one(self, condition: LeaseCondition) -> None:
         assert contenders(available(condition, peer(2), peer(3))) == [peer(2), peer(3)]
 
+    def test_one_whose_block_is_older_than_a_lease_lasts_is_none(self) -> None:
+        """The owner whose storage hangs, after another host has taken its lease and given it up."""
+        picture = available(L.FREE, peer(1, fresh=False), peer(3, network_lost=True))
+        assert contenders(picture) == [peer(3, network_lost=True)]
+        assert turn_at(picture, 5000, POLICY, None, network_lost=True) == NOW
+
     def test_an_expired_lease_without_holder_excludes_nobody(self) -> None:
         view = dataclasses.replace(lease(L.EXPIRED), host_id=None)
         assert contenders(seen(peers=(peer(2),), lease=view)) == [peer(2)]
