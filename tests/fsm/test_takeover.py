@@ -38,7 +38,7 @@ class TestContenders:
         assert contenders(available(condition, peer(2), peer(3))) == [peer(2), peer(3)]
 
     def test_one_whose_block_is_older_than_a_lease_lasts_is_none(self) -> None:
-        """The owner whose storage hangs, after another host has taken its lease and given it up."""
+        """The owner whose storage hangs, after another host took its lease and gave it up."""
         picture = available(L.FREE, peer(1, fresh=False), peer(3, network_lost=True))
         assert contenders(picture) == [peer(3, network_lost=True)]
         assert turn_at(picture, 5000, POLICY, None, network_lost=True) == NOW
