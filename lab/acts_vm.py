@@ -13,31 +13,24 @@ from demo.guest import HTTP_PORT
 from lab.budgets import Budget
 from lab.case import Lab
 from lab.qemu_watch import Run
-from lab.view import NotSo, wait_for
+from lab.view import NotSo
 
 _ASK_SECONDS = 20.0
-# From a guest's answer to what it was asked to do: it answers first.
-_DONE_SECONDS = 60.0
-_SILENT_SECONDS = 1.0
 
 
 def kill_qemu(lab: Lab, _target: str) -> Optional[Budget]:
     """SIGKILL to QEMU."""
     run = the_vm(lab)
     os.kill(run.pid, signal.SIGKILL)
+    lab.boot_is_due()
     return ended(lab, run.host)
 
 
 def guest_off(lab: Lab, _target: str) -> Optional[Budget]:
-    """The guest shuts itself down; returns when it has."""
-    run = the_vm(lab)
+    """The guest shuts itself down."""
+    host = the_vm(lab).host
     ask_guest(lab, "poweroff")
-
-    def is_off() -> Optional[bool]:
-        return run.pid not in [one.pid for one in lab.observer.qemus.running()] or None
-
-    wait_for(is_off, _DONE_SECONDS, "the guest does not shut down")
-    return ended(lab, run.host)
+    return ended(lab, host)
 
 
 def the_vm(lab: Lab) -> Run:
@@ -57,15 +50,8 @@ def ended(lab: Lab, host: str) -> Budget:
 
 
 def panic(lab: Lab, _target: str) -> None:
-    """The guest's kernel panics, and boots again as it is told to after a second; returns when the
-    page is gone."""
+    """The guest's kernel panics, and boots again as it is told to after a second."""
     ask_guest(lab, "panic?reboot")
-
-    def is_silent() -> Optional[bool]:
-        now = time.monotonic()
-        return not lab.observer.page.good_between(now - _SILENT_SECONDS, now) or None
-
-    wait_for(is_silent, _DONE_SECONDS, "the guest does not panic")
 
 
 def panic_for_good(lab: Lab, _target: str) -> None:
@@ -86,7 +72,8 @@ def _hang(lab: Lab, what: str) -> None:
 
 
 def ask_guest(lab: Lab, what: str) -> None:
-    """Ask a page of the guest that does something to it. Raises NotSo."""
+    """Ask a page of the guest that does something to it, from which it recovers by a boot. It
+    answers first, and does it then. Raises NotSo."""
     address = lab.cluster.network.engine_address
     connection = http.client.HTTPConnection(address, HTTP_PORT, timeout=_ASK_SECONDS)
     try:
@@ -96,3 +83,4 @@ def ask_guest(lab: Lab, what: str) -> None:
         raise NotSo(f"the guest does not do {what}: {error}") from error
     finally:
         connection.close()
+    lab.boot_is_due()

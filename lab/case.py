@@ -40,6 +40,8 @@ class Lab:
     boot_seconds: float = 10.0
     ended: dict[str, list[float]] = field(default_factory=dict)
     """When QEMU ended unasked, by host: each time the restart waits longer."""
+    boots_due: int = 0
+    """What the guest's count of boots comes to before the case is over."""
 
     def host(self, name: str) -> Host:
         """Return a host by its name."""
@@ -56,6 +58,20 @@ class Lab:
             said = (ended.stderr or ended.stdout).strip()
             raise NotSo(f"{name}: {' '.join(arguments)}: exit code {ended.returncode}: {said}")
         return ended.stdout
+
+    def boot_is_due(self) -> None:
+        """Note that the guest boots again for what was just done to it. Until it has, hosts and
+        page may say that all is well: it is done a moment later, and noticed later still."""
+        self.observer.counters.look_at_disk()
+        last = self.observer.counters.last()
+        self.boots_due = 1 + (last.counters.boots if last is not None else 0)
+
+    def booted(self) -> Optional[bool]:
+        """Whether it has, and its page is good."""
+        last = self.observer.counters.last()
+        if last is None or last.counters.boots < self.boots_due:
+            return None
+        return self.observer.page.good_since(last.at) is not None or None
 
     def wait_back(self, since: float, limit_seconds: float) -> None:
         """Wait for a QEMU that began after this moment, and its page. Raises NotSo."""
@@ -134,6 +150,7 @@ def run_case(lab: Lab, case: Case) -> Result:
             problems.append(str(error))
         finally:
             case.mend(lab, target)
+        wait_for(lab.booted, _limit_seconds(lab, budget), "the guest does not boot again")
         lab.view.settle(SETTLE_SECONDS)
     except NotSo as error:
         problems.append(f"afterwards: {error}")
@@ -167,22 +184,16 @@ def _result(
 def _await(lab: Lab, budget: Budget, before: Run, begun: float) -> None:
     """Wait until what is to happen has: the VM is back, or has run on for a lease's life."""
     if budget.moves:
-        # Late is a matter of the verdict; this only ends the wait.
-        limit = 60.0 + 2 * budget.page_seconds(lab.boot_seconds)
-        lab.wait_back(max(begun, before.begun_at), limit)
-    elif budget.boots:
-        counted = lab.observer.counters.since(begun)
-        was = counted[0].counters.boots if counted else 0
-
-        def booted() -> Optional[bool]:
-            last = lab.observer.counters.last()
-            return (last is not None and last.counters.boots > was) or None
-
-        wait_for(booted, 60.0 + 2 * budget.page_seconds(lab.boot_seconds), "no guest has booted")
-    else:
+        lab.wait_back(max(begun, before.begun_at), _limit_seconds(lab, budget))
+    elif not budget.boots:
         done = time.monotonic() - begun
         rest = lab.budgets.dead_seconds + 2 * lab.budgets.renew_seconds
         time.sleep(max(5.0, min(rest, 60.0) - done))
+
+
+def _limit_seconds(lab: Lab, budget: Budget) -> float:
+    # Late is a matter of the verdict; this only ends the wait.
+    return 60.0 + 2 * budget.page_seconds(lab.boot_seconds)
 
 
 def verdict(seen: Seen, budget: Budget, boot_seconds: float, same_vm: bool) -> list[str]:

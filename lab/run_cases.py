@@ -81,17 +81,8 @@ def budgets_here(cluster: LabCluster) -> Budgets:
 def measure_boot(lab: Lab) -> float:
     """Return how long the guest's page is away while its kernel starts anew."""
     begun = lab.observer.begin()
-    counted = lab.observer.counters.since(begun)
-    was = counted[0].counters.boots if counted else 0
     panic(lab, "")
-
-    def booted() -> Optional[bool]:
-        last = lab.observer.counters.last()
-        if last is None or last.counters.boots <= was:
-            return None
-        return lab.observer.page.good_since(last.at) is not None or None
-
-    wait_for(booted, _READY_SECONDS, "the guest does not boot")
+    wait_for(lab.booted, _READY_SECONDS, "the guest does not boot")
     return lab.observer.seen(begun).page_seconds
 
 

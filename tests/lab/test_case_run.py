@@ -11,7 +11,7 @@ from typing import Any, Optional, cast
 from demo.guest import Counters
 from lab.budgets import Budget, Budgets
 from lab.case import Case, Lab, guarded, run_case
-from lab.observer import Seen
+from lab.observer import Counted, Seen
 from lab.ports import LabError
 from lab.qemu_watch import Found, QemuWatch
 from lab.view import NotSo
@@ -27,7 +27,16 @@ class World:
         self._settled = list(settled)
         qemus = QemuWatch(("vm",), (), lambda: {})
         qemus.note([Found(11, 1, "pid:[1]")])
-        observer = SimpleNamespace(qemus=qemus, begin=lambda: 0.0, seen=lambda _begun: seen)
+        self.boots = [1]
+        counters = SimpleNamespace(look_at_disk=lambda: None, last=self._counted)
+        page = SimpleNamespace(good_since=lambda at: at)
+        observer = SimpleNamespace(
+            qemus=qemus,
+            begin=lambda: 0.0,
+            seen=lambda _begun: seen,
+            counters=counters,
+            page=page,
+        )
         hosts = {
             name: SimpleNamespace(name=name, leader=1) for name in ("host1", "host2", "host3")
         }
@@ -45,6 +54,10 @@ class World:
         if owner is None:
             raise NotSo("not well")
         return owner
+
+    def _counted(self) -> Counted:
+        boots = self.boots.pop(0) if len(self.boots) > 1 else self.boots[0]
+        return Counted(float(boots), Counters(boots, 10 * boots))
 
     def case(self, error: Optional[Exception] = None, on: str = "owner") -> Case:
         def act(_lab: Lab, target: str) -> Optional[Budget]:
@@ -85,6 +98,18 @@ def test_hosts_that_are_not_well_get_no_case() -> None:
     assert result.problems == ("before the case: not well",)
     assert result.seen is None
     assert world.done == []
+
+
+def test_a_boot_that_is_due_is_waited_for() -> None:
+    """A guest does later what it was asked to; until then all looks well."""
+    world = World("host1", "host1")
+    world.boots = [4, 4, 4, 5]
+
+    def act(lab: Lab, _target: str) -> None:
+        lab.boot_is_due()
+
+    run_case(world.lab, dataclasses.replace(world.case(), act=act))
+    assert world.boots == [5]
 
 
 def test_hosts_that_do_not_get_well_again_fail_the_case() -> None:
