@@ -42,7 +42,8 @@ class HostEntry:
     """One host's status block. `problem` says why a block can't be used; the rest is its
     last good content then. `changed_at` is when its content last changed, by our clock.
     `fresh`: it has changed within a lease's life, or that of an agent's report; while
-    the lease is to be had, only a fresh block is believed that the engine VM runs there.
+    the lease is to be had, only a fresh block is believed that the engine VM runs there, and only
+    the turn of a host with one is waited for.
     `memory_mib` and `cpu_threads` are what the host has; None where it does not tell.
     `predecessor`: its agent is the predecessor's, which knows nothing of our lease. `order_seen`
     is the number of the last order that it has taken notice of, `other_vms` how many VMs run
